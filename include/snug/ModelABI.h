@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What a compiled model exports, and what the runtime hands to it. Read by codegen/link (which writes it) and by
+// runtime/core (which reads it). C only. A library exports exactly one symbol, SNUG_MODEL_QUERY_SYMBOL.
+//
+// Compatibility: fields are only ever appended; a reader checks `abi_version` and `struct_size` before it touches a
+// field. All strings and tables live as long as the library stays loaded.
+#ifndef SNUG_MODEL_ABI_H
+#define SNUG_MODEL_ABI_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SNUG_MODEL_ABI_VERSION 1u
+#define SNUG_MODEL_QUERY_SYMBOL "snug_model_query"
+
+// Element types use DLPack's codes (int 0, uint 1, float 2, bfloat 4, complex 5, bool 6), one lane.
+typedef struct snug_dtype {
+  uint8_t code;
+  uint8_t bits;
+  uint16_t lanes;
+} snug_dtype;
+
+// A named dim of the model; min == max when it was fixed at compile time. All actual values obey
+// min <= v <= max and (v - min) % step == 0.
+typedef struct snug_dim_info {
+  const char *name;
+  int64_t min, max, step;
+} snug_dim_info;
+
+// One extent of a tensor. `symbol` >= 0: extent == scale * dims[symbol] + offset, which the runtime solves to bind the
+// named dim from an input's shape. `symbol` == -1: the extent is the constant `offset`. `symbol` == -2: any other
+// expression; only snug_model_header.shapes knows its value. `text` is the expression as the ONNX file writes it.
+typedef struct snug_extent {
+  int32_t symbol;
+  int32_t reserved;
+  int64_t scale, offset;
+  const char *text;
+} snug_extent;
+
+// ABI 1 has tensors only; other kinds are appended as they come.
+typedef enum snug_value_kind { SNUG_VALUE_TENSOR = 0, SNUG_VALUE_OPTIONAL = 1, SNUG_VALUE_SEQUENCE = 2, SNUG_VALUE_STRING_TENSOR = 3 } snug_value_kind;
+
+// A model input or output. Data is dense row-major, aligned to `alignment` bytes where it is an arena or weight;
+// caller-owned tensors need only their element's alignment.
+typedef struct snug_value_info {
+  const char *name;
+  uint32_t kind; // snug_value_kind
+  snug_dtype dtype;
+  int32_t rank;
+  int32_t reserved;
+  const snug_extent *extents; // [rank]
+} snug_value_info;
+
+// A kernel computes iterations [lo, hi) of its outermost parallel dim. `args` is the launch's argument array (pointers
+// and sizes as 64-bit integers, read-only). `thread` in [0, num_threads) selects the thread-private scratch. Kernels
+// never fail, allocate or call back.
+typedef void (*snug_kernel_fn)(const int64_t *args, int64_t lo, int64_t hi, int64_t thread);
+
+// What the runtime offers to a running model.
+typedef struct snug_runtime_table {
+  uint32_t abi_version;
+  uint32_t struct_size;
+  // Runs kernel over [0, extent), split in contiguous ranges of at least `grain` iterations; returns when all is done.
+  // A range starts at a multiple of `grain`, so results do not depend on the number of threads.
+  void (*parallel_for)(void *state, snug_kernel_fn kernel, const int64_t *args, int64_t extent, int64_t grain);
+} snug_runtime_table;
+
+typedef struct snug_run_args {
+  const snug_runtime_table *runtime;
+  void *runtime_state;     // first argument of each runtime call
+  uint8_t *arena;          // arena_bytes, arena_alignment
+  const uint8_t *weights;  // weights_bytes, 64-byte aligned, read-only
+  const int64_t *dims;     // [num_dims] actual values, checked by the caller against snug_dim_info
+  void *const *inputs;     // [num_inputs] dense data; must not alias outputs or arena
+  void *const *outputs;    // [num_outputs] dense data
+} snug_run_args;
+
+// All byte counts are for the largest dims; what a run needs grows monotonically with dims.
+typedef struct snug_memory_info {
+  uint64_t weights_bytes; // bytes of the weights blob
+  uint64_t arena_bytes;
+  uint64_t arena_alignment;
+  uint64_t library_bytes; // what the libraries that the runtime calls need besides
+  uint64_t input_bytes, output_bytes;
+} snug_memory_info;
+
+typedef struct snug_model_header {
+  uint32_t abi_version; // SNUG_MODEL_ABI_VERSION of the compiler
+  uint32_t struct_size; // sizeof(snug_model_header) of the compiler
+  const char *snug_version;
+  const char *model_name;
+  const char *target; // as given to --target, e.g. "cpu"
+  uint32_t num_dims, num_inputs, num_outputs;
+  uint32_t num_threads; // planned; a run may use fewer
+  const snug_dim_info *dims;
+  const snug_value_info *inputs, *outputs;
+  snug_memory_info memory;
+  // Weights: embedded (`weights_data` != NULL) or a .safetensors file named `weights_file` (base name) beside the
+  // library, whose data section starts with the blob at `weights_offset` bytes from the start of the file.
+  // `weights_id` is the 16-digit hexadecimal content hash stored in the file's __metadata__ as "snug_weights_id".
+  const uint8_t *weights_data;
+  const char *weights_file;
+  uint64_t weights_offset;
+  const char *weights_id;
+  // Writes all extents of all inputs, then of all outputs, concatenated, for the given dims.
+  void (*shapes)(const int64_t *dims, int64_t *extents);
+  // Runs the model. Thread-safe as long as no two runs share arena or outputs.
+  void (*run)(const snug_run_args *args);
+} snug_model_header;
+
+// Returns NULL when the library cannot serve a reader of at most `max_abi_version`.
+typedef const snug_model_header *(*snug_model_query_fn)(uint32_t max_abi_version);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
