@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// IndexRule: what an op's iterations read and write, as one piece of data. Chunking and sharding are two readings of it:
+// chunking asks which operand slices a slice of iterations needs, sharding asks which operand dims may live on different
+// devices. Algorithms are written once over it; an op without one is an opaque barrier, never an error.
+//
+// Example, C[m,n] = sum_k A[m,k] B[k,n]: dims (m: Parallel, n: Parallel, k: Reduction/Sum),
+//   operands A -> (m,n,k)->(m,k), B -> (m,n,k)->(k,n), outs C -> (m,n,k)->(m,n), results C -> (m,n,k)->(m,n).
+#ifndef SNUG_DIALECTS_NN_INDEXRULE_H
+#define SNUG_DIALECTS_NN_INDEXRULE_H
+
+#include "mlir/IR/AffineMap.h"
+#include "mlir/IR/OpDefinition.h"
+
+namespace snug {
+
+enum class IterKind {
+  Parallel,  // iterations are independent; results are indexed by it
+  Reduction, // iterations are combined by `combiner`; results are not indexed by it
+  Whole,     // iterations may not be split (a softmax's row, a norm's row, a gathered dim)
+};
+
+enum class Combiner { None, Sum, Max, Min, Prod, OnlineSoftmax, Welford };
+
+struct IterDim {
+  IterKind kind = IterKind::Parallel;
+  Combiner combiner = Combiner::None;
+};
+
+struct IndexRule {
+  llvm::SmallVector<IterDim> dims;
+  // One map a (shaped or scalar) operand, destinations included, from iteration dims to the operand's dims. A null map:
+  // the operand is read as a whole, whatever the iterations (an invariant).
+  llvm::SmallVector<mlir::AffineMap> operands;
+  // One map a result. Each expression of a dim that can be chunked or sharded is a bare dim.
+  llvm::SmallVector<mlir::AffineMap> results;
+};
+
+} // namespace snug
+
+#include "dialects/nn/IndexRuleInterface.h.inc"
+
+#endif

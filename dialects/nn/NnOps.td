@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef SNUG_DIALECTS_NN_NNOPS
+#define SNUG_DIALECTS_NN_NNOPS
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/BuiltinAttributeInterfaces.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/DestinationStyleOpInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "dialects/nn/IndexRuleInterface.td"
+
+def Nn_Dialect : Dialect {
+  let name = "snug_nn";
+  let cppNamespace = "::snug::nn";
+  let summary = "What linalg cannot say as one kernel";
+  let description = [{
+    Each op of this dialect is one kernel in destination-passing style: it reads `ins`, writes every element of `outs`
+    and, on tensors, returns them. The same ops stand on tensors before memory planning and on memrefs after it.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let extraClassDeclaration = [{
+    // Attaches bufferization models; called by registerNnDialect.
+    void registerInterfaces();
+  }];
+}
+
+class Nn_Attr<string name, string attrMnemonic> : AttrDef<Nn_Dialect, name> { let mnemonic = attrMnemonic; }
+
+// --- weights ------------------------------------------------------------------------------------------------------
+
+def Nn_TransposeAttr : Nn_Attr<"RecipeTranspose", "transpose"> {
+  let summary = "Recipe step: permute dims, result dim i is source dim permutation[i]";
+  let parameters = (ins ArrayRefParameter<"int64_t">:$permutation);
+  let assemblyFormat = "`<` `[` $permutation `]` `>`";
+}
+def Nn_ReshapeAttr : Nn_Attr<"RecipeReshape", "reshape"> {
+  let summary = "Recipe step: same elements in row-major order, another shape";
+  let parameters = (ins ArrayRefParameter<"int64_t">:$shape);
+  let assemblyFormat = "`<` `[` $shape `]` `>`";
+}
+def Nn_SliceAttr : Nn_Attr<"RecipeSlice", "slice"> {
+  let summary = "Recipe step: a dense slice of stride 1";
+  let parameters = (ins ArrayRefParameter<"int64_t">:$offsets, ArrayRefParameter<"int64_t">:$sizes);
+  let assemblyFormat = "`<` `[` $offsets `]` `,` `[` $sizes `]` `>`";
+}
+def Nn_PackAttr : Nn_Attr<"RecipePack", "pack"> {
+  let summary = "Recipe step: K x N to ceil(N / width) x K x width panels, zero filled; the form contractions read";
+  let parameters = (ins "int64_t":$width);
+  let assemblyFormat = "`<` $width `>`";
+}
+
+def Nn_DataOp : Op<Nn_Dialect, "data", [Symbol]> {
+  let summary = "A model's constant, as a reference into a file";
+  let description = [{
+    `length` bytes at `offset` of `file` (a path as the model names it, relative to the model's folder) in ONNX's raw
+    little-endian row-major form, or, for small ones, `value`. Data is never copied into IR beyond `value`.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type, OptionalAttr<StrAttr>:$file,
+                       OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$length, OptionalAttr<ElementsAttr>:$value);
+  let assemblyFormat = "$sym_name `:` $type attr-dict";
+}
+
+def Nn_WeightOp : Op<Nn_Dialect, "weight", [Pure]> {
+  let summary = "A constant, made from a snug_nn.data by a recipe that is evaluated by streaming at link";
+  let description = [{
+    The recipe's steps (transpose, reshape, slice, pack) apply in order to the data. Read-only and resident: it is no
+    part of the arena. On memrefs it is the address of the packed form in the weights blob.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$data, DefaultValuedAttr<ArrayAttr, "{}">:$recipe);
+  let results = (outs AnyTypeOf<[AnyRankedTensor, AnyMemRef]>:$result);
+  let assemblyFormat = "$data (`recipe` $recipe^)? attr-dict `:` type($result)";
+}
+
+// --- kernels ------------------------------------------------------------------------------------------------------
+
+def Nn_Shaped : AnyTypeOf<[AnyRankedTensor, AnyStridedMemRef]>;
+
+class Nn_KernelOp<string mnemonic, list<Trait> traits = []>
+    : Op<Nn_Dialect, mnemonic, !listconcat([
+        DestinationStyleOpInterface,
+        DeclareOpInterfaceMethods<IndexRuleOpInterface>,
+        DeclareOpInterfaceMethods<MemoryEffectsOpInterface>], traits)> {
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+}
+
+def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"YieldOp">]> {
+  let summary = "Contraction of two operands with an elementwise epilogue";
+  let description = [{
+    init[c(i)] = epilogue(sum over reduction dims of a[a(i)] * b[b(i)], epilogue_ins[e(i)]...). `indexing_maps` are the
+    maps of a, b, the epilogue inputs and the destination over `iterator_types` (linalg's "parallel", "reduction"), all
+    projected permutations; there is exactly one reduction dim, at least one dim in b and the destination but not in a
+    (n), any number of dims in a and the destination (m) and in all three (batch). The sum is accumulated in f32 or f64,
+    in the order of the reduction dim, from zero. The region's block takes the sum and one scalar an epilogue input.
+
+    With `packed`, b is a weight in panels (n floordiv width, k, n mod width) and its map still speaks of the logical
+    dims (k, n).
+
+    ```mlir
+    %r = snug_nn.contract ins(%x, %w : tensor<1x?x768xf32>, tensor<24x768x32xf32>) epilogue(%b : tensor<768xf32>)
+        outs(%e : tensor<1x?x768xf32>) {packed, indexing_maps = [...], iterator_types = ["parallel", ...]} {
+    ^bb0(%acc: f32, %bias: f32):
+      %0 = arith.addf %acc, %bias : f32
+      snug_nn.yield %0 : f32
+    } -> tensor<1x?x768xf32>
+    ```
+  }];
+  let arguments = (ins Nn_Shaped:$a, Nn_Shaped:$b, Variadic<Nn_Shaped>:$epilogue_ins, Nn_Shaped:$init,
+                       AffineMapArrayAttr:$indexing_maps, StrArrayAttr:$iterator_types, UnitAttr:$packed);
+  let regions = (region SizedRegion<1>:$epilogue);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
+    ::mlir::SmallVector<::mlir::AffineMap> getMaps();
+  }];
+  let assemblyFormat = [{
+    `ins` `(` $a `,` $b `:` type($a) `,` type($b) `)` (`epilogue` `(` $epilogue_ins^ `:` type($epilogue_ins) `)`)?
+    `outs` `(` $init `:` type($init) `)` attr-dict-with-keyword $epilogue (`->` type($results)^)?
+  }];
+  let hasVerifier = 1;
+}
+
+def Nn_YieldOp : Op<Nn_Dialect, "yield", [Pure, Terminator, ParentOneOf<["ContractOp"]>]> {
+  let summary = "Ends an epilogue region";
+  let arguments = (ins Variadic<AnyType>:$values);
+  let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
+  let builders = [OpBuilder<(ins), [{ /* only for the implicit terminator; the verifier wants one value */ }]>];
+}
+
+def Nn_SoftmaxOp : Nn_KernelOp<"softmax"> {
+  let summary = "exp(x - max x) / sum exp(x - max x) along the last dim";
+  let arguments = (ins Nn_Shaped:$input, Nn_Shaped:$init, DefaultValuedAttr<F32Attr, "1.0f">:$scale);
+  let extraClassDeclaration = [{ ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); } }];
+  let assemblyFormat = [{
+    `ins` `(` $input `:` type($input) `)` `outs` `(` $init `:` type($init) `)` attr-dict (`->` type($results)^)?
+  }];
+}
+
+def Nn_NormLayer : I32EnumAttrCase<"Layer", 0, "layer">;
+def Nn_NormRms : I32EnumAttrCase<"Rms", 1, "rms">;
+def Nn_NormKind : I32EnumAttr<"NormKind", "kind of normalization", [Nn_NormLayer, Nn_NormRms]> {
+  let cppNamespace = "::snug::nn";
+}
+
+def Nn_NormOp : Nn_KernelOp<"norm", [AttrSizedOperandSegments]> {
+  let summary = "Normalization over the last dim, with optional scale and shift";
+  let description = [{
+    layer: (x - mean) / sqrt(variance + epsilon); rms: x / sqrt(mean(x * x) + epsilon); times `scale`, plus `shift`
+    (both of the last dim's length). Moments are accumulated in f32 in two passes over the row.
+  }];
+  let arguments = (ins Nn_Shaped:$input, Optional<Nn_Shaped>:$scale, Optional<Nn_Shaped>:$shift, Nn_Shaped:$init,
+                       Nn_NormKind:$kind, F32Attr:$epsilon);
+  let extraClassDeclaration = [{ ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); } }];
+  let assemblyFormat = [{
+    $kind `ins` `(` $input `:` type($input) `)` (`scale` `(` $scale^ `:` type($scale) `)`)?
+    (`shift` `(` $shift^ `:` type($shift) `)`)? `outs` `(` $init `:` type($init) `)` attr-dict (`->` type($results)^)?
+  }];
+}
+
+def Nn_GatherOp : Nn_KernelOp<"gather"> {
+  let summary = "Slices of data along one dim, chosen by indices";
+  let description = [{
+    result[d0..d(axis-1), i0..iq, d(axis+1)..] = data[d0..d(axis-1), indices[i0..iq], d(axis+1)..]. Negative indices
+    count from the end; an index outside the dim reads the nearest element (ONNX leaves it undefined).
+  }];
+  let arguments = (ins Nn_Shaped:$data, Nn_Shaped:$indices, Nn_Shaped:$init, I64Attr:$axis);
+  let extraClassDeclaration = [{ ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); } }];
+  let assemblyFormat = [{
+    `ins` `(` $data `,` $indices `:` type($data) `,` type($indices) `)` `outs` `(` $init `:` type($init) `)`
+    `axis` `=` $axis attr-dict (`->` type($results)^)?
+  }];
+}
+
+def Nn_AttentionOp : Nn_KernelOp<"attention"> {
+  let summary = "softmax(scale * q k^T + bias) v, streamed over the keys";
+  let description = [{
+    Iteration dims are fixed: (b, h, s, t, d, e) = batch, query head, query row, key row, head size, value size.
+    `indexing_maps` of q, k, v, bias (if any) and the destination are projected permutations over them in any order,
+    so that transposes around attention fold away; in k and v the head dim may have fewer heads (grouped queries): query
+    head h reads head h floordiv (H / Hk). A dim of extent 1 of bias is broadcast. With `causal`, query row s sees keys
+    t <= s + (T - S). A row whose keys are all masked by -inf gives 0 with `zero_if_masked`, else NaN as in ONNX.
+    No S x T tensor ever exists.
+  }];
+  let arguments = (ins Nn_Shaped:$q, Nn_Shaped:$k, Nn_Shaped:$v, Optional<Nn_Shaped>:$bias, Nn_Shaped:$init,
+                       AffineMapArrayAttr:$indexing_maps, F32Attr:$scale, UnitAttr:$causal, UnitAttr:$zero_if_masked);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
+    ::mlir::SmallVector<::mlir::AffineMap> getMaps();
+  }];
+  let assemblyFormat = [{
+    `ins` `(` $q `,` $k `,` $v `:` type($q) `,` type($k) `,` type($v) `)` (`bias` `(` $bias^ `:` type($bias) `)`)?
+    `outs` `(` $init `:` type($init) `)` attr-dict (`->` type($results)^)?
+  }];
+  let hasVerifier = 1;
+}
+
+#endif
