@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef SNUG_DIALECTS_PLAN_PLANOPS
+#define SNUG_DIALECTS_PLAN_PLANOPS
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Plan_Dialect : Dialect {
+  let name = "snug_plan";
+  let cppNamespace = "::snug::plan";
+  let summary = "The host program after memory planning";
+  let description = [{
+    One arena, views of it at fixed offsets (memref.view), and kernel launches. What `--emit=plan` prints is what runs.
+  }];
+}
+
+def Plan_ArenaOp : Op<Plan_Dialect, "arena", [Pure]> {
+  let summary = "The one block of memory that all intermediates of a run live in";
+  let description = [{ At most one a function; its size in bytes is the static extent of the result. }];
+  let arguments = (ins I64Attr:$alignment);
+  let results = (outs MemRefRankOf<[I8], [1]>:$result);
+  let assemblyFormat = "`align` $alignment attr-dict `:` type($result)";
+}
+
+def Plan_LaunchOp : Op<Plan_Dialect, "launch"> {
+  let summary = "Runs a kernel function over [0, extent) of its outermost parallel dim";
+  let description = [{
+    `kernel` names a function (args..., lo: index, hi: index, thread: index). Memrefs travel as bare pointers; sizes,
+    strides and offsets that are not static are index arguments of their own. Ranges start at multiples of `grain`.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<AnyType>:$args, Index:$extent, I64Attr:$grain);
+  let assemblyFormat = "$kernel `(` $args `)` `range` $extent `grain` $grain attr-dict `:` type($args)";
+}
+#endif
