@@ -20,18 +20,16 @@ static std::string shapeText(const int64_t *extents, int32_t rank) {
   return text;
 }
 
-// The declared shape, as "1xseqx(past + 1)".
+// The declared shape, as "[1, seq, past + 1]".
 static std::string declaredText(const snug_value_info &value) {
   if (value.rank == 0)
     return "() (a scalar)";
   std::string text;
   for (int32_t i = 0; i < value.rank; ++i) {
     const snug_extent &extent = value.extents[i];
-    std::string part = extent.symbol == -1 ? std::to_string(extent.offset) : extent.text ? extent.text : "?";
-    bool isName = part.find_first_of(" +-*/(") == std::string::npos;
-    text += (i ? "x" : "") + (isName ? part : "(" + part + ")");
+    text += (i ? ", " : "[") + (extent.symbol == -1 ? std::to_string(extent.offset) : extent.text ? extent.text : "?");
   }
-  return text;
+  return text + "]";
 }
 
 static std::string dtypeText(uint8_t code, uint8_t bits, uint16_t lanes) {

@@ -43,13 +43,13 @@ TEST_F(Tensors, FixedDim) {
 
 TEST_F(Tensors, WrongConstantExtent) {
   x.shape[2] = 9;
-  EXPECT_FAILS(run(), SNUG_EXIT_RUN, "input 'x' has shape 1x4x9; expected batchxnx8");
+  EXPECT_FAILS(run(), SNUG_EXIT_RUN, "input 'x' has shape 1x4x9; expected [batch, n, 8]");
 }
 
 TEST_F(Tensors, DimsContradict) {
   shift.shape[0] = 7;
   EXPECT_FAILS(run(), SNUG_EXIT_RUN,
-               "input 'shift' has shape 7; expected (n + 1), where dim 'n' is 4 (from input 'x')");
+               "input 'shift' has shape 7; expected [n + 1], where dim 'n' is 4 (from input 'x')");
   shift.shape[0] = 0;
   EXPECT_FAILS(run(), SNUG_EXIT_RUN,
                "input 'shift' has shape 0; so 'n' is -1, but dim 'n' allows 2..64 in steps of 2");
@@ -57,12 +57,12 @@ TEST_F(Tensors, DimsContradict) {
 
 TEST_F(Tensors, WrongRank) {
   x.dl.ndim = 2;
-  EXPECT_FAILS(run(), SNUG_EXIT_RUN, "input 'x' has shape 1x4; expected batchxnx8");
+  EXPECT_FAILS(run(), SNUG_EXIT_RUN, "input 'x' has shape 1x4; expected [batch, n, 8]");
   x.dl.ndim = 0;
-  EXPECT_FAILS(run(), SNUG_EXIT_RUN, "input 'x' has shape () (a scalar); expected batchxnx8");
+  EXPECT_FAILS(run(), SNUG_EXIT_RUN, "input 'x' has shape () (a scalar); expected [batch, n, 8]");
   x.dl.ndim = 3;
   x.dl.shape = nullptr;
-  EXPECT_FAILS(run(), SNUG_EXIT_RUN, "input 'x' has shape NULL; expected batchxnx8");
+  EXPECT_FAILS(run(), SNUG_EXIT_RUN, "input 'x' has shape NULL; expected [batch, n, 8]");
 }
 
 TEST_F(Tensors, WrongOutputShape) {
