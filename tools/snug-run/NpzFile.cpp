@@ -40,7 +40,8 @@ std::map<std::string, HostTensor> snug::readNpzFile(const std::string &path) {
     auto read = [&](void *to, uint64_t bytes) {
       uint64_t done = 0;
       while (done < bytes) {
-        zip_int64_t got = zip_fread(file.get(), static_cast<char *>(to) + done, std::min<uint64_t>(bytes - done, 1 << 30));
+        zip_int64_t got =
+            zip_fread(file.get(), static_cast<char *>(to) + done, std::min<uint64_t>(bytes - done, 1 << 30));
         if (got < 0)
           throw Failure(SNUG_EXIT_RUN,
                         "cannot read '" + name + "' in '" + path + "': " + zip_file_strerror(file.get()));
@@ -61,9 +62,7 @@ void snug::writeNpzFile(const std::string &path, const std::map<std::string, con
                                                     &zip_discard);
   if (!archive)
     failOpen(path, code, true);
-  auto fail = [&] {
-    throw Failure(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + zip_strerror(archive.get()));
-  };
+  auto fail = [&] { throw Failure(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + zip_strerror(archive.get())); };
   std::list<std::string> headers; // read by zip_close, as the data is: so both have to live until then
   for (const auto &[name, tensor] : tensors) {
     headers.push_back(npyHeader(*tensor));

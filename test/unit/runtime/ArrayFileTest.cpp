@@ -19,7 +19,8 @@ class ArrayFile : public ::testing::Test {
 protected:
   std::string path(const char *name) const { return (models.folder / name).string(); }
   size_t numFiles() const {
-    return size_t(std::distance(std::filesystem::directory_iterator(models.folder), std::filesystem::directory_iterator()));
+    return size_t(
+        std::distance(std::filesystem::directory_iterator(models.folder), std::filesystem::directory_iterator()));
   }
   ModelFolder models;
 };
