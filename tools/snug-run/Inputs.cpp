@@ -2,6 +2,7 @@
 
 #include "tools/snug-run/Inputs.h"
 #include "tools/snug-run/Failure.h"
+#include "tools/snug-run/Info.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/NpzFile.h"
 
@@ -127,6 +128,9 @@ RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options)
     shape.pop_back();
     tensors.inputs[i] = HostTensor(info->dtype, shape);
     auto range = options.randomRanges.find(info->name);
+    if (range != options.randomRanges.end() && info->dtype.code != kDLInt && info->dtype.code != kDLUInt)
+      throw Failure(SNUG_EXIT_USAGE, "--random-range " + range->first + ": the input is " + dtypeText(info->dtype) +
+                                         ", and only integers take a range");
     fillRandom(tensors.inputs[i], *options.randomSeed + i,
                range == options.randomRanges.end() ? nullptr : &range->second);
   }

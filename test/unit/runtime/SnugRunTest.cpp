@@ -127,6 +127,7 @@ TEST_F(SnugRun, RefusesWrongUsage) {
   refuses("--random-inputs 1 --dim n=four", "--dim n: 'four' is not a whole number");
   refuses("--random-inputs 1 --dim n=4 --dim q=1", "the model has no dim 'q'");
   refuses("--random-inputs 1 --dim n=4 --random-range shift=5..4", "5..4 is empty");
+  refuses("--random-inputs 1 --dim n=4 --random-range x=0..4", "the input is float32, and only integers take a range");
   refuses("--inputs in.npz --threads 5", "planned for 4");
   refuses("--inputs in.npz --repeat 0", "--repeat");
   EXPECT_EQ(run(""), SNUG_EXIT_USAGE);
