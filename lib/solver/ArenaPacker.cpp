@@ -174,8 +174,20 @@ Packing packComponent(const Component &component, int64_t target, StepBudget &st
     }
 
   const Component mirror = mirrored(component);
+  const Component *sides[] = {&component, &mirror};
+  constexpr Preference kPreferences[] = {Preference::LongestFirst, Preference::LargestFirst, Preference::AreaFirst,
+                                         Preference::ShortestFirst};
+  // Without a limit that it can exceed, the search never turns back: filling the skyline greedily.
+  for (Preference preference : kPreferences)
+    for (const Component *side : sides) {
+      Packing packing;
+      if (best.capacity > target && steps.left > 0 &&
+          searchPacking(*side, kNoLimit / 2, preference, steps, packing) == Outcome::Found &&
+          packing.capacity < best.capacity)
+        best = std::move(packing);
+    }
   // Rounds of growing slices: an easy instance ends in the first, a hard one gets depth later. Each preference is tried
-  // at the bound itself, half-way to it, and just below the best packing known.
+  // at the bound itself, near it, and just below the best packing known.
   int64_t descent = static_cast<int64_t>(component.items.size()) * component.numSections();
   for (int64_t slice = 500'000 + 8 * descent; best.capacity > target && steps.left > 0; slice *= 4) {
     auto withSlice = [&](auto search) {
@@ -184,13 +196,11 @@ Packing packComponent(const Component &component, int64_t target, StepBudget &st
       search(part);
       steps.spend(before - part.left);
     };
-    withSlice([&](StepBudget &part) { improveByPromotion(component, bestOrder, target, part, best); });
-    for (int i = 0; i < 3 && best.capacity > target; ++i) {
-      for (Preference preference : {Preference::LongestFirst, Preference::LargestFirst, Preference::AreaFirst,
-                                    Preference::ShortestFirst})
-        for (const Component *side : {&component, &mirror}) {
+    for (int i = 0; i < 4 && best.capacity > target; ++i) {
+      for (Preference preference : kPreferences)
+        for (const Component *side : sides) {
           int64_t highest = best.capacity - 1;
-          int64_t aim = i == 0 ? target : i == 1 ? target + (highest - target) / 2 : highest;
+          int64_t aim = i == 0 ? target : i == 3 ? highest : target + (highest - target) / (i == 1 ? 16 : 3);
           if (best.capacity <= target || steps.left <= 0)
             break;
           Outcome outcome = Outcome::OutOfSteps;
@@ -199,6 +209,7 @@ Packing packComponent(const Component &component, int64_t target, StepBudget &st
             target = *proven = aim + 1;
         }
     }
+    withSlice([&](StepBudget &part) { improveByPromotion(component, bestOrder, target, part, best); });
   }
   return best;
 }

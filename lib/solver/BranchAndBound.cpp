@@ -27,7 +27,7 @@ public:
   SkylineSearch(const Component &component, int64_t limit, Preference preference, StepBudget &steps)
       : items(component.items), limit(limit), steps(steps), mixedAlignment(component.mixedAlignment),
         floor(component.numSections(), 0), remaining(component.sectionTotals), crossing(component.numSections(), 0),
-        top(component.numSections(), kGround), starting(component.numSections()), offsets(items.size(), kUnplaced), rank(items.size(), 0) {
+        top(component.numSections(), kGround), starting(component.numSections()), ending(component.numSections()), offsets(items.size(), kUnplaced), rank(items.size(), 0) {
     Order order(items.size());
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(),
@@ -36,6 +36,7 @@ public:
       const Item &item = items[order[position]];
       rank[order[position]] = static_cast<int32_t>(position);
       starting[item.first].push_back(order[position]);
+      ending[item.last].push_back(order[position]);
       for (int32_t s = item.first + 1; s <= item.last; ++s)
         ++crossing[s];
     }
@@ -150,6 +151,19 @@ private:
     return false;
   }
 
+  // Whether the last of the open sections [begin, runEnd) must be filled at `height`, having no slack, while no unplaced
+  // item can: its right neighbour is higher, so only an item that ends in it fits.
+  bool isHopeless(int32_t begin, int32_t runEnd, int64_t height) {
+    int32_t section = runEnd - 1;
+    if (remaining[section] == 0 || height + 1 + remaining[section] <= limit)
+      return false;
+    steps.spend(static_cast<int64_t>(ending[section].size()));
+    for (int32_t index : ending[section])
+      if (offsets[index] == kUnplaced && items[index].first >= begin)
+        return false;
+    return true;
+  }
+
   Outcome fail(size_t mark, Outcome outcome) {
     undo(mark);
     return outcome;
@@ -176,11 +190,11 @@ private:
   Outcome descend(int32_t begin, int32_t end, int64_t height, int32_t cursor) {
     size_t mark = trail.size();
     for (;;) {
-      if (!steps.spend(end - cursor + 1))
-        return fail(mark, Outcome::OutOfSteps);
       int32_t section = cursor;
       while (section < end && (floor[section] != height || remaining[section] == 0))
         ++section;
+      if (!steps.spend(section - cursor + 2))
+        return fail(mark, Outcome::OutOfSteps);
 
       if (section == end) {
         steps.spend(3 * (end - begin));
@@ -211,6 +225,9 @@ private:
       int32_t runEnd = section;
       while (runEnd < end && floor[runEnd] == height)
         ++runEnd;
+      steps.spend(runEnd - section + static_cast<int64_t>(starting[section].size()));
+      if (isHopeless(section, runEnd, height))
+        return fail(mark, Outcome::Infeasible);
       int32_t previous = -1;
       for (int32_t index : starting[section]) {
         if (!mayPlace(index, runEnd, height))
@@ -247,6 +264,7 @@ private:
   std::vector<int32_t> crossing;   // unplaced items live in this section and the one before
   std::vector<int32_t> top;        // item below the floor, kGround or kRaised
   std::vector<std::vector<int32_t>> starting; // items by first section, in order of preference
+  std::vector<std::vector<int32_t>> ending;   // items by last section
   std::vector<int64_t> offsets;
   std::vector<int32_t> rank;
   std::vector<Change> trail;
