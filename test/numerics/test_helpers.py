@@ -33,7 +33,6 @@ from resident import arrive
 import mmap
 arrive("ready")
 block = mmap.mmap(-1, int(sys.argv[2]), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-block.write(b"x" * 0)
 for at in range(0, len(block), 4096):
     block[at] = 1
 if sys.argv[3] == "free":
@@ -48,8 +47,9 @@ def test_watcher_sees_memory_that_is_kept_and_that_is_given_back(keep):
         before, _, _ = process.go("ready", first=True)
         after, peak, said = process.go("created", exact=True)
     assert said == {"kept": keep}
-    assert 16 * MIB <= peak - before <= 17 * MIB
-    assert (after - before >= 16 * MIB) == (keep == "keep")
+    # The kernel keeps its peak in batches of pages a thread, so it may lack a few hundred KiB.
+    assert 15.5 * MIB <= peak - before <= 17 * MIB
+    assert (after - before >= 15.5 * MIB) == (keep == "keep")
 
 
 def test_watcher_reports_a_process_that_fails():

@@ -90,7 +90,7 @@ def test_impossible_budget_is_refused(weights, tmp_path):
 def assert_measured_within_plan(library, dims, memory):
     creation, runs, allocations = snug.outside_memory(library, dims)
     # The arena is touched at creation, so growth far below it means that something else was measured.
-    assert memory["arena"] <= creation + 4096
+    assert memory["arena"] <= creation + MIB // 2
     assert creation <= memory["arena"] + memory["library"] + MIB
     assert runs <= MIB
     assert allocations == 0
