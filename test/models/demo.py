@@ -57,7 +57,7 @@ def snug(args, model, dims, inputs, name, budget):
     seconds = tool(command + (["--activation-budget", budget] if budget else []))
     tool([args.bin / "snug-run", library, "--inputs", inputs, "--outputs", outputs, "--stats", stats,
           "--warmup", 1, "--repeat", args.repeat])
-    planned = json.loads(report.read_text())["memory"]["arena"]
+    memory = json.loads(report.read_text())["memory"]
     step("the same again, watched from outside")
     with resident.Steps([args.bin / "memory-probe", library, 2, *(f"{d}={v}" for d, v in dims.items())]) as probe:
         ready, _, _ = probe.go("ready", first=True)
@@ -67,8 +67,8 @@ def snug(args, model, dims, inputs, name, budget):
     with np.load(outputs) as file:
         values = {key: file[key] for key in file.files}
     latency = json.loads(stats.read_text())["latency_ms"]["median"]
-    return {"name": f"Snug, {budget}" if budget else "Snug, no budget", "planned": planned, "compile": seconds,
-            "measured": max(creating, first_run, more_runs) - ready, "latency": latency}, values
+    return {"name": f"Snug, {budget}" if budget else "Snug, no budget", "planned": memory["arena"] + memory["library"],
+            "measured": max(creating, first_run, more_runs) - ready, "latency": latency, "compile": seconds}, values
 
 
 def onnxruntime_worker(model, inputs, outputs, repeat, threads):
@@ -115,29 +115,34 @@ def onnxruntime_row(args, model, inputs):
             "compile": None}, values
 
 
-def largest_difference(a, b):
-    return max(float(np.abs(a[key].astype(np.float64) - b[key]).max()) for key in b)
+def difference_text(a, b):
+    if all(np.array_equal(a[key], b[key]) for key in b):
+        return "0, bit for bit"
+    return f"{max(float(np.abs(a[key].astype(np.float64) - b[key]).max()) for key in b):.1e}"
 
 
 def print_table(model, dims, args, rows, values):
-    free, tight, reference = values
+    free, _, reference = values
+    weights = model.with_name(model.name + ".data").stat().st_size
     print(f"\n{model.stem}, {', '.join(f'{d}={v}' for d, v in dims.items())}, {args.threads} threads; "
-          f"weights ({bytes_text(model.with_name(model.name + '.data').stat().st_size)}), inputs and outputs not counted")
-    head = ("", "planned", "measured", "latency", "compiled in", "vs no budget", "vs ONNX Runtime")
-    lines = [head]
+          f"weights ({bytes_text(weights)}), inputs and outputs not counted")
+    lines = [("", "planned", "measured", "latency", "compiled in", "vs no budget", "vs ONNX Runtime")]
     for row, value in zip(rows, values):
-        lines.append((row["name"], bytes_text(row["planned"]) if row["planned"] is not None else "no plan",
-                      bytes_text(row["measured"]), f"{row['latency']:.0f} ms",
-                      f"{row['compile']:.1f} s" if row["compile"] is not None else "",
-                      "" if value is free else "equal, bit for bit" if all(
-                          np.array_equal(value[k], free[k]) for k in free) else f"{largest_difference(value, free):.1e}",
-                      "" if value is reference else f"{largest_difference(value, reference):.1e}"))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        lines.append((row["name"],
+                      "no plan" if row["planned"] is None else bytes_text(row["planned"]),
+                      bytes_text(row["measured"]),
+                      f"{row['latency']:.0f} ms",
+                      "" if row["compile"] is None else f"{row['compile']:.1f} s",
+                      "" if value is free else difference_text(value, free),
+                      "" if value is reference else difference_text(value, reference)))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
-    print("\nplanned: the arena, known before running. measured: growth of the process for activations, seen from outside.\n"
-          f"latency: median of {args.repeat} runs. The last columns: largest difference of any output value "
-          f"(largest value {max(float(np.abs(v).max()) for v in reference.values()):.1f}).")
+    largest = max(float(np.abs(v).max()) for v in reference.values())
+    print("\nplanned: the arena and what libraries need, known before running."
+          "\nmeasured: what the process grew by for a run, its arena included, seen from outside."
+          f"\nlatency: median of {args.repeat} runs. Last columns: largest difference of any output value "
+          f"(the largest value is {largest:.1f}).")
 
 
 def main():
