@@ -8,7 +8,6 @@ is the same bytes on every platform and with every numpy.
 import argparse
 import hashlib
 import math
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -101,10 +100,10 @@ def materialize(source, outdir, seed=0):
 
 
 def make_inputs(path, dims, seed=0):
-    """Seeded inputs of a language model: token ids below the vocabulary, masks of ones."""
+    """Seeded inputs: noise, masks of ones, and token ids below the vocabulary, which is the width of the output."""
     model = onnx.load(path, load_external_data=False)
     weights, made = {t.name for t in model.graph.initializer}, {}
-    vocabulary = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value  # of the logits
+    vocabulary = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
     for value in model.graph.input:
         if value.name in weights:
             continue
@@ -113,7 +112,9 @@ def make_inputs(path, dims, seed=0):
             if dim.dim_param and dim.dim_param not in dims:
                 sys.exit(f"{path}: give --dim {dim.dim_param}=N for input {value.name}")
             shape.append(dims[dim.dim_param] if dim.dim_param else dim.dim_value)
-        if re.search("mask", value.name):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            made[value.name] = noise(seed, "input/" + value.name, shape)
+        elif "mask" in value.name:
             made[value.name] = np.ones(shape, np.int64)
         else:
             made[value.name] = integers(seed, "input/" + value.name, shape, vocabulary)
