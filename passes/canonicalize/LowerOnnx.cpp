@@ -146,7 +146,7 @@ private:
   }
 
   LogicalResult lowerGet(Lowering &l, ModuleOp module, onnx::GetOp get) {
-    auto initializer = module.lookupSymbol<onnx::InitializerOp>(get.getSymbol());
+    auto initializer = module.lookupSymbol<onnx::InitializerOp>(get.getInitializer());
     if (auto dense = dyn_cast_or_null<DenseElementsAttr>(initializer.getValueAttr())) {
       l.map(get.getResult(), l.denseValue(dense, get.getResult()));
       return success();
