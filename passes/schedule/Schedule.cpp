@@ -127,8 +127,9 @@ void addDestinationArguments(func::FuncOp function) {
 }
 
 // Where the value comes from a tensor.empty by kernels that write in place and views that can be undone, puts the
-// destination in place of that tensor.empty.
-bool produceInto(Value value, Value destination) {
+// destination in place of that tensor.empty. True also where the value is there already.
+bool produceInto(Value value, BlockArgument argument) {
+  Value destination = argument;
   OpBuilder builder(value.getContext());
   SmallVector<Operation *> views; // from the result back
   Value current = value;
@@ -136,7 +137,7 @@ bool produceInto(Value value, Value destination) {
   while (!empty) {
     Operation *op = current.getDefiningOp();
     if (!op)
-      return false;
+      return current == argument;
     if (wholeViewSource(current)) {
       views.push_back(op);
       current = op->getOperand(0);
@@ -148,6 +149,8 @@ bool produceInto(Value value, Value destination) {
       return false;
     }
   }
+  if (!argument.use_empty()) // another result is made there
+    return false;
   // A tensor has the shape of its destination, so until the first view back from here sizes are those of the empty.
   builder.setInsertionPointAfter(empty);
   for (auto [index, view] : llvm::enumerate(views)) {
@@ -182,8 +185,8 @@ void assignDestinations(func::FuncOp function) {
   for (OpOperand &result : terminator->getOpOperands()) {
     if (!isa<RankedTensorType>(result.get().getType()))
       continue;
-    Value destination = function.getArgument(argument++);
-    if (!destination.use_empty() || produceInto(result.get(), destination))
+    BlockArgument destination = function.getArgument(argument++);
+    if (produceInto(result.get(), destination))
       continue;
     OpBuilder builder(terminator);
     result.set(linalg::CopyOp::create(builder, terminator->getLoc(), result.get(), destination).getResult(0));
@@ -236,8 +239,6 @@ struct SchedulePass : snug::impl::ScheduleBase<SchedulePass> {
       candidates.push_back({"memory", graph.leastMemoryFirst()});
     if (order == "best" || order == "depth")
       candidates.push_back({"depth", graph.depthFirst(block)});
-    if (candidates.empty())
-      return function.emitError() << "unknown order '" << order << "': use best, given, memory or depth";
     const Candidate *best = nullptr;
     int64_t least = 0;
     for (const Candidate &candidate : candidates) {
@@ -263,6 +264,10 @@ struct SchedulePass : snug::impl::ScheduleBase<SchedulePass> {
   }
 
   void runOnOperation() override {
+    if (!llvm::is_contained({"best", "given", "memory", "depth"}, order.getValue())) {
+      getOperation().emitError() << "unknown order '" << order << "': use best, given, memory or depth";
+      return signalPassFailure();
+    }
     IndexBounds bounds(getOperation());
     for (auto function : getOperation().getOps<func::FuncOp>())
       if (!function.isDeclaration() && failed(schedule(function, bounds)))
