@@ -59,6 +59,29 @@ bool checkAndPad(const ArenaProblem &problem, std::vector<int64_t> &padded, std:
   return true;
 }
 
+// Lists of conflicts pay where an item meets few of the others; then first fit need not look at all that are placed.
+void fillConflicts(Component &component) {
+  const std::vector<Item> &items = component.items;
+  size_t left = items.size() * (items.size() / 16);
+  std::vector<std::vector<int32_t>> conflicts(items.size());
+  // Items come by rising first section, so those live with a later one are still in the list of open ones.
+  std::vector<int32_t> open;
+  for (size_t i = 0; i < items.size(); ++i) {
+    open.erase(
+        std::remove_if(open.begin(), open.end(), [&](int32_t other) { return items[other].last < items[i].first; }),
+        open.end());
+    if (open.size() > left)
+      return;
+    left -= open.size();
+    for (int32_t other : open) {
+      conflicts[i].push_back(other);
+      conflicts[other].push_back(static_cast<int32_t>(i));
+    }
+    open.push_back(static_cast<int32_t>(i));
+  }
+  component.conflicts = std::move(conflicts);
+}
+
 struct NormalisedComponent {
   Component component;
   std::vector<size_t> origin; // item -> index in the problem
@@ -118,6 +141,7 @@ std::vector<NormalisedComponent> normalise(const ArenaProblem &problem, const st
     for (const Item &item : component.items)
       for (int32_t s = item.first; s <= item.last; ++s)
         component.sectionTotals[s] += item.size;
+    fillConflicts(component);
     component.lowerBound = *std::max_element(component.sectionTotals.begin(), component.sectionTotals.end());
   }
   return components;
@@ -196,6 +220,13 @@ Packing packComponent(const Component &component, int64_t target, StepBudget &st
       search(part);
       steps.spend(before - part.left);
     };
+    // At most a quarter of what is left, so that the search gets its turn on large instances.
+    withSlice([&](StepBudget &part) {
+      StepBudget quarter{std::min(part.left, steps.left / 4)};
+      int64_t before = quarter.left;
+      improveByPromotion(component, bestOrder, target, quarter, best);
+      part.spend(before - quarter.left);
+    });
     for (int i = 0; i < 4 && best.capacity > target; ++i) {
       for (Preference preference : kPreferences)
         for (const Component *side : sides) {
@@ -209,7 +240,6 @@ Packing packComponent(const Component &component, int64_t target, StepBudget &st
             target = *proven = aim + 1;
         }
     }
-    withSlice([&](StepBudget &part) { improveByPromotion(component, bestOrder, target, part, best); });
   }
   return best;
 }

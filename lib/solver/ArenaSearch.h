@@ -25,6 +25,8 @@ struct Component {
   std::vector<Item> items;
   std::vector<int64_t> sectionTotals; // sum of live sizes
   int64_t lowerBound = 0;             // largest section total
+  /// Per item the items live with it, where these lists are short in all; otherwise empty.
+  std::vector<std::vector<int32_t>> conflicts;
   bool mixedAlignment = false;        // some alignment is > 1 unit
 
   int32_t numSections() const { return static_cast<int32_t>(sectionTotals.size()); }

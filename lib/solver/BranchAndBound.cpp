@@ -27,7 +27,8 @@ public:
   SkylineSearch(const Component &component, int64_t limit, Preference preference, StepBudget &steps)
       : items(component.items), limit(limit), steps(steps), mixedAlignment(component.mixedAlignment),
         floor(component.numSections(), 0), remaining(component.sectionTotals), crossing(component.numSections(), 0),
-        top(component.numSections(), kGround), starting(component.numSections()), ending(component.numSections()), offsets(items.size(), kUnplaced), rank(items.size(), 0) {
+        top(component.numSections(), kGround), starting(component.numSections()), ending(component.numSections()),
+        offsets(items.size(), kUnplaced), rank(items.size(), 0) {
     Order order(items.size());
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(),
@@ -151,8 +152,8 @@ private:
     return false;
   }
 
-  // Whether the last of the open sections [begin, runEnd) must be filled at `height`, having no slack, while no unplaced
-  // item can: its right neighbour is higher, so only an item that ends in it fits.
+  // Whether the last of the open sections [begin, runEnd) must be filled at `height`, having no slack, while no
+  // unplaced item can: its right neighbour is higher, so only an item that ends in it fits.
   bool isHopeless(int32_t begin, int32_t runEnd, int64_t height) {
     int32_t section = runEnd - 1;
     if (remaining[section] == 0 || height + 1 + remaining[section] <= limit)
@@ -258,11 +259,11 @@ private:
   const int64_t limit;
   StepBudget &steps;
   const bool mixedAlignment;
-  std::vector<int64_t> alignments; // distinct ones, only where mixed
-  std::vector<int64_t> floor;      // height of the skyline in each section
-  std::vector<int64_t> remaining;  // sum of the unplaced sizes in each section
-  std::vector<int32_t> crossing;   // unplaced items live in this section and the one before
-  std::vector<int32_t> top;        // item below the floor, kGround or kRaised
+  std::vector<int64_t> alignments;            // distinct ones, only where mixed
+  std::vector<int64_t> floor;                 // height of the skyline in each section
+  std::vector<int64_t> remaining;             // sum of the unplaced sizes in each section
+  std::vector<int32_t> crossing;              // unplaced items live in this section and the one before
+  std::vector<int32_t> top;                   // item below the floor, kGround or kRaised
   std::vector<std::vector<int32_t>> starting; // items by first section, in order of preference
   std::vector<std::vector<int32_t>> ending;   // items by last section
   std::vector<int64_t> offsets;

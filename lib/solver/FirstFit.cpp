@@ -50,14 +50,26 @@ std::optional<Packing> packInOrder(const Component &component, const Order &orde
   };
   std::vector<Placed> placed; // sorted by offset, so one pass sees the gaps from the bottom up
   placed.reserve(order.size());
+  const bool sparse = !component.conflicts.empty();
+  std::vector<Placed> nearby; // where sparse: only the placed items in conflict
+  auto byOffset = [](const Placed &a, const Placed &b) { return a.offset < b.offset; };
   Packing packing;
-  packing.offsets.assign(order.size(), 0);
+  packing.offsets.assign(order.size(), -1); // not placed yet
   for (size_t position = 0; position < order.size(); ++position) {
     const Item &item = component.items[order[position]];
     int64_t top = 0; // end of the conflicting items seen so far
     int64_t bestOffset = -1, bestGap = std::numeric_limits<int64_t>::max();
     int64_t visited = 0;
-    for (const Placed &other : placed) {
+    if (sparse) {
+      nearby.clear();
+      for (int32_t other : component.conflicts[order[position]])
+        if (packing.offsets[other] >= 0)
+          nearby.push_back({packing.offsets[other], packing.offsets[other] + component.items[other].size,
+                            component.items[other].first, component.items[other].last});
+      std::sort(nearby.begin(), nearby.end(), byOffset);
+      visited = 4 * static_cast<int64_t>(nearby.size()); // for the sort
+    }
+    for (const Placed &other : sparse ? nearby : placed) {
       ++visited;
       if (other.first > item.last || other.last < item.first)
         continue;
@@ -82,9 +94,10 @@ std::optional<Packing> packInOrder(const Component &component, const Order &orde
     }
     packing.offsets[order[position]] = offset;
     packing.capacity = std::max(packing.capacity, offset + item.size);
+    if (sparse)
+      continue;
     Placed entry{offset, offset + item.size, item.first, item.last};
-    auto at = std::upper_bound(placed.begin(), placed.end(), entry,
-                               [](const Placed &a, const Placed &b) { return a.offset < b.offset; });
+    auto at = std::upper_bound(placed.begin(), placed.end(), entry, byOffset);
     placed.insert(at, entry);
   }
   return packing;
