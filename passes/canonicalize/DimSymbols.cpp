@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/DimSymbols.h"
+#include "llvm/ADT/Twine.h"
 #include "llvm/Support/MathExtras.h"
+#include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
 using namespace snug;
@@ -9,7 +11,7 @@ bool DimSymbols::add(StringRef definition, std::string &error) {
   auto [name, value] = definition.split('=');
   name = name.trim();
   auto fail = [&](const Twine &what) {
-    error = ("dim '" + definition + "' " + what + "; write NAME=VALUE or NAME=MIN..MAX[:STEP]").str();
+    error = (Twine("dim '") + definition + "' " + what + "; write NAME=VALUE or NAME=MIN..MAX[:STEP]").str();
     return false;
   };
   if (name.empty() || value.empty())
@@ -115,6 +117,26 @@ std::optional<AffineExpr> DimSymbols::parse(StringRef text, SmallVectorImpl<std:
   if (!result || !parser.rest.empty())
     return lookup(text);
   return result;
+}
+
+std::string DimSymbols::print(AffineExpr expr) const {
+  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr))
+    return all[symbolRanges[symbol.getPosition()]].name;
+  if (auto binary = dyn_cast<AffineBinaryOpExpr>(expr)) {
+    const char *sign = expr.getKind() == AffineExprKind::Add        ? " + "
+                       : expr.getKind() == AffineExprKind::Mul      ? "*"
+                       : expr.getKind() == AffineExprKind::FloorDiv ? " floordiv "
+                       : expr.getKind() == AffineExprKind::CeilDiv  ? " ceildiv "
+                                                                    : " mod ";
+    auto side = [&](AffineExpr e) {
+      bool atom = !isa<AffineBinaryOpExpr>(e) || (expr.getKind() == AffineExprKind::Add);
+      return atom ? print(e) : "(" + print(e) + ")";
+    };
+    return side(binary.getLHS()) + sign + side(binary.getRHS());
+  }
+  std::string text;
+  llvm::raw_string_ostream(text) << expr;
+  return text;
 }
 
 std::optional<int64_t> DimSymbols::evaluate(AffineExpr expr, bool upper) const {

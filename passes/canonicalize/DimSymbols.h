@@ -8,6 +8,8 @@
 
 #include "mlir/IR/AffineExpr.h"
 #include "mlir/Support/LLVM.h"
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
 #include <string>
 
@@ -31,6 +33,8 @@ public:
   // Names without a value are appended to `missing` (once) and stand for 1 meanwhile.
   std::optional<mlir::AffineExpr> parse(llvm::StringRef text, llvm::SmallVectorImpl<std::string> &missing);
 
+  // An expression in names rather than symbol numbers; parse() reads it back.
+  std::string print(mlir::AffineExpr expr) const;
   llvm::ArrayRef<DimRange> ranges() const { return all; }
   // Ranges that are affine symbols, by symbol number.
   llvm::ArrayRef<unsigned> symbols() const { return symbolRanges; }

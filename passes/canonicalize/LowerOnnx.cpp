@@ -8,7 +8,7 @@
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/Passes.h"
-#include "llvm/ADT/MapVector.h"
+#include <map>
 
 #define DEBUG_TYPE "snug-lower-onnx"
 
@@ -46,7 +46,7 @@ struct LowerOnnx : snug::impl::LowerOnnxBase<LowerOnnx> {
 private:
   // All unsupported ops at once: op type, opset, how many, the first names.
   LogicalResult checkSupported(func::FuncOp main) {
-    llvm::MapVector<std::pair<std::string, int64_t>, SmallVector<onnx::NodeOp>> missing;
+    std::map<std::pair<std::string, int64_t>, SmallVector<onnx::NodeOp>> missing;
     main.walk([&](onnx::NodeOp node) {
       if (!LoweringTable::get().find(node.getDomain(), node.getOpType(), node.getOpset())) {
         std::string name = node.getDomain().empty() ? "" : node.getDomain().str() + ".";
@@ -173,30 +173,18 @@ private:
       types.push_back(results.back().getType());
       SmallVector<Attribute> texts;
       for (AffineExpr extent : value.shape)
-        texts.push_back(l.b.getStringAttr(extentText(l, extent)));
+        texts.push_back(l.b.getStringAttr(l.dims.print(extent)));
       main.setResultAttr(index, "snug.dims", l.b.getArrayAttr(texts));
     }
     for (BlockArgument argument : main.getArguments()) {
       SmallVector<Attribute> texts;
       for (AffineExpr extent : l.lookup(argument).shape)
-        texts.push_back(l.b.getStringAttr(extentText(l, extent)));
+        texts.push_back(l.b.getStringAttr(l.dims.print(extent)));
       main.setArgAttr(argument.getArgNumber(), "snug.dims", l.b.getArrayAttr(texts));
     }
     ret.getOperandsMutable().assign(results);
     main.setType(FunctionType::get(&getContext(), main.front().getArgumentTypes(), types));
     return success();
-  }
-
-  // In names rather than symbol numbers.
-  static std::string extentText(Lowering &l, AffineExpr extent) {
-    std::string text;
-    llvm::raw_string_ostream(text) << extent;
-    for (unsigned symbol = l.dims.symbols().size(); symbol-- > 0;) {
-      std::string from = "s" + std::to_string(symbol), to = l.dims.ranges()[l.dims.symbols()[symbol]].name;
-      for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
-        text.replace(at, from.size(), to);
-    }
-    return text;
   }
 
   // Lowered nodes have no users outside the onnx dialect; other dead code was made on the way (shapes' operands).

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/Lowering.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Affine/Utils.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Matchers.h"
@@ -225,18 +226,10 @@ Value Lowering::empty(ArrayRef<AffineExpr> shape, Type elementType) {
 }
 
 std::string Lowering::print(ArrayRef<AffineExpr> shape) {
-  std::string text;
-  llvm::raw_string_ostream os(text);
-  os << "[";
-  llvm::interleaveComma(shape, os, [&](AffineExpr extent) {
-    // s0 says nothing to a user: bare symbols print by name.
-    if (auto symbol = dyn_cast<AffineSymbolExpr>(extent))
-      os << dims.ranges()[dims.symbols()[symbol.getPosition()]].name;
-    else
-      os << extent;
-  });
-  os << "]";
-  return text;
+  std::string text = "[";
+  for (AffineExpr extent : shape)
+    text += (text.size() > 1 ? ", " : "") + dims.print(extent);
+  return text + "]";
 }
 
 // --- building blocks ----------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ public:
   double floatAttr(llvm::StringRef name, double fallback);
   llvm::StringRef stringAttr(llvm::StringRef name, llvm::StringRef fallback);
   std::optional<llvm::SmallVector<int64_t>> intsAttr(llvm::StringRef name);
-  mlir::Attribute attr(llvm::StringRef name) { return current.getAttributes().get(name); }
+  mlir::Attribute attr(llvm::StringRef name) { return current.getNodeAttr(name); }
   // An error at the node; says its op type and name.
   mlir::InFlightDiagnostic error();
   // Sets result `index`.

@@ -18,11 +18,11 @@ const LoweringTable &LoweringTable::get() {
 }
 
 void LoweringTable::add(llvm::StringRef opType, int64_t since, LoweringFunction function, llvm::StringRef domain) {
-  entries[(domain + "::" + opType).str()][since] = function;
+  entries[(llvm::Twine(domain) + "::" + opType).str()][since] = function;
 }
 
 LoweringFunction LoweringTable::find(llvm::StringRef domain, llvm::StringRef opType, int64_t opset) const {
-  auto op = entries.find(((domain == "ai.onnx" ? "" : domain) + "::" + opType).str());
+  auto op = entries.find((llvm::Twine(domain == "ai.onnx" ? "" : domain) + "::" + opType).str());
   if (op == entries.end())
     return nullptr;
   auto after = op->second.upper_bound(opset);

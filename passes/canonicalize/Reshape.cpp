@@ -100,8 +100,8 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
   SmallVector<ReassociationIndices> collapse, expand;
   Extents middle;
   for (DimGroup &group : *groups) {
-    collapse.push_back(ReassociationIndices(group.source));
-    expand.push_back(ReassociationIndices(group.target));
+    collapse.push_back(ReassociationIndices(ArrayRef<int64_t>(group.source)));
+    expand.push_back(ReassociationIndices(ArrayRef<int64_t>(group.target)));
     AffineExpr product = constant(1);
     for (int64_t dim : group.target)
       product = product * shape[dim];

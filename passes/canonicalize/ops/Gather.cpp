@@ -36,7 +36,7 @@ LogicalResult gather(Lowering &l) {
     AffineExpr offset = (*chosen)[0] < 0 ? data.shape[*axis] + (*chosen)[0] : l.constant((*chosen)[0]);
     auto low = l.dims.lowerBound(offset), room = l.dims.lowerBound(data.shape[*axis] - 1 - offset);
     if (!low || *low < 0 || !room || *room < 0) {
-      l.error() << "index " << (*chosen)[0] << " is outside extent " << data.shape[*axis];
+      l.error() << "index " << (*chosen)[0] << " is outside extent " << l.dims.print(data.shape[*axis]);
       return failure();
     }
     Extents offsets(data.rank(), l.constant(0)), sizes = data.shape;

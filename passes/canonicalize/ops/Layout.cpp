@@ -2,6 +2,7 @@
 //
 // Ops that move data: Transpose, Slice, Split, Concat.
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 
@@ -83,8 +84,8 @@ LogicalResult slice(Lowering &l) {
     auto start = clampOffset(l, (*starts)[i], in.shape[*axis]), end = clampOffset(l, (*ends)[i], in.shape[*axis]);
     auto length = start && end ? l.dims.lowerBound(*end - *start) : std::nullopt;
     if (!length || *length < 0) {
-      l.error() << "cannot show the range from " << (*starts)[i] << " to " << (*ends)[i] << " to lie inside extent "
-                << in.shape[*axis] << " for all dims";
+      l.error() << "cannot show the range from " << l.dims.print((*starts)[i]) << " to " << l.dims.print((*ends)[i]) << " to lie inside extent "
+                << l.dims.print(in.shape[*axis]) << " for all dims";
       return failure();
     }
     offsets[*axis] = *start;
@@ -138,7 +139,7 @@ LogicalResult split(Lowering &l) {
     offset = offset + (*lengths)[i];
   }
   if (offset != in.shape[*axis]) {
-    l.error() << "the parts have " << offset << " elements together, the input has " << in.shape[*axis];
+    l.error() << "the parts have " << l.dims.print(offset) << " elements together, the input has " << l.dims.print(in.shape[*axis]);
     return failure();
   }
   return success();

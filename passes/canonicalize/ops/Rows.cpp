@@ -65,7 +65,7 @@ LogicalResult norm(Lowering &l, nn::NormKind kind) {
   if (failed(scale) || failed(shift))
     return failure();
   Value init = l.empty(rows, in.elementType);
-  auto op = nn::NormOp::create(l.b, l.loc(), init.getType(), l.tensor(*x), *scale, *shift, init, kind,
+  auto op = nn::NormOp::create(l.b, l.loc(), init.getType(), l.tensor(*x), *scale, *shift, init, nn::NormKindAttr::get(l.b.getContext(), kind),
                                l.b.getF32FloatAttr(l.floatAttr("epsilon", 1e-5)));
   LoweredValue result = l.tensorValue(op->getResult(0), rows);
   auto back = l.reshape(result, in.shape);

@@ -274,7 +274,7 @@ LogicalResult range(Lowering &l) {
   out.shape = {span.ceilDiv(std::abs(s))};
   auto low = l.dims.lowerBound(out.shape[0]);
   if (!low || *low < 0) {
-    l.error() << "the range from " << (*start)[0] << " to " << (*limit)[0] << " may be empty for some dims";
+    l.error() << "the range from " << l.dims.print((*start)[0]) << " to " << l.dims.print((*limit)[0]) << " may be empty for some dims";
     return failure();
   }
   out.closed = {(*start)[0] + getAffineDimExpr(0, l.b.getContext()) * s};
