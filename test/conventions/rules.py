@@ -148,5 +148,13 @@ def exit_codes(root):
             for code in sorted(want.keys() | have.keys()) if want.get(code) != have.get(code)]
 
 
-ALL = [include_edges, passes, spdx, lengths, placement, exit_codes]
+def stages(root):
+    """The table of docs/pipeline.md against SNUG_STAGE(Enumerator, "name", ...) of the one table of stages."""
+    table, page = root / "lib/driver/Stages.def", root / "docs/pipeline.md"
+    want = re.findall(r'^SNUG_STAGE\(\w+,\s*"([\w-]+)"', table.read_text(), re.M)
+    have = re.findall(r"^\| ([\w-]+) \| `", page.read_text(), re.M)
+    return [] if want and want == have else [f"docs/pipeline.md: its stages are {have}, Stages.def has {want}"]
+
+
+ALL = [include_edges, passes, spdx, lengths, placement, exit_codes, stages]
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,6 +20,8 @@ GOOD = {
     "include/snug/ModelABI.h": "",
     "include/snug/ExitCodes.h": HEADER,
     "docs/command-line.md": "| code | meaning |\n|---|---|\n| 0 | done |\n| 70 | a fault |\n",
+    "lib/driver/Stages.def": 'SNUG_STAGE(Import, "import", "x")\nSNUG_STAGE(Memory, "plan", "y")\n',
+    "docs/pipeline.md": "| stage | folder |\n|---|---|\n| import | `lib/import` |\n| plan | `passes/memory` |\n",
     "dialects/nn/NnDialect.h": '#include "mlir/IR/Dialect.h"\n#include "dialects/nn/NnOps.h.inc"\n',
     "lib/solver/ArenaPacker.h": "#include <vector>\n",
     "lib/solver/ArenaPacker.cpp": '#include "lib/solver/ArenaPacker.h"\n#include "ArenaPacker.h"\n',
@@ -96,6 +98,9 @@ CASES = [
     (CODES, {"docs/command-line.md": GOOD["docs/command-line.md"] + "| 9 | new |\n"}, "exit code 9 is 'new'"),
     (CODES, {"docs/command-line.md": "| 0 | done |\n| 70 | fault |\n"}, "exit code 70 is 'fault'"),
     (CODES, {"include/snug/ExitCodes.h": ""}, "no table of exit codes"),
+    (rules.stages, {"docs/pipeline.md": "| import | `lib/import` |\n"}, "its stages are ['import'], Stages.def has"),
+    (rules.stages, {"docs/pipeline.md": "| plan | `a` |\n| import | `b` |\n"}, "its stages are ['plan', 'import']"),
+    (rules.stages, {"lib/driver/Stages.def": "", "docs/pipeline.md": ""}, "Stages.def has []"),
 ]
 
 

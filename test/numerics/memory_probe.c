@@ -112,6 +112,8 @@ int main(int argc, char **argv) {
 
   snug_context *context = NULL;
   check(snug_context_create(model, NULL, &context));
+  for (uint32_t i = 0; i < num_dims; ++i) // some dims are in no input's shape
+    check(snug_context_set_dim(context, snug_model_dim(model, i)->name, dims[i]));
   arrive("created");
 
   for (int i = 0; i <= atoi(argv[2]); ++i) {

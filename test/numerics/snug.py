@@ -29,13 +29,14 @@ def command(arguments, allowed=(0,)):
 
 
 def compile_model(model, output, dims, activation_budget=None, allowed=(0,)):
-    """Returns (exit code, report). dims: name -> number, or text such as "1..256"."""
+    """Returns (exit code, report). dims: name -> number, or text such as "1..256"; budget: bytes, or text as typed."""
     report = output.with_suffix(".report.json")
     arguments = [tool("SNUGC"), model, "-o", output, "--report", report]
     for name, value in dims.items():
         arguments += ["--dim", f"{name}={value}"]
     if activation_budget is not None:
-        arguments += ["--activation-budget", activation_budget]
+        text = f"{activation_budget}B" if isinstance(activation_budget, int) else activation_budget
+        arguments += ["--activation-budget", text]
     code = command(arguments, allowed)
     return code, json.loads(report.read_text())
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Real models, end to end: results against ONNX Runtime, chunked against unchunked, memory against the plan."""
+import os
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from snug import MIB
 TOLERANCE = 1e-5  # relative L2, fp32
 TINY = ["gpt2_tiny", "llama_tiny"]
 LENGTH = 512
+watched = pytest.mark.skipif("SNUG_ASAN" in os.environ, reason="AddressSanitizer's own memory would be measured")
 
 
 def assert_close(got, want):
@@ -96,6 +99,7 @@ def assert_measured_within_plan(library, dims, memory):
     assert allocations == 0
 
 
+@watched
 @pytest.mark.parametrize("budget", [None, "60%"])
 @pytest.mark.parametrize("name", TINY)
 def test_process_grows_by_the_plan(name, budget, weights, tmp_path):
@@ -104,6 +108,7 @@ def test_process_grows_by_the_plan(name, budget, weights, tmp_path):
     assert_measured_within_plan(tmp_path / "m.so", dims, report["memory"])
 
 
+@watched
 @pytest.mark.long
 @pytest.mark.parametrize("budget", [None, "40MiB"])
 def test_gpt2_long_process_grows_by_the_plan(budget, weights, tmp_path):
