@@ -9,12 +9,11 @@
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/DimSymbols.h"
 #include "passes/canonicalize/Passes.h"
-#include "passes/chunk/Passes.h"
 #include "passes/fuse/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/schedule/Passes.h"
 #include "snug/ExitCodes.h"
-#include "llvm/ADT/SmallString.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
@@ -202,7 +201,10 @@ int Pipeline::chunk() {
   }
   if (arenaLimit < 0 || report.unchunkedArena <= arenaLimit)
     return SNUG_EXIT_DONE;
-  return selectChunks();
+  report.leastReachable = report.unchunkedArena;
+  llvm::errs() << "snugc: error: the arena needs " << printBytes(report.unchunkedArena) << ", the budget leaves it "
+               << printBytes(arenaLimit) << "\n";
+  return SNUG_EXIT_BUDGET;
 }
 
 int Pipeline::memory() {
