@@ -85,7 +85,8 @@ void NodeOp::print(OpAsmPrinter &printer) {
 
 LogicalResult NodeOp::verify() {
   if (getRegionNames().size() != getBodies().size())
-    return emitOpError() << "has " << getBodies().size() << " bodies but " << getRegionNames().size() << " names of them";
+    return emitOpError() << "has " << getBodies().size() << " bodies but " << getRegionNames().size()
+                         << " names of them";
   if (getOpType().empty())
     return emitOpError("has an empty operator type");
   for (Region &body : getBodies())

@@ -102,7 +102,7 @@ def Onnx_NodeOp : Onnx_Op<"node", [DeclareOpInterfaceMethods<OpAsmOpInterface, [
     |---|---|
     | INT, FLOAT, STRING | `i64` IntegerAttr, `f32` FloatAttr, StringAttr |
     | INTS, FLOATS, STRINGS | DenseI64ArrayAttr, DenseF32ArrayAttr, ArrayAttr |
-    | TENSOR | DenseElementsAttr, DenseResourceElementsAttr (large), SparseElementsAttr, or a symbol (external data) |
+    | TENSOR, SPARSE_TENSOR | DenseElementsAttr, or the symbol of an initializer (large); SparseElementsAttr |
     | TENSORS, TYPE_PROTO(S), reference | ArrayAttr, TypeAttr, RefAttr |
 
     Each GRAPH is a region in `bodies`, named by `region_names`; it may use values from outside and ends with
@@ -139,8 +139,12 @@ def Onnx_NodeOp : Onnx_Op<"node", [DeclareOpInterfaceMethods<OpAsmOpInterface, [
     /// The region named `name`, or null.
     ::mlir::Region *getBody(::llvm::StringRef name);
     /// Whether optional input or output `i` is given (false past the end).
-    bool hasInput(unsigned i) { return i < getInputs().size() && !::llvm::isa<::mlir::NoneType>(getInputs()[i].getType()); }
-    bool hasOutput(unsigned i) { return i < getOutputs().size() && !::llvm::isa<::mlir::NoneType>(getOutputs()[i].getType()); }
+    bool hasInput(unsigned i) {
+      return i < getInputs().size() && !::llvm::isa<::mlir::NoneType>(getInputs()[i].getType());
+    }
+    bool hasOutput(unsigned i) {
+      return i < getOutputs().size() && !::llvm::isa<::mlir::NoneType>(getOutputs()[i].getType());
+    }
     /// "Softmax", or "com.microsoft::Gelu" outside the default domain: how messages name the operator.
     std::string getQualifiedOpType();
     /// Symbol of the model-local function that this node would call: "domain::Name[::overload]". Such a function
@@ -154,7 +158,6 @@ def Onnx_YieldOp : Onnx_Op<"yield", [Pure, ReturnLike, Terminator, ParentOneOf<[
   let description = [{ Its operands are the graph's outputs in order. }];
   let arguments = (ins Variadic<AnyType>:$operands);
   let assemblyFormat = "attr-dict ($operands^ `:` type($operands))?";
-  let builders = [OpBuilder<(ins), [{}]>];
 }
 
 def Onnx_NoneOp : Onnx_Op<"none", [Pure, DeclareOpInterfaceMethods<OpAsmOpInterface, ["getAsmResultNames"]>]> {
