@@ -162,14 +162,16 @@ private:
         return op->emitOpError() << "uses a value of type " << value.getType() << ", which no kernel can take";
     }
     KernelRange range = planRange(op, target);
-    Value extent = arith::ConstantIndexOp::create(host, loc, 1);
+    Value extent;
     for (RangeFactor factor : range.factors) {
-      Value size = memref::DimOp::create(host, loc, op->getOperand(factor.operand), factor.dim);
+      Value size = host.createOrFold<memref::DimOp>(loc, op->getOperand(factor.operand), factor.dim);
       if (factor.tile != 1)
-        size = arith::CeilDivUIOp::create(host, loc, size,
-                                          arith::ConstantIndexOp::create(host, loc, factor.tile));
-      extent = arith::MulIOp::create(host, loc, extent, size);
+        size = host.createOrFold<arith::CeilDivUIOp>(loc, size,
+                                                     arith::ConstantIndexOp::create(host, loc, factor.tile));
+      extent = extent ? host.createOrFold<arith::MulIOp>(loc, extent, size) : size;
     }
+    if (!extent)
+      extent = arith::ConstantIndexOp::create(host, loc, 1);
     Operation *clone = b.clone(*op, mapping);
     for (NamedAttribute attr : llvm::to_vector(clone->getDiscardableAttrs()))
       clone->removeDiscardableAttr(attr.getName()); // notes for other stages would make equal kernels differ
