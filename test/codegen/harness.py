@@ -111,7 +111,7 @@ class Model:
         arrays = []
         for i, (value, shape) in enumerate(zip(inputs, in_shapes)):
             dtype = h.inputs[i].dtype
-            arrays.append(np.ascontiguousarray(value, DTYPES[dtype.code, dtype.bits]))
+            arrays.append(np.array(value, DTYPES[dtype.code, dtype.bits], order="C"))
             assert arrays[-1].shape == shape, (arrays[-1].shape, shape)
         outputs = []
         for i, shape in enumerate(out_shapes):
