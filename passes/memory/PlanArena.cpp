@@ -52,7 +52,7 @@ private:
   DenseMap<Operation *, Span> spans;
 };
 
-// The ops that read or write the buffer, through all its aliases. Null where an alias cannot be followed.
+// The ops that read or write the buffer, through all its aliases; an error where an alias cannot be followed.
 FailureOr<SmallVector<Operation *>> accessesOf(memref::AllocOp alloc) {
   llvm::SetVector<Value> aliases;
   SmallVector<Operation *> accesses;
@@ -129,8 +129,7 @@ struct PlanArenaPass : snug::impl::PlanArenaBase<PlanArenaPass> {
           alloc.erase();
           continue;
         }
-        Span span = timeline.of(alloc);
-        *live = span;
+        *live = timeline.of(alloc);
       }
       std::optional<int64_t> bytes = bounds.bytes(type, alloc.getDynamicSizes());
       if (!bytes)
@@ -194,7 +193,7 @@ struct PlanArenaPass : snug::impl::PlanArenaBase<PlanArenaPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
     if (alignment < 1 || !llvm::isPowerOf2_64(alignment)) {
-      module.emitError() << "alignment " << alignment << " is no power of two";
+      mlir::emitError(module.getLoc()) << "alignment " << alignment.getValue() << " is no power of two";
       return signalPassFailure();
     }
     IndexBounds bounds(module);

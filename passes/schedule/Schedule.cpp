@@ -265,7 +265,7 @@ struct SchedulePass : snug::impl::ScheduleBase<SchedulePass> {
 
   void runOnOperation() override {
     if (!llvm::is_contained({"best", "given", "memory", "depth"}, order.getValue())) {
-      getOperation().emitError() << "unknown order '" << order << "': use best, given, memory or depth";
+      mlir::emitError(getOperation().getLoc()) << "unknown order '" << order.getValue() << "': use best, given, memory or depth";
       return signalPassFailure();
     }
     IndexBounds bounds(getOperation());
