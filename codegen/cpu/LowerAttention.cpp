@@ -141,8 +141,8 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
                           : arith::CmpIOp::create(b, arith::CmpIPredicate::eq, d0, zero).getResult();
         b.loop(zero, keys, shape.columns, [&](Value column) {
           Value existing = b.min(b.constant(shape.columns), b.sub(keys, column));
-          packPanel(b, panel, d0, d1, existing, shape.columns, /*contiguous=*/false, [&](Value d, Value t) {
-            return b.load(op.getK(), at(1, keyHead, zero, b.add(b.add(t0, column), t), d, zero));
+          packPanel(b, panel, d0, d1, existing, shape.columns, /*contiguous=*/false, op.getK(), [&](Value d, Value t) {
+            return at(1, keyHead, zero, b.add(b.add(t0, column), t), d, zero);
           });
           tileRows(b, shape, rows, std::nullopt, [&](int64_t tile, Value row) {
             auto q = [&](int64_t r, Value d) {
@@ -202,8 +202,8 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
       b.loop(zero, b.constant(plan.paddedE), shape.columns, [&](Value column) {
         if (!plan.valuesInPlace) {
           Value existing = b.min(b.constant(shape.columns), b.sub(b.constant(plan.sizeE), column));
-          packPanel(b, panel, zero, keys, existing, shape.columns, /*contiguous=*/true, [&](Value t, Value e) {
-            return b.load(op.getV(), at(2, valueHead, zero, b.add(t0, t), zero, b.add(column, e)));
+          packPanel(b, panel, zero, keys, existing, shape.columns, /*contiguous=*/true, op.getV(), [&](Value t, Value e) {
+            return at(2, valueHead, zero, b.add(t0, t), zero, b.add(column, e));
           });
         }
         tileRows(b, shape, rows, std::nullopt, [&](int64_t tile, Value row) {

@@ -24,7 +24,6 @@ struct Plan {
   SmallVector<unsigned> outer; // batch and all further dims
   bool packed = false, copied = false; // right is in panels; right is copied to a panel on the stack
   bool contiguous = false;             // neighbouring columns of right are neighbours in memory
-  bool copiedRows = false;             // left's rows lie at distances that fall on one cache set; they are copied
   int64_t tileRows, tileColumns, width;
   int64_t sizeM = 1, sizeN = 1, sizeK = 1; // static extents or kDynamic
   SmallVector<AffineMap> maps;
@@ -121,15 +120,9 @@ FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
   bool last = plan.n && positionOf(plan.maps[plan.right], *plan.n) ==
                             static_cast<unsigned>(typeOf(op->getOperand(plan.right)).getRank() - 1);
   plan.copied = !plan.packed && !(plan.contiguous && whole && last);
-  // Rows at a distance of 2 KiB times anything share one or two sets of a first-level cache and evict each other.
-  if (plan.m && plan.sizeM != 1) {
-    int64_t stride = strideOf(op->getOperand(plan.left), plan.maps[plan.left], *plan.m);
-    plan.copiedRows = !ShapedType::isDynamic(stride) && stride * 4 % 2048 == 0 &&
-                      strideOf(op->getOperand(plan.left), plan.maps[plan.left], plan.k) == 1;
-  }
-  // 12 KiB of copied rows, 48 KiB of accumulators, or 24 KiB and 32 KiB of copied panel: with what is spilled, below 64 KiB of stack.
+  // 48 KiB of accumulators, or 24 KiB and 32 KiB of copied panel: with what is spilled, below 64 KiB of stack.
   plan.tileColumns = plan.copied ? 64 : 128;
-  plan.tileRows = plan.copied && plan.copiedRows ? 72 : 96;
+  plan.tileRows = 96;
   if (!ShapedType::isDynamic(plan.sizeM))
     plan.tileRows = std::min(plan.tileRows, std::max<int64_t>(plan.sizeM, 1));
   return plan;
@@ -181,8 +174,6 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
   factors.push_back(b.ceilDiv(sizeM, plan.tileRows));
   factors.push_back(b.ceilDiv(sizeN, plan.tileColumns));
   Value accumulators = b.stackBuffer({plan.tileRows, plan.tileColumns});
-  // 16 more a row, so that the copies do not share a set in their turn.
-  Value rowBuffer = plan.copiedRows ? b.stackBuffer({shape.rows, kBlock + 16}) : Value();
   Value panel = plan.copied ? b.stackBuffer({kBlock, shape.columns}) : Value();
 
   b.loop(b.lo, b.hi, 1, [&](Value i) {
@@ -203,22 +194,12 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
         point[plan.k] = k;
       return b.apply(map, point);
     };
-    auto copyRows = [&](int64_t tileRows, Value row, Value from, Value to) {
-      for (int64_t r = 0; rowBuffer && r < tileRows; ++r)
-        b.loop(from, to, 1, [&](Value k) {
-          Value m = b.add(b.add(m0, row), b.constant(r));
-          b.store(b.load(left, at(leftMap, m, {}, k)), rowBuffer, {b.constant(r), b.sub(k, from)});
-        });
-    };
     auto tile = [&](int64_t tileRows, Value row, Value column, Value from, Value to, Value fresh,
                     function_ref<Value(Value, int64_t)> columnsOf) {
       SmallVector<Value> rowIndex;
       for (int64_t r = 0; r < tileRows; ++r)
         rowIndex.push_back(b.add(b.add(m0, row), b.constant(r)));
-      auto a = [&](int64_t r, Value k) {
-        return rowBuffer ? b.load(rowBuffer, {b.constant(r), b.sub(k, from)})
-                         : b.load(left, at(leftMap, rowIndex[r], {}, k));
-      };
+      auto a = [&](int64_t r, Value k) { return b.load(left, at(leftMap, rowIndex[r], {}, k)); };
       RegisterTile{shape, tileRows, a, columnsOf, accumulators, row, column, from, to, fresh}.emit(b);
     };
     std::optional<int64_t> staticRows;
@@ -233,11 +214,10 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
         b.loop(zero, columns, shape.columns, [&](Value column) {
           Value existing = b.min(b.constant(shape.columns), b.sub(columns, column));
           Value first = b.add(n0, column);
-          packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, [&](Value k, Value n) {
-            return b.load(right, at(rightMap, {}, b.add(first, n), k));
+          packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, right, [&](Value k, Value n) {
+            return at(rightMap, {}, b.add(first, n), k);
           });
           tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
-            copyRows(tileRows, row, from, to);
             tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
               return vector::LoadOp::create(b, vector, panel, ValueRange{b.sub(k, from), b.constant(offset)});
             });
@@ -247,7 +227,6 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
       }
       // Rows outside: a block of left's rows stays in the first-level cache, right streams from the second.
       tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
-        copyRows(tileRows, row, from, to);
         b.loop(zero, columns, shape.columns, [&](Value column) {
           Value first = b.add(n0, column), width = b.constant(plan.width);
           Value panelIndex = plan.packed ? b.div(first, width) : Value();
