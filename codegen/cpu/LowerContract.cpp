@@ -121,8 +121,8 @@ FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
                             static_cast<unsigned>(typeOf(op->getOperand(plan.right)).getRank() - 1);
   plan.copied = !plan.packed && !(plan.contiguous && whole && last);
   // 48 KiB of accumulators, or 24 KiB and 32 KiB of copied panel: with what is spilled, below 64 KiB of stack.
-  plan.tileRows = 96;
   plan.tileColumns = plan.copied ? 64 : 128;
+  plan.tileRows = 96;
   if (!ShapedType::isDynamic(plan.sizeM))
     plan.tileRows = std::min(plan.tileRows, std::max<int64_t>(plan.sizeM, 1));
   return plan;
@@ -214,8 +214,8 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
         b.loop(zero, columns, shape.columns, [&](Value column) {
           Value existing = b.min(b.constant(shape.columns), b.sub(columns, column));
           Value first = b.add(n0, column);
-          packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, [&](Value k, Value n) {
-            return b.load(right, at(rightMap, {}, b.add(first, n), k));
+          packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, right, [&](Value k, Value n) {
+            return at(rightMap, {}, b.add(first, n), k);
           });
           tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
             tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {

@@ -33,10 +33,12 @@ struct RegisterTile {
 void tileRows(KernelBuilder &b, const TileShape &shape, mlir::Value rows, std::optional<int64_t> staticRows,
               llvm::function_ref<void(int64_t, mlir::Value)> body);
 
-// Copies the k x n matrix `element` (k from..to, n columns of which `columns` exist) to a buffer, zero-filled to
-// `width` columns. `contiguous`: neighbouring n are neighbours in memory.
+// Copies k x n elements of `source` (k in [from, to), n in [0, columns)) to a buffer of rows of `width`, whose further
+// columns are filled with zeros; `place` gives an element's indices. `contiguous`: neighbouring n are neighbours in
+// memory. Otherwise neighbouring k may be: then 16 x 16 blocks are transposed in registers.
 void packPanel(KernelBuilder &b, mlir::Value buffer, mlir::Value from, mlir::Value to, mlir::Value columns,
-               int64_t width, bool contiguous, llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> element);
+               int64_t width, bool contiguous, mlir::Value source,
+               llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value, mlir::Value)> place);
 
 } // namespace snug::codegen
 #endif
