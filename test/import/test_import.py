@@ -296,6 +296,8 @@ def nested(levels):
      ["initializer 'w'", "3 bytes", "need 8"]),
     (model([relu()], initializers=[TensorProto(name="w", dims=[2], data_type=FLOAT, raw_data=bytes(2000))]),
      ["initializer 'w'", "8 bytes by its type", "2000"]),
+    (model([relu()], initializers=[TensorProto(name="w", dims=[2], data_type=TensorProto.INT64, int32_data=[1] * 4)]),
+     ["initializer 'w'", "0 bytes", "need 16"]),
     (model([relu()], initializers=[numpy_helper.from_array(np.float32(1), "w")] * 2), ["'w'", "already defined"]),
     (nested(24), ["subgraphs deeper", "node 'level0'"]),
     (model([relu(name="n")], opset=0), ["opset version 0"]),

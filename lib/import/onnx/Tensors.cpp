@@ -220,11 +220,26 @@ static std::string typedBytes(const TensorProto &tensor, unsigned bits) {
     for (auto value : field)
       bytes.append(reinterpret_cast<const char *>(&value), width); // the hosts that Snug supports are little-endian
   };
-  append(tensor.float_data(), 4);
-  append(tensor.double_data(), 8);
-  append(tensor.int64_data(), 8);
-  append(tensor.uint64_data(), tensor.data_type() == TensorProto::UINT32 ? 4 : 8);
-  append(tensor.int32_data(), llvm::divideCeil(bits, 8));
+  // The field that the schema gives to the type; data in another one does not count.
+  switch (tensor.data_type()) {
+  case TensorProto::FLOAT:
+  case TensorProto::COMPLEX64:
+    append(tensor.float_data(), 4);
+    break;
+  case TensorProto::DOUBLE:
+  case TensorProto::COMPLEX128:
+    append(tensor.double_data(), 8);
+    break;
+  case TensorProto::INT64:
+    append(tensor.int64_data(), 8);
+    break;
+  case TensorProto::UINT32:
+  case TensorProto::UINT64:
+    append(tensor.uint64_data(), bits / 8);
+    break;
+  default: // all others have at most 32 bits
+    append(tensor.int32_data(), llvm::divideCeil(bits, 8));
+  }
   return bytes;
 }
 
