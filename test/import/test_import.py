@@ -62,16 +62,17 @@ def refused(path, code, *words):
 
 
 def test_interface(tmp_path):
-    proto = model([relu()], [info("x", ["batch", "past + 1", None, 4])], [info("y", ["batch", "past + 1", None, 4])])
-    text = imported(tmp_path, proto)
+    shape = ["batch", "past + 1", None, 4]
+    text = imported(tmp_path, model([relu()], [info("x", shape)], [info("y", shape)]))
     dims = 'snug.dims = ["batch", "past + 1", "", "4"]'
-    assert f'tensor<?x?x?x4xf32> {{{dims}, snug.name = "x"}}) -> (tensor<?x?x?x4xf32> {{{dims}, snug.name = "y"}})' in text
+    typed = lambda name: f'tensor<?x?x?x4xf32> {{{dims}, snug.name = "{name}"}})'
+    assert typed("x") + " -> (" + typed("y") in text
     assert 'snug.ir_version = 10 : i64, snug.model_name = "g", snug.opset_imports = {ai.onnx = 20 : i64}' in text
 
 
 def test_attributes(tmp_path):
-    node = helper.make_node("Any", ["x"], ["y"], domain="com.example", i=-1, f=0.5, s="a\"b", ints=[1, -2], floats=[1.5],
-                            strings=["p", "q"], t=numpy_helper.from_array(np.array([1, 2], np.int64)),
+    node = helper.make_node("Any", ["x"], ["y"], domain="com.example", i=-1, f=0.5, s="a\"b", ints=[1, -2],
+                            floats=[1.5], strings=["p", "q"], t=numpy_helper.from_array(np.array([1, 2], np.int64)),
                             tp=helper.make_tensor_type_proto(FLOAT, [None, 2]))
     text = imported(tmp_path, model([node], domains=["com.example"]))
     for part in ["i = -1 : i64", "f = 5.000000e-01 : f32", r's = "a\22b"', "ints = array<i64: 1, -2>",
@@ -91,7 +92,8 @@ def test_types_unknown_and_exotic(tmp_path):
     sequence = helper.make_tensor_sequence_value_info("s", FLOAT, None)
     optional = helper.make_value_info("o", helper.make_optional_type_proto(helper.make_tensor_type_proto(FLOAT, [1])))
     nodes = [relu("x", "t"), helper.make_node("SequenceConstruct", ["t"], ["s"]), relu("t", "y")]
-    inputs = [info("x"), optional, info("u", None), info("w", [1], TensorProto.STRING), info("v", [1], TensorProto.UINT8)]
+    inputs = [info("x"), optional, info("u", None), info("w", [1], TensorProto.STRING),
+              info("v", [1], TensorProto.UINT8)]
     text = imported(tmp_path, model(nodes, inputs, [info("y"), sequence]))
     for part in ["-> !snug_onnx.unknown", "!snug_onnx.sequence<tensor<*xf32>>", "!snug_onnx.optional<tensor<1xf32>>",
                  "tensor<*xf32>", "tensor<1x!snug_onnx.string>", "tensor<1xui8>"]:
@@ -168,8 +170,8 @@ def test_external_data_is_a_reference(tmp_path):
 
 def test_subgraphs_capture_outer_values(tmp_path):
     body = helper.make_graph(
-        [helper.make_node("Add", ["state", "k"], ["next"]), helper.make_node("Identity", ["cond"], ["cond_out"])], "body",
-        [info("i", [], TensorProto.INT64), info("cond", [], TensorProto.BOOL), info("state")],
+        [helper.make_node("Add", ["state", "k"], ["next"]), helper.make_node("Identity", ["cond"], ["cond_out"])],
+        "body", [info("i", [], TensorProto.INT64), info("cond", [], TensorProto.BOOL), info("state")],
         [info("cond_out", [], TensorProto.BOOL), info("next")])
     nodes = [relu("x", "k"), helper.make_node("Loop", ["", "", "x"], ["y"], body=body)]
     text = imported(tmp_path, model(nodes))
