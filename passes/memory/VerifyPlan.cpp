@@ -2,9 +2,7 @@
 //
 // The check of contract C5. It goes the other way round than PlanArena: from each access back to the views of the arena
 // that it may touch, and it shares no code with the planner or the solver.
-#include "passes/memory/Passes.h"
 #include "dialects/plan/PlanDialect.h"
-#include "passes/schedule/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -14,6 +12,8 @@
 #include "mlir/IR/Matchers.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
+#include "passes/memory/Passes.h"
+#include "passes/schedule/IndexBounds.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -178,9 +178,9 @@ private:
       }
   }
 
-  // A value lives from its first write to its last read. In a loop it lives through all of it where it comes from before
-  // the loop, goes beyond it, or may be read in the next iteration: neither made in the loop's body nor written in full
-  // before anything reads it.
+  // A value lives from its first write to its last read. In a loop it lives through all of it where it comes from
+  // before the loop, goes beyond it, or may be read in the next iteration: neither made in the loop's body nor written
+  // in full before anything reads it.
   void computeLife(Planned &planned) {
     if (planned.accesses.empty())
       return;
