@@ -43,9 +43,7 @@ namespace {
 class Stopwatch {
 public:
   explicit Stopwatch(double &ms) : ms(ms), start(std::chrono::steady_clock::now()) {}
-  ~Stopwatch() {
-    ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  }
+  ~Stopwatch() { ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); }
 
 private:
   double &ms;
@@ -201,9 +199,10 @@ private:
 LogicalResult snug::compileToLibrary(ModuleOp module, const CodegenOptions &options, CodegenReport &report) {
   report = {};
   // What this stage makes ops of, besides what the program already uses.
-  module.getContext()->loadDialect<affine::AffineDialect, arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect,
-                                   LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, plan::PlanDialect,
-                                   scf::SCFDialect, vector::VectorDialect, cf::ControlFlowDialect, ub::UBDialect>();
+  module.getContext()
+      ->loadDialect<affine::AffineDialect, arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect,
+                    LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, plan::PlanDialect, scf::SCFDialect,
+                    vector::VectorDialect, cf::ControlFlowDialect, ub::UBDialect>();
   LogicalResult result = Compiler(module, options, report).run();
   if (failed(result) && report.exitCode == 0)
     report.exitCode = 70;

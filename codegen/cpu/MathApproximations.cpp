@@ -18,8 +18,7 @@ namespace {
 struct Expression {
   ImplicitLocOpBuilder b;
   Type type;
-  Expression(PatternRewriter &rewriter, Operation *op)
-      : b(op->getLoc(), rewriter), type(op->getResult(0).getType()) {}
+  Expression(PatternRewriter &rewriter, Operation *op) : b(op->getLoc(), rewriter), type(op->getResult(0).getType()) {}
 
   Type integer() {
     Type i32 = b.getI32Type();
@@ -59,8 +58,8 @@ struct Expression {
     Value n = sub(fma(x, c(1.44269504088896341f), magic), magic);
     Value r = fma(n, c(-0.693145752f), x);
     r = fma(n, c(-1.42860677e-6f), r);
-    Value p = polynomial(
-        r, {1.38198026e-3f, 8.36868584e-3f, 4.16682772e-2f, 1.66665211e-1f, 4.99999940e-1f, 1.0f, 1.0f});
+    Value p =
+        polynomial(r, {1.38198026e-3f, 8.36868584e-3f, 4.16682772e-2f, 1.66665211e-1f, 4.99999940e-1f, 1.0f, 1.0f});
     // Of a NaN the conversion would be poison; 0 keeps p, which is NaN.
     Value finite = select(compare(CmpFPredicate::ORD, n, n), n, c(0));
     return LLVM::LoadExpOp::create(b, type, p, arith::FPToSIOp::create(b, integer(), finite));
@@ -81,8 +80,8 @@ struct Expression {
                              -6.35198057e-1f, -1.28637075e-1f});
     Value large = sub(c(1), exp(fma(q, t, sub(c(0), t))));
     large = math::CopySignOp::create(b, large, x);
-    Value p = polynomial(s, {-5.98180748e-4f, 4.99164127e-3f, -2.67658047e-2f, 1.12818047e-1f, -3.76124948e-1f,
-                             1.28379151e-1f});
+    Value p = polynomial(
+        s, {-5.98180748e-4f, 4.99164127e-3f, -2.67658047e-2f, 1.12818047e-1f, -3.76124948e-1f, 1.28379151e-1f});
     return select(compare(CmpFPredicate::OGT, t, c(0.921875f)), large, fma(p, x, x));
   }
   // x = m 2^k with m in [2/3, 4/3); log(1 + f) by degree 10. Denormals are scaled up first.
@@ -105,8 +104,7 @@ struct Expression {
   }
 };
 
-template <class OpT, Value (Expression::*function)(Value)>
-struct Approximate : OpRewritePattern<OpT> {
+template <class OpT, Value (Expression::*function)(Value)> struct Approximate : OpRewritePattern<OpT> {
   using OpRewritePattern<OpT>::OpRewritePattern;
   LogicalResult matchAndRewrite(OpT op, PatternRewriter &rewriter) const override {
     if (!getElementTypeOrSelf(op.getType()).isF32())

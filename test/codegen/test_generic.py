@@ -139,3 +139,24 @@ def test_in_place_shares_a_pointer_and_vectorizes(tmp_path):
     assert any(line.count("memref<f32>") == 1 for line in plan.splitlines() if "func.func private" in line)
     assert "<16 x float>" in (tmp_path / "kernels0.ll").read_text() or "<8 x float>" in (
         tmp_path / "kernels0.ll").read_text()
+
+
+@pytest.mark.parametrize("shape,permutation", [((33, 100), (1, 0)), ((257, 31), (1, 0)), ((3, 40, 50), (0, 2, 1)),
+                                               ((40, 3, 50), (2, 1, 0)), ((20, 17, 64), (1, 2, 0)),
+                                               ((64, 48), (1, 0)), ((5, 4, 32, 32), (1, 0, 3, 2))])
+def test_transpositions(tmp_path, shape, permutation):
+    y = tuple(shape[p] for p in permutation)
+    letters = "ijkl"[:len(shape)]
+    source = [None] * len(shape)
+    for result, p in enumerate(permutation):
+        source[p] = letters[result]
+    to_map = lambda s: f"({', '.join(letters)}) -> ({', '.join(s)})"
+    body = f"  linalg.transpose ins(%x : {memref(shape)}) outs(%y : {memref(y)}) permutation = [{', '.join(map(str, permutation))}]\n"
+    body += generic([to_map(source), to_map(letters), to_map(letters)], ["parallel"] * len(shape),
+                    [("x", memref(shape)), ("r", memref(y))], [("z", memref(y))],
+                    "    %s = arith.addf %a0, %a1 : f32\n    linalg.yield %s : f32")
+    m = build(tmp_path, program([("x", shape, "f32"), ("r", y, "f32")], [("y", y, "f32"), ("z", y, "f32")], body))
+    x, r = rng.standard_normal(shape, np.float32), rng.standard_normal(y, np.float32)
+    for split in (None, -3, 4):
+        y_, z_ = m.run(x, r, split=split)
+        assert (y_ == x.transpose(permutation)).all() and (z_ == x.transpose(permutation) + r).all()
