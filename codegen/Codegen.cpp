@@ -24,6 +24,7 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
+#include <atomic>
 #include <chrono>
 
 using namespace mlir;
@@ -143,13 +144,16 @@ private:
       groups.back()->push_back(kernel);
     }
     objects.resize(groups.size());
+    std::atomic<bool> unsupported = false;
     std::vector<double> lowerMs(groups.size()), llvmMs(groups.size());
     LogicalResult result = failableParallelForEachN(module.getContext(), 0, groups.size(), [&](size_t i) {
       std::string name = "kernels" + std::to_string(i);
       {
         Stopwatch watch(lowerMs[i]);
-        if (failed(lowerKernels(*groups[i], target)))
+        if (failed(lowerKernels(*groups[i], target))) {
+          unsupported = true; // the op said what
           return failure();
+        }
         dump(*groups[i], name);
         if (failed(convertToLLVM(*groups[i], options.verify)))
           return failure();
@@ -161,7 +165,10 @@ private:
       report.lowerMs += lowerMs[i];
       report.llvmMs += llvmMs[i];
     }
-    return succeeded(result) ? result : fail(70, "a kernel could not be compiled");
+    if (succeeded(result))
+      return result;
+    return unsupported ? fail(3, "the model needs a kernel that code generation does not have")
+                       : fail(70, "a kernel could not be compiled");
   }
 
   LogicalResult finish(const ModelSignature &signature, const Weights &weights, const HeaderInputs &header,

@@ -40,6 +40,12 @@ Address addressOf(Value value, bool exact) {
       value = op->getOperand(0);
       continue;
     }
+    if (auto slice = dyn_cast<memref::SubViewOp>(op)) {
+      if (llvm::all_of(slice.getMixedOffsets(), isZeroInteger)) {
+        value = slice.getSource();
+        continue;
+      }
+    }
     auto viewLike = dyn_cast<ViewLikeOpInterface>(op);
     if (exact || !viewLike)
       break;
