@@ -18,11 +18,11 @@ TileShape TileShape::of(const CpuTarget &target) {
 }
 
 void RegisterTile::emit(KernelBuilder &builder) const {
-  KernelBuilder &b_ = builder;
   auto vector = VectorType::get({shape.lanes}, builder.getF32Type());
   int64_t vectors = shape.columns / shape.lanes;
   auto place = [&](int64_t r, int64_t j) {
-    return SmallVector<Value>{b_.add(row, b_.constant(r)), b_.add(column, b_.constant(j * shape.lanes))};
+    return SmallVector<Value>{builder.add(row, builder.constant(r)),
+                              builder.add(column, builder.constant(j * shape.lanes))};
   };
   auto each = [&](function_ref<void(int64_t, int64_t)> body) {
     for (int64_t r = 0; r < rows; ++r)

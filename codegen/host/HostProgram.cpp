@@ -73,9 +73,9 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
 }
 
 namespace {
-using Builder_ = ImplicitLocOpBuilder;
+using LocBuilder = ImplicitLocOpBuilder;
 
-Value emitExtent(Builder_ &b, const DimExpression &extent, ArrayRef<Value> dims) {
+Value emitExtent(LocBuilder &b, const DimExpression &extent, ArrayRef<Value> dims) {
   return extent.evaluate<Value>([&](int64_t value) -> Value { return arith::ConstantIndexOp::create(b, value); },
                                 [&](unsigned dim) { return dims[dim]; },
                                 [&](char op, Value x, Value y) -> Value {
@@ -96,7 +96,7 @@ Value emitExtent(Builder_ &b, const DimExpression &extent, ArrayRef<Value> dims)
 
 // The launch as a call of parallel_for; `slots` is the array its arguments are stored to.
 LogicalResult lowerLaunch(plan::LaunchOp launch, Value slots, Value parallelFor, Value state) {
-  Builder_ b(launch.getLoc(), launch);
+  LocBuilder b(launch.getLoc(), launch);
   Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
   for (auto [index, argument] : llvm::enumerate(launch.getArgs())) {
     Value slot = argument;
@@ -145,7 +145,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
                                                           const ModelSignature &signature, const Weights &weights) {
   Location loc = main.getLoc();
   OwningOpRef<ModuleOp> host = ModuleOp::create(loc);
-  Builder_ b(loc, host->getBodyRegion());
+  LocBuilder b(loc, host->getBodyRegion());
   b.setInsertionPointToStart(host->getBody());
   Type pointer = LLVM::LLVMPointerType::get(b.getContext());
   auto bytesType = [&](uint64_t bytes) {
@@ -215,7 +215,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   Value count = LLVM::ConstantOp::create(b, b.getI64Type(), b.getI64IntegerAttr(maxArguments));
   Value slots = LLVM::AllocaOp::create(b, pointer, b.getI64Type(), count);
   for (Operation *op : ops) {
-    Builder_ at(op->getLoc(), op);
+    LocBuilder at(op->getLoc(), op);
     if (isa<plan::ArenaOp>(op)) {
       op->getResult(0).replaceAllUsesWith(arena);
       op->erase();
