@@ -3,6 +3,7 @@
 // Elementary functions on f32, scalars and vectors: range reduction and minimax polynomials of our own, because vector
 // math libraries are slower, a run-time dependency, or wrong at the edges. Largest errors over the whole range, against
 // double: exp 1 ulp (denormal results included), tanh 1.4, erf 1.1, log 1. NaN and infinities come out right.
+#include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/Kernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -18,7 +19,9 @@ namespace {
 struct Expression {
   ImplicitLocOpBuilder b;
   Type type;
-  Expression(PatternRewriter &rewriter, Operation *op) : b(op->getLoc(), rewriter), type(op->getResult(0).getType()) {}
+  bool hasLdexp;
+  Expression(PatternRewriter &rewriter, Operation *op, bool hasLdexp = true)
+      : b(op->getLoc(), rewriter), type(op->getResult(0).getType()), hasLdexp(hasLdexp) {}
 
   Type integer() {
     Type i32 = b.getI32Type();
@@ -50,6 +53,18 @@ struct Expression {
     return result;
   }
 
+  // p * 2^n. Where llvm.ldexp would be a library call, by two factors made of bits, so that each is a normal number.
+  Value scale(Value p, Value n) {
+    if (hasLdexp)
+      return LLVM::LoadExpOp::create(b, type, p, n);
+    Value half = arith::ShRSIOp::create(b, n, ci(1));
+    for (Value part : {half, Value(arith::SubIOp::create(b, n, half))}) {
+      Value bits = arith::ShLIOp::create(b, arith::AddIOp::create(b, part, ci(127)), ci(23));
+      p = mul(p, arith::BitcastOp::create(b, type, bits));
+    }
+    return p;
+  }
+
   // n = round(x / ln 2) by adding and subtracting 1.5 * 2^23; r = x - n ln 2 in two steps; e^r by degree 6. llvm.ldexp
   // is one vscalefps with AVX-512 and right for denormal, 0 and inf results.
   Value exp(Value x) {
@@ -62,7 +77,7 @@ struct Expression {
         polynomial(r, {1.38198026e-3f, 8.36868584e-3f, 4.16682772e-2f, 1.66665211e-1f, 4.99999940e-1f, 1.0f, 1.0f});
     // Of a NaN the conversion would be poison; 0 keeps p, which is NaN.
     Value finite = select(compare(CmpFPredicate::ORD, n, n), n, c(0));
-    return LLVM::LoadExpOp::create(b, type, p, arith::FPToSIOp::create(b, integer(), finite));
+    return scale(p, arith::FPToSIOp::create(b, integer(), finite));
   }
   // |x| < 0.625: odd polynomial; else 1 - 2 / (e^2|x| + 1).
   Value tanh(Value x) {
@@ -105,11 +120,12 @@ struct Expression {
 };
 
 template <class OpT, Value (Expression::*function)(Value)> struct Approximate : OpRewritePattern<OpT> {
-  using OpRewritePattern<OpT>::OpRewritePattern;
+  bool hasLdexp;
+  Approximate(MLIRContext *context, bool hasLdexp) : OpRewritePattern<OpT>(context), hasLdexp(hasLdexp) {}
   LogicalResult matchAndRewrite(OpT op, PatternRewriter &rewriter) const override {
     if (!getElementTypeOrSelf(op.getType()).isF32())
       return failure();
-    Expression e(rewriter, op);
+    Expression e(rewriter, op, hasLdexp);
     rewriter.replaceOp(op, (e.*function)(op.getOperand()));
     return success();
   }
@@ -162,8 +178,9 @@ struct ExpandConstantPow : OpRewritePattern<math::PowFOp> {
 };
 } // namespace
 
-void snug::codegen::populateMathApproximationPatterns(RewritePatternSet &patterns) {
+void snug::codegen::populateMathApproximationPatterns(RewritePatternSet &patterns, const CpuTarget &target) {
   patterns.add<Approximate<math::ExpOp, &Expression::exp>, Approximate<math::TanhOp, &Expression::tanh>,
-               Approximate<math::ErfOp, &Expression::erf>, Approximate<math::LogOp, &Expression::log>, ExpandRsqrt,
-               ExpandConstantPow>(patterns.getContext());
+               Approximate<math::ErfOp, &Expression::erf>, Approximate<math::LogOp, &Expression::log>>(
+      patterns.getContext(), /*hasLdexp=*/target.vectorBits >= 512);
+  patterns.add<ExpandRsqrt, ExpandConstantPow>(patterns.getContext());
 }

@@ -42,7 +42,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_symbols(folder):
+@pytest.mark.parametrize("march", ["native", "x86-64-v3"])
+def test_symbols(folder, monkeypatch, march):
+    monkeypatch.setenv("SNUG_MARCH", march)
     model = build(folder, linear(1.0), data=folder)
     lines = subprocess.run([NM, "-D", str(model.path)], capture_output=True, text=True, check=True).stdout.split("\n")
     defined = [l.split()[-1] for l in lines if re.search(r" [TDBRV] ", l)]
