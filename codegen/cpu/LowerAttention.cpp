@@ -141,9 +141,8 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
                           : arith::CmpIOp::create(b, arith::CmpIPredicate::eq, d0, zero).getResult();
         b.loop(zero, keys, shape.columns, [&](Value column) {
           Value existing = b.min(b.constant(shape.columns), b.sub(keys, column));
-          packPanel(b, panel, d0, d1, existing, shape.columns, /*contiguous=*/false, op.getK(), [&](Value d, Value t) {
-            return at(1, keyHead, zero, b.add(b.add(t0, column), t), d, zero);
-          });
+          packPanel(b, panel, d0, d1, existing, shape.columns, /*contiguous=*/false, op.getK(),
+                    [&](Value d, Value t) { return at(1, keyHead, zero, b.add(b.add(t0, column), t), d, zero); });
           tileRows(b, shape, rows, std::nullopt, [&](int64_t tile, Value row) {
             auto q = [&](int64_t r, Value d) {
               return b.load(op.getQ(), at(0, head, b.add(b.add(s0, row), b.constant(r)), zero, d, zero));
@@ -169,8 +168,8 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
             if (typeOf(op.getBias()).getDimSize(dim) == 1)
               indices[dim] = zero;
             else if (typeOf(op.getBias()).isDynamicDim(dim))
-              indices[dim] = arith::SelectOp::create(
-                  b, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, size, one), zero, indices[dim]);
+              indices[dim] = arith::SelectOp::create(b, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, size, one),
+                                                     zero, indices[dim]);
           }
           return arith::AddFOp::create(b, x, b.load(op.getBias(), indices));
         };
@@ -194,17 +193,15 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
         Value alpha = math::ExpOp::create(b, arith::SubFOp::create(b, old, base));
         b.store(next, maximum, r);
         b.store(arith::AddFOp::create(b, arith::MulFOp::create(b, b.load(total, r), alpha), sum), total, r);
-        b.loop(zero, b.constant(plan.paddedE), 1, [&](Value e) {
-          b.store(arith::MulFOp::create(b, b.load(sums, {r, e}), alpha), sums, {r, e});
-        });
+        b.loop(zero, b.constant(plan.paddedE), 1,
+               [&](Value e) { b.store(arith::MulFOp::create(b, b.load(sums, {r, e}), alpha), sums, {r, e}); });
       });
       // sums += scores v
       b.loop(zero, b.constant(plan.paddedE), shape.columns, [&](Value column) {
         if (!plan.valuesInPlace) {
           Value existing = b.min(b.constant(shape.columns), b.sub(b.constant(plan.sizeE), column));
-          packPanel(b, panel, zero, keys, existing, shape.columns, /*contiguous=*/true, op.getV(), [&](Value t, Value e) {
-            return at(2, valueHead, zero, b.add(t0, t), zero, b.add(column, e));
-          });
+          packPanel(b, panel, zero, keys, existing, shape.columns, /*contiguous=*/true, op.getV(),
+                    [&](Value t, Value e) { return at(2, valueHead, zero, b.add(t0, t), zero, b.add(column, e)); });
         }
         tileRows(b, shape, rows, std::nullopt, [&](int64_t tile, Value row) {
           auto p = [&](int64_t r, Value t) { return b.load(scores, {b.add(row, b.constant(r)), t}); };

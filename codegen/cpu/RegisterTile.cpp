@@ -18,11 +18,11 @@ TileShape TileShape::of(const CpuTarget &target) {
 }
 
 void RegisterTile::emit(KernelBuilder &builder) const {
-  KernelBuilder &b_ = builder;
   auto vector = VectorType::get({shape.lanes}, builder.getF32Type());
   int64_t vectors = shape.columns / shape.lanes;
   auto place = [&](int64_t r, int64_t j) {
-    return SmallVector<Value>{b_.add(row, b_.constant(r)), b_.add(column, b_.constant(j * shape.lanes))};
+    return SmallVector<Value>{builder.add(row, builder.constant(r)),
+                              builder.add(column, builder.constant(j * shape.lanes))};
   };
   auto each = [&](function_ref<void(int64_t, int64_t)> body) {
     for (int64_t r = 0; r < rows; ++r)
@@ -82,8 +82,7 @@ void snug::codegen::tileRows(KernelBuilder &b, const TileShape &shape, Value row
 }
 
 void snug::codegen::packPanel(KernelBuilder &b, Value buffer, Value from, Value to, Value columns, int64_t width,
-                              bool contiguous, Value source,
-                              function_ref<SmallVector<Value>(Value, Value)> place) {
+                              bool contiguous, Value source, function_ref<SmallVector<Value>(Value, Value)> place) {
   constexpr int64_t side = 16;
   Value zero = b.constant(0);
   auto copy = [&](Value k, Value n) { b.store(b.load(source, place(k, n)), buffer, {b.sub(k, from), n}); };
@@ -111,9 +110,7 @@ void snug::codegen::packPanel(KernelBuilder &b, Value buffer, Value from, Value 
           vector::StoreOp::create(b, vector::ExtractOp::create(b, transposed, ArrayRef<int64_t>{i}), buffer,
                                   ValueRange{b.add(b.sub(k0, from), b.constant(i)), n0});
       });
-      b.loop(wholeK, to, 1, [&](Value k) {
-        b.loop(n0, b.add(n0, b.constant(side)), 1, [&](Value n) { copy(k, n); });
-      });
+      b.loop(wholeK, to, 1, [&](Value k) { b.loop(n0, b.add(n0, b.constant(side)), 1, [&](Value n) { copy(k, n); }); });
     });
     b.loop(wholeN, columns, 1, [&](Value n) { b.loop(from, to, 1, [&](Value k) { copy(k, n); }); });
   } else {

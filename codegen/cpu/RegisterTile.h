@@ -14,15 +14,15 @@ struct TileShape {
   static TileShape of(const CpuTarget &target);
 };
 
-// One tile of c += a * b over k in [from, to). Each element is one chain of fused multiply-adds in the order of k, so it
-// depends neither on where [from, to) is cut nor on the rows beside it.
+// One tile of c += a * b over k in [from, to). Each element is one chain of fused multiply-adds in the order of k, so
+// it depends neither on where [from, to) is cut nor on the rows beside it.
 struct RegisterTile {
   TileShape shape;
-  int64_t rows;                                             // of this tile, <= shape.rows
+  int64_t rows;                                            // of this tile, <= shape.rows
   llvm::function_ref<mlir::Value(int64_t, mlir::Value)> a; // scalar of (row, k)
   llvm::function_ref<mlir::Value(mlir::Value, int64_t)> b; // vector of (k, first column)
-  mlir::Value accumulators;                                 // memref of rows x columns, f32, row-major
-  mlir::Value row, column;                                  // the tile's place in it
+  mlir::Value accumulators;                                // memref of rows x columns, f32, row-major
+  mlir::Value row, column;                                 // the tile's place in it
   mlir::Value from, to;
   mlir::Value fresh; // i1: start from zero, not from `accumulators`; null: always from zero
 
