@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// From a planned program (stage contract C5: memrefs at fixed offsets of one arena, kernel ops in destination-passing
+// style) to a shared library that exports snug_model_query (include/snug/ModelABI.h), and its weights.
+#ifndef SNUG_CODEGEN_CODEGEN_H
+#define SNUG_CODEGEN_CODEGEN_H
+
+#include "mlir/Support/LLVM.h"
+#include <cstdint>
+#include <string>
+
+namespace mlir {
+class DialectRegistry;
+class ModuleOp;
+} // namespace mlir
+
+namespace snug {
+
+struct CodegenOptions {
+  std::string outputPath;     // the library; weights go to `<outputPath>.safetensors` unless they are embedded
+  std::string modelDirectory; // folder that snug_nn.data's file names are relative to
+  std::string march;          // a CPU name as LLVM knows it; empty: this machine's CPU
+  std::string target = "cpu"; // as given to --target; recorded in the library
+  int threads = 1;            // planned number of threads; a module's snug.threads wins
+  uint64_t embedLimit = 64 * 1024; // weights up to this many bytes are embedded in the library
+  bool verify = true;         // run MLIR's verifier between passes
+  std::string dumpDirectory;  // if set: kernels as MLIR, LLVM IR and assembly are written there
+};
+
+struct CodegenReport {
+  int exitCode = 0;  // of a failed compilation: 2 bad data file, 3 unsupported, 5 environment, 70 own fault
+  std::string error; // one message with the fact and the remedy; the same as was emitted at a location, if any
+  uint64_t kernels = 0, launches = 0; // distinct kernels, launches
+  uint64_t weightsBytes = 0, arenaBytes = 0;
+  double lowerMs = 0, llvmMs = 0, weightsMs = 0, linkMs = 0;
+};
+
+// Registers every dialect, interface model and translation that compileToLibrary needs.
+void registerCodegenDialects(mlir::DialectRegistry &registry);
+
+// Compiles `module` (which it changes) to options.outputPath. Nothing half-written stays behind on failure. Uses the
+// context's threads where multithreading is enabled; the bytes written do not depend on their number.
+mlir::LogicalResult compileToLibrary(mlir::ModuleOp module, const CodegenOptions &options, CodegenReport &report);
+
+// The first half of compileToLibrary, for dumps: kernel ops become functions and snug_plan.launch.
+mlir::LogicalResult outlineKernels(mlir::ModuleOp module, const CodegenOptions &options, CodegenReport &report);
+
+} // namespace snug
+#endif

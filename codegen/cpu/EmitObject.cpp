@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "codegen/cpu/EmitObject.h"
+#include "codegen/cpu/CpuTarget.h"
+#include "codegen/cpu/Kernels.h"
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "mlir/Transforms/Passes.h"
+#include "llvm/Analysis/TargetLibraryInfo.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Verifier.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Target/TargetMachine.h"
+#include "llvm/Transforms/Utils/Cloning.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+namespace {
+// A bool is a byte of memory (ONNX), but LLVM's i1 in memory is a bit of one: loads compare with 0, stores extend.
+void bytesForBools(func::FuncOp kernel) {
+  auto byteType = [](Type type) -> Type {
+    auto memref = dyn_cast<MemRefType>(type);
+    if (!memref || !memref.getElementType().isInteger(1))
+      return {};
+    return MemRefType::Builder(memref).setElementType(IntegerType::get(type.getContext(), 8));
+  };
+  SmallVector<Operation *> loads, stores;
+  kernel.walk([&](Operation *op) {
+    if (auto load = dyn_cast<memref::LoadOp>(op); load && byteType(load.getMemRefType()))
+      loads.push_back(op);
+    if (auto store = dyn_cast<memref::StoreOp>(op); store && byteType(store.getMemRefType()))
+      stores.push_back(op);
+  });
+  for (BlockArgument argument : kernel.getArguments())
+    if (Type type = byteType(argument.getType()))
+      argument.setType(type);
+  kernel.setFunctionType(FunctionType::get(kernel.getContext(), kernel.front().getArgumentTypes(), {}));
+  kernel.walk([&](Operation *op) {
+    for (Value result : op->getResults())
+      if (Type type = byteType(result.getType()))
+        result.setType(type);
+  });
+  for (Operation *op : loads) {
+    OpBuilder b(op->getContext());
+    b.setInsertionPointAfter(op);
+    Value byte = op->getResult(0);
+    Value bit = byte;
+    byte.setType(b.getI8Type());
+    Value zero = arith::ConstantOp::create(b, op->getLoc(), b.getI8IntegerAttr(0));
+    bit = arith::CmpIOp::create(b, op->getLoc(), arith::CmpIPredicate::ne, byte, zero);
+    byte.replaceAllUsesExcept(bit, bit.getDefiningOp());
+  }
+  for (Operation *op : stores) {
+    OpBuilder b(op);
+    op->setOperand(0, arith::ExtUIOp::create(b, op->getLoc(), b.getI8Type(), op->getOperand(0)));
+  }
+}
+
+void writeDump(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> print) {
+  std::error_code code;
+  llvm::raw_fd_ostream os(path, code);
+  if (code)
+    llvm::errs() << "cannot write " << path << ": " << code.message() << "\n";
+  else
+    print(os);
+}
+} // namespace
+
+LogicalResult codegen::lowerKernels(ModuleOp module, const CpuTarget &target) {
+  RewritePatternSet patterns(module.getContext());
+  populateMathApproximationPatterns(patterns);
+  FrozenRewritePatternSet frozen(std::move(patterns));
+  for (auto kernel : module.getOps<func::FuncOp>()) {
+    if (failed(lowerKernel(kernel, target)))
+      return failure();
+    bytesForBools(kernel);
+    if (failed(applyPatternsGreedily(kernel, frozen)))
+      return kernel.emitError("math approximations did not come to an end");
+  }
+  return success();
+}
+
+LogicalResult codegen::convertToLLVM(ModuleOp module, bool verify) {
+  PassManager pm(module.getContext(), ModuleOp::getOperationName());
+  pm.enableVerifier(verify);
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+  pm.addPass(memref::createExpandStridedMetadataPass());
+  pm.addPass(createLowerAffinePass());
+  pm.addPass(createSCFToControlFlowPass());
+  pm.addNestedPass<func::FuncOp>(createConvertMathToLLVMPass());
+  pm.addPass(createConvertMathToLibmPass());
+  pm.addPass(createConvertVectorToLLVMPass());
+  pm.addPass(createUBToLLVMConversionPass());
+  pm.addPass(createArithToLLVMConversionPass());
+  pm.addPass(createConvertControlFlowToLLVMPass());
+  pm.addPass(createFinalizeMemRefToLLVMConversionPass());
+  ConvertFuncToLLVMPassOptions functions;
+  functions.useBarePtrCallConv = true;
+  pm.addPass(createConvertFuncToLLVMPass(functions));
+  pm.addPass(createConvertIndexToLLVMPass());
+  pm.addPass(createReconcileUnrealizedCastsPass());
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+  return pm.run(module);
+}
+
+LogicalResult codegen::emitObject(ModuleOp module, const CpuTarget &target,
+                                  const std::function<void(llvm::Module &)> &finish, const std::string &dumpPrefix,
+                                  llvm::SmallVector<char, 0> &object) {
+  std::unique_ptr<llvm::TargetMachine> machine = target.createMachine();
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> code = translateModuleToLLVMIR(module, context, "snug");
+  if (!code)
+    return module.emitError("translation to LLVM IR failed");
+  code->setDataLayout(machine->createDataLayout());
+  code->setTargetTriple(llvm::Triple(target.triple));
+  finish(*code);
+  for (llvm::Function &function : *code) {
+    if (function.isDeclaration())
+      continue;
+    function.addFnAttr("target-cpu", target.cpu);
+    if (!target.features.empty())
+      function.addFnAttr("target-features", target.features);
+    // Without it LLVM stays at 256 bits on every x86 CPU.
+    if (target.vectorBits >= 512)
+      function.addFnAttr("prefer-vector-width", "512");
+    function.addFnAttr("no-trapping-math", "true");
+    function.addFnAttr(llvm::Attribute::NoUnwind);
+  }
+  if (!dumpPrefix.empty())
+    writeDump(dumpPrefix + ".unoptimized.ll", [&](llvm::raw_ostream &os) { code->print(os, nullptr); });
+  std::string message;
+  llvm::raw_string_ostream stream(message);
+  if (llvm::verifyModule(*code, &stream))
+    return module.emitError("generated LLVM IR is not valid: ") << message;
+
+  llvm::PipelineTuningOptions tuning;
+  tuning.LoopVectorization = true;
+  tuning.SLPVectorization = false; // kernels are loops; on unrolled register tiles it only costs time
+  tuning.LoopUnrolling = true;
+  llvm::TargetLibraryInfoImpl library{llvm::Triple(target.triple)};
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager components;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder(machine.get(), tuning);
+  functions.registerPass([&] { return llvm::TargetLibraryAnalysis(library); });
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(components);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, components, modules);
+  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2).run(*code, modules);
+
+  auto emit = [&](llvm::Module &from, llvm::CodeGenFileType type, llvm::raw_pwrite_stream &os) {
+    llvm::legacy::PassManager codegen;
+    if (machine->addPassesToEmitFile(codegen, os, nullptr, type))
+      return false;
+    codegen.run(from);
+    return true;
+  };
+  if (!dumpPrefix.empty()) {
+    writeDump(dumpPrefix + ".ll", [&](llvm::raw_ostream &os) { code->print(os, nullptr); });
+    llvm::SmallVector<char, 0> text;
+    llvm::raw_svector_ostream os(text);
+    if (emit(*llvm::CloneModule(*code), llvm::CodeGenFileType::AssemblyFile, os))
+      writeDump(dumpPrefix + ".s", [&](llvm::raw_ostream &file) { file << StringRef(text.data(), text.size()); });
+  }
+  llvm::raw_svector_ostream os(object);
+  if (!emit(*code, llvm::CodeGenFileType::ObjectFile, os))
+    return module.emitError("LLVM cannot write object files for ") << target.triple;
+  return success();
+}

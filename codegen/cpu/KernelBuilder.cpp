@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "codegen/cpu/CpuTarget.h"
+#include "codegen/cpu/Kernels.h"
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+KernelBuilder::KernelBuilder(Operation *op, const CpuTarget &target)
+    : ImplicitLocOpBuilder(op->getLoc(), op), target(target) {
+  Block &entry = op->getParentOfType<func::FuncOp>().front();
+  lo = entry.getArgument(entry.getNumArguments() - 3);
+  hi = entry.getArgument(entry.getNumArguments() - 2);
+  thread = entry.getArgument(entry.getNumArguments() - 1);
+}
+
+Value KernelBuilder::constant(int64_t value) { return arith::ConstantIndexOp::create(*this, value); }
+Value KernelBuilder::constantF32(float value) {
+  return arith::ConstantOp::create(*this, getF32FloatAttr(value));
+}
+
+Value KernelBuilder::size(Value memref, unsigned dim) {
+  auto type = cast<MemRefType>(memref.getType());
+  if (!type.isDynamicDim(dim))
+    return constant(type.getDimSize(dim));
+  auto cast = memref.getDefiningOp<memref::ReinterpretCastOp>();
+  return getValueOrCreateConstantIndexOp(*this, getLoc(), cast.getMixedSizes()[dim]);
+}
+
+namespace {
+std::optional<int64_t> known(Value value) { return getConstantIntValue(value); }
+} // namespace
+
+// Constants fold here already, so that loops over static shapes read well in dumps.
+Value KernelBuilder::add(Value a, Value b) {
+  if (known(a) == 0)
+    return b;
+  if (known(b) == 0)
+    return a;
+  if (known(a) && known(b))
+    return constant(*known(a) + *known(b));
+  return arith::AddIOp::create(*this, a, b);
+}
+Value KernelBuilder::sub(Value a, Value b) {
+  if (known(a) && known(b))
+    return constant(*known(a) - *known(b));
+  return known(b) == 0 ? a : arith::SubIOp::create(*this, a, b).getResult();
+}
+Value KernelBuilder::mul(Value a, Value b) {
+  if (known(a) == 1)
+    return b;
+  if (known(b) == 1)
+    return a;
+  if (known(a) && known(b))
+    return constant(*known(a) * *known(b));
+  return arith::MulIOp::create(*this, a, b);
+}
+// Unsigned, as all sizes and indices are; a division by a constant is then a shift or a multiplication.
+Value KernelBuilder::div(Value a, Value b) {
+  return known(b) == 1 ? a : arith::DivUIOp::create(*this, a, b).getResult();
+}
+Value KernelBuilder::rem(Value a, Value b) {
+  return known(b) == 1 ? constant(0) : arith::RemUIOp::create(*this, a, b).getResult();
+}
+Value KernelBuilder::min(Value a, Value b) {
+  if (known(a) && known(b))
+    return constant(std::min(*known(a), *known(b)));
+  return arith::MinSIOp::create(*this, a, b);
+}
+Value KernelBuilder::ceilDiv(Value a, int64_t b) {
+  if (known(a))
+    return constant(llvm::divideCeil(*known(a), b));
+  return div(add(a, constant(b - 1)), constant(b));
+}
+
+Value KernelBuilder::load(Value memref, ValueRange indices) {
+  return memref::LoadOp::create(*this, memref, indices);
+}
+void KernelBuilder::store(Value value, Value memref, ValueRange indices) {
+  memref::StoreOp::create(*this, value, memref, indices);
+}
+
+Value KernelBuilder::stackBuffer(ArrayRef<int64_t> shape) {
+  OpBuilder::InsertionGuard guard(*this);
+  setInsertionPointToStart(&lo.getParentRegion()->front());
+  return memref::AllocaOp::create(*this, MemRefType::get(shape, getF32Type()), ValueRange{}, getI64IntegerAttr(64));
+}
+
+void KernelBuilder::loop(Value from, Value to, int64_t step, LoopBody body) {
+  auto loop = scf::ForOp::create(*this, from, to, constant(step));
+  OpBuilder::InsertionGuard guard(*this);
+  setInsertionPointToStart(loop.getBody());
+  body(loop.getInductionVar());
+}
+
+Value KernelBuilder::reduceLoop(Value from, Value to, Value init, function_ref<Value(Value, Value)> body) {
+  auto loop = scf::ForOp::create(*this, from, to, constant(1), ValueRange{init});
+  OpBuilder::InsertionGuard guard(*this);
+  setInsertionPointToStart(loop.getBody());
+  scf::YieldOp::create(*this, body(loop.getInductionVar(), loop.getRegionIterArg(0)));
+  return loop.getResult(0);
+}
+
+SmallVector<Value> KernelBuilder::delinearize(Value linear, ArrayRef<Value> sizes) {
+  SmallVector<Value> indices(sizes.size());
+  for (unsigned i = sizes.size(); i-- > 0;) {
+    if (i == 0) {
+      indices[0] = linear;
+      break;
+    }
+    indices[i] = rem(linear, sizes[i]);
+    linear = div(linear, sizes[i]);
+  }
+  return indices;
+}
+
+SmallVector<Value> KernelBuilder::apply(AffineMap map, ValueRange dims) {
+  SmallVector<Value> result;
+  for (AffineExpr expr : map.getResults()) {
+    if (auto dim = dyn_cast<AffineDimExpr>(expr))
+      result.push_back(dims[dim.getPosition()]);
+    else if (auto value = dyn_cast<AffineConstantExpr>(expr))
+      result.push_back(constant(value.getValue()));
+    else
+      result.push_back(affine::AffineApplyOp::create(*this, AffineMap::get(map.getNumDims(), 0, expr), dims));
+  }
+  return result;
+}
+
+int64_t codegen::elementBytes(Type elementType) {
+  if (elementType.isIndex())
+    return 8;
+  return llvm::divideCeil(elementType.getIntOrFloatBitWidth(), 8);
+}
+
+int64_t codegen::grainOf(double nsPerIteration) {
+  return std::max<int64_t>(1, static_cast<int64_t>(20000.0 / std::max(nsPerIteration, 1e-3)));
+}
+
+double codegen::guessExtent(int64_t extent) { return ShapedType::isDynamic(extent) ? 64 : static_cast<double>(extent); }
+
+bool codegen::isKernelOp(Operation *op) {
+  return isa<linalg::LinalgOp, nn::ContractOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp, nn::AttentionOp>(op);
+}
+
+KernelRange codegen::planRange(Operation *op, const CpuTarget &target) {
+  return llvm::TypeSwitch<Operation *, KernelRange>(op)
+      .Case([&](linalg::GenericOp generic) { return planGeneric(generic); })
+      .Case([&](nn::ContractOp contract) { return planContract(contract, target); })
+      .Case([&](nn::AttentionOp attention) { return planAttention(attention, target); })
+      .Case([&](nn::GatherOp gather) { return planGather(gather); })
+      .Default([&](Operation *other) { return planRows(other); });
+}
+
+LogicalResult codegen::lowerKernel(func::FuncOp kernel, const CpuTarget &target) {
+  Operation *op = nullptr;
+  kernel.walk([&](Operation *inner) {
+    if (isKernelOp(inner))
+      op = inner;
+  });
+  KernelBuilder b(op, target);
+  LogicalResult result = llvm::TypeSwitch<Operation *, LogicalResult>(op)
+                             .Case([&](linalg::GenericOp generic) { return lowerGeneric(generic, b); })
+                             .Case([&](nn::ContractOp contract) { return lowerContract(contract, b); })
+                             .Case([&](nn::AttentionOp attention) { return lowerAttention(attention, b); })
+                             .Case([&](nn::SoftmaxOp softmax) { return lowerSoftmax(softmax, b); })
+                             .Case([&](nn::NormOp norm) { return lowerNorm(norm, b); })
+                             .Case([&](nn::GatherOp gather) { return lowerGather(gather, b); })
+                             .Default([](Operation *other) { return other->emitOpError("has no CPU kernel"); });
+  if (failed(result))
+    return failure();
+  op->erase();
+  return success();
+}

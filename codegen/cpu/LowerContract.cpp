@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Contractions: macro tiles of C on the stack, K in blocks, a register tile inside, and the epilogue as one plain loop
+// over the finished macro tile (which LLVM vectorises), so that partial sums never stand in C: an epilogue may read what
+// C overwrites.
+#include "codegen/cpu/CpuTarget.h"
+#include "codegen/cpu/RegisterTile.h"
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+namespace {
+constexpr int64_t kBlock = 256;
+
+// The iteration dims by their role, and the macro tile, from static types alone.
+struct Plan {
+  unsigned left = 0, right = 1; // operands: rows of C are left's, columns right's; swapped where that reads better
+  unsigned k = 0;
+  std::optional<unsigned> m, n;
+  SmallVector<unsigned> outer; // batch and all further dims
+  bool packed = false, copied = false; // right is in panels; right is copied to a panel on the stack
+  bool contiguous = false;             // neighbouring columns of right are neighbours in memory
+  int64_t tileRows, tileColumns, width;
+  int64_t sizeM = 1, sizeN = 1, sizeK = 1; // static extents or kDynamic
+  SmallVector<AffineMap> maps;
+
+  static FailureOr<Plan> of(nn::ContractOp op, const CpuTarget &target);
+};
+
+MemRefType typeOf(Value value) { return cast<MemRefType>(value.getType()); }
+
+std::optional<unsigned> positionOf(AffineMap map, unsigned dim) {
+  for (auto [position, expr] : llvm::enumerate(map.getResults()))
+    if (auto d = dyn_cast<AffineDimExpr>(expr); d && d.getPosition() == dim)
+      return position;
+  return std::nullopt;
+}
+
+int64_t strideOf(Value value, AffineMap map, unsigned dim) {
+  int64_t offset;
+  SmallVector<int64_t> strides;
+  std::optional<unsigned> position = positionOf(map, dim);
+  if (!position || failed(typeOf(value).getStridesAndOffset(strides, offset)))
+    return ShapedType::kDynamic;
+  return strides[*position];
+}
+
+// Where the extent of a dim is read: an operand that is not in panels.
+RangeFactor sourceOf(nn::ContractOp op, ArrayRef<AffineMap> maps, unsigned dim) {
+  for (unsigned operand = 0; operand < op->getNumOperands(); ++operand)
+    if (std::optional<unsigned> position = positionOf(maps[operand], dim);
+        position && !(operand == 1 && op.getPacked()))
+      return {operand, *position};
+  llvm_unreachable("the verifier wants every dim in the destination or in a");
+}
+
+FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
+  Plan plan;
+  plan.maps = op.getMaps();
+  plan.packed = op.getPacked();
+  TileShape shape = TileShape::of(target);
+  if (!typeOf(op.getA()).getElementType().isF32() || !typeOf(op.getB()).getElementType().isF32())
+    return op.emitOpError("is generated for f32 operands only");
+  unsigned dims = op.getIteratorTypes().size();
+  auto extent = [&](unsigned dim) {
+    RangeFactor source = sourceOf(op, plan.maps, dim);
+    return typeOf(op->getOperand(source.operand)).getDimSize(source.dim);
+  };
+  auto weight = [&](std::optional<unsigned> dim) { // dynamic extents count as large
+    return !dim ? 0 : ShapedType::isDynamic(extent(*dim)) ? INT64_MAX : extent(*dim);
+  };
+  SmallVector<unsigned> ms, ns;
+  for (unsigned dim = 0; dim < dims; ++dim) {
+    bool inA = plan.maps[0].isFunctionOfDim(dim), inB = plan.maps[1].isFunctionOfDim(dim);
+    if (cast<StringAttr>(op.getIteratorTypes()[dim]).getValue() == "reduction")
+      plan.k = dim;
+    else if (inA && !inB)
+      ms.push_back(dim);
+    else if (inB && !inA)
+      ns.push_back(dim);
+    else
+      plan.outer.push_back(dim);
+  }
+  if (!plan.maps[0].isFunctionOfDim(plan.k) || !plan.maps[1].isFunctionOfDim(plan.k))
+    return op.emitOpError("has a reduction dim that one operand lacks");
+  if (plan.packed && ns.size() != 1)
+    return op.emitOpError("reads a packed weight with other than one column dim");
+  for (unsigned dim : ms)
+    if (weight(dim) >= weight(plan.m) && (!plan.m || weight(dim) > 1))
+      plan.m = dim;
+  for (unsigned dim : ns) {
+    bool better = !plan.n || (strideOf(op.getB(), plan.maps[1], dim) == 1 && weight(dim) >= 16) ||
+                  (strideOf(op.getB(), plan.maps[1], *plan.n) != 1 && weight(dim) >= weight(plan.n));
+    if (better)
+      plan.n = dim;
+  }
+  // Columns want to be contiguous in their operand; if only the other one's are, the operands change places.
+  if (!plan.packed && plan.m && plan.n && strideOf(op.getB(), plan.maps[1], *plan.n) != 1 &&
+      strideOf(op.getA(), plan.maps[0], *plan.m) == 1) {
+    std::swap(plan.m, plan.n);
+    std::swap(plan.left, plan.right);
+  }
+  for (unsigned dim : llvm::concat<unsigned>(ms, ns))
+    if (dim != plan.m && dim != plan.n)
+      plan.outer.push_back(dim);
+  llvm::sort(plan.outer);
+  plan.sizeM = plan.m ? extent(*plan.m) : 1;
+  plan.sizeN = plan.n ? extent(*plan.n) : 1;
+  plan.sizeK = extent(plan.k);
+  plan.width = plan.packed ? typeOf(op.getB()).getDimSize(2) : shape.columns;
+  if (plan.packed && plan.width % shape.columns != 0)
+    return op.emitOpError() << "reads panels of width " << plan.width << ", which is no multiple of " << shape.columns;
+  plan.contiguous =
+      plan.n && strideOf(op->getOperand(plan.right), plan.maps[plan.right], *plan.n) == 1;
+  bool whole = !ShapedType::isDynamic(plan.sizeN) && plan.sizeN % shape.columns == 0;
+  bool last = plan.n && positionOf(plan.maps[plan.right], *plan.n) ==
+                            static_cast<unsigned>(typeOf(op->getOperand(plan.right)).getRank() - 1);
+  plan.copied = !plan.packed && !(plan.contiguous && whole && last);
+  // 48 KiB of accumulators, or 24 KiB and 32 KiB of copied panel: with what is spilled, below 64 KiB of stack.
+  plan.tileRows = 96;
+  plan.tileColumns = plan.copied ? 64 : 128;
+  if (!ShapedType::isDynamic(plan.sizeM))
+    plan.tileRows = std::min(plan.tileRows, std::max<int64_t>(plan.sizeM, 1));
+  return plan;
+}
+} // namespace
+
+KernelRange codegen::planContract(nn::ContractOp op, const CpuTarget &target) {
+  KernelRange range;
+  FailureOr<Plan> plan = Plan::of(op, target);
+  if (failed(plan))
+    return range; // the lowering fails with the same message
+  auto factor = [&](unsigned dim, int64_t tile) {
+    RangeFactor source = sourceOf(op, plan->maps, dim);
+    source.tile = tile;
+    range.factors.push_back(source);
+  };
+  for (unsigned dim : plan->outer)
+    factor(dim, 1);
+  if (plan->m)
+    factor(*plan->m, plan->tileRows);
+  if (plan->n)
+    factor(*plan->n, plan->tileColumns);
+  double k = guessExtent(plan->sizeK), columns = std::min<double>(plan->tileColumns, guessExtent(plan->sizeN));
+  double rows = std::min<double>(plan->tileRows, guessExtent(plan->sizeM));
+  range.grain = grainOf(std::max(2 * rows * columns * k / 100, 4 * columns * k / 20)); // 100 GFLOP/s, 20 GB/s
+  return range;
+}
+
+LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
+  FailureOr<Plan> planned = Plan::of(op, b.target);
+  if (failed(planned))
+    return failure();
+  Plan &plan = *planned;
+  TileShape shape = TileShape::of(b.target);
+  Value left = op->getOperand(plan.left), right = op->getOperand(plan.right);
+  AffineMap leftMap = plan.maps[plan.left], rightMap = plan.maps[plan.right];
+  auto vector = VectorType::get({shape.lanes}, b.getF32Type());
+
+  auto sizeOf = [&](std::optional<unsigned> dim) {
+    if (!dim)
+      return b.constant(1);
+    RangeFactor source = sourceOf(op, plan.maps, *dim);
+    return b.size(op->getOperand(source.operand), source.dim);
+  };
+  Value sizeM = sizeOf(plan.m), sizeN = sizeOf(plan.n), sizeK = sizeOf(plan.k), zero = b.constant(0);
+  SmallVector<Value> factors;
+  for (unsigned dim : plan.outer)
+    factors.push_back(sizeOf(dim));
+  factors.push_back(b.ceilDiv(sizeM, plan.tileRows));
+  factors.push_back(b.ceilDiv(sizeN, plan.tileColumns));
+  Value accumulators = b.stackBuffer({plan.tileRows, plan.tileColumns});
+  Value panel = plan.copied ? b.stackBuffer({kBlock, shape.columns}) : Value();
+
+  b.loop(b.lo, b.hi, 1, [&](Value i) {
+    SmallVector<Value> place = b.delinearize(i, factors), dims(op.getIteratorTypes().size(), zero);
+    for (auto [index, dim] : llvm::enumerate(plan.outer))
+      dims[dim] = place[index];
+    Value m0 = b.mul(place[place.size() - 2], b.constant(plan.tileRows));
+    Value n0 = b.mul(place.back(), b.constant(plan.tileColumns));
+    Value rows = b.min(b.constant(plan.tileRows), b.sub(sizeM, m0));
+    Value columns = b.min(b.constant(plan.tileColumns), b.sub(sizeN, n0));
+    auto at = [&](AffineMap map, Value m, Value n, Value k) {
+      SmallVector<Value> point = dims;
+      if (plan.m && m)
+        point[*plan.m] = m;
+      if (plan.n && n)
+        point[*plan.n] = n;
+      if (k)
+        point[plan.k] = k;
+      return b.apply(map, point);
+    };
+    auto tile = [&](int64_t tileRows, Value row, Value column, Value from, Value to, Value fresh,
+                    function_ref<Value(Value, int64_t)> columnsOf) {
+      SmallVector<Value> rowIndex;
+      for (int64_t r = 0; r < tileRows; ++r)
+        rowIndex.push_back(b.add(b.add(m0, row), b.constant(r)));
+      auto a = [&](int64_t r, Value k) { return b.load(left, at(leftMap, rowIndex[r], {}, k)); };
+      RegisterTile{shape, tileRows, a, columnsOf, accumulators, row, column, from, to, fresh}.emit(b);
+    };
+    std::optional<int64_t> staticRows;
+    if (!ShapedType::isDynamic(plan.sizeM) && plan.sizeM % plan.tileRows == 0)
+      staticRows = plan.tileRows;
+
+    bool oneBlock = !ShapedType::isDynamic(plan.sizeK) && plan.sizeK <= kBlock;
+    b.loop(zero, sizeK, kBlock, [&](Value from) {
+      Value to = b.min(sizeK, b.add(from, b.constant(kBlock)));
+      Value fresh = oneBlock ? Value() : arith::CmpIOp::create(b, arith::CmpIPredicate::eq, from, zero).getResult();
+      if (plan.copied) {
+        b.loop(zero, columns, shape.columns, [&](Value column) {
+          Value existing = b.min(b.constant(shape.columns), b.sub(columns, column));
+          Value first = b.add(n0, column);
+          packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, [&](Value k, Value n) {
+            return b.load(right, at(rightMap, {}, b.add(first, n), k));
+          });
+          tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
+            tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
+              return vector::LoadOp::create(b, vector, panel, ValueRange{b.sub(k, from), b.constant(offset)});
+            });
+          });
+        });
+        return;
+      }
+      // Rows outside: a block of left's rows stays in the first-level cache, right streams from the second.
+      tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
+        b.loop(zero, columns, shape.columns, [&](Value column) {
+          Value first = b.add(n0, column), width = b.constant(plan.width);
+          Value panelIndex = plan.packed ? b.div(first, width) : Value();
+          Value inPanel = plan.packed ? b.rem(first, width) : Value();
+          tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
+            if (plan.packed)
+              return vector::LoadOp::create(b, vector, right,
+                                            ValueRange{panelIndex, k, b.add(inPanel, b.constant(offset))});
+            return vector::LoadOp::create(b, vector, right,
+                                          at(rightMap, {}, b.add(first, b.constant(offset)), k));
+          });
+        });
+      });
+    });
+    // K of 0 leaves a sum of nothing.
+    if (ShapedType::isDynamic(plan.sizeK)) {
+      Value end = arith::SelectOp::create(b, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, sizeK, zero), rows, zero);
+      b.loop(zero, end, 1, [&](Value r) {
+        b.loop(zero, columns, 1, [&](Value c) { b.store(b.constantF32(0), accumulators, {r, c}); });
+      });
+    }
+
+    // The epilogue, with the destination's contiguous dim inside.
+    auto point = [&](Value row, Value column) {
+      Value m = b.add(m0, row), n = b.add(n0, column);
+      Block &block = op.getEpilogue().front();
+      IRMapping mapping;
+      mapping.map(block.getArgument(0), b.load(accumulators, {row, column}));
+      for (auto [index, operand] : llvm::enumerate(op.getEpilogueIns()))
+        if (!block.getArgument(index + 1).use_empty())
+          mapping.map(block.getArgument(index + 1), b.load(operand, at(plan.maps[2 + index], m, n, {})));
+      for (Operation &inner : block.without_terminator())
+        b.clone(inner, mapping);
+      b.store(mapping.lookupOrDefault(block.getTerminator()->getOperand(0)), op.getInit(),
+              at(plan.maps.back(), m, n, {}));
+    };
+    bool byRows = !plan.m || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) == 1 ||
+                  strideOf(op.getInit(), plan.maps.back(), *plan.m) != 1;
+    if (byRows)
+      b.loop(zero, rows, 1, [&](Value r) { b.loop(zero, columns, 1, [&](Value c) { point(r, c); }); });
+    else
+      b.loop(zero, columns, 1, [&](Value c) { b.loop(zero, rows, 1, [&](Value r) { point(r, c); }); });
+  });
+  return success();
+}

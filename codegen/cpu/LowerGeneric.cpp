@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// linalg.generic: a plain loop nest, which LLVM's loop vectoriser turns into code at memory speed.
+#include "codegen/cpu/Kernels.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+namespace {
+using IteratorType = utils::IteratorType;
+
+// Where the extent of an iteration dim can be read.
+std::optional<RangeFactor> sourceOf(linalg::GenericOp op, unsigned dim) {
+  for (OpOperand &operand : op->getOpOperands()) {
+    AffineMap map = op.getMatchingIndexingMap(&operand);
+    for (auto [position, expr] : llvm::enumerate(map.getResults()))
+      if (auto d = dyn_cast<AffineDimExpr>(expr); d && d.getPosition() == dim)
+        return RangeFactor{operand.getOperandNumber(), static_cast<unsigned>(position)};
+  }
+  return std::nullopt;
+}
+
+int64_t staticExtent(linalg::GenericOp op, unsigned dim) {
+  std::optional<RangeFactor> source = sourceOf(op, dim);
+  return cast<ShapedType>(op->getOperand(source->operand).getType()).getDimSize(source->dim);
+}
+
+// Elementwise over dense operands of one shape: one loop, however many dims.
+bool isFlat(linalg::GenericOp op) {
+  if (op.getNumLoops() < 2 || op.getNumParallelLoops() != op.getNumLoops() || op.hasIndexSemantics())
+    return false;
+  for (OpOperand &operand : op->getOpOperands()) {
+    auto type = dyn_cast<MemRefType>(operand.get().getType());
+    AffineMap map = op.getMatchingIndexingMap(&operand);
+    if (!type || type.getRank() == 0) {
+      if (map.getNumResults() != 0)
+        return false;
+      continue;
+    }
+    if (!map.isIdentity() || !type.getLayout().isIdentity())
+      return false;
+  }
+  return true;
+}
+
+// How the nest is cut: `leading` outermost dims collapsed to one range, or the loop of `single` bounded by it.
+struct Cut {
+  unsigned leading = 0;
+  std::optional<unsigned> single;
+};
+
+Cut cutOf(linalg::GenericOp op) {
+  Cut cut;
+  SmallVector<IteratorType> iterators = op.getIteratorTypesArray();
+  unsigned loops = iterators.size();
+  double extent = 1;
+  // Few outer iterations (a batch, heads) would not feed the threads: take the next dim along, but leave a loop inside.
+  while (cut.leading + 1 < loops && iterators[cut.leading] == IteratorType::parallel && extent < 64) {
+    int64_t size = staticExtent(op, cut.leading++);
+    if (ShapedType::isDynamic(size))
+      break;
+    extent *= static_cast<double>(size);
+  }
+  if (extent > 1 || (cut.leading && ShapedType::isDynamic(staticExtent(op, cut.leading - 1))))
+    return cut;
+  cut.leading = 0;
+  for (unsigned dim = 0; dim < loops && !cut.single; ++dim)
+    if (iterators[dim] == IteratorType::parallel && staticExtent(op, dim) != 1)
+      cut.single = dim;
+  return cut;
+}
+
+double nsPerPoint(linalg::GenericOp op) {
+  double ns = 0.05 * static_cast<double>(op.getBlock()->getOperations().size());
+  for (Value operand : op->getOperands())
+    if (auto type = dyn_cast<MemRefType>(operand.getType()))
+      ns += static_cast<double>(elementBytes(type.getElementType())) / 40.0;
+  op.getBlock()->walk([&](Operation *inner) {
+    if (isa<math::MathDialect>(inner->getDialect()) && !isa<math::AbsFOp, math::FmaOp>(inner))
+      ns += 0.3;
+  });
+  return ns;
+}
+
+// A declared sum may be reassociated: without it LLVM may not vectorise the loop.
+void allowReassociation(linalg::GenericOp op, Block *body) {
+  auto yield = cast<linalg::YieldOp>(body->getTerminator());
+  unsigned numInputs = op.getNumDpsInputs();
+  for (auto [index, value] : llvm::enumerate(yield.getValues())) {
+    auto sum = value.getDefiningOp<arith::AddFOp>();
+    if (!sum)
+      continue;
+    Value accumulator = body->getArgument(numInputs + index);
+    if (sum.getLhs() == accumulator || sum.getRhs() == accumulator)
+      sum.setFastmath(sum.getFastmath() | arith::FastMathFlags::reassoc);
+  }
+}
+} // namespace
+
+KernelRange codegen::planGeneric(linalg::GenericOp op) {
+  KernelRange range;
+  double ns = nsPerPoint(op);
+  if (isFlat(op)) {
+    for (unsigned dim = 0; dim < op.getNumLoops(); ++dim)
+      range.factors.push_back(*sourceOf(op, dim));
+    range.grain = llvm::alignTo(grainOf(ns), 1024); // whole vectors and cache lines for every thread
+    return range;
+  }
+  Cut cut = cutOf(op);
+  for (unsigned dim = 0; dim < op.getNumLoops(); ++dim) {
+    if (dim < cut.leading || cut.single == dim)
+      range.factors.push_back(*sourceOf(op, dim));
+    else
+      ns *= guessExtent(staticExtent(op, dim));
+  }
+  range.grain = grainOf(ns);
+  return range;
+}
+
+LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
+  unsigned loops = op.getNumLoops();
+  SmallVector<Value> sizes;
+  for (unsigned dim = 0; dim < loops; ++dim) {
+    std::optional<RangeFactor> source = sourceOf(op, dim);
+    if (!source)
+      return op.emitOpError("has a loop whose extent no operand tells");
+    sizes.push_back(b.size(op->getOperand(source->operand), source->dim));
+  }
+  Block *body = op.getBlock();
+  if (op.getNumReductionLoops())
+    allowReassociation(op, body);
+
+  bool flat = isFlat(op);
+  SmallVector<Value> operands(op->getOperands());
+  if (flat) {
+    Value total = b.constant(1);
+    for (Value size : sizes)
+      total = b.mul(total, size);
+    for (Value &operand : operands)
+      if (auto type = dyn_cast<MemRefType>(operand.getType()); type && type.getRank())
+        operand = memref::ReinterpretCastOp::create(
+            b, MemRefType::get({ShapedType::kDynamic}, type.getElementType()),
+            operand.getDefiningOp<memref::ReinterpretCastOp>().getSource(), OpFoldResult(b.getIndexAttr(0)),
+            ArrayRef<OpFoldResult>{total}, ArrayRef<OpFoldResult>{b.getIndexAttr(1)});
+  }
+
+  // The body at one point.
+  auto point = [&](ValueRange indices) {
+    IRMapping mapping;
+    SmallVector<SmallVector<Value>> places;
+    for (OpOperand &operand : op->getOpOperands()) {
+      Value value = operands[operand.getOperandNumber()];
+      places.emplace_back();
+      BlockArgument argument = body->getArgument(operand.getOperandNumber());
+      if (!isa<MemRefType>(value.getType())) {
+        mapping.map(argument, value);
+        continue;
+      }
+      AffineMap map = op.getMatchingIndexingMap(&operand);
+      if (flat)
+        map = AffineMap::get(1, 0, map.getNumResults() ? ArrayRef{b.getAffineDimExpr(0)} : ArrayRef<AffineExpr>{},
+                             b.getContext());
+      places.back() = b.apply(map, indices);
+      if (!argument.use_empty())
+        mapping.map(argument, b.load(value, places.back()));
+    }
+    for (Operation &inner : body->without_terminator()) {
+      if (auto index = dyn_cast<linalg::IndexOp>(inner))
+        mapping.map(index.getResult(), indices[index.getDim()]);
+      else
+        b.clone(inner, mapping);
+    }
+    unsigned first = op.getNumDpsInputs();
+    for (auto [index, value] : llvm::enumerate(body->getTerminator()->getOperands()))
+      b.store(mapping.lookupOrDefault(value), operands[first + index], places[first + index]);
+  };
+
+  if (flat) {
+    b.loop(b.lo, b.hi, 1, [&](Value i) { point(i); });
+    return success();
+  }
+  Cut cut = cutOf(op);
+  SmallVector<Value> indices(loops);
+  std::function<void(unsigned)> nest = [&](unsigned dim) {
+    if (dim == loops)
+      return point(indices);
+    bool ranged = cut.single == dim;
+    b.loop(ranged ? b.lo : b.constant(0), ranged ? b.hi : sizes[dim], 1, [&](Value i) {
+      indices[dim] = i;
+      nest(dim + 1);
+    });
+  };
+  if (!cut.leading) {
+    nest(0);
+    return success();
+  }
+  b.loop(b.lo, b.hi, 1, [&](Value i) {
+    SmallVector<Value> leading = b.delinearize(i, ArrayRef(sizes).take_front(cut.leading));
+    llvm::copy(leading, indices.begin());
+    nest(cut.leading);
+  });
+  return success();
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Kernels over whole rows: softmax and norm (passes over a row that stays in the first-level cache), gather (row copies).
+#include "codegen/cpu/Kernels.h"
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+namespace {
+MemRefType typeOf(Value value) { return cast<MemRefType>(value.getType()); }
+
+Value addReassociated(KernelBuilder &b, Value x, Value y) {
+  auto sum = arith::AddFOp::create(b, x, y);
+  sum.setFastmath(arith::FastMathFlags::reassoc);
+  return sum;
+}
+
+// Loops over the rows of [lo, hi) of `like`; `body` takes a function from a column to the indices of an element.
+using RowIndices = function_ref<SmallVector<Value>(Value)>;
+void rowLoop(KernelBuilder &b, Value like, function_ref<void(RowIndices, Value)> body) {
+  unsigned rank = typeOf(like).getRank();
+  SmallVector<Value> sizes;
+  for (unsigned dim = 0; dim < rank; ++dim)
+    sizes.push_back(b.size(like, dim));
+  Value n = sizes.pop_back_val();
+  b.loop(b.lo, b.hi, 1, [&](Value row) {
+    SmallVector<Value> leading = b.delinearize(row, sizes);
+    body(
+        [&](Value column) {
+          SmallVector<Value> indices = leading;
+          indices.push_back(column);
+          return indices;
+        },
+        n);
+  });
+}
+} // namespace
+
+KernelRange codegen::planRows(Operation *op) {
+  auto type = typeOf(cast<DestinationStyleOpInterface>(op).getDpsInits()[0]);
+  unsigned destination = op->getNumOperands() - 1;
+  KernelRange range;
+  for (unsigned dim = 0; dim + 1 < type.getRank(); ++dim)
+    range.factors.push_back({destination, dim});
+  range.grain = grainOf(0.7 * guessExtent(type.getShape().back()));
+  return range;
+}
+
+LogicalResult codegen::lowerSoftmax(nn::SoftmaxOp op, KernelBuilder &b) {
+  if (!typeOf(op.getInit()).getElementType().isF32() || !typeOf(op.getInput()).getElementType().isF32())
+    return op.emitOpError("is generated for f32 only");
+  Value zero = b.constant(0), scale = b.constantF32(op.getScale().convertToFloat());
+  bool scaled = op.getScale().convertToFloat() != 1.0f;
+  rowLoop(b, op.getInit(), [&](RowIndices at, Value n) {
+    // scale * x first, as written; so a negative scale is right too.
+    auto element = [&](Value j) -> Value {
+      Value x = b.load(op.getInput(), at(j));
+      return scaled ? arith::MulFOp::create(b, x, scale).getResult() : x;
+    };
+    Value max = b.reduceLoop(zero, n, b.constantF32(-INFINITY), [&](Value j, Value m) -> Value {
+      return arith::MaximumFOp::create(b, m, element(j));
+    });
+    Value sum = b.reduceLoop(zero, n, b.constantF32(0), [&](Value j, Value s) -> Value {
+      Value e = math::ExpOp::create(b, arith::SubFOp::create(b, element(j), max));
+      b.store(e, op.getInit(), at(j));
+      return addReassociated(b, s, e);
+    });
+    Value inverse = arith::DivFOp::create(b, b.constantF32(1), sum);
+    b.loop(zero, n, 1, [&](Value j) {
+      b.store(arith::MulFOp::create(b, b.load(op.getInit(), at(j)), inverse), op.getInit(), at(j));
+    });
+  });
+  return success();
+}
+
+LogicalResult codegen::lowerNorm(nn::NormOp op, KernelBuilder &b) {
+  for (Value operand : op->getOperands())
+    if (!typeOf(operand).getElementType().isF32())
+      return op.emitOpError("is generated for f32 only");
+  Value zero = b.constant(0);
+  bool layer = op.getKind() == nn::NormKind::Layer;
+  rowLoop(b, op.getInit(), [&](RowIndices at, Value n) {
+    Value count = arith::SIToFPOp::create(b, b.getF32Type(), arith::IndexCastOp::create(b, b.getI64Type(), n));
+    Value mean;
+    if (layer)
+      mean = arith::DivFOp::create(b,
+                                   b.reduceLoop(zero, n, b.constantF32(0),
+                                                [&](Value j, Value s) {
+                                                  return addReassociated(b, s, b.load(op.getInput(), at(j)));
+                                                }),
+                                   count);
+    auto centered = [&](Value j) -> Value {
+      Value x = b.load(op.getInput(), at(j));
+      return layer ? arith::SubFOp::create(b, x, mean).getResult() : x;
+    };
+    Value squares = b.reduceLoop(zero, n, b.constantF32(0), [&](Value j, Value s) {
+      Value x = centered(j);
+      return addReassociated(b, s, arith::MulFOp::create(b, x, x));
+    });
+    Value variance = arith::DivFOp::create(b, squares, count);
+    Value epsilon = b.constantF32(op.getEpsilon().convertToFloat());
+    Value root = math::SqrtOp::create(b, arith::AddFOp::create(b, variance, epsilon));
+    Value inverse = arith::DivFOp::create(b, b.constantF32(1), root);
+    b.loop(zero, n, 1, [&](Value j) {
+      Value x = arith::MulFOp::create(b, centered(j), inverse);
+      if (op.getScale())
+        x = arith::MulFOp::create(b, x, b.load(op.getScale(), j));
+      if (op.getShift())
+        x = arith::AddFOp::create(b, x, b.load(op.getShift(), j));
+      b.store(x, op.getInit(), at(j));
+    });
+  });
+  return success();
+}
+
+KernelRange codegen::planGather(nn::GatherOp op) {
+  auto type = typeOf(op.getInit());
+  unsigned destination = op->getNumOperands() - 1;
+  KernelRange range;
+  double ns = 1;
+  for (unsigned dim = 0; dim < type.getRank(); ++dim) {
+    if (dim < op.getAxis() + typeOf(op.getIndices()).getRank())
+      range.factors.push_back({destination, dim});
+    else
+      ns *= guessExtent(type.getDimSize(dim)) * 0.3;
+  }
+  range.grain = grainOf(ns + 2);
+  return range;
+}
+
+LogicalResult codegen::lowerGather(nn::GatherOp op, KernelBuilder &b) {
+  unsigned rank = typeOf(op.getInit()).getRank(), axis = op.getAxis();
+  unsigned indexRank = typeOf(op.getIndices()).getRank(), outer = axis + indexRank;
+  Value zero = b.constant(0), extent = b.size(op.getData(), axis);
+  SmallVector<Value> sizes;
+  for (unsigned dim = 0; dim < rank; ++dim)
+    sizes.push_back(b.size(op.getInit(), dim));
+  b.loop(b.lo, b.hi, 1, [&](Value i) {
+    SmallVector<Value> at = b.delinearize(i, ArrayRef(sizes).take_front(outer));
+    Value index = b.load(op.getIndices(), ArrayRef(at).slice(axis, indexRank));
+    if (!index.getType().isIndex())
+      index = arith::IndexCastOp::create(b, b.getIndexType(), index);
+    Value negative = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, index, zero);
+    index = arith::SelectOp::create(b, negative, arith::AddIOp::create(b, index, extent), index);
+    index = arith::MaxSIOp::create(b, zero, arith::MinSIOp::create(b, index, b.sub(extent, b.constant(1))));
+    SmallVector<Value> from(at.begin(), at.begin() + axis);
+    from.push_back(index);
+    std::function<void(unsigned)> nest = [&](unsigned dim) {
+      if (dim == rank)
+        return b.store(b.load(op.getData(), from), op.getInit(), at);
+      b.loop(zero, sizes[dim], 1, [&](Value j) {
+        at.push_back(j);
+        from.push_back(j);
+        nest(dim + 1);
+        at.pop_back();
+        from.pop_back();
+      });
+    };
+    nest(outer);
+  });
+  return success();
+}

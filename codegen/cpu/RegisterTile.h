@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The inner loop of contractions and attention: a tile of C held in registers over a range of k.
+#ifndef SNUG_CODEGEN_CPU_REGISTERTILE_H
+#define SNUG_CODEGEN_CPU_REGISTERTILE_H
+
+#include "codegen/cpu/Kernels.h"
+
+namespace snug::codegen {
+
+// rows x columns accumulators, columns / lanes vectors a row: what the registers hold besides two vectors of b.
+struct TileShape {
+  int64_t lanes, columns, rows;
+  static TileShape of(const CpuTarget &target);
+};
+
+// One tile of c += a * b over k in [from, to). Each element is one chain of fused multiply-adds in the order of k, so it
+// depends neither on where [from, to) is cut nor on the rows beside it.
+struct RegisterTile {
+  TileShape shape;
+  int64_t rows;                                             // of this tile, <= shape.rows
+  llvm::function_ref<mlir::Value(int64_t, mlir::Value)> a; // scalar of (row, k)
+  llvm::function_ref<mlir::Value(mlir::Value, int64_t)> b; // vector of (k, first column)
+  mlir::Value accumulators;                                 // memref of rows x columns, f32, row-major
+  mlir::Value row, column;                                  // the tile's place in it
+  mlir::Value from, to;
+  mlir::Value fresh; // i1: start from zero, not from `accumulators`; null: always from zero
+
+  void emit(KernelBuilder &builder) const;
+};
+
+// Calls `body` with the tiles that cover rows [0, rows): full ones, then of 4 and 1 rows. `staticRows`: rows if known.
+void tileRows(KernelBuilder &b, const TileShape &shape, mlir::Value rows, std::optional<int64_t> staticRows,
+              llvm::function_ref<void(int64_t, mlir::Value)> body);
+
+// Copies the k x n matrix `element` (k from..to, n columns of which `columns` exist) to a buffer, zero-filled to
+// `width` columns. `contiguous`: neighbouring n are neighbours in memory.
+void packPanel(KernelBuilder &b, mlir::Value buffer, mlir::Value from, mlir::Value to, mlir::Value columns,
+               int64_t width, bool contiguous, llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> element);
+
+} // namespace snug::codegen
+#endif

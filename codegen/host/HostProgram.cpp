@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "codegen/host/HostProgram.h"
+#include "codegen/cpu/Kernels.h"
+#include "codegen/link/Weights.h"
+#include "dialects/plan/PlanDialect.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+std::string codegen::kernelEntryName(StringRef name) { return "snug_" + name.str(); }
+
+FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThreads) {
+  ModelSignature signature;
+  auto main = module.lookupSymbol<func::FuncOp>("main");
+  auto name = module->getAttrOfType<StringAttr>("snug.model_name");
+  signature.name = name ? name.str() : "model";
+  auto threads = module->getAttrOfType<IntegerAttr>("snug.threads");
+  signature.threads = threads ? threads.getInt() : defaultThreads;
+  std::vector<std::string> names;
+  if (auto dims = module->getAttrOfType<ArrayAttr>("snug.dims")) {
+    for (Attribute attr : dims) {
+      auto dict = dyn_cast<DictionaryAttr>(attr);
+      auto text = dict ? dict.getAs<StringAttr>("name") : nullptr;
+      auto min = dict ? dict.getAs<IntegerAttr>("min") : nullptr, max = dict ? dict.getAs<IntegerAttr>("max") : nullptr;
+      if (!text || !min || !max)
+        return module.emitError("an entry of snug.dims lacks name, min or max");
+      auto step = dict.getAs<IntegerAttr>("step");
+      signature.dims.push_back({text.str(), min.getInt(), max.getInt(), step ? step.getInt() : 1});
+      names.push_back(text.str());
+    }
+  }
+  auto numInputs = main->getAttrOfType<IntegerAttr>("snug.num_inputs");
+  if (!numInputs || numInputs.getInt() < 0 || numInputs.getInt() > main.getNumArguments())
+    return main.emitError("@main lacks snug.num_inputs");
+  for (unsigned i = 0; i < main.getNumArguments(); ++i) {
+    bool isInput = i < numInputs.getInt();
+    auto type = dyn_cast<MemRefType>(main.getArgumentTypes()[i]);
+    if (!type || !type.getLayout().isIdentity())
+      return main.emitError() << "argument " << i << " of @main is no dense memref";
+    Value value;
+    value.type = type;
+    auto argName = main.getArgAttrOfType<StringAttr>(i, "snug.name");
+    value.name = argName ? argName.str() : (isInput ? "input" : "output") + std::to_string(i);
+    auto texts = main.getArgAttrOfType<ArrayAttr>(i, "snug.dims");
+    if (texts && static_cast<int64_t>(texts.size()) != type.getRank())
+      return main.emitError() << "argument " << i << " has rank " << type.getRank() << " but " << texts.size()
+                              << " entries in snug.dims";
+    for (int64_t dim = 0; dim < type.getRank(); ++dim) {
+      std::string text = type.isDynamicDim(dim) ? "" : std::to_string(type.getDimSize(dim));
+      if (texts)
+        if (auto attr = dyn_cast<StringAttr>(texts[dim]))
+          text = attr.str();
+      // A size that the type fixes needs no expression, so its text may be anything the model's file says.
+      llvm::Expected<DimExpression> extent = DimExpression::parse(
+          type.isDynamicDim(dim) ? text : std::to_string(type.getDimSize(dim)), names);
+      if (!extent)
+        return main.emitError() << "'" << value.name << "': " << llvm::toString(extent.takeError());
+      value.text.push_back(text);
+      value.extents.push_back(*extent);
+    }
+    (isInput ? signature.inputs : signature.outputs).push_back(std::move(value));
+  }
+  main.walk([&](plan::ArenaOp arena) {
+    signature.arenaBytes = cast<MemRefType>(arena.getType()).getNumElements();
+    signature.arenaAlignment = arena.getAlignment();
+  });
+  return signature;
+}
+
+namespace {
+using Builder_ = ImplicitLocOpBuilder;
+
+Value emitExtent(Builder_ &b, const DimExpression &extent, ArrayRef<Value> dims) {
+  return extent.evaluate<Value>(
+      [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(b, value); },
+      [&](unsigned dim) { return dims[dim]; },
+      [&](char op, Value x, Value y) -> Value {
+        switch (op) {
+        case '+': return arith::AddIOp::create(b, x, y);
+        case '-': return arith::SubIOp::create(b, x, y);
+        case '*': return arith::MulIOp::create(b, x, y);
+        case '/': return arith::DivUIOp::create(b, x, y);
+        default: return arith::RemUIOp::create(b, x, y);
+        }
+      });
+}
+
+// The launch as a call of parallel_for; `slots` is the array its arguments are stored to.
+LogicalResult lowerLaunch(plan::LaunchOp launch, Value slots, Value parallelFor, Value state) {
+  Builder_ b(launch.getLoc(), launch);
+  Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
+  for (auto [index, argument] : llvm::enumerate(launch.getArgs())) {
+    Value slot = argument;
+    if (auto type = dyn_cast<MemRefType>(argument.getType())) {
+      Value address = memref::ExtractAlignedPointerAsIndexOp::create(b, argument);
+      Value offset = memref::ExtractStridedMetadataOp::create(b, argument).getOffset();
+      Value scale = arith::ConstantIndexOp::create(b, elementBytes(type.getElementType()));
+      slot = arith::AddIOp::create(b, address, arith::MulIOp::create(b, offset, scale));
+    }
+    Type type = slot.getType();
+    if (type.isIndex()) {
+      slot = arith::IndexCastOp::create(b, i64, slot);
+    } else if (type.getIntOrFloatBitWidth() <= 64) {
+      Type integer = b.getIntegerType(type.getIntOrFloatBitWidth());
+      if (type.isFloat())
+        slot = arith::BitcastOp::create(b, integer, slot);
+      if (integer != i64)
+        slot = arith::ExtUIOp::create(b, i64, slot);
+    } else {
+      return launch.emitOpError() << "has an argument of type " << type << ", which does not fit 64 bits";
+    }
+    Value place = LLVM::GEPOp::create(b, pointer, i64, slots, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(index)});
+    LLVM::StoreOp::create(b, slot, place);
+  }
+  auto module = launch->getParentOfType<ModuleOp>();
+  std::string entry = kernelEntryName(launch.getKernel());
+  if (!module.lookupSymbol(entry)) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(module.getBody());
+    auto declaration =
+        LLVM::LLVMFuncOp::create(b, entry,
+                                 LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()),
+                                                             {pointer, i64, i64, i64}));
+    declaration.setVisibility_(LLVM::Visibility::Hidden);
+  }
+  Value function = LLVM::AddressOfOp::create(b, pointer, entry);
+  Value extent = arith::IndexCastOp::create(b, i64, launch.getExtent());
+  Value grain = arith::ConstantOp::create(b, b.getI64IntegerAttr(launch.getGrain()));
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, pointer, pointer, i64, i64});
+  LLVM::CallOp::create(b, type, ValueRange{parallelFor, state, function, slots, extent, grain});
+  launch.erase();
+  return success();
+}
+} // namespace
+
+FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func::FuncOp main,
+                                                          const ModelSignature &signature, const Weights &weights) {
+  Location loc = main.getLoc();
+  OwningOpRef<ModuleOp> host = ModuleOp::create(loc);
+  Builder_ b(loc, host->getBodyRegion());
+  b.setInsertionPointToStart(host->getBody());
+  Type pointer = LLVM::LLVMPointerType::get(b.getContext());
+  auto bytesType = [&](uint64_t bytes) {
+    return MemRefType::get({static_cast<int64_t>(std::max<uint64_t>(bytes, 1))}, b.getI8Type());
+  };
+  SmallVector<Type> types{bytesType(signature.arenaBytes), bytesType(weights.bytes)};
+  for (Type type : main.getArgumentTypes())
+    types.push_back(MemRefType::get({}, cast<MemRefType>(type).getElementType()));
+  types.append(signature.dims.size(), b.getIndexType());
+  types.append(2, pointer);
+  auto body = func::FuncOp::create(b, "snug_run_body", b.getFunctionType(types, {}));
+  Block *entry = body.addEntryBlock();
+  b.setInsertionPointToStart(entry);
+
+  ValueRange arguments = entry->getArguments();
+  Value arena = arguments[0], weightsBlob = arguments[1];
+  unsigned numTensors = main.getNumArguments();
+  SmallVector<Value> dims(arguments.slice(2 + numTensors, signature.dims.size()));
+  Value parallelFor = arguments[arguments.size() - 2], state = arguments.back();
+
+  // Tensors of the caller: dense memrefs over bare pointers, with sizes from the dims.
+  SmallVector<Value> tensors;
+  SmallVector<SmallVector<Value>> sizes;
+  for (unsigned i = 0; i < numTensors; ++i) {
+    const ModelSignature::Value &value =
+        i < signature.inputs.size() ? signature.inputs[i] : signature.outputs[i - signature.inputs.size()];
+    SmallVector<OpFoldResult> sizeValues, strides;
+    sizes.emplace_back();
+    for (auto [dim, extent] : llvm::enumerate(value.extents)) {
+      sizes.back().push_back(emitExtent(b, extent, dims));
+      if (value.type.isDynamicDim(dim))
+        sizeValues.push_back(sizes.back().back());
+      else
+        sizeValues.push_back(b.getIndexAttr(value.type.getDimSize(dim)));
+    }
+    int64_t offset;
+    SmallVector<int64_t> staticStrides;
+    (void)value.type.getStridesAndOffset(staticStrides, offset);
+    strides.resize(value.type.getRank());
+    Value running = arith::ConstantIndexOp::create(b, 1);
+    for (unsigned dim = value.type.getRank(); dim-- > 0;) {
+      if (ShapedType::isDynamic(staticStrides[dim]))
+        strides[dim] = running;
+      else
+        strides[dim] = b.getIndexAttr(staticStrides[dim]);
+      running = arith::MulIOp::create(b, running, sizes.back()[dim]);
+    }
+    tensors.push_back(memref::ReinterpretCastOp::create(b, value.type, arguments[2 + i],
+                                                        OpFoldResult(b.getIndexAttr(0)), sizeValues, strides));
+  }
+
+  // @main's body, in place of its return.
+  auto end = func::ReturnOp::create(b);
+  Block &source = main.front();
+  source.getTerminator()->erase();
+  for (auto [argument, tensor] : llvm::zip(source.getArguments(), tensors))
+    argument.replaceAllUsesWith(tensor);
+  entry->getOperations().splice(end->getIterator(), source.getOperations());
+
+  SmallVector<Operation *> ops;
+  body.walk([&](Operation *op) { ops.push_back(op); });
+  int64_t maxArguments = 1;
+  for (Operation *op : ops)
+    if (auto launch = dyn_cast<plan::LaunchOp>(op))
+      maxArguments = std::max<int64_t>(maxArguments, launch.getArgs().size());
+  b.setInsertionPointToStart(entry);
+  Value count = LLVM::ConstantOp::create(b, b.getI64Type(), b.getI64IntegerAttr(maxArguments));
+  Value slots = LLVM::AllocaOp::create(b, pointer, b.getI64Type(), count);
+  for (Operation *op : ops) {
+    Builder_ at(op->getLoc(), op);
+    if (isa<plan::ArenaOp>(op)) {
+      op->getResult(0).replaceAllUsesWith(arena);
+      op->erase();
+    } else if (auto weight = dyn_cast<nn::WeightOp>(op)) {
+      Value shift = arith::ConstantIndexOp::create(at, weights.offsetOf(weight));
+      op->getResult(0).replaceAllUsesWith(memref::ViewOp::create(
+          at, cast<MemRefType>(weight.getResult().getType()), weightsBlob, shift, ValueRange{}));
+      op->erase();
+    } else if (auto launch = dyn_cast<plan::LaunchOp>(op)) {
+      if (failed(lowerLaunch(launch, slots, parallelFor, state)))
+        return failure();
+    } else if (auto dim = dyn_cast<memref::DimOp>(op)) {
+      auto found = llvm::find(tensors, dim.getSource());
+      std::optional<int64_t> index = dim.getConstantIndex();
+      if (found == tensors.end() || !index)
+        continue;
+      dim.getResult().replaceAllUsesWith(sizes[found - tensors.begin()][*index]);
+      dim.erase();
+    }
+  }
+  return host;
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The host side of a compiled model: the run function, the shapes function and the header.
+#ifndef SNUG_CODEGEN_HOST_HOSTPROGRAM_H
+#define SNUG_CODEGEN_HOST_HOSTPROGRAM_H
+
+#include "codegen/host/DimExpression.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include <optional>
+
+namespace llvm {
+class Module;
+}
+
+namespace snug::codegen {
+struct Weights;
+
+// What @main's attributes say, read and checked.
+struct ModelSignature {
+  struct Dim {
+    std::string name;
+    int64_t min, max, step;
+  };
+  struct Value {
+    std::string name;
+    mlir::MemRefType type;
+    std::vector<std::string> text;
+    std::vector<DimExpression> extents;
+  };
+  std::string name;
+  int64_t threads = 1;
+  std::vector<Dim> dims;
+  std::vector<Value> inputs, outputs;
+  uint64_t arenaBytes = 0, arenaAlignment = 64;
+
+  static mlir::FailureOr<ModelSignature> read(mlir::ModuleOp module, int defaultThreads);
+};
+
+// The name of the function that runs kernel `name` from an argument array (snug_kernel_fn).
+std::string kernelEntryName(llvm::StringRef name);
+
+// A new module with @snug_run_body, made of @main's body: arguments (arena, weights, inputs, outputs, dims, parallel_for,
+// state); launches are calls of parallel_for. It is ready for conversion to LLVM. Empties @main.
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> buildHostModule(mlir::ModuleOp module, mlir::func::FuncOp main,
+                                                                    const ModelSignature &signature,
+                                                                    const Weights &weights);
+
+struct HeaderInputs {
+  const ModelSignature &signature;
+  std::string target, weightsFile, weightsId;
+  uint64_t weightsBytes = 0, weightsOffset = 0;
+  std::optional<std::vector<char>> embedded;
+};
+// Adds to the translated host module: the run function over snug_run_args, shapes, the header and snug_model_query.
+void addModelHeader(llvm::Module &module, const HeaderInputs &inputs);
+
+// Adds the entry of each kernel function: loads the arguments from the launch's array. Makes the kernels internal.
+void addKernelEntries(llvm::Module &module);
+
+} // namespace snug::codegen
+#endif

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The tables of include/snug/ModelABI.h as LLVM constants, and the functions around the run body. Structs are written
+// field by field in that header's order; natural alignment gives them C's layout.
+#include "codegen/cpu/Kernels.h"
+#include "codegen/host/HostProgram.h"
+#include "snug/ModelABI.h"
+#include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/Module.h"
+
+using namespace llvm;
+using namespace snug;
+using namespace snug::codegen;
+
+#ifndef SNUG_VERSION
+#define SNUG_VERSION "0.1.0"
+#endif
+
+namespace {
+snug_dtype dtypeOf(mlir::Type type) {
+  if (type.isInteger(1))
+    return {6, 8, 1};
+  uint8_t bits = static_cast<uint8_t>(type.getIntOrFloatBitWidth());
+  if (type.isBF16())
+    return {4, bits, 1};
+  if (mlir::isa<mlir::FloatType>(type))
+    return {2, bits, 1};
+  return {static_cast<uint8_t>(type.isUnsignedInteger() ? 1 : 0), bits, 1};
+}
+
+class HeaderBuilder {
+public:
+  HeaderBuilder(Module &module, const HeaderInputs &in)
+      : module(module), context(module.getContext()), in(in), pointer(PointerType::get(context, 0)),
+        i64(Type::getInt64Ty(context)), i32(Type::getInt32Ty(context)) {}
+
+  void build() {
+    const ModelSignature &s = in.signature;
+    std::vector<Constant *> dims;
+    for (const ModelSignature::Dim &dim : s.dims)
+      dims.push_back(record({text(dim.name), number(dim.min), number(dim.max), number(dim.step)}));
+    uint64_t inputBytes = 0, outputBytes = 0;
+    Constant *inputs = values(s.inputs, inputBytes), *outputs = values(s.outputs, outputBytes);
+    Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(0),
+                               number(inputBytes), number(outputBytes)});
+    Constant *embedded = ConstantPointerNull::get(pointer), *file = embedded;
+    if (in.embedded) {
+      auto *data = ConstantDataArray::getString(context, StringRef(in.embedded->data(), in.embedded->size()), false);
+      auto *global = cast<GlobalVariable>(table(data));
+      global->setAlignment(Align(64));
+      embedded = global;
+    } else if (in.weightsBytes) {
+      file = text(in.weightsFile);
+    }
+    Constant *header = record({number32(SNUG_MODEL_ABI_VERSION), number32(sizeof(snug_model_header)),
+                               text(SNUG_VERSION), text(s.name), text(in.target), number32(s.dims.size()),
+                               number32(s.inputs.size()), number32(s.outputs.size()), number32(s.threads),
+                               array(dims), inputs, outputs, memory, embedded, file, number(in.weightsOffset),
+                               text(in.weightsId), shapes(), run()});
+    assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
+    query(table(header));
+  }
+
+private:
+  Constant *number(uint64_t value) { return ConstantInt::get(i64, value); }
+  Constant *number32(uint64_t value) { return ConstantInt::get(i32, value); }
+  Constant *table(Constant *value) {
+    return new GlobalVariable(module, value->getType(), /*isConstant=*/true, GlobalValue::InternalLinkage, value,
+                              "snug_table");
+  }
+  Constant *text(StringRef value) { return table(ConstantDataArray::getString(context, value)); }
+  Constant *record(ArrayRef<Constant *> fields) { return ConstantStruct::getAnon(context, fields); }
+  Constant *array(ArrayRef<Constant *> items) {
+    if (items.empty())
+      return ConstantPointerNull::get(pointer);
+    return table(ConstantArray::get(ArrayType::get(items[0]->getType(), items.size()), items));
+  }
+  Constant *values(const std::vector<ModelSignature::Value> &list, uint64_t &bytes) {
+    std::vector<int64_t> largest;
+    for (const ModelSignature::Dim &dim : in.signature.dims)
+      largest.push_back(dim.max);
+    std::vector<Constant *> items;
+    for (const ModelSignature::Value &value : list) {
+      std::vector<Constant *> extents;
+      uint64_t size = elementBytes(value.type.getElementType());
+      for (auto [extent, source] : zip(value.extents, value.text)) {
+        DimExpression::Linear linear = extent.linear();
+        extents.push_back(record({number32(linear.symbol), number32(0), number(linear.scale), number(linear.offset),
+                                  text(source)}));
+        size *= extent.evaluate(largest);
+      }
+      bytes += size;
+      snug_dtype dtype = dtypeOf(value.type.getElementType());
+      auto byte = [&](unsigned v) { return ConstantInt::get(Type::getInt8Ty(context), v); };
+      Constant *type = record({byte(dtype.code), byte(dtype.bits), ConstantInt::get(Type::getInt16Ty(context), 1)});
+      items.push_back(record({text(value.name), number32(SNUG_VALUE_TENSOR), type,
+                              number32(value.extents.size()), number32(0), array(extents)}));
+    }
+    return array(items);
+  }
+  Function *function(StringRef name, Type *result, ArrayRef<Type *> parameters) {
+    auto *f = Function::Create(FunctionType::get(result, parameters, false), GlobalValue::InternalLinkage, name, module);
+    f->addFnAttr(Attribute::NoUnwind);
+    return f;
+  }
+  Value *loadAt(IRBuilder<> &b, Type *type, Value *base, uint64_t bytes) {
+    return b.CreateLoad(type, b.CreateConstInBoundsGEP1_64(b.getInt8Ty(), base, bytes));
+  }
+
+  Constant *shapes() {
+    Function *f = function("snug_shapes", Type::getVoidTy(context), {pointer, pointer});
+    IRBuilder<> b(BasicBlock::Create(context, "entry", f));
+    uint64_t place = 0;
+    for (const auto *list : {&in.signature.inputs, &in.signature.outputs})
+      for (const ModelSignature::Value &value : *list)
+        for (const DimExpression &extent : value.extents) {
+          Value *v = extent.evaluate<Value *>(
+              [&](int64_t n) -> Value * { return number(n); },
+              [&](unsigned dim) { return loadAt(b, i64, f->getArg(0), 8 * dim); },
+              [&](char op, Value *x, Value *y) -> Value * {
+                switch (op) {
+                case '+': return b.CreateAdd(x, y);
+                case '-': return b.CreateSub(x, y);
+                case '*': return b.CreateMul(x, y);
+                case '/': return b.CreateUDiv(x, y);
+                default: return b.CreateURem(x, y);
+                }
+              });
+          b.CreateStore(v, b.CreateConstInBoundsGEP1_64(i64, f->getArg(1), place++));
+        }
+    b.CreateRetVoid();
+    return f;
+  }
+
+  Constant *run() {
+    Function *body = module.getFunction("snug_run_body");
+    body->setLinkage(GlobalValue::InternalLinkage);
+    Function *f = function("snug_run", Type::getVoidTy(context), {pointer});
+    IRBuilder<> b(BasicBlock::Create(context, "entry", f));
+    Value *args = f->getArg(0);
+    auto field = [&](uint64_t offset) { return loadAt(b, pointer, args, offset); };
+    std::vector<Value *> operands{field(offsetof(snug_run_args, arena)), field(offsetof(snug_run_args, weights))};
+    auto tensors = [&](uint64_t offset, size_t count) {
+      Value *list = field(offset);
+      for (size_t i = 0; i < count; ++i)
+        operands.push_back(loadAt(b, pointer, list, 8 * i));
+    };
+    tensors(offsetof(snug_run_args, inputs), in.signature.inputs.size());
+    tensors(offsetof(snug_run_args, outputs), in.signature.outputs.size());
+    Value *dims = field(offsetof(snug_run_args, dims));
+    for (size_t i = 0; i < in.signature.dims.size(); ++i)
+      operands.push_back(loadAt(b, i64, dims, 8 * i));
+    operands.push_back(loadAt(b, pointer, field(offsetof(snug_run_args, runtime)),
+                              offsetof(snug_runtime_table, parallel_for)));
+    operands.push_back(field(offsetof(snug_run_args, runtime_state)));
+    b.CreateCall(body, operands);
+    b.CreateRetVoid();
+    return f;
+  }
+
+  void query(Constant *header) {
+    Function *f = function(SNUG_MODEL_QUERY_SYMBOL, pointer, {i32});
+    f->setLinkage(GlobalValue::ExternalLinkage);
+    IRBuilder<> b(BasicBlock::Create(context, "entry", f));
+    Value *tooOld = b.CreateICmpULT(f->getArg(0), number32(SNUG_MODEL_ABI_VERSION));
+    b.CreateRet(b.CreateSelect(tooOld, ConstantPointerNull::get(pointer), header));
+  }
+
+  Module &module;
+  LLVMContext &context;
+  const HeaderInputs &in;
+  PointerType *pointer;
+  Type *i64, *i32;
+};
+} // namespace
+
+void codegen::addModelHeader(Module &module, const HeaderInputs &inputs) { HeaderBuilder(module, inputs).build(); }
+
+void codegen::addKernelEntries(Module &module) {
+  LLVMContext &context = module.getContext();
+  Type *i64 = Type::getInt64Ty(context);
+  std::vector<Function *> kernels;
+  for (Function &f : module)
+    if (!f.isDeclaration())
+      kernels.push_back(&f);
+  for (Function *kernel : kernels) {
+    kernel->setLinkage(GlobalValue::InternalLinkage);
+    // Inlined, its noalias parameters would become scopes, which later passes may lose.
+    kernel->addFnAttr(Attribute::NoInline);
+    auto *type = FunctionType::get(Type::getVoidTy(context), {PointerType::get(context, 0), i64, i64, i64}, false);
+    auto *entry = Function::Create(type, GlobalValue::ExternalLinkage, kernelEntryName(kernel->getName()), module);
+    entry->setVisibility(GlobalValue::HiddenVisibility);
+    IRBuilder<> b(BasicBlock::Create(context, "entry", entry));
+    std::vector<Value *> operands;
+    unsigned count = kernel->arg_size() - 3;
+    for (unsigned i = 0; i < count; ++i)
+      operands.push_back(b.CreateLoad(kernel->getArg(i)->getType(),
+                                      b.CreateConstInBoundsGEP1_64(i64, entry->getArg(0), i)));
+    for (unsigned i = 1; i < 4; ++i)
+      operands.push_back(entry->getArg(i));
+    b.CreateCall(kernel, operands);
+    b.CreateRetVoid();
+  }
+}

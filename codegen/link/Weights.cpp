@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "codegen/link/Weights.h"
+#include "mlir/Dialect/Utils/IndexingUtils.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/DialectResourceBlobManager.h"
+#include "llvm/ADT/SmallString.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/xxhash.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+namespace {
+int64_t bytesOf(Type type) { return llvm::divideCeil(type.getIntOrFloatBitWidth(), 8); }
+
+uint64_t sizeOf(ShapedType type) {
+  return static_cast<uint64_t>(type.getNumElements()) * bytesOf(type.getElementType());
+}
+
+// A strided view of elements in memory; strides in elements.
+struct View {
+  const char *data;
+  SmallVector<int64_t> shape, strides;
+
+  void dense() {
+    strides.assign(shape.size(), 1);
+    for (int64_t i = static_cast<int64_t>(shape.size()) - 2; i >= 0; --i)
+      strides[i] = strides[i + 1] * shape[i + 1];
+  }
+  int64_t count() const {
+    int64_t n = 1;
+    for (int64_t extent : shape)
+      n *= extent;
+    return n;
+  }
+  bool isDense() const {
+    View other{data, shape, {}};
+    other.dense();
+    for (size_t i = 0; i < shape.size(); ++i)
+      if (shape[i] != 1 && strides[i] != other.strides[i])
+        return false;
+    return true;
+  }
+};
+
+// Copies a view's elements in row-major order to pieces of at most `piece` bytes.
+class Copier {
+public:
+  Copier(int64_t elementSize, const Weights::Sink &sink) : size(elementSize), sink(sink) { buffer.reserve(piece); }
+  ~Copier() { flush(); }
+
+  void copy(const View &view) {
+    if (view.count() == 0)
+      return;
+    if (view.isDense())
+      return bytes(view.data, view.count() * size);
+    walk(view, 0, view.data);
+  }
+  // K x N to panels of `width` columns, the last one filled up with zeros.
+  void pack(const View &view, int64_t width) {
+    int64_t k = view.shape[0], n = view.shape[1];
+    std::vector<char> zeros(width * size);
+    for (int64_t column = 0; column < n; column += width)
+      for (int64_t row = 0; row < k; ++row) {
+        int64_t columns = std::min(width, n - column);
+        run(view.data + (row * view.strides[0] + column * view.strides[1]) * size, columns, view.strides[1]);
+        bytes(zeros.data(), (width - columns) * size);
+      }
+  }
+
+private:
+  static constexpr size_t piece = 4 << 20;
+  void walk(const View &view, size_t dim, const char *at) {
+    if (dim + 1 >= view.shape.size())
+      return run(at, view.shape.empty() ? 1 : view.shape[dim], view.shape.empty() ? 1 : view.strides[dim]);
+    for (int64_t i = 0; i < view.shape[dim]; ++i)
+      walk(view, dim + 1, at + i * view.strides[dim] * size);
+  }
+  void run(const char *at, int64_t count, int64_t stride) {
+    if (stride == 1)
+      return bytes(at, count * size);
+    for (int64_t i = 0; i < count; ++i)
+      bytes(at + i * stride * size, size);
+  }
+  void bytes(const char *at, size_t count) {
+    while (count) {
+      if (buffer.size() == piece)
+        flush();
+      size_t part = std::min(count, piece - buffer.size());
+      buffer.insert(buffer.end(), at, at + part);
+      at += part;
+      count -= part;
+    }
+  }
+  void flush() {
+    if (!buffer.empty())
+      sink(buffer);
+    buffer.clear();
+  }
+
+  int64_t size;
+  const Weights::Sink &sink;
+  std::vector<char> buffer;
+};
+
+// Applies one recipe step to a view; the text of what is wrong, or nothing. Steps are views but for a reshape of
+// something permuted, which copies to `copies`.
+std::string applyStep(Attribute step, View &view, int64_t elementSize, std::vector<std::vector<char>> &copies) {
+  if (auto transpose = dyn_cast<nn::RecipeTransposeAttr>(step)) {
+    ArrayRef<int64_t> permutation = transpose.getPermutation();
+    if (permutation.size() != view.shape.size() || !isPermutationVector(permutation))
+      return "a transpose is no permutation of its dims";
+    View result{view.data, {}, {}};
+    for (int64_t dim : permutation) {
+      result.shape.push_back(view.shape[dim]);
+      result.strides.push_back(view.strides[dim]);
+    }
+    view = result;
+  } else if (auto slice = dyn_cast<nn::RecipeSliceAttr>(step)) {
+    if (slice.getOffsets().size() != view.shape.size() || slice.getSizes().size() != view.shape.size())
+      return "a slice has another rank than its source";
+    for (auto [dim, offset, extent] : llvm::enumerate(slice.getOffsets(), slice.getSizes())) {
+      if (offset < 0 || extent < 0 || offset > view.shape[dim] - extent)
+        return "a slice reaches outside its source";
+      view.data += offset * view.strides[dim] * elementSize;
+      view.shape[dim] = extent;
+    }
+  } else if (auto reshape = dyn_cast<nn::RecipeReshapeAttr>(step)) {
+    int64_t count = view.count();
+    if (!view.isDense()) {
+      std::vector<char> copy;
+      copy.reserve(count * elementSize);
+      Weights::Sink sink = [&](ArrayRef<char> piece) { copy.insert(copy.end(), piece.begin(), piece.end()); };
+      Copier(elementSize, sink).copy(view);
+      copies.push_back(std::move(copy));
+      view.data = copies.back().data();
+    }
+    view.shape.assign(reshape.getShape().begin(), reshape.getShape().end());
+    if (view.count() != count)
+      return "a reshape changes the number of elements";
+    view.dense();
+  } else {
+    return "a recipe step is not known";
+  }
+  return {};
+}
+
+std::string nameOf(Weights::Entry &entry, size_t index) { return entry.data.getSymName().str() + "." + std::to_string(index); }
+
+StringRef safetensorsType(Type type) {
+  if (type.isF32()) return "F32";
+  if (type.isF64()) return "F64";
+  if (type.isF16()) return "F16";
+  if (type.isBF16()) return "BF16";
+  if (type.isInteger(1)) return "BOOL";
+  bool isUnsigned = type.isUnsignedInteger();
+  switch (type.getIntOrFloatBitWidth()) {
+  case 8: return isUnsigned ? "U8" : "I8";
+  case 16: return isUnsigned ? "U16" : "I16";
+  case 32: return isUnsigned ? "U32" : "I32";
+  default: return isUnsigned ? "U64" : "I64";
+  }
+}
+} // namespace
+
+FailureOr<Weights> Weights::plan(ModuleOp module) {
+  Weights weights;
+  SymbolTable symbols(module);
+  llvm::MapVector<std::pair<Operation *, Attribute>, unsigned> known;
+  WalkResult result = module.walk([&](nn::WeightOp op) {
+    auto data = symbols.lookup<nn::DataOp>(op.getData());
+    if (!data) {
+      op.emitOpError() << "refers to the data @" << op.getData() << ", which does not exist";
+      return WalkResult::interrupt();
+    }
+    auto type = cast<ShapedType>(op.getResult().getType());
+    if (!known.try_emplace({data, op.getRecipe()}, weights.entries.size()).second)
+      return WalkResult::advance();
+    weights.bytes = llvm::alignTo(weights.bytes, 64);
+    weights.entries.push_back({data, op.getRecipe(), type, weights.bytes, sizeOf(type)});
+    weights.bytes += sizeOf(type);
+    return WalkResult::advance();
+  });
+  if (result.wasInterrupted())
+    return failure();
+  return weights;
+}
+
+uint64_t Weights::offsetOf(nn::WeightOp op) const {
+  for (const Entry &entry : entries)
+    if (const_cast<Entry &>(entry).data.getSymName() == op.getData() && entry.recipe == op.getRecipe())
+      return entry.offset;
+  llvm_unreachable("every weight op was planned");
+}
+
+LogicalResult Weights::stream(const std::string &modelDirectory, const Sink &sink, std::string &error) {
+  uint64_t at = 0, hash = bytes;
+  auto emit = [&](ArrayRef<char> piece) {
+    uint64_t parts[2] = {hash, llvm::xxh3_64bits(ArrayRef(reinterpret_cast<const uint8_t *>(piece.data()), piece.size()))};
+    hash = llvm::xxh3_64bits(ArrayRef(reinterpret_cast<const uint8_t *>(parts), sizeof(parts)));
+    at += piece.size();
+    sink(piece);
+  };
+  Sink emitSink = emit;
+  for (Entry &entry : entries) {
+    auto fail = [&](const Twine &message) {
+      error = ("weight @" + entry.data.getSymName() + ": " + message).str();
+      return failure();
+    };
+    if (uint64_t padding = entry.offset - at)
+      emit(std::vector<char>(padding));
+    auto type = cast<ShapedType>(entry.data.getType());
+    int64_t elementSize = bytesOf(type.getElementType());
+    uint64_t size = sizeOf(type);
+    View view{nullptr, SmallVector<int64_t>(type.getShape()), {}};
+    view.dense();
+    std::unique_ptr<llvm::MemoryBuffer> mapped;
+    std::vector<std::vector<char>> copies;
+    if (std::optional<ElementsAttr> value = entry.data.getValue()) {
+      auto dense = dyn_cast<DenseElementsAttr>(*value);
+      std::vector<char> raw;
+      if (auto resource = dyn_cast<DenseResourceElementsAttr>(*value)) {
+        if (!resource.getRawHandle().getBlob())
+          return fail("its value is an empty resource");
+        ArrayRef<char> blob = resource.getRawHandle().getBlob()->getData();
+        raw.assign(blob.begin(), blob.end());
+      } else if (!dense) {
+        return fail("its value is neither dense nor a resource");
+      } else if (type.getElementType().isInteger(1)) {
+        for (bool bit : dense.getValues<bool>())
+          raw.push_back(bit);
+      } else if (dense.isSplat()) {
+        ArrayRef<char> one = dense.getRawData();
+        for (int64_t i = 0; i < type.getNumElements(); ++i)
+          raw.insert(raw.end(), one.begin(), one.end());
+      } else {
+        raw.assign(dense.getRawData().begin(), dense.getRawData().end());
+      }
+      if (raw.size() != size)
+        return fail("its value has " + Twine(raw.size()) + " bytes but its type " + Twine(size));
+      copies.push_back(std::move(raw));
+      view.data = copies.back().data();
+    } else if (entry.data.getFile()) {
+      SmallString<256> path(modelDirectory);
+      llvm::sys::path::append(path, *entry.data.getFile());
+      if (entry.data.getLength().value_or(size) != size)
+        return fail("the model says " + Twine(*entry.data.getLength()) + " bytes but its type has " + Twine(size));
+      uint64_t offset = entry.data.getOffset().value_or(0), fileSize;
+      if (std::error_code code = llvm::sys::fs::file_size(path, fileSize))
+        return fail("cannot read " + Twine(path) + ": " + code.message());
+      if (offset > fileSize || size > fileSize - offset)
+        return fail(Twine(path) + " has " + Twine(fileSize) + " bytes, but bytes " + Twine(offset) + " to " +
+                    Twine(offset + size) + " are wanted; is the file complete?");
+      // Memory-mapped where it is large, so that a big model is never in memory as a whole.
+      auto buffer = llvm::MemoryBuffer::getFileSlice(path, size, offset);
+      if (!buffer)
+        return fail("cannot read " + Twine(path) + ": " + buffer.getError().message());
+      mapped = std::move(*buffer);
+      view.data = mapped->getBufferStart();
+    } else {
+      return fail("it has neither a value nor a file");
+    }
+    int64_t packWidth = 0;
+    for (auto [index, step] : llvm::enumerate(entry.recipe)) {
+      if (auto pack = dyn_cast<nn::RecipePackAttr>(step)) {
+        if (index + 1 != entry.recipe.size() || view.shape.size() != 2 || pack.getWidth() <= 0)
+          return fail("a pack is not the last step, over K x N");
+        packWidth = pack.getWidth();
+        continue;
+      }
+      if (std::string message = applyStep(step, view, elementSize, copies); !message.empty())
+        return fail(message);
+    }
+    uint64_t expected = entry.offset + entry.bytes;
+    uint64_t produced =
+        packWidth ? llvm::divideCeil(view.shape[1], packWidth) * view.shape[0] * packWidth : view.count();
+    if (produced * elementSize != entry.bytes)
+      return fail("its recipe gives " + Twine(produced) + " elements but its type has " +
+                  Twine(entry.type.getNumElements()));
+    {
+      Copier copier(elementSize, emitSink);
+      packWidth ? copier.pack(view, packWidth) : copier.copy(view);
+    }
+    (void)expected;
+  }
+  id.clear();
+  llvm::raw_string_ostream(id) << llvm::format_hex_no_prefix(hash, 16);
+  return success();
+}
+
+LogicalResult Weights::writeSafetensors(const std::string &path, const std::string &modelDirectory,
+                                        uint64_t &dataOffset, std::string &error) {
+  auto header = [&](StringRef contentId) {
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    llvm::json::OStream json(os);
+    json.object([&] {
+      json.attributeObject("__metadata__", [&] { json.attribute("snug_weights_id", contentId); });
+      uint64_t begin = 0;
+      for (auto [index, entry] : llvm::enumerate(entries)) {
+        // The format wants no holes: the padding before a tensor is a tensor of bytes.
+        auto tensor = [&](const std::string &name, StringRef type, ArrayRef<int64_t> shape, uint64_t end) {
+          json.attributeObject(name, [&] {
+            json.attribute("dtype", type);
+            json.attributeArray("shape", [&] {
+              for (int64_t extent : shape)
+                json.value(extent);
+            });
+            json.attributeArray("data_offsets", [&] {
+              json.value(static_cast<int64_t>(begin));
+              json.value(static_cast<int64_t>(end));
+            });
+          });
+          begin = end;
+        };
+        if (int64_t padding = static_cast<int64_t>(entry.offset - begin))
+          tensor("__padding__." + std::to_string(index), "U8", {padding}, entry.offset);
+        tensor(nameOf(entry, index), safetensorsType(entry.type.getElementType()), entry.type.getShape(),
+               entry.offset + entry.bytes);
+      }
+    });
+    // 8 bytes of length and the header end at a multiple of 64, so the blob is aligned in a mapped file.
+    text.append(llvm::alignTo(text.size() + 8, 64) - 8 - text.size(), ' ');
+    return text;
+  };
+  std::error_code code;
+  llvm::raw_fd_ostream os(path, code, llvm::sys::fs::OF_None);
+  if (code) {
+    error = "cannot write " + path + ": " + code.message();
+    return failure();
+  }
+  auto writeHeader = [&](StringRef contentId) {
+    std::string text = header(contentId);
+    uint64_t length = text.size();
+    char prefix[8];
+    for (int i = 0; i < 8; ++i)
+      prefix[i] = static_cast<char>(length >> (8 * i));
+    os.write(prefix, 8);
+    os << text;
+    return text.size() + 8;
+  };
+  dataOffset = writeHeader("0000000000000000");
+  if (failed(stream(modelDirectory, [&](ArrayRef<char> piece) { os.write(piece.data(), piece.size()); }, error)))
+    return failure();
+  // The id is known only now; it has the length of the one written before.
+  os.seek(0);
+  writeHeader(id);
+  os.close();
+  if (os.has_error()) {
+    error = "cannot write " + path + ": " + os.error().message();
+    os.clear_error();
+    return failure();
+  }
+  return success();
+}

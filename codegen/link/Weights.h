@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The weights blob: each distinct (data, recipe) once, at a 64-byte aligned offset; evaluated by streaming.
+#ifndef SNUG_CODEGEN_LINK_WEIGHTS_H
+#define SNUG_CODEGEN_LINK_WEIGHTS_H
+
+#include "dialects/nn/NnDialect.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/MapVector.h"
+#include <functional>
+#include <string>
+
+namespace snug::codegen {
+
+struct Weights {
+  struct Entry {
+    nn::DataOp data;
+    mlir::ArrayAttr recipe;
+    mlir::ShapedType type; // of the packed form
+    uint64_t offset, bytes;
+  };
+  std::vector<Entry> entries;
+  uint64_t bytes = 0;
+  std::string id; // 16 hexadecimal digits over content and layout; known once it was streamed
+
+  // Entries in the order of the weight ops of `module`; an op's own entry is weightOffset(op).
+  static mlir::FailureOr<Weights> plan(mlir::ModuleOp module);
+  uint64_t offsetOf(nn::WeightOp op) const;
+
+  // Gives the blob's bytes in order, in pieces, padding included; sets `id`. On failure `error` says why.
+  using Sink = std::function<void(llvm::ArrayRef<char>)>;
+  mlir::LogicalResult stream(const std::string &modelDirectory, const Sink &sink, std::string &error);
+  // Writes a .safetensors file whose data section starts with the blob at `dataOffset`.
+  mlir::LogicalResult writeSafetensors(const std::string &path, const std::string &modelDirectory,
+                                       uint64_t &dataOffset, std::string &error);
+};
+
+} // namespace snug::codegen
+#endif

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// C++ side of the dialect snug_onnx: an ONNX model as it stands in its file. Ops, types and attributes are documented
+// in OnnxOps.td.
+
+#ifndef SNUG_DIALECTS_ONNX_ONNXDIALECT_H
+#define SNUG_DIALECTS_ONNX_ONNXDIALECT_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "dialects/onnx/OnnxDialect.h.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "dialects/onnx/OnnxTypes.h.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "dialects/onnx/OnnxAttrs.h.inc"
+
+#define GET_OP_CLASSES
+#include "dialects/onnx/OnnxOps.h.inc"
+
+namespace snug::onnx {
+
+/// Module attributes that import sets.
+inline constexpr llvm::StringLiteral kModelName = "snug.model_name";  // StringAttr, the graph's name
+inline constexpr llvm::StringLiteral kIrVersion = "snug.ir_version";  // i64
+inline constexpr llvm::StringLiteral kOpsets = "snug.opset_imports";  // {ai.onnx = 20 : i64, ...}
+inline constexpr llvm::StringLiteral kProducer = "snug.producer";     // StringAttr, name and version; optional
+
+/// Argument and result attributes of @main.
+inline constexpr llvm::StringLiteral kTensorName = "snug.name"; // StringAttr, the ONNX value's name
+/// Array of strings, one a dim: its number when static, its name or expression ("past + 1") when symbolic, "" when the
+/// file says neither. Absent when the rank is unknown or the value is no tensor.
+inline constexpr llvm::StringLiteral kTensorDims = "snug.dims";
+
+/// On a model-local function: StringAttrs, array of the attribute names it takes, and dictionary of their defaults.
+inline constexpr llvm::StringLiteral kFunctionDomain = "snug.domain";
+inline constexpr llvm::StringLiteral kFunctionOpType = "snug.op_type";
+inline constexpr llvm::StringLiteral kFunctionAttributes = "snug.attributes";
+inline constexpr llvm::StringLiteral kFunctionDefaults = "snug.attribute_defaults";
+
+/// Symbol of a model-local function.
+std::string functionSymbol(llvm::StringRef domain, llvm::StringRef name, llvm::StringRef overload = "");
+
+} // namespace snug::onnx
+
+#endif // SNUG_DIALECTS_ONNX_ONNXDIALECT_H

@@ -1,0 +1,1 @@
+snug_add_dialect(Onnx onnx SOURCES OnnxDialect.cpp OnnxOps.cpp)

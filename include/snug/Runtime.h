@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The C API of the runtime: load a compiled model, ask what it needs, run it on DLPack tensors.
+//
+//   snug_model *model = NULL;
+//   snug_context *context = NULL;
+//   snug_error *error = snug_model_load("model.so", &model);
+//   if (!error) error = snug_context_create(model, NULL, &context);
+//   if (!error) error = snug_run(context, inputs, num_inputs, outputs, num_outputs);
+//   if (error) fprintf(stderr, "%s\n", snug_error_message(error));
+//   snug_error_destroy(error);
+//   snug_context_destroy(context);
+//   snug_model_release(model);
+//
+// Errors: a function that can fail returns NULL when it succeeded, else an error that the caller destroys. Out-params
+// stand last, are named out_*, and are set to NULL (handles) or left as they were (the rest) on failure.
+// Threads: a model may be used by any number of threads at once. A context serves one call at a time; different
+// contexts run concurrently and share the weights of their model.
+// Units: all sizes are bytes, all shapes are counted in elements.
+// A compiled model is code that runs in this process: load only libraries that you would run.
+#ifndef SNUG_RUNTIME_H
+#define SNUG_RUNTIME_H
+
+#include "snug/ExitCodes.h"
+#include "snug/ModelABI.h"
+
+#include <dlpack/dlpack.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef SNUG_API
+#define SNUG_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct snug_error snug_error;
+typedef struct snug_model snug_model;
+typedef struct snug_context snug_context;
+
+// Version of this runtime as "major.minor.patch". Static string; any thread.
+SNUG_API const char *snug_version(void);
+
+//===-- Errors ----------------------------------------------------------------------------------------------------===//
+
+// What went wrong as an exit code (snug/ExitCodes.h); SNUG_EXIT_DONE for NULL. Any thread.
+SNUG_API snug_exit_code snug_error_code(const snug_error *error);
+
+// One line in UTF-8: the fact and the remedy; "" for NULL. Owned by the error. Any thread.
+SNUG_API const char *snug_error_message(const snug_error *error);
+
+// Frees the error; NULL is allowed. Call once, from any thread.
+SNUG_API void snug_error_destroy(snug_error *error);
+
+//===-- Models ----------------------------------------------------------------------------------------------------===//
+
+// Loads the library at `path` (relative to the working directory; no library search path is used). The weights are not
+// read yet: they are mapped by the first snug_context_create, so what a model needs can be asked without them.
+// On success *out_model has one reference, owned by the caller. Any thread.
+// Errors: SNUG_EXIT_MACHINE (no such file, not readable), SNUG_EXIT_INVALID (not a model that Snug compiled),
+// SNUG_EXIT_UNSUPPORTED (compiled for a newer runtime).
+SNUG_API snug_error *snug_model_load(const char *path, snug_model **out_model);
+
+// Adds or drops one reference; the last release unmaps the weights and unloads the library, and with it all that the
+// introspection functions returned. A context holds a reference of its own. NULL is allowed. Any thread.
+SNUG_API void snug_model_retain(snug_model *model);
+SNUG_API void snug_model_release(snug_model *model);
+
+// Introspection. Strings and structs are owned by the model. An index out of range gives NULL. Any thread.
+SNUG_API const char *snug_model_name(const snug_model *model);
+SNUG_API const char *snug_model_target(const snug_model *model);           // as given to snugc --target
+SNUG_API const char *snug_model_compiler_version(const snug_model *model); // of the compiler that made it
+SNUG_API uint32_t snug_model_num_threads(const snug_model *model);         // planned; a run may use fewer
+SNUG_API uint32_t snug_model_num_dims(const snug_model *model);
+SNUG_API uint32_t snug_model_num_inputs(const snug_model *model);
+SNUG_API uint32_t snug_model_num_outputs(const snug_model *model);
+SNUG_API const snug_dim_info *snug_model_dim(const snug_model *model, uint32_t index);
+SNUG_API const snug_value_info *snug_model_input(const snug_model *model, uint32_t index);
+SNUG_API const snug_value_info *snug_model_output(const snug_model *model, uint32_t index);
+
+// What a process needs to run the model, in bytes.
+typedef struct snug_memory_need {
+  uint64_t weights; // shared by all contexts of the model: file-backed, read-only
+  uint64_t arena;   // one for each context; the plan for the largest dims
+  uint64_t arena_alignment;
+  uint64_t library; // what the libraries that the runtime calls need besides
+  uint64_t inputs;  // caller-owned
+  uint64_t outputs; // caller-owned
+  uint64_t total;   // weights + arena + library + inputs + outputs
+} snug_memory_need;
+
+// What the model needs for `dims` (snug_model_num_dims values), or for the largest dims where `dims` is NULL. Inputs and
+// outputs follow the dims; the arena is always the plan for the largest. Reads no weights. Any thread.
+// Errors: SNUG_EXIT_RUN (a dim outside of its bounds).
+SNUG_API snug_error *snug_model_memory(const snug_model *model, const int64_t *dims, snug_memory_need *out_need);
+
+// Solves the named dims from the shapes of `inputs` (in the model's order; data may be NULL, and a NULL tensor is
+// skipped). inout_dims has snug_model_num_dims values: one that is >= 0 is taken as given, -1 asks for it to be solved.
+// Dims fixed at compile time need no input. Any thread.
+// Errors: SNUG_EXIT_RUN (a wrong shape, a dim outside of its bounds, a dim that no input determines).
+SNUG_API snug_error *snug_model_bind_dims(const snug_model *model, const DLTensor *const *inputs, uint32_t num_inputs,
+                                          int64_t *inout_dims);
+
+// The shape of one input or output for `dims` (all known): writes `rank` extents, rank being that of
+// snug_model_input/_output. With snug_model_bind_dims this is how a caller sizes its outputs. Any thread.
+// Errors: SNUG_EXIT_USAGE (no such index), SNUG_EXIT_RUN (a dim outside of its bounds).
+SNUG_API snug_error *snug_model_input_shape(const snug_model *model, uint32_t index, const int64_t *dims,
+                                            int64_t *out_shape);
+SNUG_API snug_error *snug_model_output_shape(const snug_model *model, uint32_t index, const int64_t *dims,
+                                             int64_t *out_shape);
+
+//===-- Contexts --------------------------------------------------------------------------------------------------===//
+
+// Runs `kernel` over [0, extent) as snug_runtime_table.parallel_for states it: contiguous ranges that start at
+// multiples of `grain`, `thread` in [0, num_threads) with no two concurrent calls on one value; returns when all is done.
+typedef void (*snug_parallel_for_fn)(void *state, snug_kernel_fn kernel, const int64_t *args, int64_t extent,
+                                     int64_t grain);
+
+typedef struct snug_context_options {
+  size_t struct_size; // sizeof(snug_context_options); SNUG_CONTEXT_OPTIONS_INIT sets it
+  // The arena. NULL: the context maps exactly snug_memory_need.arena (rounded up to a page) and touches all of it at
+  // creation, so that no run grows the process. Else: at least that many bytes at that alignment, owned by the caller,
+  // who keeps it until the context is destroyed and gives it to no other context meanwhile.
+  void *workspace;
+  uint64_t workspace_bytes;
+  // Threads of a run, 0 for the planned number. More than planned is refused: their scratch is not in the arena.
+  uint32_t num_threads;
+  uint32_t reserved; // 0
+  // Threads of the host application, NULL for OpenMP. Must not allocate if runs are to stay free of allocations.
+  snug_parallel_for_fn parallel_for;
+  void *parallel_for_state;
+  void *stream; // reserved: NULL
+  void *comm;   // reserved: NULL
+} snug_context_options;
+
+#define SNUG_CONTEXT_OPTIONS_INIT {sizeof(snug_context_options), NULL, 0, 0, 0, NULL, NULL, NULL, NULL}
+
+// Makes a context: maps the model's weights if no context did before, allocates all that runs need, and starts the
+// worker threads. `options` may be NULL for the defaults and is not kept. The caller owns *out_context. Any thread; with
+// OpenMP, runs on the thread that creates the context find the workers ready, another thread's first run starts its own.
+// Errors: SNUG_EXIT_USAGE (too many threads, workspace too small or misaligned), SNUG_EXIT_MACHINE (weights file missing,
+// out of memory), SNUG_EXIT_INVALID (the weights file is damaged or belongs to another model).
+SNUG_API snug_error *snug_context_create(snug_model *model, const snug_context_options *options,
+                                         snug_context **out_context);
+
+// Frees the context and drops its reference on the model; NULL is allowed. Not during a run.
+SNUG_API void snug_context_destroy(snug_context *context);
+
+// The number of threads its runs use at most.
+SNUG_API uint32_t snug_context_num_threads(const snug_context *context);
+
+// Fixes a named dim for the following runs; -1 leaves it to the inputs' shapes again. Only a dim that no input shape
+// determines has to be set. Not during a run.
+// Errors: SNUG_EXIT_USAGE (no such dim), SNUG_EXIT_RUN (outside of its bounds).
+SNUG_API snug_error *snug_context_set_dim(snug_context *context, const char *name, int64_t value);
+
+// Runs the model once and returns when the outputs are written. Inputs and outputs are in the model's order, dense
+// row-major CPU tensors (strides NULL or compact) owned by the caller, aligned to their element; outputs have the exact
+// shape (snug_model_output_shape) and overlap neither each other, nor inputs, nor the workspace. Nothing is kept.
+// Allocates nothing unless it fails. One call at a time on a context.
+// Errors: SNUG_EXIT_RUN (a wrong count, shape, dtype, layout, device or overlap; nothing was computed),
+// SNUG_EXIT_USAGE (the context is already running).
+SNUG_API snug_error *snug_run(snug_context *context, const DLTensor *const *inputs, uint32_t num_inputs,
+                              const DLTensor *const *outputs, uint32_t num_outputs);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

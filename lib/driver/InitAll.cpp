@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/driver/InitAll.h"
+#include "codegen/Codegen.h"
+#include "dialects/nn/NnDialect.h"
+#include "dialects/onnx/OnnxDialect.h"
+#include "dialects/plan/PlanDialect.h"
+#include "passes/canonicalize/Passes.h"
+#include "passes/fuse/Passes.h"
+#include "passes/memory/Passes.h"
+#include "passes/schedule/Passes.h"
+
+void snug::registerAllSnugDialects(mlir::DialectRegistry &registry) {
+  registry.insert<onnx::OnnxDialect, plan::PlanDialect>();
+  registerNnDialect(registry);
+  registerCodegenDialects(registry);
+}
+
+void snug::registerAllSnugPasses() {
+  registerCanonicalizePasses();
+  registerFusePasses();
+  registerSchedulePasses();
+  registerMemoryPasses();
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What a user can ask of the compiler: stated once, bound to flags by bindOptions, used by the command line and the API.
+#ifndef SNUG_LIB_DRIVER_OPTIONS_H
+#define SNUG_LIB_DRIVER_OPTIONS_H
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace snug {
+
+enum class Stage {
+#define SNUG_STAGE(Enumerator, Name, Text) Enumerator,
+#include "lib/driver/Stages.def"
+};
+const char *stageName(Stage stage);
+
+// A number of bytes, or a share of the best unchunked arena.
+struct Budget {
+  int64_t bytes = -1; // -1: none
+  double percent = -1;
+  bool isSet() const { return bytes >= 0 || percent >= 0; }
+};
+
+struct CompileOptions {
+  std::string model;                     // path of the .onnx file
+  std::string output;                    // path of the library to write
+  std::string target = "cpu";            // the machine to compile for
+  std::string march = "native";          // CPU whose instructions may be used
+  int threads = 0;                       // planned threads; 0: this machine's
+  Budget memoryBudget;                   // bounds weights + arena + library + inputs + outputs
+  Budget activationBudget;               // bounds the arena alone
+  std::vector<std::string> dims;         // NAME=V or NAME=A..B[:STEP]
+  Stage emit = Stage::Library;           // last stage to run; its IR goes to standard output
+  std::string report;                    // path of a .json report
+  std::string depfile;                   // path of a Makefile rule naming all files read
+  bool dryRun = false;                   // plan only: print what a run would need
+  bool timeReport = false;               // print the time of each stage
+  bool verbose = false;                  // print remarks: chunk loops and their effect
+};
+
+// Declares all flags on `app`, writing to `options`. Conversion errors are CLI::ValidationError with a remedy.
+void bindOptions(CLI::App &app, CompileOptions &options);
+
+// "512MiB" -> bytes; units B, KiB, MiB, GiB. -1 and `error` on anything else.
+int64_t parseBytes(const std::string &text, std::string &error);
+// 536870912 -> "512.0 MiB"
+std::string printBytes(int64_t bytes);
+
+} // namespace snug
+
+#endif

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef SNUG_LIB_DRIVER_PIPELINE_H
+#define SNUG_LIB_DRIVER_PIPELINE_H
+
+#include "lib/driver/Compile.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "mlir/Pass/PassManager.h"
+
+namespace snug {
+
+// The straight line from a model file to a library. Each member is one stage of Stages.def and returns an exit code.
+class Pipeline {
+public:
+  Pipeline(mlir::MLIRContext &context, const CompileOptions &options, CompileReport &report)
+      : context(context), options(options), report(report) {}
+
+  // All stages up to options.emit.
+  int run();
+  mlir::ModuleOp module() { return *program; }
+
+private:
+  int import();
+  int canonicalize();
+  int fuse();
+  int schedule();
+  int chunk();
+  int memory();
+  int library();
+
+  // Checks --dim against the model's named dims.
+  int checkDims();
+  // Bytes of the weights, inputs and outputs, known from the scheduled program.
+  void measureFixed();
+  // The arena of the program as it stands, planned on a copy.
+  int64_t planCopy();
+  // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.
+  int runPasses(mlir::ModuleOp target, int exitCode, llvm::function_ref<void(mlir::OpPassManager &)> build);
+
+  mlir::MLIRContext &context;
+  const CompileOptions &options;
+  CompileReport &report;
+  mlir::OwningOpRef<mlir::ModuleOp> program;
+  int64_t arenaLimit = -1; // bytes the arena may have; -1: no limit
+};
+
+} // namespace snug
+
+#endif

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// From an .onnx file to the dialect snug_onnx. Every node is imported and none is judged; weights stay in their files.
+
+#ifndef SNUG_LIB_IMPORT_ONNX_IMPORTER_H
+#define SNUG_LIB_IMPORT_ONNX_IMPORTER_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include <string>
+
+namespace snug {
+
+/// Why an import failed: `message` is one complete sentence with the file, the fact and the remedy, without a newline.
+struct ImportError {
+  int exitCode = 0; // 2 not valid ONNX or unsafe, 3 not representable, 5 cannot be read, 70 a fault of Snug's own
+  std::string message;
+};
+
+/// Imports the model in the file `path`, an untrusted input. On failure fills `error`. Loads the dialects it needs into
+/// `context`. The module holds
+///   - @main, one argument a graph input that has no initializer (with one, it is that constant: Snug compiles ahead of
+///     time) and one result a graph output, with `snug.name` and `snug.dims` (see dialects/onnx/OnnxDialect.h);
+///   - a snug_onnx.initializer a weight. Its `file` is relative to the folder of `path` and was found below it, its
+///     range within the file; that holds for the file as it was then, so who opens it later must check again
+///     (ExternalData.h);
+///   - a private func.func a model-local function.
+/// Threads: one import at a time per context. Memory: the file is mapped and its weights are never read.
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importOnnx(mlir::MLIRContext &context, llvm::StringRef path,
+                                                              ImportError &error);
+
+} // namespace snug
+
+#endif // SNUG_LIB_IMPORT_ONNX_IMPORTER_H

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The named dims of a model and expressions of them. A dim fixed on the command line is a constant; a bounded one is an
+// affine symbol, numbered in the order of the ranges given. So every extent is an AffineExpr without dims, and equal
+// extents are equal pointers.
+#ifndef SNUG_PASSES_CANONICALIZE_DIMSYMBOLS_H
+#define SNUG_PASSES_CANONICALIZE_DIMSYMBOLS_H
+
+#include "mlir/IR/AffineExpr.h"
+#include "mlir/Support/LLVM.h"
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringRef.h"
+#include <string>
+
+namespace snug {
+
+struct DimRange {
+  std::string name;
+  int64_t min = 0, max = 0, step = 1;
+  bool isFixed() const { return min == max; }
+};
+
+class DimSymbols {
+public:
+  explicit DimSymbols(mlir::MLIRContext *context) : context(context) {}
+
+  // Adds NAME=V or NAME=A..B[:STEP]. Returns false and sets `error` to one sentence on bad syntax, a repeated name, an
+  // extent below 0 or an empty range.
+  bool add(llvm::StringRef definition, std::string &error);
+
+  // Parses an extent as ONNX files write it: a number, a name, or sums and products of them ("past + 1", "2*seq").
+  // Names without a value are appended to `missing` (once) and stand for 1 meanwhile.
+  std::optional<mlir::AffineExpr> parse(llvm::StringRef text, llvm::SmallVectorImpl<std::string> &missing);
+
+  // An expression in names rather than symbol numbers; parse() reads it back.
+  std::string print(mlir::AffineExpr expr) const;
+  llvm::ArrayRef<DimRange> ranges() const { return all; }
+  // Ranges that are affine symbols, by symbol number.
+  llvm::ArrayRef<unsigned> symbols() const { return symbolRanges; }
+  // The largest and smallest value of an expression without dims over all ranges; exact for monotone expressions.
+  std::optional<int64_t> upperBound(mlir::AffineExpr expr) const;
+  std::optional<int64_t> lowerBound(mlir::AffineExpr expr) const;
+
+private:
+  std::optional<int64_t> evaluate(mlir::AffineExpr expr, bool upper) const;
+  mlir::MLIRContext *context;
+  llvm::SmallVector<DimRange> all;
+  llvm::SmallVector<unsigned> symbolRanges;
+};
+
+} // namespace snug
+
+#endif

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What the lowering table's functions work on: values whose shapes are expressions of the named dims, and whose elements
+// may be known without a tensor (constants, shape arithmetic, iotas).
+//
+// Glossary
+//   extent     size of one dim, an AffineExpr of symbols (named dims that have a range)
+//   closed     a value whose integer elements are affine in their own index and the symbols. Shape lists and position
+//              grids are closed, so Shape -> Gather -> Concat -> Reshape and Range -> Unsqueeze -> LessOrEqual never
+//              become tensors; d0, d1... in its expressions are the element's index.
+//   splat      a value whose elements all equal one constant
+#ifndef SNUG_PASSES_CANONICALIZE_LOWERING_H
+#define SNUG_PASSES_CANONICALIZE_LOWERING_H
+
+#include "dialects/nn/NnDialect.h"
+#include "dialects/onnx/OnnxDialect.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "passes/canonicalize/DimSymbols.h"
+
+namespace snug {
+
+using Extents = llvm::SmallVector<mlir::AffineExpr>;
+
+struct LoweredValue {
+  mlir::Type elementType; // of the tensor; integers are signless
+  Extents shape;
+  mlir::Value tensor;           // null while the value is only known as splat or closed
+  mlir::TypedAttr splat;        // IntegerAttr or FloatAttr of elementType
+  Extents closed;               // empty: not closed. One expression, or with `closedVector` one a position of the last dim
+  bool closedVector = false;
+
+  int64_t rank() const { return shape.size(); }
+  bool isClosed() const { return !closed.empty(); }
+};
+
+// State of lowering one function; a `Lowering` is handed to each table function with the node at hand.
+class Lowering {
+public:
+  Lowering(mlir::OpBuilder &builder, const DimSymbols &dims) : b(builder), dims(dims) {}
+
+  // --- the node at hand
+  void setNode(onnx::NodeOp node) { current = node; }
+  onnx::NodeOp node() { return current; }
+  mlir::Location loc() { return current.getLoc(); }
+  unsigned numInputs() { return current->getNumOperands(); }
+  bool hasInput(unsigned index);
+  LoweredValue &input(unsigned index);
+  int64_t intAttr(llvm::StringRef name, int64_t fallback);
+  double floatAttr(llvm::StringRef name, double fallback);
+  llvm::StringRef stringAttr(llvm::StringRef name, llvm::StringRef fallback);
+  std::optional<llvm::SmallVector<int64_t>> intsAttr(llvm::StringRef name);
+  mlir::Attribute attr(llvm::StringRef name) { return current.getNodeAttr(name); }
+  // An error at the node; says its op type and name.
+  mlir::InFlightDiagnostic error();
+  // Sets result `index`.
+  void define(unsigned index, LoweredValue value);
+  // Axis attribute or value in [-rank, rank) to [0, rank); emits an error outside.
+  std::optional<int64_t> normalizeAxis(int64_t axis, int64_t rank);
+
+  // --- values
+  void map(mlir::Value onnxValue, LoweredValue value) { values[onnxValue] = std::move(value); }
+  LoweredValue &lookup(mlir::Value onnxValue) { return values[onnxValue]; }
+  LoweredValue tensorValue(mlir::Value tensor, Extents shape);
+  LoweredValue splatValue(mlir::TypedAttr constant, Extents shape);
+  LoweredValue intsValue(mlir::Type elementType, Extents elements, bool scalar = false);
+  // A constant of the file: a splat, a shape list, or else a small weight of its own (snug_nn.data with a value).
+  LoweredValue denseValue(mlir::DenseElementsAttr value, mlir::Value onnxValue);
+  // A constant that is a reference into a file.
+  LoweredValue weightValue(mlir::FlatSymbolRefAttr data, mlir::RankedTensorType type);
+  // Extents of a tensor made by tensorValue().
+  std::optional<Extents> shapeOf(mlir::Value tensor);
+  // The value as a tensor; makes one from splat or closed form.
+  mlir::Value tensor(LoweredValue &value);
+  // Elements of a rank 0 or 1 integer value known at compile time up to named dims.
+  std::optional<Extents> ints(const LoweredValue &value);
+  // The same where all are numbers.
+  std::optional<llvm::SmallVector<int64_t>> constantInts(const LoweredValue &value);
+
+  // --- shapes
+  mlir::AffineExpr constant(int64_t value) { return mlir::getAffineConstantExpr(value, b.getContext()); }
+  std::optional<Extents> broadcast(llvm::ArrayRef<mlir::AffineExpr> left, llvm::ArrayRef<mlir::AffineExpr> right);
+  mlir::RankedTensorType tensorType(llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type elementType);
+  mlir::Value materialize(mlir::AffineExpr extent); // an index value at the function's entry
+  mlir::OpFoldResult fold(mlir::AffineExpr extent);
+  mlir::Value empty(llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type elementType);
+  std::string print(llvm::ArrayRef<mlir::AffineExpr> shape);
+
+  // --- building blocks
+  using Body = llvm::function_ref<mlir::Value(mlir::OpBuilder &, mlir::Location, mlir::ValueRange)>;
+  // result[i] = body(inputs[broadcast i]...); folds where all inputs are splats. Inputs known as splat or closed are
+  // computed in the body and read no memory.
+  mlir::FailureOr<LoweredValue> elementwise(llvm::ArrayRef<LoweredValue *> inputs, mlir::Type resultType, Body body);
+  // result[i] = body(input operands read through maps...) over `shape`.
+  mlir::Value generic(llvm::ArrayRef<mlir::Value> inputs, llvm::ArrayRef<mlir::AffineMap> maps,
+                      llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type resultType, Body body);
+  // Same elements in row-major order; a view. Emits an error where the element counts cannot be shown equal.
+  mlir::FailureOr<LoweredValue> reshape(LoweredValue &value, llvm::ArrayRef<mlir::AffineExpr> shape);
+  mlir::FailureOr<LoweredValue> transpose(LoweredValue &value, llvm::ArrayRef<int64_t> permutation);
+  LoweredValue slice(LoweredValue &value, llvm::ArrayRef<mlir::AffineExpr> offsets, llvm::ArrayRef<mlir::AffineExpr> sizes,
+                     llvm::ArrayRef<int64_t> steps);
+  // a[batch.., m, k] * b[batch.., k, n] with broadcast batch dims (numpy.matmul of rank >= 2).
+  mlir::FailureOr<LoweredValue> matmul(LoweredValue &left, LoweredValue &right);
+  // An affine expression of an element's index as a scalar inside a linalg body.
+  mlir::Value scalarOf(mlir::OpBuilder &builder, mlir::Location loc, mlir::AffineExpr expr, mlir::Type elementType);
+  // The elementwise-operand form of a weight, if the tensor is one: appends a recipe step to it.
+  mlir::Value withRecipeStep(nn::WeightOp weight, mlir::Attribute step, llvm::ArrayRef<int64_t> shape);
+
+  mlir::OpBuilder &b;
+  const DimSymbols &dims;
+  // Index values of the symbols, set at the function's entry.
+  llvm::SmallVector<mlir::Value> symbolValues;
+  mlir::Block *entry = nullptr;
+  mlir::ModuleOp module;
+
+private:
+  onnx::NodeOp current;
+  llvm::DenseMap<mlir::Value, LoweredValue> values;
+  llvm::DenseMap<mlir::AffineExpr, mlir::Value> materialized;
+  llvm::DenseMap<mlir::Value, Extents> tensorShapes;
+  unsigned numDenseData = 0;
+};
+
+} // namespace snug
+
+#endif

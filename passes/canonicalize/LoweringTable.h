@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Op type x opset -> lowering function. One file a family under ops/; each adds its entries here. A new version of an op
+// is one more line with the opset it begins at.
+#ifndef SNUG_PASSES_CANONICALIZE_LOWERINGTABLE_H
+#define SNUG_PASSES_CANONICALIZE_LOWERINGTABLE_H
+
+#include "mlir/Support/LLVM.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/Twine.h"
+#include <map>
+
+namespace snug {
+
+class Lowering;
+// Lowers the node at hand and defines its results; on failure it has emitted an error at the node.
+using LoweringFunction = mlir::LogicalResult (*)(Lowering &);
+
+class LoweringTable {
+public:
+  // The table with all families.
+  static const LoweringTable &get();
+  // `since`: first opset of `domain` that the function serves. "ai.onnx" is "".
+  void add(llvm::StringRef opType, int64_t since, LoweringFunction function, llvm::StringRef domain = "");
+  // Null where the op is unknown or older than its oldest entry.
+  LoweringFunction find(llvm::StringRef domain, llvm::StringRef opType, int64_t opset) const;
+
+private:
+  llvm::StringMap<std::map<int64_t, LoweringFunction>> entries; // "domain::OpType" -> since -> function
+};
+
+void addElementwiseOps(LoweringTable &table);
+void addShapeOps(LoweringTable &table);
+void addLayoutOps(LoweringTable &table);
+void addContractionOps(LoweringTable &table);
+void addRowOps(LoweringTable &table);
+void addGatherOps(LoweringTable &table);
+
+} // namespace snug
+
+#endif

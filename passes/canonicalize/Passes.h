@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef SNUG_PASSES_CANONICALIZE_PASSES_H
+#define SNUG_PASSES_CANONICALIZE_PASSES_H
+
+#include "mlir/Pass/Pass.h"
+
+namespace snug {
+#define GEN_PASS_DECL
+#include "passes/canonicalize/Passes.h.inc"
+#define GEN_PASS_REGISTRATION
+#include "passes/canonicalize/Passes.h.inc"
+} // namespace snug
+
+#endif

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Reshape as views: the extents of both shapes are matched in groups of equal products, each group is collapsed and
+// expanded again. A reshape back to a shape that a value was viewed from returns that value.
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "passes/canonicalize/Lowering.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace {
+// Groups of source and target dims with equal element counts, in order.
+struct DimGroup {
+  SmallVector<int64_t> source, target;
+};
+
+std::optional<SmallVector<DimGroup>> matchGroups(ArrayRef<AffineExpr> source, ArrayRef<AffineExpr> target, AffineExpr one) {
+  SmallVector<DimGroup> groups;
+  size_t i = 0, j = 0;
+  auto number = [](AffineExpr e) { return cast<AffineConstantExpr>(e).getValue(); };
+  while (i < source.size() || j < target.size()) {
+    // Extents of 1 without a partner join the group before, or the next one.
+    DimGroup group;
+    AffineExpr left = one, right = one;
+    auto takeSource = [&] { left = left * source[i]; group.source.push_back(i++); };
+    auto takeTarget = [&] { right = right * target[j]; group.target.push_back(j++); };
+    if (i < source.size())
+      takeSource();
+    if (j < target.size())
+      takeTarget();
+    while (left != right) {
+      bool constants = isa<AffineConstantExpr>(left) && isa<AffineConstantExpr>(right);
+      bool growLeft = constants ? number(left) < number(right) : i < source.size() && isa<AffineConstantExpr>(left);
+      if (!constants && !growLeft && j >= target.size())
+        growLeft = true;
+      if (growLeft ? i >= source.size() : j >= target.size())
+        return std::nullopt;
+      growLeft ? takeSource() : takeTarget();
+    }
+    if (group.source.empty() || group.target.empty()) {
+      if (groups.empty())
+        return std::nullopt;
+      llvm::append_range(groups.back().source, group.source);
+      llvm::append_range(groups.back().target, group.target);
+      continue;
+    }
+    groups.push_back(group);
+  }
+  return groups;
+}
+} // namespace
+
+FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineExpr> shape) {
+  if (llvm::equal(value.shape, shape))
+    return value;
+  if (value.splat)
+    return splatValue(value.splat, Extents(shape));
+  // Shape lists and scalars, and grids that only gain or lose extents of 1.
+  if (value.isClosed()) {
+    auto elements = ints(value);
+    if (elements && shape.size() <= 1)
+      return intsValue(value.elementType, *elements, shape.empty());
+    if (!value.closedVector) {
+      SmallVector<AffineExpr> kept, dimsOfKept(value.rank(), constant(0));
+      SmallVector<int64_t> from, to;
+      for (auto [dim, extent] : llvm::enumerate(value.shape))
+        if (extent != constant(1))
+          from.push_back(dim);
+      for (auto [dim, extent] : llvm::enumerate(shape))
+        if (extent != constant(1))
+          to.push_back(dim);
+      bool same = from.size() == to.size();
+      for (size_t k = 0; same && k < from.size(); ++k)
+        same = value.shape[from[k]] == shape[to[k]];
+      if (same) {
+        for (auto [source, target] : llvm::zip(from, to))
+          dimsOfKept[source] = getAffineDimExpr(target, b.getContext());
+        LoweredValue out;
+        out.elementType = value.elementType;
+        out.shape = Extents(shape);
+        out.closed = {value.closed[0].replaceDims(dimsOfKept)};
+        return out;
+      }
+    }
+  }
+  Value source = tensor(value);
+  Extents sourceShape = value.shape;
+  auto targetType = tensorType(shape, value.elementType);
+  if (auto weight = source.getDefiningOp<nn::WeightOp>())
+    return tensorValue(withRecipeStep(weight, nn::RecipeReshapeAttr::get(b.getContext(), targetType.getShape()),
+                                      targetType.getShape()),
+                       Extents(shape));
+  auto groups = matchGroups(sourceShape, shape, constant(1));
+  if (!groups) {
+    error() << "cannot show that shapes " << print(sourceShape) << " and " << print(shape)
+            << " have the same number of elements";
+    return failure();
+  }
+  // Collapse every group to one dim, then expand it to the target's.
+  SmallVector<ReassociationIndices> collapse, expand;
+  Extents middle;
+  for (DimGroup &group : *groups) {
+    collapse.push_back(ReassociationIndices(ArrayRef<int64_t>(group.source)));
+    expand.push_back(ReassociationIndices(ArrayRef<int64_t>(group.target)));
+    AffineExpr product = constant(1);
+    for (int64_t dim : group.target)
+      product = product * shape[dim];
+    middle.push_back(product);
+  }
+  Value result = source;
+  auto middleType = tensorType(middle, value.elementType);
+  if (middle.size() < sourceShape.size()) {
+    auto before = source.getDefiningOp<tensor::ExpandShapeOp>();
+    if (before && before.getSrcType() == middleType && before.getReassociationIndices() == collapse)
+      result = before.getSrc();
+    else
+      result = tensor::CollapseShapeOp::create(b, loc(), middleType, source, collapse);
+  }
+  if (middle.size() < shape.size()) {
+    auto before = result.getDefiningOp<tensor::CollapseShapeOp>();
+    if (before && before.getSrcType() == targetType && before.getReassociationIndices() == expand)
+      result = before.getSrc();
+    else {
+      SmallVector<OpFoldResult> sizes = llvm::map_to_vector(shape, [&](AffineExpr e) { return fold(e); });
+      result = tensor::ExpandShapeOp::create(b, loc(), targetType, result, expand, sizes);
+    }
+  }
+  return tensorValue(result, Extents(shape));
+}

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Elementwise ops: unary, binary, comparison, logic, select, cast. Integer arithmetic on shape lists and position grids
+// stays in closed form.
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/LoweringTable.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace {
+using Builder = OpBuilder;
+
+bool isFloat(LoweredValue &value) { return isa<FloatType>(value.elementType); }
+
+Value number(Builder &b, Location loc, Type type, double value) {
+  if (isa<FloatType>(type))
+    return arith::ConstantOp::create(b, loc, b.getFloatAttr(type, value));
+  return arith::ConstantOp::create(b, loc, b.getIntegerAttr(type, static_cast<int64_t>(value)));
+}
+
+// --- unary --------------------------------------------------------------------------------------------------------
+
+template <class FloatOp> Value floatOp(Builder &b, Location loc, Value x) { return b.createOrFold<FloatOp>(loc, x); }
+
+Value relu(Builder &b, Location loc, Value x) {
+  Value zero = number(b, loc, x.getType(), 0);
+  if (isa<FloatType>(x.getType()))
+    return b.createOrFold<arith::MaximumFOp>(loc, x, zero);
+  return b.createOrFold<arith::MaxSIOp>(loc, x, zero);
+}
+Value negate(Builder &b, Location loc, Value x) {
+  if (isa<FloatType>(x.getType()))
+    return b.createOrFold<arith::NegFOp>(loc, x);
+  return b.createOrFold<arith::SubIOp>(loc, number(b, loc, x.getType(), 0), x);
+}
+Value reciprocal(Builder &b, Location loc, Value x) {
+  return b.createOrFold<arith::DivFOp>(loc, number(b, loc, x.getType(), 1), x);
+}
+Value sigmoid(Builder &b, Location loc, Value x) {
+  Value e = b.createOrFold<math::ExpOp>(loc, b.createOrFold<arith::NegFOp>(loc, x));
+  return reciprocal(b, loc, b.createOrFold<arith::AddFOp>(loc, e, number(b, loc, x.getType(), 1)));
+}
+Value isNan(Builder &b, Location loc, Value x) { return b.createOrFold<arith::CmpFOp>(loc, arith::CmpFPredicate::UNO, x, x); }
+Value logicalNot(Builder &b, Location loc, Value x) {
+  return b.createOrFold<arith::XOrIOp>(loc, x, number(b, loc, x.getType(), 1));
+}
+
+template <Value (*Function)(Builder &, Location, Value), bool ToBool = false> LogicalResult unary(Lowering &l) {
+  LoweredValue *in = &l.input(0);
+  Type type = ToBool ? Type(l.b.getI1Type()) : in->elementType;
+  auto result = l.elementwise({in}, type, [](Builder &b, Location loc, ValueRange x) { return Function(b, loc, x[0]); });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+LogicalResult negateOp(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  if (!in.isClosed())
+    return unary<negate>(l);
+  LoweredValue out = in;
+  out.tensor = Value();
+  out.splat = TypedAttr();
+  for (AffineExpr &expr : out.closed)
+    expr = -expr;
+  l.define(0, out);
+  return success();
+}
+
+LogicalResult gelu(Lowering &l) {
+  bool tanh = l.stringAttr("approximate", "none") == "tanh";
+  auto result = l.elementwise({&l.input(0)}, l.input(0).elementType, [&](Builder &b, Location loc, ValueRange args) -> Value {
+    Value x = args[0];
+    auto c = [&](double v) { return number(b, loc, x.getType(), v); };
+    auto mul = [&](Value p, Value q) { return b.createOrFold<arith::MulFOp>(loc, p, q); };
+    auto add = [&](Value p, Value q) { return b.createOrFold<arith::AddFOp>(loc, p, q); };
+    Value inner = tanh ? b.createOrFold<math::TanhOp>(
+                             loc, mul(add(x, mul(mul(mul(x, x), x), c(0.044715))), c(0.7978845608028654)))
+                       : b.createOrFold<math::ErfOp>(loc, mul(x, c(0.7071067811865476)));
+    return mul(mul(x, c(0.5)), add(inner, c(1)));
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+// --- binary -------------------------------------------------------------------------------------------------------
+
+enum class Arithmetic { Add, Sub, Mul, Div };
+
+// (x * y) / y is x where y divides a factor; named dims are positive.
+AffineExpr divide(AffineExpr left, AffineExpr right) {
+  if (auto product = dyn_cast<AffineBinaryOpExpr>(left); product && left.getKind() == AffineExprKind::Mul) {
+    if (product.getRHS() == right)
+      return product.getLHS();
+    if (product.getLHS() == right)
+      return product.getRHS();
+  }
+  return left == right ? getAffineConstantExpr(1, left.getContext()) : left.floorDiv(right);
+}
+
+// Affine where both sides are; std::nullopt otherwise.
+std::optional<AffineExpr> affine(Arithmetic kind, AffineExpr left, AffineExpr right, Lowering &l) {
+  switch (kind) {
+  case Arithmetic::Add:
+    return left + right;
+  case Arithmetic::Sub:
+    return left - right;
+  case Arithmetic::Mul:
+    if (!left.isSymbolicOrConstant() && !right.isSymbolicOrConstant())
+      return std::nullopt;
+    return left * right;
+  case Arithmetic::Div: {
+    // ONNX truncates, floordiv rounds down: the same where both sides are known not to be negative.
+    auto low = l.dims.lowerBound(left), lowRight = l.dims.lowerBound(right);
+    if (!low || !lowRight || *low < 0 || *lowRight < 1)
+      return std::nullopt;
+    return divide(left, right);
+  }
+  }
+  return std::nullopt;
+}
+
+std::optional<LoweredValue> closedBinary(Lowering &l, Arithmetic kind, LoweredValue &x, LoweredValue &y) {
+  if (!x.isClosed() || !y.isClosed() || isa<FloatType>(x.elementType))
+    return std::nullopt;
+  if (x.rank() <= 1 && y.rank() <= 1) {
+    auto left = l.ints(x), right = l.ints(y);
+    if (left && right && (left->size() == right->size() || left->size() == 1 || right->size() == 1)) {
+      Extents elements;
+      for (size_t i = 0; i < std::max(left->size(), right->size()); ++i) {
+        auto value = affine(kind, (*left)[left->size() == 1 ? 0 : i], (*right)[right->size() == 1 ? 0 : i], l);
+        if (!value)
+          return std::nullopt;
+        elements.push_back(*value);
+      }
+      return l.intsValue(x.elementType, elements, x.rank() == 0 && y.rank() == 0);
+    }
+  }
+  if (x.closedVector || y.closedVector)
+    return std::nullopt;
+  auto shape = l.broadcast(x.shape, y.shape);
+  if (!shape)
+    return std::nullopt;
+  auto value = affine(kind, x.closed[0].shiftDims(x.rank(), shape->size() - x.rank()),
+                      y.closed[0].shiftDims(y.rank(), shape->size() - y.rank()), l);
+  if (!value)
+    return std::nullopt;
+  LoweredValue out;
+  out.elementType = x.elementType;
+  out.shape = *shape;
+  out.closed = {*value};
+  return out;
+}
+
+template <Arithmetic Kind, class FloatOp, class IntOp> LogicalResult arithmetic(Lowering &l) {
+  LoweredValue *x = &l.input(0), *y = &l.input(1);
+  if (auto closed = closedBinary(l, Kind, *x, *y)) {
+    l.define(0, *closed);
+    return success();
+  }
+  auto result = l.elementwise({x, y}, x->elementType, [&](Builder &b, Location loc, ValueRange a) -> Value {
+    if (isFloat(*x))
+      return b.createOrFold<FloatOp>(loc, a[0], a[1]);
+    return b.createOrFold<IntOp>(loc, a[0], a[1]);
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+LogicalResult power(Lowering &l) {
+  LoweredValue *x = &l.input(0), *y = &l.input(1);
+  auto constant = dyn_cast_or_null<FloatAttr>(y->splat);
+  if (!isFloat(*x) || !isFloat(*y) || x->elementType != y->elementType) {
+    l.error() << "only powers of floating-point numbers with an exponent of the same type are supported";
+    return failure();
+  }
+  auto result = l.elementwise({x, y}, x->elementType, [&](Builder &b, Location loc, ValueRange a) -> Value {
+    double exponent = constant ? constant.getValueAsDouble() : 0;
+    auto mul = [&](Value p, Value q) { return b.createOrFold<arith::MulFOp>(loc, p, q); };
+    if (constant && exponent == 2)
+      return mul(a[0], a[0]);
+    if (constant && exponent == 3)
+      return mul(mul(a[0], a[0]), a[0]);
+    if (constant && exponent == 1)
+      return a[0];
+    if (constant && exponent == 0.5)
+      return b.createOrFold<math::SqrtOp>(loc, a[0]);
+    if (constant && exponent == -1)
+      return reciprocal(b, loc, a[0]);
+    return b.createOrFold<math::PowFOp>(loc, a[0], a[1]);
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+template <bool Max> LogicalResult extremum(Lowering &l) {
+  LoweredValue accumulated = l.input(0);
+  for (unsigned i = 1; i < l.numInputs(); ++i) {
+    auto result = l.elementwise({&accumulated, &l.input(i)}, accumulated.elementType,
+                                [&](Builder &b, Location loc, ValueRange a) -> Value {
+                                  if (isa<FloatType>(a[0].getType()))
+                                    return Max ? b.createOrFold<arith::MaximumFOp>(loc, a[0], a[1])
+                                               : b.createOrFold<arith::MinimumFOp>(loc, a[0], a[1]);
+                                  return Max ? b.createOrFold<arith::MaxSIOp>(loc, a[0], a[1])
+                                             : b.createOrFold<arith::MinSIOp>(loc, a[0], a[1]);
+                                });
+    if (failed(result))
+      return failure();
+    accumulated = *result;
+  }
+  l.define(0, accumulated);
+  return success();
+}
+
+template <arith::CmpFPredicate FloatPredicate, arith::CmpIPredicate IntPredicate> LogicalResult compare(Lowering &l) {
+  LoweredValue *x = &l.input(0), *y = &l.input(1);
+  auto result = l.elementwise({x, y}, l.b.getI1Type(), [&](Builder &b, Location loc, ValueRange a) -> Value {
+    if (isFloat(*x))
+      return b.createOrFold<arith::CmpFOp>(loc, FloatPredicate, a[0], a[1]);
+    return b.createOrFold<arith::CmpIOp>(loc, IntPredicate, a[0], a[1]);
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+template <class Op> LogicalResult logical(Lowering &l) {
+  auto result = l.elementwise({&l.input(0), &l.input(1)}, l.b.getI1Type(), [](Builder &b, Location loc, ValueRange a) -> Value {
+    return b.createOrFold<Op>(loc, a[0], a[1]);
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+LogicalResult where(Lowering &l) {
+  auto result = l.elementwise({&l.input(0), &l.input(1), &l.input(2)}, l.input(1).elementType,
+                              [](Builder &b, Location loc, ValueRange a) -> Value {
+                                return b.createOrFold<arith::SelectOp>(loc, a[0], a[1], a[2]);
+                              });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+// --- cast ---------------------------------------------------------------------------------------------------------
+
+// onnx.TensorProto.DataType
+Type dataType(Builder &b, int64_t code) {
+  switch (code) {
+  case 1: return b.getF32Type();
+  case 2: case 3: return b.getIntegerType(8);
+  case 4: case 5: return b.getIntegerType(16);
+  case 6: case 12: return b.getI32Type();
+  case 7: case 13: return b.getI64Type();
+  case 9: return b.getI1Type();
+  case 10: return b.getF16Type();
+  case 11: return b.getF64Type();
+  case 16: return b.getBF16Type();
+  default: return Type();
+  }
+}
+
+Value convert(Builder &b, Location loc, Value x, Type to) {
+  Type from = x.getType();
+  if (from == to)
+    return x;
+  bool fromFloat = isa<FloatType>(from), toFloat = isa<FloatType>(to);
+  if (to.isInteger(1)) {
+    Value zero = number(b, loc, from, 0);
+    if (fromFloat)
+      return b.createOrFold<arith::CmpFOp>(loc, arith::CmpFPredicate::UNE, x, zero);
+    return b.createOrFold<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, x, zero);
+  }
+  if (fromFloat && toFloat)
+    return from.getIntOrFloatBitWidth() < to.getIntOrFloatBitWidth() ? b.createOrFold<arith::ExtFOp>(loc, to, x)
+                                                                     : b.createOrFold<arith::TruncFOp>(loc, to, x);
+  if (fromFloat)
+    return b.createOrFold<arith::FPToSIOp>(loc, to, x);
+  if (toFloat)
+    return from.isInteger(1) ? b.createOrFold<arith::UIToFPOp>(loc, to, x) : b.createOrFold<arith::SIToFPOp>(loc, to, x);
+  if (from.getIntOrFloatBitWidth() > to.getIntOrFloatBitWidth())
+    return b.createOrFold<arith::TruncIOp>(loc, to, x);
+  return from.isInteger(1) ? b.createOrFold<arith::ExtUIOp>(loc, to, x) : b.createOrFold<arith::ExtSIOp>(loc, to, x);
+}
+
+LogicalResult castTo(Lowering &l, Type to) {
+  LoweredValue &in = l.input(0);
+  if (!to) {
+    l.error() << "casts to element type " << l.intAttr("to", 0) << " are not supported";
+    return failure();
+  }
+  if (in.elementType == to || (in.isClosed() && to.isInteger(64))) {
+    LoweredValue out = in;
+    if (out.elementType != to) {
+      out.elementType = to;
+      out.tensor = Value();
+      if (auto integer = dyn_cast_or_null<IntegerAttr>(out.splat))
+        out.splat = l.b.getIntegerAttr(to, integer.getInt());
+    }
+    l.define(0, out);
+    return success();
+  }
+  auto result = l.elementwise({&in}, to, [&](Builder &b, Location loc, ValueRange x) { return convert(b, loc, x[0], to); });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+LogicalResult cast(Lowering &l) { return castTo(l, dataType(l.b, l.intAttr("to", 0))); }
+LogicalResult castLike(Lowering &l) { return castTo(l, l.input(1).elementType); }
+
+LogicalResult identity(Lowering &l) {
+  l.define(0, l.input(0));
+  return success();
+}
+} // namespace
+
+void snug::addElementwiseOps(LoweringTable &t) {
+  t.add("Relu", 1, unary<relu>);
+  t.add("Neg", 6, negateOp);
+  t.add("Abs", 6, unary<floatOp<math::AbsFOp>>);
+  t.add("Exp", 6, unary<floatOp<math::ExpOp>>);
+  t.add("Log", 6, unary<floatOp<math::LogOp>>);
+  t.add("Sqrt", 6, unary<floatOp<math::SqrtOp>>);
+  t.add("Tanh", 6, unary<floatOp<math::TanhOp>>);
+  t.add("Erf", 9, unary<floatOp<math::ErfOp>>);
+  t.add("Sin", 7, unary<floatOp<math::SinOp>>);
+  t.add("Cos", 7, unary<floatOp<math::CosOp>>);
+  t.add("Reciprocal", 6, unary<reciprocal>);
+  t.add("Sigmoid", 6, unary<sigmoid>);
+  t.add("IsNaN", 9, unary<isNan, true>);
+  t.add("Not", 1, unary<logicalNot>);
+  t.add("Gelu", 20, gelu);
+  t.add("Add", 7, arithmetic<Arithmetic::Add, arith::AddFOp, arith::AddIOp>);
+  t.add("Sub", 7, arithmetic<Arithmetic::Sub, arith::SubFOp, arith::SubIOp>);
+  t.add("Mul", 7, arithmetic<Arithmetic::Mul, arith::MulFOp, arith::MulIOp>);
+  t.add("Div", 7, arithmetic<Arithmetic::Div, arith::DivFOp, arith::DivSIOp>);
+  t.add("Pow", 7, power);
+  t.add("Max", 8, extremum<true>);
+  t.add("Min", 8, extremum<false>);
+  t.add("Equal", 7, compare<arith::CmpFPredicate::OEQ, arith::CmpIPredicate::eq>);
+  t.add("Less", 7, compare<arith::CmpFPredicate::OLT, arith::CmpIPredicate::slt>);
+  t.add("LessOrEqual", 12, compare<arith::CmpFPredicate::OLE, arith::CmpIPredicate::sle>);
+  t.add("Greater", 7, compare<arith::CmpFPredicate::OGT, arith::CmpIPredicate::sgt>);
+  t.add("GreaterOrEqual", 12, compare<arith::CmpFPredicate::OGE, arith::CmpIPredicate::sge>);
+  t.add("And", 7, logical<arith::AndIOp>);
+  t.add("Or", 7, logical<arith::OrIOp>);
+  t.add("Xor", 7, logical<arith::XOrIOp>);
+  t.add("Where", 9, where);
+  t.add("Cast", 6, cast);
+  t.add("CastLike", 15, castLike);
+  t.add("Identity", 1, identity);
+  t.add("Dropout", 13, identity);
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Ops that speak of shapes: Shape, Size, Reshape and its kin, Expand, and the generators Constant, ConstantOfShape, Range.
+#include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/LoweringTable.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace {
+LogicalResult shapeOf(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  auto clamp = [&](int64_t value) {
+    value = value < 0 ? value + in.rank() : value;
+    return std::min(std::max<int64_t>(value, 0), in.rank());
+  };
+  int64_t start = clamp(l.intAttr("start", 0)), end = clamp(l.intAttr("end", in.rank()));
+  Extents extents;
+  for (int64_t dim = start; dim < end; ++dim)
+    extents.push_back(in.shape[dim]);
+  l.define(0, l.intsValue(l.b.getI64Type(), extents));
+  return success();
+}
+
+LogicalResult sizeOf(Lowering &l) {
+  AffineExpr product = l.constant(1);
+  for (AffineExpr extent : l.input(0).shape)
+    product = product * extent;
+  l.define(0, l.intsValue(l.b.getI64Type(), {product}, /*scalar=*/true));
+  return success();
+}
+
+LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value) {
+  if (failed(value))
+    return failure();
+  l.define(0, *value);
+  return success();
+}
+
+AffineExpr product(Lowering &l, ArrayRef<AffineExpr> extents) {
+  AffineExpr result = l.constant(1);
+  for (AffineExpr extent : extents)
+    result = result * extent;
+  return result;
+}
+
+// What -1 stands for: equal extents cancel, numbers divide.
+std::optional<AffineExpr> quotient(Lowering &l, ArrayRef<AffineExpr> all, ArrayRef<AffineExpr> known) {
+  Extents rest(all);
+  int64_t numerator = 1, denominator = 1;
+  for (AffineExpr extent : known) {
+    auto same = llvm::find(rest, extent);
+    if (same != rest.end())
+      rest.erase(same);
+    else if (auto number = dyn_cast<AffineConstantExpr>(extent))
+      denominator *= number.getValue();
+    else
+      return std::nullopt;
+  }
+  AffineExpr symbolic = l.constant(1);
+  for (AffineExpr extent : rest) {
+    if (auto number = dyn_cast<AffineConstantExpr>(extent))
+      numerator *= number.getValue();
+    else
+      symbolic = symbolic * extent;
+  }
+  if (denominator == 0 || numerator % denominator != 0)
+    return std::nullopt;
+  return symbolic * (numerator / denominator);
+}
+
+LogicalResult reshape(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  std::optional<Extents> wanted;
+  if (auto attribute = l.intsAttr("shape")) { // opset 1
+    wanted.emplace();
+    for (int64_t extent : *attribute)
+      wanted->push_back(l.constant(extent));
+  } else if (l.numInputs() > 1) {
+    wanted = l.ints(l.input(1));
+  }
+  if (!wanted) {
+    l.error() << "the shape is computed from data; only shapes computed from dims are supported";
+    return failure();
+  }
+  bool allowZero = l.intAttr("allowzero", 0);
+  std::optional<size_t> inferred;
+  Extents known;
+  for (auto [dim, extent] : llvm::enumerate(*wanted)) {
+    auto number = dyn_cast<AffineConstantExpr>(extent);
+    if (number && number.getValue() == 0 && !allowZero) {
+      if (static_cast<int64_t>(dim) >= in.rank()) {
+        l.error() << "dim " << dim << " of the shape copies a dim that the input of shape " << l.print(in.shape) << " lacks";
+        return failure();
+      }
+      extent = in.shape[dim];
+    }
+    if (number && number.getValue() == -1) {
+      if (inferred) {
+        l.error() << "the shape has more than one -1";
+        return failure();
+      }
+      inferred = dim;
+    } else {
+      known.push_back(extent);
+    }
+  }
+  if (inferred) {
+    auto value = quotient(l, in.shape, known);
+    if (!value) {
+      l.error() << "cannot infer -1: input shape " << l.print(in.shape) << ", other extents " << l.print(known);
+      return failure();
+    }
+    (*wanted)[*inferred] = *value;
+  }
+  return finish(l, l.reshape(in, *wanted));
+}
+
+// Axes from attribute (older opsets) or input.
+std::optional<SmallVector<int64_t>> axesOf(Lowering &l, unsigned index) {
+  if (auto axes = l.intsAttr("axes"))
+    return axes;
+  if (!l.hasInput(index))
+    return SmallVector<int64_t>();
+  auto axes = l.constantInts(l.input(index));
+  if (!axes)
+    l.error() << "axes that are not constant are not supported";
+  return axes;
+}
+
+LogicalResult unsqueeze(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  auto axes = axesOf(l, 1);
+  if (!axes)
+    return failure();
+  int64_t rank = in.rank() + axes->size();
+  SmallVector<bool> added(rank, false);
+  for (int64_t axis : *axes) {
+    auto normal = l.normalizeAxis(axis, rank);
+    if (!normal)
+      return failure();
+    added[*normal] = true;
+  }
+  Extents shape;
+  size_t next = 0;
+  for (int64_t dim = 0; dim < rank; ++dim)
+    shape.push_back(added[dim] || next >= in.shape.size() ? l.constant(1) : in.shape[next++]);
+  return finish(l, l.reshape(in, shape));
+}
+
+LogicalResult squeeze(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  auto axes = axesOf(l, 1);
+  if (!axes)
+    return failure();
+  SmallVector<bool> removed(in.rank(), false);
+  for (int64_t axis : *axes) {
+    auto normal = l.normalizeAxis(axis, in.rank());
+    if (!normal)
+      return failure();
+    if (in.shape[*normal] != l.constant(1)) {
+      l.error() << "axis " << axis << " of shape " << l.print(in.shape) << " is not 1";
+      return failure();
+    }
+    removed[*normal] = true;
+  }
+  Extents shape;
+  for (auto [dim, extent] : llvm::enumerate(in.shape))
+    if (!(axes->empty() ? extent == l.constant(1) : removed[dim]))
+      shape.push_back(extent);
+  return finish(l, l.reshape(in, shape));
+}
+
+LogicalResult flatten(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  int64_t axis = l.intAttr("axis", 1);
+  if (axis < -in.rank() || axis > in.rank()) {
+    l.error() << "axis " << axis << " is outside a tensor of rank " << in.rank();
+    return failure();
+  }
+  axis = axis < 0 ? axis + in.rank() : axis;
+  ArrayRef<AffineExpr> extents = in.shape;
+  return finish(l, l.reshape(in, {product(l, extents.take_front(axis)), product(l, extents.drop_front(axis))}));
+}
+
+LogicalResult expand(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  auto wanted = l.ints(l.input(1));
+  if (!wanted) {
+    l.error() << "the shape is computed from data; only shapes computed from dims are supported";
+    return failure();
+  }
+  auto shape = l.broadcast(in.shape, *wanted);
+  if (!shape)
+    return failure();
+  if (llvm::equal(*shape, in.shape)) {
+    l.define(0, in);
+    return success();
+  }
+  if (in.splat) {
+    l.define(0, l.splatValue(in.splat, *shape));
+    return success();
+  }
+  if (in.isClosed() && !in.closedVector) {
+    // A dim of extent 1 is read at index 0 whatever the result's index.
+    SmallVector<AffineExpr> dims;
+    int64_t shift = shape->size() - in.rank();
+    for (auto [dim, extent] : llvm::enumerate(in.shape))
+      dims.push_back(extent == l.constant(1) ? l.constant(0) : getAffineDimExpr(dim + shift, l.b.getContext()));
+    LoweredValue out;
+    out.elementType = in.elementType;
+    out.shape = *shape;
+    out.closed = {in.closed[0].replaceDims(dims)};
+    l.define(0, out);
+    return success();
+  }
+  // Elementwise with a value of the wanted shape that the body ignores.
+  LoweredValue ones = l.splatValue(cast<TypedAttr>(l.b.getZeroAttr(in.elementType)), *shape);
+  return finish(l, l.elementwise({&in, &ones}, in.elementType,
+                                 [](OpBuilder &, Location, ValueRange x) -> Value { return x[0]; }));
+}
+
+// --- generators ---------------------------------------------------------------------------------------------------
+
+LogicalResult constant(Lowering &l) {
+  OpBuilder &b = l.b;
+  if (auto value = dyn_cast_or_null<DenseElementsAttr>(l.attr("value"))) {
+    l.define(0, l.denseValue(value, l.node()->getResult(0)));
+    return success();
+  }
+  if (auto value = dyn_cast_or_null<IntegerAttr>(l.attr("value_int"))) {
+    l.define(0, l.intsValue(b.getI64Type(), {l.constant(value.getInt())}, true));
+    return success();
+  }
+  if (auto value = dyn_cast_or_null<FloatAttr>(l.attr("value_float"))) {
+    l.define(0, l.splatValue(b.getF32FloatAttr(value.getValueAsDouble()), {}));
+    return success();
+  }
+  if (auto values = l.intsAttr("value_ints")) {
+    Extents elements;
+    for (int64_t value : *values)
+      elements.push_back(l.constant(value));
+    l.define(0, l.intsValue(b.getI64Type(), elements));
+    return success();
+  }
+  l.error() << "constants of this kind are not supported";
+  return failure();
+}
+
+LogicalResult constantOfShape(Lowering &l) {
+  auto shape = l.ints(l.input(0));
+  if (!shape) {
+    l.error() << "the shape is computed from data; only shapes computed from dims are supported";
+    return failure();
+  }
+  TypedAttr value = l.b.getF32FloatAttr(0);
+  if (auto dense = dyn_cast_or_null<DenseElementsAttr>(l.attr("value")))
+    value = cast<TypedAttr>(dense.getSplatValue<Attribute>());
+  l.define(0, l.splatValue(value, *shape));
+  return success();
+}
+
+LogicalResult range(Lowering &l) {
+  auto start = l.ints(l.input(0)), limit = l.ints(l.input(1)), delta = l.ints(l.input(2));
+  auto step = delta ? dyn_cast<AffineConstantExpr>((*delta)[0]) : AffineConstantExpr();
+  if (!start || !limit || !step || step.getValue() == 0) {
+    l.error() << "start, limit and delta must be integers computed from dims, delta a constant other than 0";
+    return failure();
+  }
+  int64_t s = step.getValue();
+  AffineExpr span = s > 0 ? (*limit)[0] - (*start)[0] : (*start)[0] - (*limit)[0];
+  LoweredValue out;
+  out.elementType = l.input(0).elementType;
+  out.shape = {span.ceilDiv(std::abs(s))};
+  auto low = l.dims.lowerBound(out.shape[0]);
+  if (!low || *low < 0) {
+    l.error() << "the range from " << l.dims.print((*start)[0]) << " to " << l.dims.print((*limit)[0]) << " may be empty for some dims";
+    return failure();
+  }
+  out.closed = {(*start)[0] + getAffineDimExpr(0, l.b.getContext()) * s};
+  l.define(0, out);
+  return success();
+}
+} // namespace
+
+void snug::addShapeOps(LoweringTable &t) {
+  t.add("Shape", 1, shapeOf);
+  t.add("Size", 1, sizeOf);
+  t.add("Reshape", 1, reshape);
+  t.add("Unsqueeze", 1, unsqueeze);
+  t.add("Squeeze", 1, squeeze);
+  t.add("Flatten", 1, flatten);
+  t.add("Expand", 8, expand);
+  t.add("Constant", 1, constant);
+  t.add("ConstantOfShape", 9, constantOfShape);
+  t.add("Range", 11, range);
+}

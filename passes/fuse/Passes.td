@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef SNUG_PASSES_FUSE_PASSES
+#define SNUG_PASSES_FUSE_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def Fuse : Pass<"snug-fuse", "::mlir::func::FuncOp"> {
+  let summary = "Form kernels: elementwise chains, layout changes and contraction epilogues";
+  let description = [{
+    Runs on canonical tensor IR (C1). Elementwise producers join their consumers, permuted copies become indexing maps of
+    contractions, and elementwise consumers become epilogues of contractions. A producer with several consumers is fused
+    only when recomputing it reads less than it writes (masks, broadcasts). Afterwards one op is one kernel and each
+    kernel has a destination of its own.
+  }];
+  let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+                           "::mlir::affine::AffineDialect", "::snug::nn::NnDialect"];
+  let statistics = [
+    Statistic<"numEpilogues", "epilogues", "Elementwise ops fused as contraction epilogues">
+  ];
+}
+
+def VerifyKernels : Pass<"snug-verify-kernels", "::mlir::func::FuncOp"> {
+  let summary = "Check contract C3: one op is one kernel, one SSA tensor is one buffer";
+  let description = [{
+    Runs after snug-fuse. Every op that makes a tensor is a kernel in destination-passing style, a view, a weight or a
+    tensor.empty with one use.
+  }];
+}
+#endif

@@ -1,0 +1,1 @@
+snug_add_passes(Fuse fuse SOURCES Fuse.cpp VerifyKernels.cpp LINK SnugNn)

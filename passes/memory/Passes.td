@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef SNUG_PASSES_MEMORY_PASSES
+#define SNUG_PASSES_MEMORY_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def Bufferize : Pass<"snug-bufferize", "::mlir::ModuleOp"> {
+  let summary = "Carry the schedule out: tensors become memrefs, destinations become buffers";
+  let description = [{
+    One-Shot Bufferize over a scheduled program. Each tensor.empty becomes one memref.alloc; results, which the schedule
+    put into destination arguments, are dropped. It decides nothing: an allocation or a copy that is not in the schedule
+    is a fault of Snug's own, reported at the op that needs it.
+  }];
+  let dependentDialects = ["::mlir::bufferization::BufferizationDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+                           "::mlir::affine::AffineDialect"];
+}
+
+def PlanArena : Pass<"snug-plan-arena", "::mlir::ModuleOp"> {
+  let summary = "Put all buffers at fixed offsets of one arena";
+  let description = [{
+    Live ranges of the memref.allocs of each function in flattened time (the steps of one iteration of a loop are times
+    of their own) and their sizes at the upper bound of dynamic dims make one packing problem (lib/solver/ArenaPacker.h);
+    its solution is one snug_plan.arena at the entry and one memref.view for each allocation. Module attributes:
+    `snug.arena_bytes`, and `snug.sched_bound`, the least that any packing of this order can take.
+  }];
+  let options = [
+    Option<"alignment", "alignment", "int64_t", "64", "Bytes that offsets and sizes are multiples of, a power of two">,
+    Option<"problem", "problem", "std::string", "\"\"", "Write the packing problem to this file (- is stderr), as CSV">
+  ];
+  let dependentDialects = ["::snug::plan::PlanDialect", "::mlir::memref::MemRefDialect", "::mlir::arith::ArithDialect"];
+}
+
+def VerifyPlan : Pass<"snug-verify-plan", "::mlir::ModuleOp"> {
+  let summary = "Check the memory plan (contract C5), independently of what made it";
+  let description = [{
+    Recomputes from the reads and writes of kernels when each view of the arena holds a value, and reports views that
+    overlap in bytes and time, that leave the arena or are not aligned, arenas that do not match `snug.arena_bytes`, and
+    any allocation, copy or tensor that is left.
+  }];
+}
+#endif

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "passes/memory/Passes.h"
+#include "dialects/plan/PlanDialect.h"
+#include "lib/solver/ArenaPacker.h"
+#include "lib/solver/ArenaText.h"
+#include "passes/schedule/IndexBounds.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Interfaces/LoopLikeInterface.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MathExtras.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace snug {
+#define GEN_PASS_DEF_PLANARENA
+#include "passes/memory/Passes.h.inc"
+} // namespace snug
+
+namespace {
+struct Span {
+  int64_t lower, upper; // half open
+};
+
+// Flattened time: each op takes a step, an op with regions the steps of its body and one at each end. The iterations of
+// a loop share the steps of its body.
+class Timeline {
+public:
+  explicit Timeline(func::FuncOp function) {
+    for (Operation &op : function.front())
+      number(&op);
+  }
+  Span of(Operation *op) const { return spans.lookup(op); }
+
+private:
+  void number(Operation *op) {
+    int64_t lower = now++;
+    for (Region &region : op->getRegions())
+      for (Block &block : region)
+        for (Operation &inner : block)
+          number(&inner);
+    if (op->getNumRegions() > 0)
+      ++now;
+    spans[op] = {lower, now};
+  }
+  int64_t now = 0;
+  DenseMap<Operation *, Span> spans;
+};
+
+// The ops that read or write the buffer, through all its aliases. Null where an alias cannot be followed.
+FailureOr<SmallVector<Operation *>> accessesOf(memref::AllocOp alloc) {
+  llvm::SetVector<Value> aliases;
+  SmallVector<Operation *> accesses;
+  aliases.insert(alloc.getResult());
+  for (size_t next = 0; next < aliases.size(); ++next)
+    for (OpOperand &use : aliases[next].getUses()) {
+      Operation *user = use.getOwner();
+      if (isa<memref::DimOp, memref::DeallocOp>(user))
+        continue;
+      if (auto loop = dyn_cast<scf::ForOp>(user)) {
+        aliases.insert(loop.getTiedLoopRegionIterArg(&use));
+        aliases.insert(loop.getTiedLoopResult(&use));
+      } else if (isa<scf::YieldOp>(user)) {
+        Operation *parent = user->getParentOp();
+        if (auto loop = dyn_cast<scf::ForOp>(parent))
+          aliases.insert(loop.getRegionIterArg(use.getOperandNumber()));
+        else if (!isa<scf::IfOp>(parent))
+          return user->emitError("internal fault: a buffer leaves a region in a way that the memory plan cannot follow");
+        aliases.insert(parent->getResult(use.getOperandNumber()));
+      } else if (user->getNumRegions() == 0 && llvm::any_of(user->getResultTypes(), llvm::IsaPred<BaseMemRefType>)) {
+        if (!isMemoryEffectFree(user))
+          return user->emitError("internal fault: the memory plan cannot tell whether this op's result is a view");
+        aliases.insert(user->result_begin(), user->result_end());
+      } else {
+        accesses.push_back(user);
+      }
+    }
+  return accesses;
+}
+
+struct PlanArenaPass : snug::impl::PlanArenaBase<PlanArenaPass> {
+  using PlanArenaBase::PlanArenaBase;
+
+  // From the first access to the last; a loop that a value enters or leaves counts as one access of all its steps, as
+  // its iterations repeat.
+  FailureOr<std::optional<Span>> liveRange(memref::AllocOp alloc, const Timeline &timeline) {
+    auto accesses = accessesOf(alloc);
+    if (failed(accesses))
+      return failure();
+    std::optional<Span> live;
+    for (Operation *access : *accesses) {
+      Operation *widest = access;
+      Operation *at = access;
+      while (at && at->getBlock() != alloc->getBlock()) {
+        at = at->getParentOp();
+        if (isa_and_nonnull<LoopLikeOpInterface>(at))
+          widest = at;
+      }
+      if (!at)
+        return access->emitError("internal fault: a buffer that is made in a loop is used after its iteration");
+      Span span = timeline.of(widest);
+      live = live ? Span{std::min(live->lower, span.lower), std::max(live->upper, span.upper)} : span;
+    }
+    return live;
+  }
+
+  LogicalResult plan(func::FuncOp function, ArrayRef<memref::AllocOp> allocs, IndexBounds &bounds) {
+    ModuleOp module = getOperation();
+    Timeline timeline(function);
+    ArenaProblem arenaProblem;
+    SmallVector<memref::AllocOp> planned;
+    for (memref::AllocOp alloc : allocs) {
+      MemRefType type = alloc.getType();
+      if (!type.getLayout().isIdentity() || !alloc.getSymbolOperands().empty())
+        return alloc.emitError() << "internal fault: the memory plan needs plain row-major buffers, this one is " << type;
+      auto live = liveRange(alloc, timeline);
+      if (failed(live))
+        return failure();
+      if (!*live) { // nobody looks
+        for (Operation *user : llvm::make_early_inc_range(alloc->getUsers()))
+          if (isa<memref::DeallocOp>(user))
+            user->erase();
+        if (alloc->use_empty()) {
+          alloc.erase();
+          continue;
+        }
+        Span span = timeline.of(alloc);
+        *live = span;
+      }
+      std::optional<int64_t> bytes = bounds.bytes(type, alloc.getDynamicSizes());
+      if (!bytes)
+        return alloc.emitError() << "a buffer of type " << type
+                                 << " has no upper bound: state the bounds of its dims with --dim NAME=A..B";
+      arenaProblem.buffers.push_back(
+          {static_cast<int64_t>(planned.size()), *bytes, (*live)->lower, (*live)->upper, alignment});
+      planned.push_back(alloc);
+    }
+    std::string error;
+    std::optional<int64_t> bound = schedLowerBound(arenaProblem, &error);
+    std::optional<ArenaSolution> solution = bound ? packArena(arenaProblem, {}, &error) : std::nullopt;
+    if (!solution)
+      return function.emitError() << "internal fault: the memory plan cannot be solved: " << error;
+    if (failed(writeProblem(arenaProblem, *solution)))
+      return failure();
+
+    Builder attrs(module.getContext());
+    module->setAttr("snug.arena_bytes", attrs.getI64IntegerAttr(solution->capacity));
+    module->setAttr("snug.sched_bound", attrs.getI64IntegerAttr(*bound));
+    if (planned.empty())
+      return success();
+    OpBuilder builder = OpBuilder::atBlockBegin(&function.front());
+    Value arena = plan::ArenaOp::create(builder, function.getLoc(),
+                                        MemRefType::get({solution->capacity}, builder.getI8Type()), alignment);
+    for (auto [alloc, offset] : llvm::zip_equal(planned, solution->offsets)) {
+      builder.setInsertionPoint(alloc);
+      Value at = arith::ConstantIndexOp::create(builder, alloc.getLoc(), offset);
+      for (Operation *user : llvm::make_early_inc_range(alloc->getUsers()))
+        if (isa<memref::DeallocOp>(user))
+          user->erase();
+      Value view =
+          memref::ViewOp::create(builder, alloc.getLoc(), alloc.getType(), arena, at, alloc.getDynamicSizes());
+      alloc.replaceAllUsesWith(view);
+      alloc.erase();
+    }
+    return success();
+  }
+
+  LogicalResult writeProblem(const ArenaProblem &arenaProblem, const ArenaSolution &solution) {
+    if (problem.empty())
+      return success();
+    std::string text = printArenaText(arenaProblem, &solution);
+    if (problem == "-") {
+      llvm::errs() << text;
+      return success();
+    }
+    std::error_code code;
+    llvm::raw_fd_ostream file(problem, code, llvm::sys::fs::OF_Text);
+    if (!code) {
+      file << text;
+      file.close();
+      code = file.error();
+      file.clear_error();
+    }
+    if (code)
+      return getOperation().emitError() << "cannot write " << problem << ": " << code.message();
+    return success();
+  }
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    if (alignment < 1 || !llvm::isPowerOf2_64(alignment)) {
+      module.emitError() << "alignment " << alignment << " is no power of two";
+      return signalPassFailure();
+    }
+    IndexBounds bounds(module);
+    func::FuncOp host;
+    SmallVector<memref::AllocOp> allocs;
+    for (auto function : module.getOps<func::FuncOp>()) {
+      size_t before = allocs.size();
+      function.walk([&](memref::AllocOp alloc) { allocs.push_back(alloc); });
+      bool isHost = !function.isDeclaration() && function->hasAttr("snug.num_inputs");
+      if (allocs.size() == before && !isHost)
+        continue;
+      if (host) {
+        function.emitError() << "internal fault: the module has two host functions, " << host.getName() << " and "
+                             << function.getName() << ", for one arena";
+        return signalPassFailure();
+      }
+      host = function;
+    }
+    if (!host)
+      return;
+    if (!llvm::hasSingleElement(host.getBody())) {
+      host.emitError("internal fault: the memory plan needs structured control flow");
+      return signalPassFailure();
+    }
+    if (failed(plan(host, allocs, bounds)))
+      signalPassFailure();
+  }
+};
+} // namespace

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Bounds of index values, from the bounds that the user states for the model's named dims. Works alike on tensors
+// (schedule) and on memrefs (memory), so that both see the same number of bytes for a buffer.
+#ifndef SNUG_PASSES_SCHEDULE_INDEXBOUNDS_H
+#define SNUG_PASSES_SCHEDULE_INDEXBOUNDS_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/Value.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/StringMap.h"
+
+#include <optional>
+
+namespace snug {
+
+/// A closed interval of integers.
+struct Interval {
+  int64_t min = 0, max = 0;
+};
+
+class IndexBounds {
+public:
+  /// Reads the module attribute `snug.dims`: [{name = "seq", min = 1, max = 4096, step = 1}, ...].
+  explicit IndexBounds(mlir::ModuleOp module);
+
+  /// Bounds of an index or integer value; nullopt where nothing bounds it or 64 bits do not hold it.
+  std::optional<Interval> of(mlir::Value value);
+  /// Bounds of an extent of a tensor or memref.
+  std::optional<Interval> ofDim(mlir::Value shaped, int64_t dim);
+  /// The most bytes a buffer of `type` with these dynamic sizes takes, not rounded; nullopt as above.
+  std::optional<int64_t> bytes(mlir::ShapedType type, mlir::ValueRange dynamicSizes);
+  /// Bounds of a dim expression: integers, dim names, + - * / and parentheses.
+  std::optional<Interval> ofExpression(llvm::StringRef text);
+
+private:
+  std::optional<Interval> compute(mlir::Value value);
+
+  llvm::StringMap<Interval> dims;
+  llvm::DenseMap<mlir::Value, std::optional<Interval>> cache;
+};
+
+/// Bytes of one element in memory; 0 for types that have no fixed size.
+int64_t elementBytes(mlir::Type type);
+
+} // namespace snug
+
+#endif

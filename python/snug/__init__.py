@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Runs models that snugc compiled, on NumPy arrays.
+
+    import snug
+    model = snug.load("model.so")
+    outputs = model(input_ids=ids)      # or model(ids): the model's order; outputs by name
+
+The runtime library is the one that the environment variable SNUG_RUNTIME names, else libsnug_runtime.so beside this
+package or in the lib folder of the tree that it is installed in, else the one that the system finds.
+"""
+
+import ctypes
+import os
+import pathlib
+
+import numpy
+
+__all__ = ["load", "Model", "Error", "version"]
+
+
+class _DType(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16)]
+
+
+class _Tensor(ctypes.Structure):  # DLTensor
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("dtype", _DType),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    ]
+
+
+class _Dim(ctypes.Structure):  # snug_dim_info
+    _fields_ = [("name", ctypes.c_char_p), ("min", ctypes.c_int64), ("max", ctypes.c_int64), ("step", ctypes.c_int64)]
+
+
+class _Value(ctypes.Structure):  # snug_value_info
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("kind", ctypes.c_uint32),
+        ("dtype", _DType),
+        ("rank", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+        ("extents", ctypes.c_void_p),
+    ]
+
+
+class _Need(ctypes.Structure):  # snug_memory_need
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in ("weights", "arena", "arena_alignment", "library", "inputs", "outputs", "total")
+    ]
+
+
+class _Options(ctypes.Structure):  # snug_context_options, up to what is used here
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("workspace", ctypes.c_void_p),
+        ("workspace_bytes", ctypes.c_uint64),
+        ("num_threads", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+    ]
+
+
+_KINDS = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}  # NumPy's kind to DLPack's code
+_DTYPES = {0: "int", 1: "uint", 2: "float", 5: "complex"}
+_CPU = 1
+
+
+class Error(RuntimeError):
+    """A failure that the runtime reports; `code` is one of Snug's exit codes."""
+
+    def __init__(self, code, message):
+        super().__init__(message)
+        self.code = code
+
+
+def _open():
+    package = pathlib.Path(__file__).resolve().parent
+    name = "libsnug_runtime.so"
+    folders = [package] + [parent / "lib" for parent in package.parents[:4]]
+    paths = [os.environ["SNUG_RUNTIME"]] if "SNUG_RUNTIME" in os.environ else []
+    paths += [str(folder / name) for folder in folders if not paths and (folder / name).exists()]
+    library = ctypes.CDLL((paths + [name])[0])
+    pointer, u32, dims = ctypes.c_void_p, ctypes.c_uint32, ctypes.POINTER(ctypes.c_int64)
+    tensors = ctypes.POINTER(ctypes.POINTER(_Tensor))
+    signatures = {
+        "snug_version": (ctypes.c_char_p,),
+        "snug_error_code": (ctypes.c_int, pointer),
+        "snug_error_message": (ctypes.c_char_p, pointer),
+        "snug_error_destroy": (None, pointer),
+        "snug_model_load": (pointer, ctypes.c_char_p, ctypes.POINTER(pointer)),
+        "snug_model_release": (None, pointer),
+        "snug_model_dim": (ctypes.POINTER(_Dim), pointer, u32),
+        "snug_model_input": (ctypes.POINTER(_Value), pointer, u32),
+        "snug_model_output": (ctypes.POINTER(_Value), pointer, u32),
+        "snug_model_memory": (pointer, pointer, dims, ctypes.POINTER(_Need)),
+        "snug_model_bind_dims": (pointer, pointer, tensors, u32, dims),
+        "snug_model_output_shape": (pointer, pointer, u32, dims, dims),
+        "snug_context_create": (pointer, pointer, ctypes.POINTER(_Options), ctypes.POINTER(pointer)),
+        "snug_context_destroy": (None, pointer),
+        "snug_context_set_dim": (pointer, pointer, ctypes.c_char_p, ctypes.c_int64),
+        "snug_run": (pointer, pointer, tensors, u32, tensors, u32),
+    }
+    for function, (result, *arguments) in signatures.items():
+        getattr(library, function).restype = result
+        getattr(library, function).argtypes = arguments
+    return library
+
+
+_library = _open()
+
+
+def version():
+    """The version of the runtime."""
+    return _library.snug_version().decode()
+
+
+def _check(error):
+    if error:
+        code, message = _library.snug_error_code(error), _library.snug_error_message(error).decode()
+        _library.snug_error_destroy(error)
+        raise Error(code, message)
+
+
+def _numpy_dtype(dtype, name):
+    if dtype.code == 6:
+        return numpy.dtype(bool)
+    if dtype.code not in _DTYPES:
+        raise Error(3, f"NumPy has no dtype for '{name}' (DLPack type {dtype.code} of {dtype.bits} bits)")
+    return numpy.dtype(f"{_DTYPES[dtype.code]}{dtype.bits}")
+
+
+def _tensors(arrays):
+    """Views of C-contiguous arrays as the runtime takes them; valid as long as the arrays are."""
+    views = (_Tensor * len(arrays))()
+    for view, array in zip(views, arrays):
+        if array.dtype.kind not in _KINDS or not array.dtype.isnative:
+            raise Error(6, f"arrays of dtype {array.dtype} cannot be passed to a model")
+        view.data, view.device_type, view.ndim = array.ctypes.data, _CPU, array.ndim
+        view.dtype = _DType(_KINDS[array.dtype.kind], array.dtype.itemsize * 8, 1)
+        view.shape = (ctypes.c_int64 * array.ndim)(*array.shape)
+    return views, (ctypes.POINTER(_Tensor) * len(arrays))(*[ctypes.pointer(view) for view in views])
+
+
+class Model:
+    """A compiled model with one context. Calls take turns; load it again for calls that run at the same time."""
+
+    def __init__(self, path, num_threads=0, dims=None):
+        self._model, self._context = ctypes.c_void_p(), ctypes.c_void_p()
+        _check(_library.snug_model_load(os.fsencode(path), ctypes.byref(self._model)))
+        options = _Options(ctypes.sizeof(_Options), None, 0, num_threads, 0)
+        _check(_library.snug_context_create(self._model, ctypes.byref(options), ctypes.byref(self._context)))
+        self._inputs, self._outputs = self._values("input"), self._values("output")
+        self._dims = [dim.name.decode() for dim in self._all("dim")]
+        self._fixed = dict(dims or {})
+        for name, value in self._fixed.items():
+            _check(_library.snug_context_set_dim(self._context, name.encode(), value))
+
+    def __del__(self):
+        if getattr(self, "_context", None):
+            _library.snug_context_destroy(self._context)
+        if getattr(self, "_model", None):
+            _library.snug_model_release(self._model)
+
+    def _all(self, kind):
+        index, get = 0, getattr(_library, f"snug_model_{kind}")
+        while info := get(self._model, index):
+            yield info.contents
+            index += 1
+
+    def _values(self, kind):
+        return {value.name.decode(): (value.dtype, value.rank) for value in self._all(kind)}
+
+    @property
+    def inputs(self):
+        """Names of the inputs, in the model's order."""
+        return list(self._inputs)
+
+    @property
+    def outputs(self):
+        """Names of the outputs, in the model's order."""
+        return list(self._outputs)
+
+    def memory(self):
+        """What the model needs for its largest dims, in bytes."""
+        need = _Need()
+        _check(_library.snug_model_memory(self._model, None, ctypes.byref(need)))
+        return {name: getattr(need, name) for name, _ in _Need._fields_}
+
+    def __call__(self, *arrays, **named):
+        """Runs the model and returns its outputs by name. An array that is not C-contiguous is copied; a wrong dtype or
+        shape is an Error, never converted."""
+        names = list(self._inputs)
+        if len(arrays) > len(names):
+            raise TypeError(f"the model takes {len(names)} inputs, got {len(arrays)}")
+        given = dict(zip(names, arrays))
+        for name, array in named.items():
+            if name not in self._inputs or name in given:
+                problem = "is given twice" if name in given else f"is no input of the model ({', '.join(names)})"
+                raise TypeError(f"'{name}' {problem}")
+            given[name] = array
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise TypeError(f"missing inputs: {', '.join(missing)}")
+        # ascontiguousarray makes a scalar one-dimensional, so it only sees what needs it.
+        values = [numpy.asarray(given[name]) for name in names]
+        values = [value if value.flags.c_contiguous else numpy.ascontiguousarray(value) for value in values]
+        in_views, in_pointers = _tensors(values)
+
+        dims = (ctypes.c_int64 * max(1, len(self._dims)))(*[self._fixed.get(name, -1) for name in self._dims])
+        _check(_library.snug_model_bind_dims(self._model, in_pointers, len(values), dims))
+        results = {}
+        for index, (name, (dtype, rank)) in enumerate(self._outputs.items()):
+            shape = (ctypes.c_int64 * max(1, rank))()
+            _check(_library.snug_model_output_shape(self._model, index, dims, shape))
+            results[name] = numpy.empty(tuple(shape[:rank]), _numpy_dtype(dtype, name))
+        out_views, out_pointers = _tensors(list(results.values()))
+        _check(_library.snug_run(self._context, in_pointers, len(values), out_pointers, len(results)))
+        return results
+
+
+def load(path, num_threads=0, dims=None):
+    """Loads a compiled model. num_threads: at most the planned number, 0 for just that. dims: values of dims that no
+    input's shape determines."""
+    return Model(path, num_threads, dims)

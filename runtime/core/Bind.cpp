@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "runtime/core/Bind.h"
+#include "runtime/core/Error.h"
+
+#include <string>
+
+using namespace snug;
+
+//===-- Texts for messages ----------------------------------------------------------------------------------------===//
+
+static std::string shapeText(const int64_t *extents, int32_t rank) {
+  if (rank > 0 && !extents)
+    return "NULL";
+  if (rank == 0)
+    return "() (a scalar)";
+  std::string text;
+  for (int32_t i = 0; i < rank; ++i)
+    text += (i ? "x" : "") + std::to_string(extents[i]);
+  return text;
+}
+
+// The declared shape, as "[1, seq, past + 1]".
+static std::string declaredText(const snug_value_info &value) {
+  if (value.rank == 0)
+    return "() (a scalar)";
+  std::string text;
+  for (int32_t i = 0; i < value.rank; ++i) {
+    const snug_extent &extent = value.extents[i];
+    text += (i ? ", " : "[") + (extent.symbol == -1 ? std::to_string(extent.offset) : extent.text ? extent.text : "?");
+  }
+  return text + "]";
+}
+
+static std::string dtypeText(uint8_t code, uint8_t bits, uint16_t lanes) {
+  static const char *const names[] = {"int", "uint", "float", nullptr, "bfloat", "complex"};
+  std::string text;
+  if (code == 6 && bits == 8)
+    text = "bool";
+  else if (code < 6 && names[code])
+    text = names[code] + std::to_string(bits);
+  else
+    text = "DLPack type " + std::to_string(code) + " of " + std::to_string(bits) + " bits";
+  return lanes == 1 ? text : text + "x" + std::to_string(lanes);
+}
+
+static std::string subject(const char *kind, const snug_value_info &value) {
+  return std::string(kind) + " '" + value.name + "'";
+}
+
+static std::string hasShape(const char *kind, const snug_value_info &value, const DLTensor &tensor) {
+  return subject(kind, value) + " has shape " + shapeText(tensor.shape, tensor.ndim);
+}
+
+static std::string allows(const snug_dim_info &dim) {
+  std::string text = std::string("dim '") + dim.name + "' ";
+  if (dim.min == dim.max)
+    return text + "was fixed at " + std::to_string(dim.min) + " when the model was compiled";
+  text += "allows " + std::to_string(dim.min) + ".." + std::to_string(dim.max);
+  return dim.step == 1 ? text : text + " in steps of " + std::to_string(dim.step);
+}
+
+// The named dims that a value's shape depends on, as " (seq=5)".
+static std::string dimsText(const snug_model_header &header, const snug_value_info &value, const int64_t *dims) {
+  std::string text;
+  for (int32_t i = 0; i < value.rank; ++i) {
+    int32_t symbol = value.extents[i].symbol;
+    if (symbol < 0)
+      continue;
+    std::string item = std::string(header.dims[symbol].name) + "=" + std::to_string(dims[symbol]);
+    if (text.find(item) == std::string::npos)
+      text += (text.empty() ? "" : ", ") + item;
+  }
+  return text.empty() ? "" : " (" + text + ")";
+}
+
+[[noreturn]] static void fail(std::string message) { throw Failure(SNUG_EXIT_RUN, std::move(message)); }
+
+//===-- Dims ------------------------------------------------------------------------------------------------------===//
+
+static bool isAllowed(const snug_dim_info &dim, int64_t value) {
+  return value >= dim.min && value <= dim.max && (dim.step <= 1 || (value - dim.min) % dim.step == 0);
+}
+
+void snug::checkDim(const snug_dim_info &dim, int64_t value) {
+  if (!isAllowed(dim, value))
+    fail(std::string("dim '") + dim.name + "' is " + std::to_string(value) + "; " + allows(dim));
+}
+
+void snug::checkDims(const snug_model_header &header, const int64_t *dims) {
+  for (uint32_t i = 0; i < header.num_dims; ++i)
+    checkDim(header.dims[i], dims[i]);
+}
+
+// Says where a dim got its value: the first of the earlier inputs that determines it, else the caller.
+static std::string originText(const snug_model_header &header, uint32_t numInputs, int32_t symbol) {
+  for (uint32_t n = 0; n < numInputs; ++n)
+    for (int32_t i = 0; i < header.inputs[n].rank; ++i)
+      if (header.inputs[n].extents[i].symbol == symbol)
+        return std::string("input '") + header.inputs[n].name + "'";
+  return "the caller";
+}
+
+static void bindExtent(const snug_model_header &header, const DLTensor *const *inputs, uint32_t n, int32_t i,
+                       int64_t *dims) {
+  const snug_value_info &value = header.inputs[n];
+  const snug_extent &extent = value.extents[i];
+  int64_t got = inputs[n]->shape[i];
+  auto wrong = [&](const std::string &why) { fail(hasShape("input", value, *inputs[n]) + "; " + why); };
+  if (got < 0)
+    wrong("an extent cannot be negative");
+  if (extent.symbol == -1 && got != extent.offset)
+    wrong("expected " + declaredText(value));
+  if (extent.symbol < 0 || extent.scale == 0)
+    return;
+  int64_t &dim = dims[extent.symbol];
+  const snug_dim_info &info = header.dims[extent.symbol];
+  int64_t rest;
+  if (__builtin_sub_overflow(got, extent.offset, &rest) || rest % extent.scale != 0)
+    wrong("expected " + declaredText(value) + ", which no whole number for '" + info.name + "' gives");
+  int64_t solved = rest / extent.scale;
+  if (!isAllowed(info, solved))
+    wrong((extent.scale == 1 && extent.offset == 0 ? "" : "so '" + std::string(info.name) + "' is " +
+                                                              std::to_string(solved) + ", but ") +
+          allows(info));
+  if (dim == kUnboundDim)
+    dim = solved;
+  else if (dim != solved)
+    wrong("expected " + declaredText(value) + ", where dim '" + info.name + "' is " + std::to_string(dim) + " (from " +
+          originText(header, n, extent.symbol) + ")");
+}
+
+void snug::bindDims(const snug_model_header &header, const DLTensor *const *inputs, uint32_t numInputs, int64_t *dims) {
+  if (numInputs != header.num_inputs)
+    fail("the model takes " + std::to_string(header.num_inputs) + " inputs, got " + std::to_string(numInputs));
+  for (uint32_t i = 0; i < header.num_dims; ++i)
+    if (dims[i] == kUnboundDim && header.dims[i].min == header.dims[i].max)
+      dims[i] = header.dims[i].min;
+  for (uint32_t n = 0; n < numInputs; ++n) {
+    const DLTensor *tensor = inputs ? inputs[n] : nullptr;
+    if (!tensor)
+      continue;
+    if (tensor->ndim != header.inputs[n].rank || (tensor->ndim > 0 && !tensor->shape))
+      fail(hasShape("input", header.inputs[n], *tensor) + "; expected " + declaredText(header.inputs[n]));
+    for (int32_t i = 0; i < tensor->ndim; ++i)
+      bindExtent(header, inputs, n, i, dims);
+  }
+  for (uint32_t i = 0; i < header.num_dims; ++i) {
+    if (dims[i] == kUnboundDim)
+      fail(std::string("dim '") + header.dims[i].name +
+           "' is not known: no shape of an input determines it, so it has to be set (snug_context_set_dim, --dim " +
+           header.dims[i].name + "=V)");
+    checkDim(header.dims[i], dims[i]);
+  }
+}
+
+//===-- Tensors ---------------------------------------------------------------------------------------------------===//
+
+uint64_t snug::numExtents(const snug_model_header &header) {
+  uint64_t count = 0;
+  for (uint32_t i = 0; i < header.num_inputs; ++i)
+    count += header.inputs[i].rank;
+  for (uint32_t i = 0; i < header.num_outputs; ++i)
+    count += header.outputs[i].rank;
+  return count;
+}
+
+uint64_t snug::tensorBytes(const snug_value_info &value, const int64_t *extents) {
+  int64_t count = 1, bits;
+  for (int32_t i = 0; i < value.rank; ++i) // an empty tensor stays empty, whatever its other extents
+    if (extents[i] == 0)
+      return 0;
+  bool overflow = false;
+  for (int32_t i = 0; i < value.rank; ++i)
+    overflow |= extents[i] < 0 || __builtin_mul_overflow(count, extents[i], &count);
+  overflow |= __builtin_mul_overflow(count, int64_t(value.dtype.bits) * value.dtype.lanes, &bits);
+  if (overflow)
+    fail(std::string("'") + value.name + "' of shape " + shapeText(extents, value.rank) + " is too large");
+  return (uint64_t(bits) + 7) / 8;
+}
+
+static bool isCompact(const DLTensor &tensor) {
+  if (!tensor.strides)
+    return true;
+  int64_t expected = 1;
+  for (int32_t i = 0; i < tensor.ndim; ++i) // the strides of an empty tensor say nothing
+    if (tensor.shape[i] == 0)
+      return true;
+  for (int32_t i = tensor.ndim; i-- > 0;) {
+    if (tensor.shape[i] != 1 && tensor.strides[i] != expected)
+      return false;
+    expected *= tensor.shape[i];
+  }
+  return true;
+}
+
+void *snug::checkTensor(const snug_model_header &header, const char *kind, const snug_value_info &value,
+                        const int64_t *extents, const int64_t *dims, const DLTensor *tensor) {
+  if (!tensor)
+    fail(subject(kind, value) + " is NULL; expected shape " + shapeText(extents, value.rank) +
+         dimsText(header, value, dims));
+  bool sameShape = tensor->ndim == value.rank && (value.rank == 0 || tensor->shape);
+  for (int32_t i = 0; sameShape && i < value.rank; ++i)
+    sameShape = tensor->shape[i] == extents[i];
+  if (!sameShape)
+    fail(hasShape(kind, value, *tensor) + "; expected " + shapeText(extents, value.rank) +
+         dimsText(header, value, dims));
+  const DLDataType &dtype = tensor->dtype;
+  if (dtype.code != value.dtype.code || dtype.bits != value.dtype.bits || dtype.lanes != value.dtype.lanes)
+    fail(subject(kind, value) + " has dtype " + dtypeText(dtype.code, dtype.bits, dtype.lanes) + "; expected " +
+         dtypeText(value.dtype.code, value.dtype.bits, value.dtype.lanes));
+  if (tensor->device.device_type != kDLCPU)
+    fail(subject(kind, value) + " is on DLPack device type " + std::to_string(int(tensor->device.device_type)) +
+         "; expected the CPU (1): copy it there first");
+  if (!isCompact(*tensor))
+    fail(subject(kind, value) + " is not dense row-major; make it contiguous first");
+  if (tensorBytes(value, extents) == 0)
+    return tensor->data;
+  if (!tensor->data)
+    fail(subject(kind, value) + " has no data (data is NULL)");
+  auto address = reinterpret_cast<uintptr_t>(tensor->data) + tensor->byte_offset;
+  uint64_t align = value.dtype.bits / 8u; // a complex number is aligned as its parts are
+  align = value.dtype.code == kDLComplex ? align / 2 : align;
+  if (align > 1 && address % align != 0)
+    fail(subject(kind, value) + " is not aligned to its elements' " + std::to_string(align) + " bytes");
+  return reinterpret_cast<void *>(address);
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Checks what a caller hands to a model against what the model declares. Nothing here allocates unless it fails.
+#ifndef SNUG_RUNTIME_CORE_BIND_H
+#define SNUG_RUNTIME_CORE_BIND_H
+
+#include "snug/Runtime.h"
+
+#include <cstdint>
+
+namespace snug {
+
+// Marks a dim that is not known yet.
+constexpr int64_t kUnboundDim = -1;
+
+// Throws unless `value` is one that `dim` allows; `subject` opens the message ("input 'x' has shape 1x2; ").
+void checkDim(const snug_dim_info &dim, int64_t value);
+
+// Solves unbound `dims` from the shapes of `inputs` and checks all that linear extents say.
+void bindDims(const snug_model_header &header, const DLTensor *const *inputs, uint32_t numInputs, int64_t *dims);
+
+// Checks bound dims against their bounds.
+void checkDims(const snug_model_header &header, const int64_t *dims);
+
+// Checks rank, shape, dtype, layout, device and alignment of `tensor` against `value`, whose actual extents are given,
+// and returns its data.
+void *checkTensor(const snug_model_header &header, const char *kind, const snug_value_info &value,
+                  const int64_t *extents, const int64_t *dims, const DLTensor *tensor);
+
+// Bytes of a dense tensor of that shape; throws when they do not fit in 63 bits.
+uint64_t tensorBytes(const snug_value_info &value, const int64_t *extents);
+
+// Number of extents that header.shapes writes.
+uint64_t numExtents(const snug_model_header &header);
+
+} // namespace snug
+
+#endif

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "runtime/core/Bind.h"
+#include "runtime/core/Error.h"
+#include "runtime/core/Model.h"
+#include "runtime/cpu/Arena.h"
+#include "runtime/cpu/ParallelFor.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+using namespace snug;
+
+namespace {
+struct ModelRelease {
+  void operator()(snug_model *model) const { snug_model_release(model); }
+};
+} // namespace
+
+struct snug_context {
+  snug_context(snug_model *shared, const snug_context_options &options);
+
+  void run(const DLTensor *const *inputs, uint32_t numInputs, const DLTensor *const *outputs, uint32_t numOutputs);
+  void checkOverlaps() const;
+
+  std::unique_ptr<snug_model, ModelRelease> model;
+  const snug_model_header &header;
+  uint32_t numThreads;
+  cpu::Arena ownArena;
+  uint8_t *arena;
+  snug_runtime_table table;
+  void *parallelForState;
+  const uint8_t *weights;
+  std::atomic_flag running = ATOMIC_FLAG_INIT;
+  // Sized once, so that a run allocates nothing.
+  std::vector<int64_t> fixedDims, dims, extents;
+  std::vector<void *> data;     // inputs, then outputs
+  std::vector<uint64_t> bytes; // of each of them
+};
+
+static uint32_t chooseThreads(const snug_model_header &header, uint32_t requested) {
+  if (requested <= header.num_threads)
+    return requested ? requested : header.num_threads;
+  throw Failure(SNUG_EXIT_USAGE, std::to_string(requested) + " threads were asked for, but the model was planned for " +
+                                     std::to_string(header.num_threads) +
+                                     ", which its arena has scratch for: ask for fewer, or compile with --threads " +
+                                     std::to_string(requested));
+}
+
+static void checkWorkspace(const snug_memory_info &memory, const snug_context_options &options) {
+  if (options.workspace_bytes < memory.arena_bytes)
+    throw Failure(SNUG_EXIT_USAGE, "the workspace has " + std::to_string(options.workspace_bytes) +
+                                       " bytes, the model needs " + std::to_string(memory.arena_bytes));
+  if (reinterpret_cast<uintptr_t>(options.workspace) % memory.arena_alignment != 0)
+    throw Failure(SNUG_EXIT_USAGE, "the workspace is not aligned to " + std::to_string(memory.arena_alignment) +
+                                       " bytes, as the model needs");
+}
+
+snug_context::snug_context(snug_model *shared, const snug_context_options &options)
+    : model((snug_model_retain(shared), shared)), header(*shared->header),
+      numThreads(chooseThreads(header, options.num_threads)) {
+  if (options.stream || options.comm || options.reserved)
+    throw Failure(SNUG_EXIT_USAGE, "stream, comm and reserved of snug_context_options have to be 0 in this version");
+  if (options.workspace)
+    checkWorkspace(header.memory, options);
+  weights = model->mapWeights();
+  table = {SNUG_MODEL_ABI_VERSION, sizeof(snug_runtime_table), &cpu::parallelFor};
+  parallelForState = reinterpret_cast<void *>(uintptr_t(numThreads));
+  if (options.parallel_for) {
+    table.parallel_for = options.parallel_for;
+    parallelForState = options.parallel_for_state;
+  } else {
+    cpu::startThreads(numThreads);
+  }
+  fixedDims.assign(header.num_dims, kUnboundDim);
+  dims.resize(header.num_dims + 1); // never empty, so that data() is a pointer
+  extents.resize(numExtents(header) + 1);
+  data.resize(header.num_inputs + header.num_outputs + 1);
+  bytes.resize(data.size());
+  if (options.workspace)
+    arena = static_cast<uint8_t *>(options.workspace);
+  else
+    arena = ownArena.allocate(header.memory.arena_bytes, header.memory.arena_alignment);
+}
+
+// Throws when an output shares bytes with anything else that the run uses.
+void snug_context::checkOverlaps() const {
+  auto overlap = [](const void *a, uint64_t aBytes, const void *b, uint64_t bBytes) {
+    auto first = reinterpret_cast<uintptr_t>(a), second = reinterpret_cast<uintptr_t>(b);
+    return aBytes && bBytes && first < second + bBytes && second < first + aBytes;
+  };
+  auto text = [&](uint32_t i) {
+    return i < header.num_inputs ? std::string("input '") + header.inputs[i].name + "'"
+                                 : std::string("output '") + header.outputs[i - header.num_inputs].name + "'";
+  };
+  uint32_t count = header.num_inputs + header.num_outputs;
+  for (uint32_t i = 0; i < count; ++i) {
+    if (overlap(data[i], bytes[i], arena, header.memory.arena_bytes))
+      throw Failure(SNUG_EXIT_RUN, text(i) + " overlaps the workspace; give it memory of its own");
+    for (uint32_t j = std::max(i + 1, header.num_inputs); j < count; ++j)
+      if (overlap(data[i], bytes[i], data[j], bytes[j]))
+        throw Failure(SNUG_EXIT_RUN, text(j) + " overlaps " + text(i) + "; give it memory of its own");
+  }
+}
+
+void snug_context::run(const DLTensor *const *inputs, uint32_t numInputs, const DLTensor *const *outputs,
+                       uint32_t numOutputs) {
+  std::copy(fixedDims.begin(), fixedDims.end(), dims.begin());
+  bindDims(header, inputs, numInputs, dims.data());
+  if (numOutputs != header.num_outputs)
+    throw Failure(SNUG_EXIT_RUN, "the model gives " + std::to_string(header.num_outputs) + " outputs, got " +
+                                     std::to_string(numOutputs));
+  header.shapes(dims.data(), extents.data());
+  const int64_t *at = extents.data();
+  for (uint32_t i = 0; i < numInputs + numOutputs; ++i) {
+    bool isInput = i < numInputs;
+    const snug_value_info &value = isInput ? header.inputs[i] : header.outputs[i - numInputs];
+    const DLTensor *const *tensors = isInput ? inputs : outputs;
+    const DLTensor *tensor = tensors ? tensors[isInput ? i : i - numInputs] : nullptr;
+    data[i] = checkTensor(header, isInput ? "input" : "output", value, at, dims.data(), tensor);
+    bytes[i] = tensorBytes(value, at);
+    at += value.rank;
+  }
+  checkOverlaps();
+  snug_run_args args{&table, parallelForState, arena, weights, dims.data(), data.data(), data.data() + numInputs};
+  header.run(&args);
+}
+
+extern "C" {
+snug_error *snug_context_create(snug_model *model, const snug_context_options *options, snug_context **out_context) {
+  *out_context = nullptr;
+  return guard([&] {
+    if (!model)
+      throw Failure(SNUG_EXIT_USAGE, "the model is NULL");
+    // A caller compiled against an older header has a shorter struct: what it lacks is 0.
+    snug_context_options known = SNUG_CONTEXT_OPTIONS_INIT;
+    if (options && (options->struct_size < sizeof(size_t) || options->struct_size > sizeof(known)))
+      throw Failure(SNUG_EXIT_USAGE, "struct_size of snug_context_options is not one that this runtime knows; "
+                                     "initialize the struct with SNUG_CONTEXT_OPTIONS_INIT");
+    if (options)
+      memcpy(&known, options, options->struct_size);
+    *out_context = new snug_context(model, known);
+  });
+}
+
+void snug_context_destroy(snug_context *context) { delete context; }
+
+uint32_t snug_context_num_threads(const snug_context *context) { return context->numThreads; }
+
+snug_error *snug_context_set_dim(snug_context *context, const char *name, int64_t value) {
+  return guard([&] {
+    for (uint32_t i = 0; i < context->header.num_dims; ++i) {
+      if (strcmp(context->header.dims[i].name, name) != 0)
+        continue;
+      if (value != kUnboundDim)
+        checkDim(context->header.dims[i], value);
+      context->fixedDims[i] = value;
+      return;
+    }
+    throw Failure(SNUG_EXIT_USAGE, std::string("the model has no dim '") + name + "'");
+  });
+}
+
+snug_error *snug_run(snug_context *context, const DLTensor *const *inputs, uint32_t num_inputs,
+                     const DLTensor *const *outputs, uint32_t num_outputs) {
+  if (context->running.test_and_set(std::memory_order_acquire))
+    return makeError(SNUG_EXIT_USAGE, "the context is already running: give each thread a context of its own");
+  snug_error *error = guard([&] { context->run(inputs, num_inputs, outputs, num_outputs); });
+  context->running.clear(std::memory_order_release);
+  return error;
+}
+}

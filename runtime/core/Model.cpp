@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "runtime/core/Model.h"
+#include "runtime/core/Bind.h"
+#include "runtime/core/Error.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <unistd.h>
+#include <vector>
+
+using namespace snug;
+
+snug_model::snug_model(const char *requested) {
+  // A resolved path: dlopen searches the system's folders for a bare name, and weights lie beside the real file.
+  std::unique_ptr<char, decltype(&free)> resolved(requested ? realpath(requested, nullptr) : nullptr, &free);
+  if (!resolved)
+    throw Failure(SNUG_EXIT_MACHINE,
+                  std::string("cannot open the model '") + (requested ? requested : "(NULL)") + "': " +
+                      strerror(requested ? errno : EINVAL));
+  path = resolved.get();
+  if (access(path.c_str(), R_OK) != 0)
+    throw Failure(SNUG_EXIT_MACHINE, "cannot read the model '" + path + "': " + strerror(errno));
+  library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    const char *why = dlerror();
+    throw Failure(SNUG_EXIT_INVALID, std::string("cannot load the model: ") + (why ? why : path.c_str()));
+  }
+  try {
+    auto query = reinterpret_cast<snug_model_query_fn>(dlsym(library, SNUG_MODEL_QUERY_SYMBOL));
+    if (!query)
+      throw Failure(SNUG_EXIT_INVALID, "'" + path + "' is a library, but not a model compiled by snugc");
+    header = query(SNUG_MODEL_ABI_VERSION);
+    check();
+  } catch (...) {
+    dlclose(library);
+    throw;
+  }
+}
+
+snug_model::~snug_model() {
+  weights.reset();
+  dlclose(library);
+}
+
+// A compiled library is trusted code; this finds versions that do not match and tables that were cut short, no more.
+void snug_model::check() const {
+  if (!header)
+    throw Failure(SNUG_EXIT_UNSUPPORTED, "the model '" + path + "' was compiled for a newer runtime than this " +
+                                             SNUG_VERSION_STRING + ": update the runtime or compile it again");
+  bool sound = header->abi_version == SNUG_MODEL_ABI_VERSION && header->struct_size >= sizeof(snug_model_header) &&
+               header->run && header->shapes && header->num_threads > 0;
+  uint64_t align = sound ? header->memory.arena_alignment : 1;
+  sound = sound && align != 0 && (align & (align - 1)) == 0;
+  auto checkValue = [&](const snug_value_info &value) {
+    sound = sound && value.name && value.rank >= 0;
+    for (int32_t i = 0; sound && i < value.rank; ++i)
+      sound = value.extents[i].symbol >= -2 && value.extents[i].symbol < int64_t(header->num_dims);
+    if (sound && value.kind != SNUG_VALUE_TENSOR)
+      throw Failure(SNUG_EXIT_UNSUPPORTED, std::string("'") + value.name + "' of the model '" + path +
+                                               "' is no tensor, and this runtime runs tensors only");
+  };
+  for (uint32_t i = 0; sound && i < header->num_inputs; ++i)
+    checkValue(header->inputs[i]);
+  for (uint32_t i = 0; sound && i < header->num_outputs; ++i)
+    checkValue(header->outputs[i]);
+  if (!sound)
+    throw Failure(SNUG_EXIT_INVALID, "the header of the model '" + path + "' is damaged: compile it again");
+}
+
+const uint8_t *snug_model::mapWeights() {
+  std::lock_guard<std::mutex> lock(weightsMutex);
+  if (!weights) {
+    auto mapped = std::make_unique<Weights>();
+    mapped->map(*header, path.substr(0, path.rfind('/')));
+    weights = std::move(mapped);
+  }
+  return weights->data();
+}
+
+//===-- C API -----------------------------------------------------------------------------------------------------===//
+
+// All extents for checked dims, in the order of snug_model_header.shapes.
+static std::vector<int64_t> allExtents(const snug_model_header &header, const int64_t *dims) {
+  checkDims(header, dims);
+  std::vector<int64_t> extents(numExtents(header) + 1); // never empty, so that data() is a pointer
+  header.shapes(dims, extents.data());
+  return extents;
+}
+
+static void copyShape(const snug_model_header &header, uint64_t index, const int64_t *dims, int64_t *shape) {
+  std::vector<int64_t> extents = allExtents(header, dims);
+  const int64_t *at = extents.data();
+  for (uint64_t i = 0;; ++i) {
+    const snug_value_info &value = i < header.num_inputs ? header.inputs[i] : header.outputs[i - header.num_inputs];
+    if (i == index) {
+      std::copy(at, at + value.rank, shape);
+      return;
+    }
+    at += value.rank;
+  }
+}
+
+static void checkIndex(const char *kind, uint32_t index, uint32_t count) {
+  if (index >= count)
+    throw Failure(SNUG_EXIT_USAGE, std::string("there is no ") + kind + " " + std::to_string(index) +
+                                       ": the model has " + std::to_string(count));
+}
+
+extern "C" {
+snug_error *snug_model_load(const char *path, snug_model **out_model) {
+  *out_model = nullptr;
+  return guard([&] { *out_model = new snug_model(path); });
+}
+
+void snug_model_retain(snug_model *model) {
+  if (model)
+    model->references.fetch_add(1, std::memory_order_relaxed);
+}
+
+void snug_model_release(snug_model *model) {
+  if (model && model->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    delete model;
+}
+
+const char *snug_model_name(const snug_model *model) { return model->header->model_name; }
+const char *snug_model_target(const snug_model *model) { return model->header->target; }
+const char *snug_model_compiler_version(const snug_model *model) { return model->header->snug_version; }
+uint32_t snug_model_num_threads(const snug_model *model) { return model->header->num_threads; }
+uint32_t snug_model_num_dims(const snug_model *model) { return model->header->num_dims; }
+uint32_t snug_model_num_inputs(const snug_model *model) { return model->header->num_inputs; }
+uint32_t snug_model_num_outputs(const snug_model *model) { return model->header->num_outputs; }
+
+const snug_dim_info *snug_model_dim(const snug_model *model, uint32_t index) {
+  return index < model->header->num_dims ? &model->header->dims[index] : nullptr;
+}
+const snug_value_info *snug_model_input(const snug_model *model, uint32_t index) {
+  return index < model->header->num_inputs ? &model->header->inputs[index] : nullptr;
+}
+const snug_value_info *snug_model_output(const snug_model *model, uint32_t index) {
+  return index < model->header->num_outputs ? &model->header->outputs[index] : nullptr;
+}
+
+snug_error *snug_model_memory(const snug_model *model, const int64_t *dims, snug_memory_need *out_need) {
+  return guard([&] {
+    const snug_model_header &header = *model->header;
+    const snug_memory_info &memory = header.memory;
+    snug_memory_need need{memory.weights_bytes, memory.arena_bytes,  memory.arena_alignment, memory.library_bytes,
+                          memory.input_bytes,   memory.output_bytes, 0};
+    if (dims) {
+      std::vector<int64_t> extents = allExtents(header, dims);
+      const int64_t *at = extents.data();
+      need.inputs = need.outputs = 0;
+      for (uint32_t i = 0; i < header.num_inputs; at += header.inputs[i++].rank)
+        need.inputs += tensorBytes(header.inputs[i], at);
+      for (uint32_t i = 0; i < header.num_outputs; at += header.outputs[i++].rank)
+        need.outputs += tensorBytes(header.outputs[i], at);
+    }
+    need.total = need.weights + need.arena + need.library + need.inputs + need.outputs;
+    *out_need = need;
+  });
+}
+
+snug_error *snug_model_bind_dims(const snug_model *model, const DLTensor *const *inputs, uint32_t num_inputs,
+                                 int64_t *inout_dims) {
+  return guard([&] {
+    std::vector<int64_t> dims(inout_dims, inout_dims + model->header->num_dims);
+    bindDims(*model->header, inputs, num_inputs, dims.data());
+    std::copy(dims.begin(), dims.end(), inout_dims);
+  });
+}
+
+snug_error *snug_model_input_shape(const snug_model *model, uint32_t index, const int64_t *dims, int64_t *out_shape) {
+  return guard([&] {
+    checkIndex("input", index, model->header->num_inputs);
+    copyShape(*model->header, index, dims, out_shape);
+  });
+}
+
+snug_error *snug_model_output_shape(const snug_model *model, uint32_t index, const int64_t *dims, int64_t *out_shape) {
+  return guard([&] {
+    checkIndex("output", index, model->header->num_outputs);
+    copyShape(*model->header, uint64_t(model->header->num_inputs) + index, dims, out_shape);
+  });
+}
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "runtime/cpu/ParallelFor.h"
+
+#include <algorithm>
+#include <atomic>
+#include <omp.h>
+
+using namespace snug;
+
+// Ranges that a thread gets on average. One would leave a thread that was disturbed, or that got the long rows of a
+// causal mask, to be waited for; many would split what a kernel prepares once for each range.
+static constexpr int64_t kRangesPerThread = 4;
+
+void cpu::parallelFor(void *state, snug_kernel_fn kernel, const int64_t *args, int64_t extent, int64_t grain) {
+  if (extent <= 0)
+    return;
+  int64_t threads = int64_t(reinterpret_cast<uintptr_t>(state));
+  grain = std::max<int64_t>(grain, 1);
+  int64_t blocks = extent / grain + (extent % grain != 0);
+  if (threads == 1 || blocks == 1) {
+    kernel(args, 0, extent, 0);
+    return;
+  }
+  int64_t ranges = std::min(blocks, threads * kRangesPerThread);
+  int64_t perRange = blocks / ranges, longer = blocks % ranges; // the first `longer` ranges have one block more
+  std::atomic<int64_t> left{ranges};
+  // The team always has its full size: OpenMP rearranges its workers whenever the size changes. The ranges are handed
+  // out from the last, which is the longest under a causal mask and the one most recently written.
+#pragma omp parallel num_threads(int(threads))
+  {
+    int64_t thread = omp_get_thread_num();
+    for (int64_t i; (i = left.fetch_sub(1, std::memory_order_relaxed) - 1) >= 0;) {
+      int64_t first = i * perRange + std::min(i, longer);
+      int64_t last = first + perRange + (i < longer);
+      kernel(args, first * grain, std::min(last * grain, extent), thread);
+    }
+  }
+}
+
+void cpu::startThreads(uint32_t numThreads) {
+  // As long as there are that many blocks, so that all threads are asked for.
+  auto nothing = [](const int64_t *, int64_t, int64_t, int64_t) {};
+  parallelFor(reinterpret_cast<void *>(uintptr_t(numThreads)), nothing, nullptr, numThreads, 1);
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef SNUG_RUNTIME_CPU_PARALLEL_FOR_H
+#define SNUG_RUNTIME_CPU_PARALLEL_FOR_H
+
+#include "snug/ModelABI.h"
+
+namespace snug {
+namespace cpu {
+
+// snug_runtime_table.parallel_for over OpenMP; `state` is the number of threads itself.
+void parallelFor(void *state, snug_kernel_fn kernel, const int64_t *args, int64_t extent, int64_t grain);
+
+// Has OpenMP make its workers for the calling thread, so that runs find them and allocate nothing.
+void startThreads(uint32_t numThreads);
+
+} // namespace cpu
+} // namespace snug
+
+#endif

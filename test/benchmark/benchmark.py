@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Latency of Snug against ONNX Runtime, and OpenVINO where it is installed, in interleaved runs.
+
+  benchmark.py --bin build/release/bin gpt2_long batch=1 seq=1024 [--rounds 15] [--threads 2] [--activation-budget B]
+
+MODEL is a graph of test/models or the path of a complete model. In each round every engine runs once, one after another;
+a round in which other processes used more than 0.1 of a core is void and repeated. Printed are medians, and the median
+of the rounds' ratios with its 90 % interval: below 1, Snug is faster.
+"""
+import argparse
+import importlib.util
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
+import materialize  # noqa: E402
+import resident  # noqa: E402
+
+FOREIGN_CORES = 0.1
+PEERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+def interval(ratios):
+    """(low, median, high): the distribution-free 90 % interval of the median, by order statistics."""
+    ordered, count = sorted(ratios), len(ratios)
+    below, k = 0.0, 0  # the largest k with P(Binomial(n, 1/2) < k) <= 5 %
+    while below + math.comb(count, k) / 2 ** count <= 0.05:
+        below += math.comb(count, k) / 2 ** count
+        k += 1
+    return ordered[max(k - 1, 0)], statistics.median(ordered), ordered[min(count - k, count - 1)]
+
+
+def machine_seconds():
+    """CPU seconds that all processes have used."""
+    with open("/proc/stat") as file:
+        user, nice, system, _, _, irq, soft = (int(x) for x in file.readline().split()[1:8])
+    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
+
+
+def own_seconds(pids):
+    """CPU seconds of this process, of children that have ended, and of `pids`."""
+    used = sum(os.times()[:4])
+    for pid in pids:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        used += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return used
+
+
+def peer_worker(engine, model, inputs, threads, repeat):
+    """A process that holds one peer and times `repeat` runs whenever it is let go."""
+    with np.load(inputs) as file:
+        feeds = {name: file[name] for name in file.files}
+    if engine == "onnxruntime":
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+        def run():
+            session.run(None, feeds)
+    else:
+        import openvino
+        compiled = openvino.Core().compile_model(model, "CPU", {
+            "INFERENCE_NUM_THREADS": str(threads), "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
+        request = compiled.create_infer_request()
+
+        def run():
+            request.infer(feeds, share_inputs=True, share_outputs=True)
+    run()
+    resident.arrive("ready")
+    while True:
+        times = []
+        for _ in range(repeat):
+            start = time.perf_counter()
+            run()
+            times.append(1e3 * (time.perf_counter() - start))
+        resident.arrive("ran", latency=statistics.median(times))
+
+
+def run_snug(args, library, inputs):
+    stats = library.with_suffix(".stats.json")
+    subprocess.run([args.bin / "snug-run", library, "--inputs", inputs, "--stats", stats, "--threads", str(args.threads),
+                    "--warmup", "1", "--repeat", str(args.repeat)], check=True)
+    return json.loads(stats.read_text())["latency_ms"]["median"]
+
+
+def measure(args, library, inputs, workers):
+    """[{engine: ms}] of the quiet rounds, and how many rounds were void."""
+    rounds, void = [], 0
+    pids = [worker.process.pid for worker in workers.values()]
+    while len(rounds) < args.rounds and void < 3 * args.rounds:
+        start, machine, own = time.perf_counter(), machine_seconds(), own_seconds(pids)
+        latency = {"snug": run_snug(args, library, inputs)}
+        for name, worker in workers.items():
+            latency[name] = worker.go("ran")[2]["latency"]
+        wall = time.perf_counter() - start
+        foreign = (machine_seconds() - machine - own_seconds(pids) + own) / wall
+        if foreign > FOREIGN_CORES:
+            void += 1
+            print(f"   void: other processes used {foreign:.2f} cores", file=sys.stderr)
+            continue
+        rounds.append(latency)
+    return rounds, void
+
+
+def print_table(rounds, void, title):
+    print(f"\n{title}; {len(rounds)} rounds, {void} void")
+    print(f"{'':14}{'median':>10}   Snug / it, 90 % interval")
+    for name in rounds[0]:
+        line = f"{PEERS.get(name, 'Snug'):14}{statistics.median(r[name] for r in rounds):7.1f} ms"
+        if name != "snug":
+            low, middle, high = interval([r["snug"] / r[name] for r in rounds])
+            line += f"   {middle:.2f} ({low:.2f} to {high:.2f})"
+        print(line)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("dims", nargs="*", metavar="NAME=N")
+    parser.add_argument("--bin", type=Path, required=True, help="folder of snugc and snug-run")
+    parser.add_argument("--inputs", help=".npz; default: seeded")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--repeat", type=int, default=3, help="runs of an engine in a round, of which the median counts")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--activation-budget")
+    parser.add_argument("--work", type=Path, default=Path("build/benchmark"))
+    parser.add_argument("--peer-worker", choices=PEERS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.peer_worker:
+        return peer_worker(args.peer_worker, args.model, args.inputs, args.threads, args.repeat)
+
+    args.work.mkdir(parents=True, exist_ok=True)
+    model = Path(args.model)
+    if not model.is_file():
+        model = materialize.materialize(materialize.HERE / (args.model + ".onnx"), args.work)
+    dims, inputs = materialize.parse_dims(args.dims), args.inputs
+    if not inputs:
+        inputs = args.work / (model.stem + ".inputs.npz")
+        np.savez(inputs, **materialize.make_inputs(model, dims))
+    library = args.work / (model.stem + ".so")
+    command = [args.bin / "snugc", model, "-o", library, "--threads", str(args.threads)]
+    command += [text for dim in args.dims for text in ("--dim", dim)]
+    command += ["--activation-budget", args.activation_budget] if args.activation_budget else []
+    subprocess.run(command, check=True)
+
+    workers = {}
+    try:
+        for name in PEERS:
+            if importlib.util.find_spec(name) is None:
+                print(f"{PEERS[name]} is not installed (pip install {name}): left out", file=sys.stderr)
+                continue
+            workers[name] = resident.Steps([sys.executable, __file__, model, "--bin", args.bin, "--inputs", inputs,
+                                            "--threads", args.threads, "--repeat", args.repeat, "--peer-worker", name])
+            workers[name].go("ready", first=True)
+        rounds, void = measure(args, library, inputs, workers)
+    finally:
+        for worker in workers.values():
+            worker.__exit__()
+    if len(rounds) < args.rounds:
+        sys.exit(f"benchmark: only {len(rounds)} of {args.rounds} rounds were quiet: stop other work on this machine")
+    print_table(rounds, void, f"{model.stem} {' '.join(args.dims)}, {args.threads} threads, "
+                              f"{args.activation_budget or 'no'} activation budget")
+
+
+if __name__ == "__main__":
+    main()

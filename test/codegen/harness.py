@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Compiles planned programs with snug-codegen-test and runs them through the model ABI, with numpy arrays."""
+import ctypes as C
+import json
+import os
+import pathlib
+import struct
+import subprocess
+
+import numpy as np
+
+COMPILER = os.environ["SNUG_CODEGEN_TEST"]
+DTYPES = {(2, 32): np.float32, (2, 64): np.float64, (0, 64): np.int64, (0, 32): np.int32, (6, 8): np.bool_, (0, 8): np.int8}
+
+
+class Dtype(C.Structure):
+    _fields_ = [("code", C.c_uint8), ("bits", C.c_uint8), ("lanes", C.c_uint16)]
+
+
+class DimInfo(C.Structure):
+    _fields_ = [("name", C.c_char_p), ("min", C.c_int64), ("max", C.c_int64), ("step", C.c_int64)]
+
+
+class Extent(C.Structure):
+    _fields_ = [("symbol", C.c_int32), ("reserved", C.c_int32), ("scale", C.c_int64), ("offset", C.c_int64),
+                ("text", C.c_char_p)]
+
+
+class ValueInfo(C.Structure):
+    _fields_ = [("name", C.c_char_p), ("kind", C.c_uint32), ("dtype", Dtype), ("rank", C.c_int32),
+                ("reserved", C.c_int32), ("extents", C.POINTER(Extent))]
+
+
+KERNEL = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_int64, C.c_int64)
+PARALLEL_FOR = C.CFUNCTYPE(None, C.c_void_p, KERNEL, C.c_void_p, C.c_int64, C.c_int64)
+
+
+class RuntimeTable(C.Structure):
+    _fields_ = [("abi_version", C.c_uint32), ("struct_size", C.c_uint32), ("parallel_for", PARALLEL_FOR)]
+
+
+class RunArgs(C.Structure):
+    _fields_ = [("runtime", C.POINTER(RuntimeTable)), ("state", C.c_void_p), ("arena", C.c_void_p),
+                ("weights", C.c_void_p), ("dims", C.c_void_p), ("inputs", C.c_void_p), ("outputs", C.c_void_p)]
+
+
+class Memory(C.Structure):
+    _fields_ = [(n, C.c_uint64) for n in ("weights", "arena", "alignment", "library", "inputs", "outputs")]
+
+
+class Header(C.Structure):
+    _fields_ = [("abi_version", C.c_uint32), ("struct_size", C.c_uint32), ("snug_version", C.c_char_p),
+                ("model_name", C.c_char_p), ("target", C.c_char_p), ("num_dims", C.c_uint32),
+                ("num_inputs", C.c_uint32), ("num_outputs", C.c_uint32), ("num_threads", C.c_uint32),
+                ("dims", C.POINTER(DimInfo)), ("inputs", C.POINTER(ValueInfo)), ("outputs", C.POINTER(ValueInfo)),
+                ("memory", Memory), ("weights_data", C.c_void_p), ("weights_file", C.c_char_p),
+                ("weights_offset", C.c_uint64), ("weights_id", C.c_char_p),
+                ("shapes", C.CFUNCTYPE(None, C.c_void_p, C.c_void_p)),
+                ("run", C.CFUNCTYPE(None, C.POINTER(RunArgs)))]
+
+
+def aligned(num_bytes, fill=0):
+    raw = np.full(num_bytes + 64, fill, np.uint8)
+    shift = -raw.ctypes.data % 64
+    return raw[shift:shift + num_bytes]
+
+
+def pointers(arrays):
+    return (C.c_void_p * max(len(arrays), 1))(*[a.ctypes.data for a in arrays])
+
+
+class Model:
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.library = C.CDLL(str(path))
+        self.library.snug_model_query.restype = C.POINTER(Header)
+        assert not self.library.snug_model_query(C.c_uint32(0)), "a reader of ABI 0 gets nothing"
+        self.header = self.library.snug_model_query(C.c_uint32(1)).contents
+        h = self.header
+        assert h.struct_size == C.sizeof(Header)
+        if h.weights_data:
+            self.weights_address = h.weights_data
+        elif h.memory.weights:
+            data = (self.path.parent / h.weights_file.decode()).read_bytes()
+            length, = struct.unpack("<Q", data[:8])
+            self.safetensors = json.loads(data[8:8 + length])
+            assert h.weights_offset == 8 + length and h.weights_offset % 64 == 0
+            assert self.safetensors["__metadata__"]["snug_weights_id"] == h.weights_id.decode()
+            assert len(data) == h.weights_offset + h.memory.weights
+            self.weights = aligned(h.memory.weights)
+            self.weights[:] = np.frombuffer(data, np.uint8)[h.weights_offset:]
+            self.weights_address = self.weights.ctypes.data
+        else:
+            self.weights_address = None
+
+    def shapes(self, dims):
+        h = self.header
+        values = [h.inputs[i] for i in range(h.num_inputs)] + [h.outputs[i] for i in range(h.num_outputs)]
+        d, out = np.array(list(dims) + [0], np.int64), np.zeros(sum(v.rank for v in values) + 1, np.int64)
+        h.shapes(d.ctypes.data, out.ctypes.data)
+        result, at = [], 0
+        for v in values:
+            result.append(tuple(out[at:at + v.rank]))
+            at += v.rank
+        return result[:h.num_inputs], result[h.num_inputs:]
+
+    def run(self, *inputs, dims=(), split=None):
+        """split: None runs each launch as one range; n cuts it in ranges of about extent / n, in reverse order."""
+        h = self.header
+        in_shapes, out_shapes = self.shapes(dims)
+        arrays = []
+        for i, (value, shape) in enumerate(zip(inputs, in_shapes)):
+            dtype = h.inputs[i].dtype
+            arrays.append(np.array(value, DTYPES[dtype.code, dtype.bits], order="C"))
+            assert arrays[-1].shape == shape, (arrays[-1].shape, shape)
+        outputs = []
+        for i, shape in enumerate(out_shapes):
+            dtype = DTYPES[h.outputs[i].dtype.code, h.outputs[i].dtype.bits]
+            guard = np.full(int(np.prod(shape)) * np.dtype(dtype).itemsize + 128, 0xA5, np.uint8)
+            outputs.append((guard, guard[64:-64].view(dtype).reshape(shape)))
+        arena = aligned(h.memory.arena + 64, 0xFF)  # NaN: reading what was not written shows
+
+        def parallel_for(state, kernel, args, extent, grain):
+            self.launches.append((extent, grain))
+            step = extent if split is None else max(grain if split > 0 else 1, -(-extent // abs(split) // grain) * grain)
+            ranges = [(lo, min(lo + step, extent)) for lo in range(0, extent, max(step, 1))]
+            for lo, hi in reversed(ranges):
+                kernel(args, lo, hi, 0)
+
+        self.launches = []
+        table = RuntimeTable(1, C.sizeof(RuntimeTable), PARALLEL_FOR(parallel_for))
+        d = np.array(list(dims) + [0], np.int64)
+        ins, outs = pointers(arrays), pointers([o for _, o in outputs])
+        h.run(C.byref(RunArgs(C.pointer(table), None, arena.ctypes.data, self.weights_address, d.ctypes.data,
+                              C.addressof(ins), C.addressof(outs))))
+        for guard, _ in outputs:
+            assert (guard[:64] == 0xA5).all() and (guard[-64:] == 0xA5).all(), "written outside of an output"
+        assert (arena[h.memory.arena:] == 0xFF).all(), "written behind the arena"
+        results = [o.copy() for _, o in outputs]
+        return results[0] if len(results) == 1 else results
+
+
+def build(folder, text, name="m", data=".", dump=False):
+    source, library = pathlib.Path(folder) / (name + ".mlir"), pathlib.Path(folder) / (name + ".so")
+    source.write_text(text)
+    command = [COMPILER, str(source), str(library), str(data)] + ([str(folder)] if dump else [])
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-4000:] + "\n" + text
+    model = Model(library)
+    model.report = json.loads(result.stdout)
+    return model
+
+
+def memref(shape, dtype="f32"):
+    return "memref<" + "".join(f"{'?' if s is None or isinstance(s, str) else s}x" for s in shape) + dtype + ">"
+
+
+def program(inputs, outputs, body, dims=(), arena=64, prologue="", name="test"):
+    """inputs, outputs: (name, shape, dtype); a shape's text entries are extents over dims, (name, max) each."""
+    def argument(value):
+        n, shape, dtype = value
+        texts = ", ".join(f'"{s}"' for s in shape)
+        return f'%{n}: {memref(shape, dtype)} {{snug.name = "{n}", snug.dims = [{texts}]}}'
+    dim_attrs = ", ".join(f'{{name = "{n}", min = 1 : i64, max = {m} : i64, step = 1 : i64}}' for n, m in dims)
+    return f'''module attributes {{snug.model_name = "{name}", snug.threads = 2 : i64, snug.dims = [{dim_attrs}]}} {{
+{prologue}
+func.func @main({", ".join(argument(v) for v in list(inputs) + list(outputs))}) attributes {{snug.num_inputs = {len(inputs)} : i64}} {{
+  %arena = snug_plan.arena align 64 : memref<{arena}xi8>
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+{body}
+  return
+}}
+}}
+'''

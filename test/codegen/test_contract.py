@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+import numpy as np
+import pytest
+
+from harness import build, memref, program
+
+rng = np.random.default_rng(1)
+
+
+def contract(equation, a, b, out, packed=False, epilogue=(), body=None, out_name="y"):
+    """An einsum such as "mk,kn->mn" as snug_nn.contract; epilogue: (name, type, letters)."""
+    sides, result = equation.split("->")
+    left, right = sides.split(",")
+    letters = sorted(set(left + right))
+    to_map = lambda s: f"affine_map<({', '.join(letters)}) -> ({', '.join(s)})>"
+    kinds = ", ".join('"parallel"' if c in result else '"reduction"' for c in letters)
+    maps = [left, right] + [e[2] for e in epilogue] + [result]
+    extra = ""
+    if epilogue:
+        extra = f" epilogue({', '.join('%' + e[0] for e in epilogue)} : {', '.join(e[1] for e in epilogue)})"
+    args = "".join(f", %e{i}: f32" for i in range(len(epilogue)))
+    return f'''  snug_nn.contract ins(%{a[0]}, %{b[0]} : {a[1]}, {b[1]}){extra} outs(%{out_name} : {out})
+    attributes {{{"packed, " if packed else ""}indexing_maps = [{", ".join(map(to_map, maps))}], iterator_types = [{kinds}]}} {{
+  ^bb0(%acc: f32{args}):
+{body or "    snug_nn.yield %acc : f32"}
+  }}'''
+
+
+def check(got, a, b, equation, extra=0.0):
+    exact = np.einsum(equation, a.astype(np.float64), b.astype(np.float64))
+    scale = np.einsum(equation, np.abs(a).astype(np.float64), np.abs(b).astype(np.float64)) + 1
+    assert np.abs(got - (exact + extra)).max() <= 2e-6 * scale.max()
+
+
+def einsum_model(tmp_path, equation, a, b, y):
+    body = contract(equation, ("a", memref(a)), ("b", memref(b)), memref(y))
+    return build(tmp_path, program([("a", a, "f32"), ("b", b, "f32")], [("y", y, "f32")], body))
+
+
+@pytest.mark.parametrize("m,k,n", [(1, 1, 1), (1, 257, 33), (7, 31, 100), (31, 300, 257), (33, 7, 64), (100, 513, 31),
+                                   (257, 100, 128)])
+def test_plain(tmp_path, m, k, n):
+    model = einsum_model(tmp_path, "mk,kn->mn", (m, k), (k, n), (m, n))
+    a, b = rng.standard_normal((m, k), np.float32), rng.standard_normal((k, n), np.float32)
+    y = model.run(a, b)
+    check(y, a, b, "mk,kn->mn")
+    assert (model.run(a, b, split=-100) == y).all()
+
+
+@pytest.mark.parametrize("equation,a,b,y", [
+    ("mk,nk->mn", (40, 70), (50, 70), (40, 50)),            # b transposed: copied to panels
+    ("km,kn->mn", (70, 40), (70, 64), (40, 64)),            # a transposed
+    ("km,nk->mn", (70, 40), (64, 70), (40, 64)),            # both: operands change places
+    ("mk,kn->nm", (40, 70), (70, 64), (64, 40)),            # c transposed
+    ("bmk,bkn->bmn", (3, 40, 70), (3, 70, 64), (3, 40, 64)),
+    ("bshd,bthd->bhst", (2, 20, 3, 16), (2, 30, 3, 16), (2, 3, 20, 30)),   # q k^T in exporters' layout
+    ("bhst,bthd->bshd", (2, 3, 20, 30), (2, 30, 3, 16), (2, 20, 3, 16)),   # p v
+    ("ikc,jkc->ijc", (9, 11, 33), (10, 11, 33), (9, 10, 33)),              # triangle multiplication
+    ("abk,kn->abn", (5, 13, 40), (40, 96), (5, 13, 96)),
+    ("k,kn->n", (40,), (40, 96), (96,)),
+    ("mk,kpq->mpq", (21, 40), (40, 5, 32), (21, 5, 32)),
+])
+def test_einsums(tmp_path, equation, a, b, y):
+    model = einsum_model(tmp_path, equation, a, b, y)
+    a_, b_ = rng.standard_normal(a, np.float32), rng.standard_normal(b, np.float32)
+    got = model.run(a_, b_)
+    check(got, a_, b_, equation)
+    assert (model.run(a_, b_, split=-1000) == got).all()
+
+
+GELU = '''    %v = arith.addf %acc, %e0 : f32
+    %c = arith.constant 0.70710678 : f32
+    %s = arith.mulf %v, %c : f32
+    %f = math.erf %s : f32
+    %one = arith.constant 1.0 : f32
+    %g = arith.addf %f, %one : f32
+    %h = arith.constant 0.5 : f32
+    %i = arith.mulf %v, %h : f32
+    %j = arith.mulf %i, %g : f32
+    %r = arith.addf %j, %e1 : f32
+    snug_nn.yield %r : f32'''
+
+
+@pytest.mark.parametrize("k,n", [(300, 96), (70, 100)])
+def test_packed_weight_epilogue_in_place_dynamic(tmp_path, k, n):
+    """x W + b, gelu, plus the residual that the result overwrites; W is in a file; any number of rows."""
+    w, bias = rng.standard_normal((k, n), np.float32), rng.standard_normal(n, np.float32)
+    (tmp_path / "d").write_bytes(b"12345678" + w.tobytes() + bias.tobytes())
+    panels = -(-n // 32)
+    packed = memref((panels, k, 32))
+    x, y = (1, "seq", k), (1, "seq", n)
+    prologue = f'''  snug_nn.data @w : tensor<{k}x{n}xf32> {{file = "d", offset = 8 : i64, length = {4 * k * n} : i64}}
+  snug_nn.data @b : tensor<{n}xf32> {{file = "d", offset = {8 + 4 * k * n} : i64, length = {4 * n} : i64}}'''
+    body = f'''  %w = snug_nn.weight @w recipe [#snug_nn.pack<32>] : {packed}
+  %b = snug_nn.weight @b : {memref((n,))}
+  memref.copy %res, %y : {memref(y)} to {memref(y)}
+''' + contract("bmk,kn->bmn", ("x", memref(x)), ("w", packed), memref(y), packed=True, body=GELU,
+               epilogue=[("b", memref((n,)), "n"), ("y", memref(y), "bmn")])
+    model = build(tmp_path, program([("x", x, "f32"), ("res", y, "f32")], [("y", y, "f32")], body, [("seq", 300)],
+                                    prologue=prologue), data=tmp_path)
+    assert model.header.memory.weights >= 4 * panels * 32 * k + 4 * n
+    from math import erf
+    full_x = rng.standard_normal((1, 300, k), np.float32) * np.float32(0.1)
+    full_r = rng.standard_normal((1, 300, n), np.float32)
+    whole = model.run(full_x, full_r, dims=(300,))
+    z = full_x.astype(np.float64) @ w + bias
+    expected = 0.5 * z * (1 + np.vectorize(erf)(z / np.sqrt(2))) + full_r
+    np.testing.assert_allclose(whole, expected, rtol=1e-5, atol=2e-5)
+    # An element depends neither on the rows beside it nor on who computes it: chunked is unchunked, bit for bit.
+    for rows in (1, 4, 13, 96, 97, 257):
+        for start in (0, 11):
+            stop = min(start + rows, 300)
+            part = model.run(full_x[:, start:stop], full_r[:, start:stop], dims=(stop - start,), split=-7)
+            assert (part == whole[:, start:stop]).all()
+
+
+def test_weights_recipes_and_embedding(tmp_path):
+    w = rng.standard_normal((4, 6, 8), np.float32)
+    (tmp_path / "d").write_bytes(w.tobytes())
+    recipes = {
+        "#snug_nn.transpose<[2, 0, 1]>": w.transpose(2, 0, 1),
+        "#snug_nn.slice<[1, 2, 0], [2, 3, 8]>": w[1:3, 2:5],
+        "#snug_nn.transpose<[1, 0, 2]>, #snug_nn.reshape<[24, 8]>": w.transpose(1, 0, 2).reshape(24, 8),
+        "#snug_nn.reshape<[24, 8]>, #snug_nn.transpose<[1, 0]>, #snug_nn.pack<32>":
+            w.reshape(24, 8).T[:, :, None].repeat(1, 2).reshape(1, 8, 24),
+    }
+    body, outputs = "", []
+    for i, (recipe, expected) in enumerate(recipes.items()):
+        if "pack" in recipe:
+            expected = np.pad(expected, ((0, 0), (0, 0), (0, 8)))
+        recipes[recipe] = expected
+        t = memref(expected.shape)
+        outputs.append((f"y{i}", expected.shape, "f32"))
+        body += f"  %w{i} = snug_nn.weight @w recipe [{recipe}] : {t}\n  memref.copy %w{i}, %y{i} : {t} to {t}\n"
+    body += "  %s = snug_nn.weight @s : memref<4xi1>\n  memref.copy %s, %z : memref<4xi1> to memref<4xi1>\n"
+    outputs.append(("z", (4,), "i1"))
+    prologue = '''  snug_nn.data @w : tensor<4x6x8xf32> {file = "d", offset = 0 : i64, length = 768 : i64}
+  snug_nn.data @s : tensor<4xi1> {value = dense<[true, false, true, true]> : tensor<4xi1>}'''
+    model = build(tmp_path, program([], outputs, body, prologue=prologue), data=tmp_path)
+    assert model.header.weights_data and model.header.weights_data % 64 == 0
+    *got, mask = model.run()
+    for value, expected in zip(got, recipes.values()):
+        assert (value == expected).all()
+    assert mask.tolist() == [True, False, True, True]
+    assert not (tmp_path / "m.so.safetensors").exists()

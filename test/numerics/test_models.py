@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Real models, end to end: results against ONNX Runtime, chunked against unchunked, memory against the plan."""
+import os
+
+import numpy as np
+import pytest
+
+import materialize
+import snug
+from snug import MIB
+
+TOLERANCE = 1e-5  # relative L2, fp32
+TINY = ["gpt2_tiny", "llama_tiny"]
+LENGTH = 512
+watched = pytest.mark.skipif("SNUG_ASAN" in os.environ, reason="AddressSanitizer's own memory would be measured")
+
+
+def assert_close(got, want):
+    assert got.keys() == want.keys()
+    for name in want:
+        assert snug.relative_error(got[name], want[name]) <= TOLERANCE, name
+
+
+@pytest.mark.parametrize("dims", [{"batch": 1, "seq": 128}, {"batch": 2, "seq": 77}], ids=["1x128", "2x77"])
+@pytest.mark.parametrize("name", TINY)
+def test_fixed_length_matches_onnxruntime(name, dims, weights, tmp_path):
+    model = weights(name)
+    snug.compile_model(model, tmp_path / "m.so", dims)
+    inputs = materialize.make_inputs(model, dims)
+    outputs, _ = snug.run_model(tmp_path / "m.so", inputs)
+    assert_close(outputs, snug.reference(model, inputs))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_one_bounded_library_serves_two_lengths(name, weights, tmp_path):
+    model = weights(name)
+    snug.compile_model(model, tmp_path / "m.so", {"batch": 1, "seq": "1..256"})
+    for length in (256, 77):
+        inputs = materialize.make_inputs(model, {"batch": 1, "seq": length})
+        outputs, _ = snug.run_model(tmp_path / "m.so", inputs)
+        assert_close(outputs, snug.reference(model, inputs))
+
+
+def compile_within(model, library, dims, budget):
+    """Compiles for a budget, or for the least one that a refusal names, which must work. Returns (budget, report)."""
+    code, report = snug.compile_model(model, library, dims, budget, allowed=(0, snug.CANNOT_FIT))
+    if code == snug.CANNOT_FIT:
+        least = report["budget"]["least_reachable"]
+        assert least > budget, "refused a budget that it says it can reach"
+        assert not library.exists(), "a refused model left a library behind"
+        _, report = snug.compile_model(model, library, dims, least)
+        return least, report
+    return budget, report
+
+
+@pytest.mark.parametrize("percent", [80, 60, 40, 20])
+@pytest.mark.parametrize("name", TINY)
+def test_budget_changes_memory_not_results(name, percent, weights, tmp_path):
+    model, dims = weights(name), {"batch": 1, "seq": LENGTH}
+    _, free = snug.compile_model(model, tmp_path / "free.so", dims)
+    unchunked = free["memory"]["arena"]
+    budget, tight = compile_within(model, tmp_path / "tight.so", dims, unchunked * percent // 100)
+    assert tight["memory"]["arena"] <= budget
+    if budget < unchunked:
+        assert tight["memory"]["arena"] < unchunked
+        assert tight["chunk_loops"], "a smaller arena without a chunk loop"
+
+    inputs = materialize.make_inputs(model, dims)
+    want, _ = snug.run_model(tmp_path / "free.so", inputs)
+    got, stats = snug.run_model(tmp_path / "tight.so", inputs, repeat=2)
+    assert got.keys() == want.keys()
+    for output in want:
+        assert np.array_equal(got[output], want[output]), f"{output}: chunked differs from unchunked"
+    assert stats["planned"]["arena"] == tight["memory"]["arena"]
+    assert stats["measured"]["arena_high_water"] <= stats["planned"]["arena"]
+    assert stats["measured"]["allocations_in_run"] == 0
+    assert len(stats["latency_ms"]["all"]) == 2 and stats["latency_ms"]["min"] > 0
+
+
+def test_80_and_60_percent_are_not_refused(weights, tmp_path):
+    model, dims = weights("gpt2_tiny"), {"batch": 1, "seq": LENGTH}
+    for percent in (80, 60):
+        snug.compile_model(model, tmp_path / "m.so", dims, f"{percent}%")  # asserts exit code 0
+
+
+def test_impossible_budget_is_refused(weights, tmp_path):
+    dims = {"batch": 1, "seq": LENGTH}
+    code, report = snug.compile_model(weights("gpt2_tiny"), tmp_path / "m.so", dims, "1KiB", allowed=(snug.CANNOT_FIT,))
+    assert code == snug.CANNOT_FIT and report["budget"]["least_reachable"] > 1024
+    assert not (tmp_path / "m.so").exists()
+
+
+def assert_measured_within_plan(library, dims, memory):
+    creation, runs, allocations = snug.outside_memory(library, dims)
+    # The arena is touched at creation, so growth far below it means that something else was measured.
+    assert memory["arena"] <= creation + MIB // 2
+    assert creation <= memory["arena"] + memory["library"] + MIB
+    assert runs <= MIB
+    assert allocations == 0
+
+
+@watched
+@pytest.mark.parametrize("budget", [None, "60%"])
+@pytest.mark.parametrize("name", TINY)
+def test_process_grows_by_the_plan(name, budget, weights, tmp_path):
+    dims = {"batch": 2, "seq": LENGTH}
+    _, report = snug.compile_model(weights(name), tmp_path / "m.so", dims, budget)
+    assert_measured_within_plan(tmp_path / "m.so", dims, report["memory"])
+
+
+@watched
+@pytest.mark.long
+@pytest.mark.parametrize("budget", [None, "40MiB"])
+def test_gpt2_long_process_grows_by_the_plan(budget, weights, tmp_path):
+    model, dims = weights("gpt2_long"), {"batch": 1, "seq": 4096}
+    _, report = snug.compile_model(model, tmp_path / "m.so", dims, budget)
+    assert report["memory"]["arena"] <= (78 if budget is None else 40) * MIB
+    assert_measured_within_plan(tmp_path / "m.so", dims, report["memory"])
+    inputs = materialize.make_inputs(model, dims)
+    outputs, _ = snug.run_model(tmp_path / "m.so", inputs)
+    assert_close(outputs, snug.reference(model, inputs))

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "tools/snug-run/Info.h"
+#include "tools/snug-run/Failure.h"
+
+#include <cinttypes>
+#include <cstdio>
+
+using namespace snug;
+
+std::string snug::dtypeText(snug_dtype dtype) {
+  static const char *const names[] = {"int", "uint", "float", "handle", "bfloat", "complex", "bool"};
+  if (dtype.code == 6 && dtype.bits == 8)
+    return "bool";
+  return (dtype.code <= 6 ? names[dtype.code] : "type" + std::to_string(dtype.code) + "_") + std::to_string(dtype.bits);
+}
+
+std::string snug::bytesText(uint64_t bytes) {
+  static const char *const units[] = {"KiB", "MiB", "GiB"};
+  if (bytes < 1024)
+    return std::to_string(bytes) + " B";
+  double value = double(bytes) / 1024;
+  int unit = 0;
+  for (; value >= 1024 && unit < 2; ++unit)
+    value /= 1024;
+  char text[32];
+  snprintf(text, sizeof(text), "%.1f %s", value, units[unit]);
+  return text;
+}
+
+static void printValues(const snug_model *model, const char *kind,
+                        const snug_value_info *(*at)(const snug_model *, uint32_t)) {
+  for (uint32_t i = 0; const snug_value_info *info = at(model, i); ++i) {
+    std::string shape;
+    for (int32_t k = 0; k < info->rank; ++k)
+      shape += (k ? ", " : "") + (info->extents[k].symbol == -1 ? std::to_string(info->extents[k].offset)
+                                                                : std::string(info->extents[k].text));
+    printf("%-7s %s: %s [%s]\n", kind, info->name, dtypeText(info->dtype).c_str(), shape.c_str());
+  }
+}
+
+void snug::printInfo(const snug_model *model) {
+  printf("model   %s, compiled by snugc %s for %s, %u thread(s)\n", snug_model_name(model),
+         snug_model_compiler_version(model), snug_model_target(model), snug_model_num_threads(model));
+  printValues(model, "input", snug_model_input);
+  printValues(model, "output", snug_model_output);
+  for (uint32_t i = 0; const snug_dim_info *dim = snug_model_dim(model, i); ++i) {
+    printf("dim     %s = %" PRId64, dim->name, dim->min);
+    if (dim->max != dim->min)
+      printf("..%" PRId64, dim->max);
+    if (dim->max != dim->min && dim->step != 1)
+      printf(" in steps of %" PRId64, dim->step);
+    printf("\n");
+  }
+  snug_memory_need need;
+  check(snug_model_memory(model, nullptr, &need));
+  const std::pair<const char *, uint64_t> rows[] = {{"weights", need.weights}, {"arena", need.arena},
+                                                    {"library", need.library}, {"inputs", need.inputs},
+                                                    {"outputs", need.outputs}, {"total", need.total}};
+  printf("memory, at the largest dims:\n");
+  for (const auto &[name, bytes] : rows)
+    printf("  %-8s %15" PRIu64 " B  %s\n", name, bytes, bytesText(bytes).c_str());
+}

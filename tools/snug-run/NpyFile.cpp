@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "tools/snug-run/NpyFile.h"
+#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/WholeFile.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+using namespace snug;
+
+static const char kMagic[] = "\x93NUMPY";
+static constexpr uint64_t kMaxHeader = 1 << 20; // real headers have some hundred bytes
+
+namespace {
+// Reads the Python dict literal of a header: {'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }
+class HeaderParser {
+public:
+  HeaderParser(const std::string &file, const std::string &text) : file(file), text(text) {}
+
+  HostTensor parse() {
+    expect('{');
+    while (!accept('}')) {
+      std::string key = quoted();
+      expect(':');
+      if (key == "descr")
+        parseDtype();
+      else if (key == "fortran_order")
+        parseOrder();
+      else if (key == "shape")
+        parseShape();
+      else
+        fail("its header has the unknown key '" + key + "'");
+      if (!accept(',')) {
+        expect('}');
+        break;
+      }
+    }
+    if (!hasDtype || !hasOrder || !hasShape)
+      fail("its header lacks descr, fortran_order or shape");
+    return HostTensor(dtype, std::move(shape));
+  }
+
+private:
+  [[noreturn]] void fail(const std::string &why) const {
+    throw Failure(SNUG_EXIT_RUN, "cannot read the array '" + file + "': " + why);
+  }
+  void skipSpace() {
+    while (at < text.size() && (text[at] == ' ' || text[at] == '\n'))
+      ++at;
+  }
+  bool accept(char c) {
+    skipSpace();
+    if (at >= text.size() || text[at] != c)
+      return false;
+    return ++at, true;
+  }
+  void expect(char c) {
+    if (!accept(c))
+      fail("its header is damaged");
+  }
+  std::string quoted() {
+    skipSpace();
+    char quote = at < text.size() ? text[at] : 0;
+    size_t end = quote == '\'' || quote == '"' ? text.find(quote, at + 1) : std::string::npos;
+    if (end == std::string::npos)
+      fail("its header is damaged");
+    std::string value = text.substr(at + 1, end - at - 1);
+    at = end + 1;
+    return value;
+  }
+
+  void parseDtype() {
+    hasDtype = true;
+    skipSpace();
+    if (at < text.size() && text[at] == '[')
+      fail("it has a structured dtype; save one plain array");
+    std::string descr = quoted();
+    char order = descr.empty() ? '?' : descr[0], kind = descr.size() < 3 ? '?' : descr[1];
+    std::string digits = descr.size() < 3 ? "" : descr.substr(2);
+    int size = digits == "1" ? 1 : digits == "2" ? 2 : digits == "4" ? 4 : digits == "8" ? 8 : digits == "16" ? 16 : 0;
+    if (order == '>' && size != 1)
+      fail("its dtype '" + descr + "' is big-endian; convert it with .astype('<" + descr.substr(1) + "')");
+    uint8_t code = 0;
+    bool known = (order == '<' || order == '|' || order == '=' || order == '>') && size != 0;
+    switch (kind) {
+    case 'b':
+      known = known && size == 1;
+      code = 6;
+      break;
+    case 'i':
+      known = known && size <= 8;
+      code = kDLInt;
+      break;
+    case 'u':
+      known = known && size <= 8;
+      code = kDLUInt;
+      break;
+    case 'f':
+      known = known && size >= 2 && size <= 8;
+      code = kDLFloat;
+      break;
+    case 'c':
+      known = known && size >= 8;
+      code = kDLComplex;
+      break;
+    case 'V':
+      known = known && size == 2;
+      code = kDLBfloat;
+      break;
+    default:
+      known = false;
+    }
+    if (!known)
+      fail("its dtype '" + descr + "' is not one of bool, int, uint, float (16 to 64 bits) or complex");
+    dtype = {code, uint8_t(size * 8), 1};
+  }
+
+  void parseOrder() {
+    hasOrder = true;
+    skipSpace();
+    if (text.compare(at, 4, "True") == 0)
+      fail("it is in Fortran order; save it with numpy.ascontiguousarray");
+    if (text.compare(at, 5, "False") != 0)
+      fail("its header is damaged");
+    at += 5;
+  }
+
+  void parseShape() {
+    hasShape = true;
+    expect('(');
+    while (!accept(')')) {
+      skipSpace();
+      size_t digits = 0;
+      int64_t extent = 0;
+      bool overflow = false;
+      for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at, ++digits)
+        overflow |= __builtin_mul_overflow(extent, 10, &extent) || __builtin_add_overflow(extent, text[at] - '0', &extent);
+      if (digits == 0 || overflow)
+        fail("its header is damaged");
+      shape.push_back(extent);
+      if (!accept(',')) {
+        expect(')');
+        break;
+      }
+    }
+  }
+
+  const std::string &file, &text;
+  size_t at = 0;
+  bool hasDtype = false, hasOrder = false, hasShape = false;
+  snug_dtype dtype{};
+  std::vector<int64_t> shape;
+};
+} // namespace
+
+HostTensor snug::readNpy(const std::string &name, const std::function<uint64_t(void *, uint64_t)> &read) {
+  auto fail = [&](const char *why) { throw Failure(SNUG_EXIT_RUN, "cannot read the array '" + name + "': " + why); };
+  unsigned char prefix[12] = {};
+  if (read(prefix, 8) != 8 || memcmp(prefix, kMagic, 6) != 0)
+    fail("it is not a NumPy .npy file");
+  if (prefix[6] < 1 || prefix[6] > 3)
+    fail("its .npy format version is unknown");
+  uint64_t lengthBytes = prefix[6] == 1 ? 2 : 4, length = 0;
+  bool complete = read(prefix + 8, lengthBytes) == lengthBytes;
+  for (uint64_t i = lengthBytes; i-- > 0;)
+    length = length << 8 | prefix[8 + i];
+  std::string header(complete && length <= kMaxHeader ? length : 0, 0);
+  if (!complete || length > kMaxHeader || read(&header[0], length) != length)
+    fail("its header is damaged");
+  HostTensor tensor = HeaderParser(name, header).parse();
+  char more;
+  if (read(tensor.data(), tensor.bytes()) != tensor.bytes())
+    fail("it is shorter than its header says");
+  if (read(&more, 1) != 0)
+    fail("it is longer than its header says");
+  return tensor;
+}
+
+HostTensor snug::readNpyFile(const std::string &path) {
+  std::unique_ptr<FILE, int (*)(FILE *)> file(fopen(path.c_str(), "rb"), &fclose);
+  if (!file)
+    throw Failure(SNUG_EXIT_MACHINE, "cannot open '" + path + "': " + strerror(errno));
+  return readNpy(path, [&](void *to, uint64_t bytes) { return fread(to, 1, bytes, file.get()); });
+}
+
+std::string snug::npyHeader(const HostTensor &tensor) {
+  const char *kinds = "iuf?Vcb"; // by DLPack code
+  snug_dtype dtype = tensor.dtype;
+  if (dtype.code > 6 || kinds[dtype.code] == '?' || dtype.bits < 8 || dtype.bits % 8 != 0 || dtype.lanes != 1)
+    throw Failure(SNUG_EXIT_UNSUPPORTED, "NumPy has no dtype for DLPack type " + std::to_string(dtype.code) + " of " +
+                                             std::to_string(dtype.bits) + " bits, so no .npy can hold it");
+  char kind = kinds[dtype.code];
+  std::string dict = "{'descr': '";
+  dict += dtype.bits == 8 || kind == 'V' ? '|' : '<';
+  dict += kind + std::to_string(dtype.bits / 8) + "', 'fortran_order': False, 'shape': (";
+  for (int64_t extent : tensor.shape)
+    dict += std::to_string(extent) + ", ";
+  dict += "), }";
+  size_t comma = dict.rfind(", ), }"); // a tuple of one keeps its comma, a longer one has none at its end
+  if (comma != std::string::npos)
+    dict.replace(comma, 3, tensor.shape.size() == 1 ? ",)" : ")");
+  size_t total = (10 + dict.size() + 1 + 63) / 64 * 64;
+  dict.resize(total - 11, ' ');
+  std::string header(kMagic, 6);
+  header += {'\1', '\0', char((total - 10) & 0xff), char((total - 10) >> 8)};
+  return header + dict + '\n';
+}
+
+void snug::writeNpyFile(const std::string &path, const HostTensor &tensor) {
+  std::string header = npyHeader(tensor);
+  WholeFile file(path);
+  file.write(header.data(), header.size());
+  file.write(tensor.data(), tensor.bytes());
+  file.commit();
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// NumPy's .npz format: a zip archive of .npy files.
+#ifndef SNUG_TOOLS_SNUG_RUN_NPZ_FILE_H
+#define SNUG_TOOLS_SNUG_RUN_NPZ_FILE_H
+
+#include "tools/snug-run/HostTensor.h"
+
+#include <map>
+#include <string>
+
+namespace snug {
+
+// Reads all arrays, stored or compressed, by name (without ".npy").
+std::map<std::string, HostTensor> readNpzFile(const std::string &path);
+
+// Writes all arrays uncompressed, as numpy.savez does: either the whole file is there afterwards, or what was before.
+void writeNpzFile(const std::string &path, const std::map<std::string, const HostTensor *> &tensors);
+
+} // namespace snug
+
+#endif

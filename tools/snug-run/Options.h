@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef SNUG_TOOLS_SNUG_RUN_OPTIONS_H
+#define SNUG_TOOLS_SNUG_RUN_OPTIONS_H
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace snug {
+
+// The command line of snug-run; Options.cpp binds each to its flag.
+struct RunOptions {
+  std::string model;
+  std::map<std::string, std::string> inputs; // name -> .npy
+  std::string inputArchive;                  // .npz
+  std::optional<uint64_t> randomSeed;        // for inputs that no file gives
+  std::map<std::string, std::pair<int64_t, int64_t>> randomRanges; // integer inputs: lo, hi
+  std::map<std::string, std::string> outputs;                      // name -> .npy
+  std::string outputArchive;                                       // .npz
+  std::map<std::string, int64_t> dims;
+  uint32_t threads = 0; // 0: as planned
+  uint32_t warmup = 0, repeat = 1;
+  std::string stats; // .json
+  bool info = false;
+};
+
+// Parses the command line; throws Failure (SNUG_EXIT_USAGE). Without a value, help or version was printed and all is done.
+std::optional<RunOptions> parseOptions(int argc, char **argv);
+
+} // namespace snug
+
+#endif

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// snug-run: runs a compiled model on files or random data, and measures it.
+
+#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/Options.h"
+#include "tools/snug-run/Run.h"
+
+#include <cstdio>
+#include <new>
+
+int main(int argc, char **argv) {
+  try {
+    if (auto options = snug::parseOptions(argc, argv))
+      snug::runModel(*options);
+    return SNUG_EXIT_DONE;
+  } catch (const snug::Failure &failure) {
+    fprintf(stderr, "snug-run: error: %s\n", failure.what());
+    return failure.code;
+  } catch (const std::bad_alloc &) {
+    fprintf(stderr, "snug-run: error: out of memory\n");
+    return SNUG_EXIT_MACHINE;
+  } catch (const std::exception &error) {
+    fprintf(stderr, "snug-run: internal error: %s\n", error.what());
+    return SNUG_EXIT_FAULT;
+  }
+}
