@@ -145,9 +145,8 @@ bool LivenessBuilder::diesAt(Value init, Operation *op) {
   // writes needs a copy.
   if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
     for (OpOperand *input : linalgOp.getDpsInputOperands())
-      if (input->get() != init && result.bufferOf(input->get()) == buffer)
-        return false;
-      else if (input->get() == init && !linalgOp.getMatchingIndexingMap(input).isIdentity())
+      if (result.bufferOf(input->get()) == buffer &&
+          (input->get() != init || !linalgOp.getMatchingIndexingMap(input).isIdentity()))
         return false;
   const LastUse &last = lastUses[*buffer];
   if (last.any <= time)
