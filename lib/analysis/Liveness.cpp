@@ -245,19 +245,25 @@ LogicalResult LivenessBuilder::visitLoop(scf::ForOp loop) {
     if (!isa<RankedTensorType>(init.getType()))
       continue;
     if (diesAt(init, loop)) {
-      join(value, *result.bufferOf(init));
+      result.bufferIds[value] = *result.bufferOf(init);
     } else {
       if (!init.getDefiningOp<tensor::EmptyOp>())
         touch(init, loop);
       if (failed(newBuffer(value, loop->getBlock(), true, true)))
         return failure();
     }
-    join(argument, *result.bufferOf(value));
+    // In the body only the body's uses count; those of the result come when the loop is over.
+    unsigned buffer = *result.bufferOf(value);
+    lastUses[buffer] = {};
+    join(argument, buffer);
     touch(value, loop);
   }
   for (Operation &op : *loop.getBody())
     if (failed(visit(&op)))
       return failure();
+  for (Value value : loop.getResults())
+    if (std::optional<unsigned> buffer = result.bufferOf(value))
+      join(value, *buffer);
   return success();
 }
 

@@ -73,7 +73,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       Operation *op = program->ops[plan.peakNode];
       getOperation()->setAttr("snug.least_peak", Builder(&getContext()).getI64IntegerAttr(plan.peak));
       InFlightDiagnostic diagnostic = op->emitError()
-                                      << "cannot chunk to " << activationBudget << " bytes: the least peak that can be "
+                                      << "cannot chunk to " << activationBudget.getValue() << " bytes: the least peak that can be "
                                       << "reached is " << plan.peak << " bytes, here in '" << op->getName()
                                       << "'; give at least that much";
       return diagnostic;
