@@ -32,7 +32,8 @@ struct IndexRule {
   // One map a (shaped or scalar) operand, destinations included, from iteration dims to the operand's dims. A null map:
   // the operand is read as a whole, whatever the iterations (an invariant).
   llvm::SmallVector<mlir::AffineMap> operands;
-  // One map a result. Each expression of a dim that can be chunked or sharded is a bare dim.
+  // One map a result. In both, a Parallel dim d stands bare, or as d * k + rest with 0 <= rest < k where dims are merged
+  // (reshapes): a slice of d is then k times as long. A body that reads linalg.index needs the slice's offset added.
   llvm::SmallVector<mlir::AffineMap> results;
 };
 

@@ -5,6 +5,7 @@
 #include "dialects/onnx/OnnxDialect.h"
 #include "dialects/plan/PlanDialect.h"
 #include "passes/canonicalize/Passes.h"
+#include "passes/chunk/Passes.h"
 #include "passes/fuse/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/schedule/Passes.h"
@@ -12,6 +13,7 @@
 void snug::registerAllSnugDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::OnnxDialect, plan::PlanDialect>();
   registerNnDialect(registry);
+  registerIndexRuleModels(registry);
   registerCodegenDialects(registry);
 }
 
@@ -19,5 +21,6 @@ void snug::registerAllSnugPasses() {
   registerCanonicalizePasses();
   registerFusePasses();
   registerSchedulePasses();
+  registerChunkPasses();
   registerMemoryPasses();
 }

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Index rules of upstream ops: linalg by its indexing maps, and the tensor ops that move no data.
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Analysis/SliceAnalysis.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Interfaces/ValueBoundsOpInterface.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace {
+Combiner combinerOf(Operation *op) {
+  return llvm::TypeSwitch<Operation *, Combiner>(op)
+      .Case<arith::AddFOp, arith::AddIOp>([](auto) { return Combiner::Sum; })
+      .Case<arith::MulFOp, arith::MulIOp>([](auto) { return Combiner::Prod; })
+      .Case<arith::MaximumFOp, arith::MaxNumFOp, arith::MaxSIOp, arith::MaxUIOp>([](auto) { return Combiner::Max; })
+      .Case<arith::MinimumFOp, arith::MinNumFOp, arith::MinSIOp, arith::MinUIOp>([](auto) { return Combiner::Min; })
+      .Default([](Operation *) { return Combiner::None; });
+}
+
+// One combiner for all results, as reduction dims are the op's and not a result's.
+Combiner combinerOf(linalg::LinalgOp op) {
+  Combiner all = Combiner::None;
+  for (unsigned i = 0, e = op.getNumDpsInits(); i < e; ++i) {
+    SmallVector<Operation *, 4> combiners;
+    if (!matchReduction(op.getRegionOutputArgs(), i, combiners) || combiners.size() != 1)
+      return Combiner::None;
+    Combiner one = combinerOf(combiners.front());
+    if (i > 0 && one != all)
+      return Combiner::None;
+    all = one;
+  }
+  return all;
+}
+
+template <class OpT> struct LinalgRule : IndexRuleOpInterface::ExternalModel<LinalgRule<OpT>, OpT> {
+  FailureOr<IndexRule> getIndexRule(Operation *operation) const {
+    auto op = cast<linalg::LinalgOp>(operation);
+    IndexRule rule;
+    Combiner combiner = Combiner::None;
+    if (op.getNumReductionLoops() > 0)
+      combiner = combinerOf(op);
+    for (utils::IteratorType type : op.getIteratorTypesArray()) {
+      if (type == utils::IteratorType::parallel)
+        rule.dims.push_back({});
+      else if (type == utils::IteratorType::reduction && combiner != Combiner::None)
+        rule.dims.push_back({IterKind::Reduction, combiner});
+      else
+        rule.dims.push_back({IterKind::Whole, Combiner::None});
+    }
+    llvm::append_range(rule.operands, op.getIndexingMapsArray());
+    for (OpOperand &init : op.getDpsInitsMutable())
+      rule.results.push_back(op.getMatchingIndexingMap(&init));
+    // A window (d0 + d1) needs a halo: its dims are not split.
+    for (AffineMap map : rule.operands)
+      for (AffineExpr expr : map.getResults())
+        if (!isa<AffineDimExpr, AffineConstantExpr>(expr))
+          for (unsigned dim = 0; dim < rule.dims.size(); ++dim)
+            if (expr.isFunctionOfDim(dim))
+              rule.dims[dim] = {IterKind::Whole, Combiner::None};
+    return rule;
+  }
+};
+
+struct SoftmaxRule : IndexRuleOpInterface::ExternalModel<SoftmaxRule, linalg::SoftmaxOp> {
+  FailureOr<IndexRule> getIndexRule(Operation *operation) const {
+    auto op = cast<linalg::SoftmaxOp>(operation);
+    int64_t rank = op.getInputOperandRank();
+    IndexRule rule;
+    rule.dims.assign(rank, IterDim{});
+    rule.dims[op.getDimension()].kind = IterKind::Whole;
+    AffineMap identity = AffineMap::getMultiDimIdentityMap(rank, op.getContext());
+    rule.operands.assign(2, identity);
+    rule.results.assign(operation->getNumResults(), identity);
+    return rule;
+  }
+};
+
+// Reshapes iterate over the expanded dims. Of a group only the outermost dim that is not 1 can be split: a slice of it
+// is a contiguous slice of the merged dim, as many times longer as the inner dims have elements.
+template <class OpT> struct ReshapeRule : IndexRuleOpInterface::ExternalModel<ReshapeRule<OpT>, OpT> {
+  FailureOr<IndexRule> getIndexRule(Operation *operation) const {
+    auto op = cast<OpT>(operation);
+    constexpr bool expands = std::is_same_v<OpT, tensor::ExpandShapeOp>;
+    RankedTensorType expanded = expands ? op.getResultType() : op.getSrcType();
+    MLIRContext *context = operation->getContext();
+    int64_t rank = expanded.getRank();
+    IndexRule rule;
+    rule.dims.assign(rank, IterDim{IterKind::Whole, Combiner::None});
+    SmallVector<AffineExpr> merged;
+    for (const auto &group : op.getReassociationIndices()) {
+      int64_t stride = 1;
+      std::optional<int64_t> outermost;
+      AffineExpr expr = getAffineConstantExpr(0, context);
+      for (int64_t dim : llvm::reverse(group)) {
+        int64_t size = expanded.getDimSize(dim);
+        if (size == 1)
+          continue;
+        outermost = dim;
+        if (stride > 0) // behind a dynamic inner dim the stride is no constant
+          expr = expr + getAffineDimExpr(dim, context) * stride;
+        else
+          outermost = std::nullopt;
+        stride = ShapedType::isDynamic(size) ? 0 : stride * size;
+      }
+      if (outermost && expr.isFunctionOfDim(*outermost))
+        rule.dims[*outermost].kind = IterKind::Parallel;
+      merged.push_back(expr);
+    }
+    AffineMap identity = AffineMap::getMultiDimIdentityMap(rank, context);
+    AffineMap linear = AffineMap::get(rank, 0, merged, context);
+    rule.operands.assign(operation->getNumOperands(), AffineMap());
+    rule.operands[0] = expands ? linear : identity;
+    rule.results.assign(1, expands ? identity : linear);
+    return rule;
+  }
+};
+
+struct ExtractSliceRule : IndexRuleOpInterface::ExternalModel<ExtractSliceRule, tensor::ExtractSliceOp> {
+  FailureOr<IndexRule> getIndexRule(Operation *operation) const {
+    auto op = cast<tensor::ExtractSliceOp>(operation);
+    RankedTensorType source = op.getSourceType();
+    MLIRContext *context = op.getContext();
+    IndexRule rule;
+    rule.dims.assign(source.getRank(), IterDim{IterKind::Whole, Combiner::None});
+    SmallVector<AffineExpr> kept;
+    llvm::SmallBitVector dropped = op.getDroppedDims();
+    for (int64_t dim = 0; dim < source.getRank(); ++dim) {
+      if (!dropped.test(dim))
+        kept.push_back(getAffineDimExpr(dim, context));
+      if (isFull(op, dim))
+        rule.dims[dim].kind = dropped.test(dim) ? IterKind::Whole : IterKind::Parallel;
+    }
+    rule.operands.assign(operation->getNumOperands(), AffineMap());
+    rule.operands[0] = AffineMap::getMultiDimIdentityMap(source.getRank(), context);
+    rule.results.assign(1, AffineMap::get(source.getRank(), 0, kept, context));
+    return rule;
+  }
+
+  static bool isFull(tensor::ExtractSliceOp op, int64_t dim) {
+    if (getConstantIntValue(op.getMixedOffsets()[dim]) != 0 || getConstantIntValue(op.getMixedStrides()[dim]) != 1)
+      return false;
+    OpFoldResult size = op.getMixedSizes()[dim];
+    int64_t extent = op.getSourceType().getDimSize(dim);
+    if (std::optional<int64_t> constant = getConstantIntValue(size))
+      return *constant == extent;
+    FailureOr<bool> equal = ValueBoundsConstraintSet::areEqual(
+        ValueBoundsConstraintSet::Variable(size), ValueBoundsConstraintSet::Variable(op.getSource(), dim));
+    return succeeded(equal) && *equal;
+  }
+};
+
+template <class... OpTs> void attachLinalg(MLIRContext *context) {
+  (OpTs::template attachInterface<LinalgRule<OpTs>>(*context), ...);
+}
+} // namespace
+
+void snug::registerIndexRuleModels(DialectRegistry &registry) {
+  registry.addExtension(+[](MLIRContext *context, linalg::LinalgDialect *) {
+    attachLinalg<
+#define GET_OP_LIST
+#include "mlir/Dialect/Linalg/IR/LinalgStructuredOps.cpp.inc"
+        >(context);
+    linalg::SoftmaxOp::attachInterface<SoftmaxRule>(*context);
+  });
+  registry.addExtension(+[](MLIRContext *context, tensor::TensorDialect *) {
+    tensor::ExpandShapeOp::attachInterface<ReshapeRule<tensor::ExpandShapeOp>>(*context);
+    tensor::CollapseShapeOp::attachInterface<ReshapeRule<tensor::CollapseShapeOp>>(*context);
+    tensor::ExtractSliceOp::attachInterface<ExtractSliceRule>(*context);
+  });
+}

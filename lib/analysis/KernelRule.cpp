@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/analysis/KernelRule.h"
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+
+using namespace mlir;
+using namespace snug;
+
+// Rows that a contraction holds in registers and packs at once; shorter slices waste the tile.
+static constexpr int64_t kContractionRows = 16;
+// Operations an element for exp and the like, which dominate elementwise kernels and rows.
+static constexpr double kRowOperations = 8;
+
+KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64_t> extents) {
+  KernelRule kernel;
+  kernel.tile.assign(rule.dims.size(), 1);
+  if (isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp>(op)) {
+    kernel.movesNoData = true;
+    return kernel;
+  }
+  double iterations = 1;
+  for (int64_t extent : extents)
+    iterations *= static_cast<double>(extent);
+  if (isa<nn::AttentionOp>(op)) {
+    // (b, h, s, t, d, e): both products.
+    kernel.flops = 2 * iterations / std::max<int64_t>(1, extents[5]) + 2 * iterations / std::max<int64_t>(1, extents[4]);
+    kernel.tile[2] = kContractionRows;
+    return kernel;
+  }
+  auto linalgOp = dyn_cast<linalg::LinalgOp>(op);
+  bool contraction = isa<nn::ContractOp>(op) ||
+                     (linalgOp && linalgOp.getNumDpsInputs() == 2 && linalg::isaContractionOpInterface(linalgOp));
+  if (!contraction) {
+    kernel.flops = iterations * (isa<nn::SoftmaxOp, nn::NormOp, linalg::SoftmaxOp>(op) ? kRowOperations : 1);
+    return kernel;
+  }
+  kernel.flops = 2 * iterations;
+  // Rows and columns, but not the batch: in one factor and the result only.
+  for (unsigned dim = 0; dim < rule.dims.size(); ++dim) {
+    auto has = [&](AffineMap map) { return map && map.isFunctionOfDim(dim); };
+    if (rule.dims[dim].kind == IterKind::Parallel && has(rule.operands[0]) != has(rule.operands[1]))
+      kernel.tile[dim] = kContractionRows;
+  }
+  return kernel;
+}

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/analysis/Liveness.h"
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Interfaces/LoopLikeInterface.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <map>
+
+using namespace mlir;
+using namespace snug;
+
+namespace snug {
+class LivenessBuilder {
+public:
+  LivenessBuilder(func::FuncOp function, Liveness::BytesOf bytesOf, int64_t alignment)
+      : function(function), bytesOf(bytesOf), alignment(alignment) {}
+  LogicalResult run();
+  Liveness result;
+
+private:
+  struct Span {
+    int64_t lower, upper;
+  };
+  // The last op that looks at a buffer: at all, and other than by an insert into it, which only looks at the rest.
+  struct LastUse {
+    int64_t any = -1, read = -1;
+  };
+
+  void number(Operation *op);
+  LogicalResult visit(Operation *op);
+  LogicalResult visitKernel(DestinationStyleOpInterface op);
+  LogicalResult visitLoop(scf::ForOp loop);
+  FailureOr<unsigned> newBuffer(Value root, Block *home, bool inArena, bool writable);
+  void join(Value value, unsigned buffer);
+  void touch(Value value, Operation *op);
+  LastUse lastUse(Value value);
+  bool diesAt(Value init, Operation *op);
+  void sweep();
+
+  func::FuncOp function;
+  Liveness::BytesOf bytesOf;
+  int64_t alignment;
+  int64_t now = 0;
+  DenseMap<Operation *, Span> spans;
+  std::vector<Operation *> opAt;
+  std::vector<LastUse> lastUses; // of each buffer's tensors so far
+  DenseMap<Value, LastUse> lastUseCache;
+};
+} // namespace snug
+
+static bool isView(Operation *op) {
+  return isa<tensor::ExtractSliceOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::CastOp>(op);
+}
+
+void LivenessBuilder::number(Operation *op) {
+  int64_t lower = now++;
+  opAt.push_back(op);
+  if (!isa<linalg::LinalgOp>(op) && op->getDialect() != op->getContext()->getLoadedDialect<nn::NnDialect>())
+    for (Region &region : op->getRegions())
+      for (Block &block : region)
+        for (Operation &inner : block)
+          number(&inner);
+  if (now > lower + 1) {
+    ++now;
+    opAt.push_back(op);
+  }
+  spans[op] = {lower, now};
+}
+
+LivenessBuilder::LastUse LivenessBuilder::lastUse(Value value) {
+  if (auto found = lastUseCache.find(value); found != lastUseCache.end())
+    return found->second;
+  LastUse last;
+  for (OpOperand &use : value.getUses()) {
+    Operation *user = use.getOwner();
+    if (isa<tensor::DimOp>(user))
+      continue;
+    Operation *at = user;
+    while (at && at->getBlock() != value.getParentBlock())
+      at = at->getParentOp();
+    if (isView(user)) {
+      LastUse through = lastUse(user->getResult(0));
+      if (at == user) {
+        last.any = std::max(last.any, through.any);
+        last.read = std::max(last.read, through.read);
+        continue;
+      }
+    }
+    // Inside a loop it is needed again in the next iteration.
+    int64_t time = at == user || !at ? spans.lookup(user).lower : spans.lookup(at).upper - 1;
+    last.any = std::max(last.any, time);
+    auto insert = dyn_cast<tensor::InsertSliceOp>(user);
+    if (!insert || at != user || use.get() != insert.getDest())
+      last.read = std::max(last.read, time);
+  }
+  return lastUseCache[value] = last;
+}
+
+// Whether a slice is written back to where it was taken, so that it may be computed in place.
+static bool isWrittenBack(Value slice, Value written) {
+  auto extract = slice.getDefiningOp<tensor::ExtractSliceOp>();
+  if (!extract)
+    return false;
+  SmallVector<Value> worklist{written};
+  while (!worklist.empty())
+    for (OpOperand &use : worklist.pop_back_val().getUses()) {
+      Operation *user = use.getOwner();
+      if (auto insert = dyn_cast<tensor::InsertSliceOp>(user); insert && use.get() == insert.getSource()) {
+        if (insert.getDest() == extract.getSource() && insert.getMixedOffsets() == extract.getMixedOffsets() &&
+            insert.getMixedSizes() == extract.getMixedSizes() && insert.getMixedStrides() == extract.getMixedStrides())
+          return true;
+      } else if (auto dps = dyn_cast<DestinationStyleOpInterface>(user); dps && dps.isDpsInit(&use)) {
+        worklist.push_back(dps.getTiedOpResult(&use));
+      }
+    }
+  return false;
+}
+
+bool LivenessBuilder::diesAt(Value init, Operation *op) {
+  std::optional<unsigned> buffer = result.bufferOf(init);
+  if (!buffer || !result.buffers[*buffer].writable)
+    return false;
+  // What is made outside a loop is there for all iterations; only what the loop carries may be written in it.
+  if (result.buffers[*buffer].home != op->getBlock()) {
+    auto carried = [&](Value value) {
+      while (Operation *view = value.getDefiningOp()) {
+        if (isView(view))
+          value = view->getOperand(0);
+        else if (auto dps = dyn_cast<DestinationStyleOpInterface>(view))
+          value = dps.getTiedOpOperand(cast<OpResult>(value))->get();
+        else
+          return false;
+      }
+      auto argument = dyn_cast<BlockArgument>(value);
+      return argument && argument.getOwner() == op->getBlock();
+    };
+    if (!carried(init) && op->getBlock() != &function.front())
+      return false;
+  }
+  int64_t time = spans.lookup(op).lower;
+  // The reading side was judged when the program was made: an op that reads its destination's buffer elsewhere than it
+  // writes needs a copy.
+  if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
+    for (OpOperand *input : linalgOp.getDpsInputOperands())
+      if (result.bufferOf(input->get()) == buffer &&
+          (input->get() != init || !linalgOp.getMatchingIndexingMap(input).isIdentity()))
+        return false;
+  const LastUse &last = lastUses[*buffer];
+  if (last.any <= time)
+    return true;
+  if (last.read > time)
+    return false;
+  if (isa<tensor::InsertSliceOp>(op))
+    return true;
+  auto dps = dyn_cast<DestinationStyleOpInterface>(op);
+  for (OpResult value : op->getResults())
+    if (dps && dps.getTiedOpOperand(value)->get() == init && isWrittenBack(init, value))
+      return true;
+  return false;
+}
+
+FailureOr<unsigned> LivenessBuilder::newBuffer(Value root, Block *home, bool inArena, bool writable) {
+  TensorBuffer buffer;
+  buffer.root = root;
+  buffer.home = home;
+  buffer.inArena = inArena;
+  buffer.writable = writable;
+  if (inArena) {
+    std::optional<int64_t> bytes = bytesOf(root);
+    if (!bytes) {
+      Operation *op = root.getDefiningOp();
+      return emitError(op ? op->getLoc() : root.getLoc())
+             << "a buffer of type " << root.getType()
+             << " has no upper bound: state the bounds of its dims with --dim NAME=A..B";
+    }
+    buffer.bytes = llvm::alignTo(*bytes, alignment);
+  }
+  result.buffers.push_back(buffer);
+  lastUses.emplace_back();
+  join(root, result.buffers.size() - 1);
+  return result.buffers.size() - 1;
+}
+
+void LivenessBuilder::join(Value value, unsigned buffer) {
+  result.bufferIds[value] = buffer;
+  LastUse last = lastUse(value);
+  lastUses[buffer].any = std::max(lastUses[buffer].any, last.any);
+  lastUses[buffer].read = std::max(lastUses[buffer].read, last.read);
+}
+
+void LivenessBuilder::touch(Value value, Operation *op) {
+  std::optional<unsigned> id = result.bufferOf(value);
+  if (!id)
+    return;
+  TensorBuffer &buffer = result.buffers[*id];
+  Operation *top = op;
+  while (top->getBlock() != &function.front())
+    top = top->getParentOp();
+  auto &list = result.touched[top];
+  if (!llvm::is_contained(list, *id))
+    list.push_back(*id);
+  Operation *widest = op;
+  for (Operation *at = op; at && at->getBlock() != buffer.home;) {
+    at = at->getParentOp();
+    if (isa_and_nonnull<LoopLikeOpInterface>(at))
+      widest = at;
+  }
+  Span span = spans.lookup(widest);
+  if (buffer.upper == buffer.lower) {
+    buffer.lower = span.lower;
+    buffer.upper = span.upper;
+  }
+  buffer.lower = std::min(buffer.lower, span.lower);
+  buffer.upper = std::max(buffer.upper, span.upper);
+}
+
+LogicalResult LivenessBuilder::visitKernel(DestinationStyleOpInterface op) {
+  for (OpResult value : op->getResults()) {
+    if (!isa<RankedTensorType>(value.getType()))
+      continue;
+    Value init = op.getTiedOpOperand(value)->get();
+    if (diesAt(init, op))
+      join(value, *result.bufferOf(init));
+    else if (failed(newBuffer(value, op->getBlock(), true, true)))
+      return failure();
+  }
+  auto insert = dyn_cast<tensor::InsertSliceOp>(op.getOperation());
+  if (insert && result.bufferOf(insert.getSource()) == result.bufferOf(insert.getResult()))
+    return success(); // computed in place
+  for (OpOperand &operand : op->getOpOperands())
+    // A destination that is not taken over is read only if its content counts; tensor.empty has none.
+    if (!(op.isDpsInit(&operand) && operand.get().getDefiningOp<tensor::EmptyOp>()))
+      touch(operand.get(), op);
+  for (Value value : op->getResults())
+    touch(value, op);
+  return success();
+}
+
+LogicalResult LivenessBuilder::visitLoop(scf::ForOp loop) {
+  for (auto [init, argument, value] :
+       llvm::zip_equal(loop.getInitArgs(), loop.getRegionIterArgs(), loop.getResults())) {
+    if (!isa<RankedTensorType>(init.getType()))
+      continue;
+    if (diesAt(init, loop)) {
+      result.bufferIds[value] = *result.bufferOf(init);
+    } else {
+      if (!init.getDefiningOp<tensor::EmptyOp>())
+        touch(init, loop);
+      if (failed(newBuffer(value, loop->getBlock(), true, true)))
+        return failure();
+    }
+    // In the body only the body's uses count; those of the result come when the loop is over.
+    unsigned buffer = *result.bufferOf(value);
+    lastUses[buffer] = {};
+    join(argument, buffer);
+    touch(value, loop);
+  }
+  for (Operation &op : *loop.getBody())
+    if (failed(visit(&op)))
+      return failure();
+  for (Value value : loop.getResults())
+    if (std::optional<unsigned> buffer = result.bufferOf(value))
+      join(value, *buffer);
+  return success();
+}
+
+LogicalResult LivenessBuilder::visit(Operation *op) {
+  if (isView(op)) {
+    if (std::optional<unsigned> buffer = result.bufferOf(op->getOperand(0)))
+      join(op->getResult(0), *buffer);
+    return success();
+  }
+  if (isa<tensor::DimOp>(op))
+    return success();
+  if (auto loop = dyn_cast<scf::ForOp>(op))
+    return visitLoop(loop);
+  if (auto dps = dyn_cast<DestinationStyleOpInterface>(op))
+    return visitKernel(dps);
+  bool resident = isa<nn::WeightOp>(op) || op->hasTrait<OpTrait::ConstantLike>();
+  for (Value value : op->getResults())
+    if (isa<RankedTensorType>(value.getType()) && failed(newBuffer(value, op->getBlock(), !resident, !resident)))
+      return failure();
+  if (resident || isa<tensor::EmptyOp>(op))
+    return success();
+  op->walk([&](Operation *inner) {
+    for (Value operand : inner->getOperands())
+      touch(operand, op);
+  });
+  for (Value value : op->getResults())
+    touch(value, op);
+  return success();
+}
+
+void LivenessBuilder::sweep() {
+  std::map<int64_t, int64_t> change;
+  for (const TensorBuffer &buffer : result.buffers)
+    if (buffer.inArena && buffer.upper > buffer.lower) {
+      change[buffer.lower] += buffer.bytes;
+      change[buffer.upper] -= buffer.bytes;
+    }
+  int64_t live = 0;
+  for (auto [time, bytes] : change) {
+    live += bytes;
+    if (live > result.peak) {
+      result.peak = live;
+      result.peakOp = opAt[time];
+    }
+  }
+}
+
+LogicalResult LivenessBuilder::run() {
+  if (!llvm::hasSingleElement(function.getBody()))
+    return function.emitError("memory is planned for functions of one block; this one has control flow between blocks");
+  for (Operation &op : function.front())
+    number(&op);
+  for (BlockArgument argument : function.getArguments())
+    if (isa<RankedTensorType>(argument.getType()) &&
+        failed(newBuffer(argument, &function.front(), false,
+                         static_cast<bool>(function.getArgAttr(argument.getArgNumber(), "snug.output")))))
+      return failure();
+  for (Operation &op : function.front())
+    if (failed(visit(&op)))
+      return failure();
+  sweep();
+  return success();
+}
+
+FailureOr<Liveness> Liveness::compute(func::FuncOp function, BytesOf bytesOf, int64_t alignment) {
+  LivenessBuilder builder(function, bytesOf, alignment);
+  if (failed(builder.run()))
+    return failure();
+  return std::move(builder.result);
+}
+
+std::optional<unsigned> Liveness::bufferOf(Value value) const {
+  auto found = bufferIds.find(value);
+  return found == bufferIds.end() ? std::nullopt : std::optional<unsigned>(found->second);
+}
+
+ArrayRef<unsigned> Liveness::touchedBy(Operation *topLevel) const {
+  auto found = touched.find(topLevel);
+  return found == touched.end() ? ArrayRef<unsigned>() : ArrayRef<unsigned>(found->second);
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Live ranges of the buffers that a tensor program needs, before bufferization. One SSA tensor is one buffer; views
+// (slices, reshapes) and what is written into a destination that dies there share their source's. The interval problem
+// of the memory stage has the same buffers and live ranges.
+#ifndef SNUG_LIB_ANALYSIS_LIVENESS_H
+#define SNUG_LIB_ANALYSIS_LIVENESS_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/DenseMap.h"
+
+#include <optional>
+#include <vector>
+
+namespace snug {
+
+/// One buffer. Live in [lower, upper) of the flattened time; an empty range if nobody touches it. Arguments, weights and
+/// constants have one too, with `inArena` false.
+struct TensorBuffer {
+  mlir::Value root; ///< the first tensor in it
+  int64_t bytes = 0; ///< upper bound, rounded up to the alignment
+  int64_t lower = 0, upper = 0;
+  bool inArena = true;
+  bool writable = true;
+  mlir::Block *home = nullptr; ///< where it is made; in a loop body it is made anew in each iteration
+};
+
+class Liveness {
+public:
+  /// Bytes of a tensor at its upper bound, not rounded; nullopt where it has none.
+  using BytesOf = llvm::function_ref<std::optional<int64_t>(mlir::Value)>;
+
+  /// Emits an error at the op whose result has no bound, or where the function has more than one block.
+  static mlir::FailureOr<Liveness> compute(mlir::func::FuncOp function, BytesOf bytesOf, int64_t alignment = 64);
+
+  /// Index of the tensor's buffer; nullopt for values that are no tensors.
+  std::optional<unsigned> bufferOf(mlir::Value value) const;
+  /// Buffers that the op, or an op nested in it, reads or writes. Views and index arithmetic touch none.
+  llvm::ArrayRef<unsigned> touchedBy(mlir::Operation *topLevel) const;
+
+  std::vector<TensorBuffer> buffers;
+  int64_t peak = 0;                   ///< the most bytes of the arena live at one time
+  mlir::Operation *peakOp = nullptr;  ///< where
+
+private:
+  friend class LivenessBuilder;
+  llvm::DenseMap<mlir::Value, unsigned> bufferIds;
+  llvm::DenseMap<mlir::Operation *, llvm::SmallVector<unsigned>> touched;
+};
+
+} // namespace snug
+
+#endif

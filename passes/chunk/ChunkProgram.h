@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Between IR and the chunk search: a function as a ChunkProblem, and a plan carried out in the function.
+#ifndef SNUG_PASSES_CHUNK_CHUNKPROGRAM_H
+#define SNUG_PASSES_CHUNK_CHUNKPROGRAM_H
+
+#include "passes/chunk/ChunkSearch.h"
+#include "passes/schedule/IndexBounds.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace snug {
+
+class Liveness;
+
+struct ChunkProgram {
+  ChunkProblem problem;
+  std::vector<mlir::Operation *> ops; ///< of the nodes
+  std::vector<mlir::Value> values;    ///< of the values
+};
+
+/// Bytes of a tensor at the upper bounds of its dims.
+std::optional<int64_t> tensorBytes(mlir::Value value, IndexBounds &bounds);
+
+/// Emits an error where a buffer has no bound.
+mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, IndexBounds &bounds);
+
+/// Puts the loop into the IR. Loops of one plan may be applied in any order. Returns the scf.for.
+mlir::Operation *applyChunkLoop(const ChunkProgram &program, const ChunkLoop &loop);
+
+} // namespace snug
+
+#endif

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The chunk search: a program as plain data (no IR), the chunk loops that bring its peak below a budget, and what a loop
+// looks like. Deterministic, without state. Memory in bytes, time in seconds.
+#ifndef SNUG_PASSES_CHUNK_CHUNKSEARCH_H
+#define SNUG_PASSES_CHUNK_CHUNKSEARCH_H
+
+#include "lib/solver/ChunkSelection.h"
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+namespace snug {
+
+/// How iterations of one dim walk over a tensor: a slice of n iterations is a slice of n * scale along `position`.
+struct DimAccess {
+  int position = -1; ///< -1: the dim is not in the tensor; the tensor is invariant
+  int64_t scale = 1;
+};
+
+struct ChunkUse {
+  int value = -1;
+  bool isInit = false;            ///< a destination
+  bool elementwise = false;       ///< read at the very index that is written
+  std::vector<DimAccess> access;  ///< one an iteration dim; empty: read as a whole
+};
+
+struct ChunkNode {
+  std::vector<ChunkUse> uses;
+  std::vector<ChunkUse> results;
+  std::vector<bool> parallel;     ///< one an iteration dim: may be cut
+  std::vector<int64_t> extents, tile;
+  std::vector<int> buffers;       ///< those in the arena that it touches
+  bool isView = false;            ///< moves no data
+  bool isEmpty = false;           ///< makes an uninitialized tensor
+  bool mayMove = true;            ///< free of effects
+  double flops = 0;
+  int64_t workspace = 0;
+};
+
+struct ChunkValue {
+  std::vector<int64_t> extents;   ///< upper bounds; empty for what is no tensor
+  int64_t elementBytes = 0;
+  int producer = -1;              ///< node; -1: an argument
+  int buffer = -1;                ///< of the arena; -1: none
+  std::vector<int> users;         ///< nodes, each once
+};
+
+struct ChunkBuffer {
+  int64_t bytes = 0;
+  int root = -1;                  ///< the value it is made for
+  std::vector<int> nodes;         ///< that touch it, in order
+};
+
+struct ChunkProblem {
+  std::vector<ChunkNode> nodes;   ///< in program order
+  std::vector<ChunkValue> values;
+  std::vector<ChunkBuffer> buffers;
+  int64_t alignment = 64;
+};
+
+struct ChunkMember {
+  int node = -1, dim = -1;
+  int64_t scale = 1;              ///< iterations of `dim` for one of the loop
+};
+
+/// A loop over [0, extent) in steps of `size` with all members in its body, in order. It stands behind the last node of
+/// [first, last]; nodes of that range that need its results follow it, the others precede it.
+struct ChunkLoop {
+  std::vector<ChunkMember> members;
+  std::vector<int> after;
+  std::vector<std::pair<int, int>> inPlace; ///< (value made in the loop, dying value whose buffer it takes)
+  int first = 0, last = 0;
+  int64_t extent = 0, size = 0;
+  int64_t tile = 1;
+};
+
+struct ChunkPlan {
+  std::vector<ChunkLoop> loops;   ///< by position
+  int64_t unchunkedPeak = 0, peak = 0;
+  int peakNode = -1;              ///< where the peak is
+  double unchunkedTime = 0, time = 0;
+  int64_t candidates = 0;         ///< plans looked at
+};
+
+/// The fastest plan found whose peak is within the budget, else the one with the least peak found. A budget that is no
+/// less than the peak of `searchChunks(problem, 0, ...)` is always met.
+ChunkPlan searchChunks(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads);
+
+} // namespace snug
+
+#endif

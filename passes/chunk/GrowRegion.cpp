@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "passes/chunk/GrowRegion.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+using namespace snug;
+
+namespace {
+enum class Place { Open, Loop, Before, After };
+
+struct State {
+  std::vector<Place> place; // of the window's nodes
+  std::vector<ChunkMember> member;
+};
+
+class Region {
+public:
+  Region(const ChunkProblem &problem, int first, int last) : problem(problem), first(first), last(last) {}
+
+  std::optional<ChunkLoop> grow(int seed, int dim);
+
+private:
+  bool inWindow(int node) const { return node >= first && node <= last; }
+  Place &place(int node) { return state.place[node - first]; }
+  ChunkMember &member(int node) { return state.member[node - first]; }
+
+  bool add(int node, int dim, int64_t scale);
+  bool needSlice(int value, int position, int64_t scale);
+  bool needWhole(int node);
+  bool drain();
+  bool addBackward(int seed, int dim);
+  void addForward(int seed);
+  std::optional<ChunkMember> dimFor(int node);
+  bool placeRest();
+  bool collectUpdates(ChunkLoop &loop);
+  static DimAccess slice(const ChunkUse &use, const ChunkMember &m) {
+    if (use.access.empty() || use.access[m.dim].position < 0)
+      return {};
+    return {use.access[m.dim].position, use.access[m.dim].scale * m.scale};
+  }
+
+  const ChunkProblem &problem;
+  int first, last;
+  int64_t extent = 0;
+  State state;
+  std::vector<int> worklist;
+  std::set<int> forcedBefore;
+  int conflict = -1; // a member that turned out to be needed whole
+};
+} // namespace
+
+// Joins the loop with `scale` iterations of its dim for one of the loop.
+bool Region::add(int node, int dim, int64_t scale) {
+  ChunkMember &m = member(node);
+  if (place(node) == Place::Loop)
+    return m.dim == dim && m.scale == scale;
+  const ChunkNode &n = problem.nodes[node];
+  if (place(node) != Place::Open || n.parallel.empty() || !n.parallel[dim] || n.extents[dim] != extent * scale)
+    return false;
+  for (const ChunkUse &result : n.results)
+    if (result.access.empty() || result.access[dim].position < 0)
+      return false;
+  place(node) = Place::Loop;
+  m = {node, dim, scale};
+  worklist.push_back(node);
+  return true;
+}
+
+// The loop reads the value in slices: its producer joins if it can, else it stands before the loop.
+bool Region::needSlice(int value, int position, int64_t scale) {
+  int producer = problem.values[value].producer;
+  if (!inWindow(producer) || place(producer) == Place::Before)
+    return true;
+  if (place(producer) == Place::After)
+    return false;
+  const ChunkNode &n = problem.nodes[producer];
+  for (const ChunkUse &result : n.results)
+    if (result.value == value)
+      for (size_t dim = 0; dim < result.access.size(); ++dim)
+        if (result.access[dim].position == position && scale % result.access[dim].scale == 0 &&
+            add(producer, static_cast<int>(dim), scale / result.access[dim].scale))
+          return true;
+  return needWhole(producer);
+}
+
+bool Region::needWhole(int node) {
+  if (!inWindow(node) || place(node) == Place::Before)
+    return true;
+  if (place(node) == Place::After)
+    return false;
+  if (place(node) == Place::Loop) {
+    conflict = node;
+    return false;
+  }
+  place(node) = Place::Before;
+  for (const ChunkUse &use : problem.nodes[node].uses)
+    if (!needWhole(problem.values[use.value].producer))
+      return false;
+  return true;
+}
+
+bool Region::drain() {
+  while (!worklist.empty()) {
+    int node = worklist.back();
+    worklist.pop_back();
+    const ChunkMember m = member(node);
+    for (const ChunkUse &use : problem.nodes[node].uses) {
+      const ChunkValue &value = problem.values[use.value];
+      DimAccess access = slice(use, m);
+      bool viewInit = use.isInit && value.producer >= 0 && problem.nodes[value.producer].isView;
+      if (access.position >= 0 && value.extents[access.position] != extent * access.scale)
+        return false; // a broadcast dim of extent 1 and the like
+      if (access.position < 0 || viewInit ? !needWhole(value.producer)
+                                          : !needSlice(use.value, access.position, access.scale))
+        return false;
+    }
+  }
+  return true;
+}
+
+bool Region::addBackward(int seed, int dim) {
+  // A member that is needed whole cannot be in the loop: start again without it.
+  for (int attempt = 0; attempt <= last - first; ++attempt) {
+    state.place.assign(last - first + 1, Place::Open);
+    state.member.assign(last - first + 1, {});
+    worklist.clear();
+    conflict = -1;
+    bool ok = true;
+    for (int node : forcedBefore)
+      ok = ok && needWhole(node);
+    if (!ok || place(seed) != Place::Open || !add(seed, dim, 1))
+      return false;
+    if (drain())
+      return true;
+    if (conflict < 0 || conflict == seed || !forcedBefore.insert(conflict).second)
+      return false;
+  }
+  return false;
+}
+
+// The dim with which a consumer of the loop's values would join.
+std::optional<ChunkMember> Region::dimFor(int node) {
+  const ChunkNode &n = problem.nodes[node];
+  std::optional<ChunkMember> found;
+  for (const ChunkUse &use : n.uses) {
+    int producer = problem.values[use.value].producer;
+    if (!inWindow(producer) || place(producer) != Place::Loop)
+      continue;
+    DimAccess produced;
+    for (const ChunkUse &result : problem.nodes[producer].results)
+      if (result.value == use.value)
+        produced = slice(result, member(producer));
+    std::optional<ChunkMember> here;
+    for (size_t dim = 0; dim < use.access.size(); ++dim)
+      if (use.access[dim].position == produced.position && n.parallel[dim] &&
+          produced.scale % use.access[dim].scale == 0)
+        here = ChunkMember{node, static_cast<int>(dim), produced.scale / use.access[dim].scale};
+    if (!here || (found && (found->dim != here->dim || found->scale != here->scale)))
+      return std::nullopt;
+    found = here;
+  }
+  return found;
+}
+
+void Region::addForward(int seed) {
+  // What follows the seed first: it decides for the producers that it shares with side branches.
+  for (bool followersOnly : {true, false}) {
+    std::vector<bool> follows(last - first + 1, false);
+    follows[seed - first] = true;
+    for (int node = first; node <= last; ++node) {
+      bool consumes = false;
+      for (const ChunkUse &use : problem.nodes[node].uses) {
+        int producer = problem.values[use.value].producer;
+        if (!inWindow(producer))
+          continue;
+        consumes = consumes || place(producer) == Place::Loop;
+        follows[node - first] = follows[node - first] || follows[producer - first];
+      }
+      if (place(node) != Place::Open || !consumes || (followersOnly && !follows[node - first]))
+        continue;
+      State saved = state;
+      std::optional<ChunkMember> m = dimFor(node);
+      worklist.clear();
+      if (m && add(node, m->dim, m->scale) && drain())
+        continue;
+      state = std::move(saved);
+      worklist.clear();
+      place(node) = Place::After;
+    }
+  }
+}
+
+// The rest follows the loop if it must, else it stays before it. False if no order is left.
+bool Region::placeRest() {
+  for (int node = first; node <= last; ++node) {
+    bool needsLoop = false, needsAfter = false;
+    for (const ChunkUse &use : problem.nodes[node].uses) {
+      int producer = problem.values[use.value].producer;
+      if (!inWindow(producer))
+        continue;
+      needsLoop = needsLoop || place(producer) == Place::Loop;
+      needsAfter = needsAfter || place(producer) == Place::After;
+    }
+    if (place(node) == Place::Open)
+      place(node) = needsLoop || needsAfter ? Place::After : Place::Before;
+    if (place(node) == Place::Before ? needsLoop || needsAfter : place(node) == Place::Loop && needsAfter)
+      return false;
+    if (place(node) == Place::After && !problem.nodes[node].mayMove)
+      return false;
+  }
+  return true;
+}
+
+// Buffers that the loop writes and that come from outside of it: every access in the loop must be the same slice. Also
+// finds dying values that a result made in the loop may overwrite.
+bool Region::collectUpdates(ChunkLoop &loop) {
+  struct Reader {
+    int node, value;
+    DimAccess access;
+    bool elementwise, isInit;
+  };
+  std::map<int, std::vector<Reader>> readers; // of values from outside, by buffer
+  std::set<int> written;
+  std::map<int, int> firstWriter;
+  auto inLoop = [&](int node) { return inWindow(node) && place(node) == Place::Loop; };
+  for (const ChunkMember &m : loop.members) {
+    const ChunkNode &n = problem.nodes[m.node];
+    for (const ChunkUse &use : n.uses) {
+      const ChunkValue &value = problem.values[use.value];
+      if (!inLoop(value.producer) && value.buffer >= 0 && !(value.producer >= 0 && problem.nodes[value.producer].isEmpty))
+        readers[value.buffer].push_back({m.node, use.value, slice(use, m), use.elementwise, use.isInit});
+    }
+    if (!n.isView)
+      for (const ChunkUse &result : n.results) {
+        int buffer = problem.values[result.value].buffer;
+        if (buffer < 0)
+          continue;
+        written.insert(buffer);
+        firstWriter.try_emplace(buffer, m.node);
+      }
+  }
+  auto uniform = [](const std::vector<Reader> &list) {
+    return std::all_of(list.begin(), list.end(), [&](const Reader &r) {
+      return r.value == list[0].value && r.access.position >= 0 && r.access.position == list[0].access.position &&
+             r.access.scale == list[0].access.scale;
+    });
+  };
+  for (auto &[buffer, list] : readers)
+    if (written.count(buffer) && !uniform(list))
+      return false;
+
+  std::set<int> taken;
+  for (const ChunkMember &m : loop.members) {
+    const ChunkNode &n = problem.nodes[m.node];
+    for (const ChunkUse &init : n.uses) {
+      const ChunkValue &empty = problem.values[init.value];
+      if (!init.isInit || empty.producer < 0 || !problem.nodes[empty.producer].isEmpty || n.results.empty())
+        continue;
+      int target = empty.buffer;
+      for (const ChunkUse &result : n.results)
+        if (problem.values[result.value].extents == empty.extents)
+          target = problem.values[result.value].buffer;
+      if (target < 0)
+        continue;
+      const std::vector<int> &touching = problem.buffers[target].nodes;
+      if (std::all_of(touching.begin(), touching.end(), inLoop))
+        continue; // interior
+      DimAccess access = slice(init, m);
+      for (auto &[buffer, list] : readers) {
+        const ChunkValue &source = problem.values[list[0].value];
+        if (taken.count(buffer) || written.count(buffer) || !uniform(list) || buffer == target ||
+            source.extents != empty.extents || source.elementBytes != empty.elementBytes ||
+            list[0].access.position != access.position || list[0].access.scale != access.scale)
+          continue;
+        bool dies = std::all_of(problem.buffers[buffer].nodes.begin(), problem.buffers[buffer].nodes.end(), [&](int t) {
+          return t < first || (t <= last && (place(t) == Place::Before || place(t) == Place::Loop));
+        });
+        bool before = std::all_of(list.begin(), list.end(), [&](const Reader &r) {
+          return !r.isInit && (r.node < m.node || (r.node == m.node && r.elementwise));
+        });
+        if (!dies || !before)
+          continue;
+        taken.insert(buffer);
+        loop.inPlace.push_back({init.value, list[0].value});
+        break;
+      }
+    }
+  }
+  return true;
+}
+
+std::optional<ChunkLoop> Region::grow(int seed, int dim) {
+  const ChunkNode &n = problem.nodes[seed];
+  if (n.parallel.empty() || !n.parallel[dim])
+    return std::nullopt;
+  extent = n.extents[dim];
+  if (extent < 2 || !addBackward(seed, dim))
+    return std::nullopt;
+  addForward(seed);
+  if (!placeRest())
+    return std::nullopt;
+  ChunkLoop loop;
+  loop.extent = extent;
+  bool computes = false;
+  for (int node = first; node <= last; ++node)
+    if (place(node) == Place::Loop) {
+      const ChunkNode &m = problem.nodes[node];
+      loop.members.push_back(member(node));
+      computes = computes || !m.isView;
+      int64_t tile = m.tile.empty() ? 1 : m.tile[member(node).dim];
+      tile /= std::gcd(tile, member(node).scale);
+      loop.tile = std::lcm(loop.tile, tile);
+    }
+  if (!computes)
+    return std::nullopt;
+  loop.first = loop.members.front().node;
+  loop.last = loop.members.back().node;
+  for (int node = loop.first; node <= loop.last; ++node)
+    if (place(node) == Place::After)
+      loop.after.push_back(node);
+  if (!collectUpdates(loop))
+    return std::nullopt;
+  return loop;
+}
+
+std::optional<ChunkLoop> snug::growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last) {
+  return Region(problem, first, last).grow(seed, dim);
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef SNUG_PASSES_CHUNK_PASSES
+#define SNUG_PASSES_CHUNK_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def SelectChunks : Pass<"snug-select-chunks", "::mlir::ModuleOp"> {
+  let summary = "Put chunk loops where the memory peaks are, until the program fits a budget";
+  let description = [{
+    While more bytes are live at one time than the budget allows, finds the dim along which the kernels around the peak
+    can run slice by slice, and puts them into one `scf.for`. Works on any program of linalg and tensor ops; ops without
+    an index rule are left alone. The results are those of the unchunked program, bit for bit, as no reduction is cut.
+
+    Where no loops are enough, an error names the least peak that can be reached and the op in the way; the program is
+    then unchanged. The module attribute `snug.chunk_report` describes the loops, and each loop is a remark.
+  }];
+  let options = [
+    Option<"activationBudget", "activation-budget", "int64_t", "-1",
+           "Bytes that intermediate tensors may take at one time; -1: as few as can be reached">,
+    Option<"threads", "threads", "int", "1", "Threads that the time model assumes">
+  ];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect"];
+}
+#endif

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "passes/chunk/Passes.h"
+#include "dialects/nn/NnDialect.h"
+#include "lib/analysis/Liveness.h"
+#include "passes/chunk/ChunkProgram.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Tensor/IR/ValueBoundsOpInterfaceImpl.h"
+#include "mlir/Dialect/Arith/IR/ValueBoundsOpInterfaceImpl.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+
+#define DEBUG_TYPE "snug-select-chunks"
+
+using namespace mlir;
+using namespace snug;
+
+namespace snug {
+#define GEN_PASS_DEF_SELECTCHUNKS
+#include "passes/chunk/Passes.h.inc"
+} // namespace snug
+
+namespace {
+// What a current server core does; a machine file replaces it where there is one.
+const Machine kMachine{/*flops_per_s=*/1e11, /*bytes_per_s=*/{1e10, 2e10, 3e10, 4e10}, /*launch_s=*/2e-6};
+
+struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
+  using SelectChunksBase::SelectChunksBase;
+
+  void getDependentDialects(DialectRegistry &registry) const override {
+    SelectChunksBase::getDependentDialects(registry);
+    registerNnDialect(registry);
+    registerIndexRuleModels(registry);
+    tensor::registerValueBoundsOpInterfaceExternalModels(registry);
+    arith::registerValueBoundsOpInterfaceExternalModels(registry);
+  }
+
+  DictionaryAttr describe(const ChunkProgram &program, const ChunkLoop &loop) {
+    Builder b(&getContext());
+    SmallVector<Attribute> nodes;
+    for (const ChunkMember &m : loop.members) {
+      Operation *op = program.ops[m.node];
+      if (program.problem.nodes[m.node].isView)
+        continue;
+      std::string name;
+      llvm::raw_string_ostream os(name);
+      if (auto named = op->getLoc()->findInstanceOf<NameLoc>())
+        os << named.getName().getValue();
+      else
+        os << op->getName();
+      Attribute attr = b.getStringAttr(name);
+      if (nodes.empty() || nodes.back() != attr)
+        nodes.push_back(attr);
+    }
+    const ChunkMember &first = loop.members.front();
+    return b.getDictionaryAttr({b.getNamedAttr("nodes", b.getArrayAttr(nodes)),
+                                b.getNamedAttr("dim", b.getI64IntegerAttr(first.dim)),
+                                b.getNamedAttr("extent", b.getI64IntegerAttr(loop.extent)),
+                                b.getNamedAttr("size", b.getI64IntegerAttr(loop.size)),
+                                b.getNamedAttr("iterations",
+                                               b.getI64IntegerAttr((loop.extent + loop.size - 1) / loop.size)),
+                                b.getNamedAttr("kind", b.getStringAttr("parallel"))});
+  }
+
+  LogicalResult chunk(func::FuncOp function, IndexBounds &bounds, SmallVectorImpl<Attribute> &report) {
+    FailureOr<ChunkProgram> program = buildChunkProgram(function, bounds);
+    if (failed(program))
+      return failure();
+    ChunkPlan plan = searchChunks(program->problem, std::max<int64_t>(activationBudget, 0), kMachine, threads);
+    if (activationBudget >= 0 && plan.peak > activationBudget) {
+      Operation *op = program->ops[plan.peakNode];
+      getOperation()->setAttr("snug.least_peak", Builder(&getContext()).getI64IntegerAttr(plan.peak));
+      InFlightDiagnostic diagnostic = op->emitError()
+                                      << "cannot chunk to " << activationBudget.getValue() << " bytes: the least peak that can be "
+                                      << "reached is " << plan.peak << " bytes, here in '" << op->getName()
+                                      << "'; give at least that much";
+      return diagnostic;
+    }
+    for (const ChunkLoop &loop : plan.loops) {
+      report.push_back(describe(*program, loop));
+      program->ops[loop.members.front().node]->emitRemark()
+          << "chunk loop over dim " << loop.members.front().dim << " of extent " << loop.extent << ", "
+          << (loop.extent + loop.size - 1) / loop.size << " iterations of " << loop.size << "; peak "
+          << plan.unchunkedPeak << " -> " << plan.peak << " bytes";
+    }
+    for (const ChunkLoop &loop : llvm::reverse(plan.loops))
+      applyChunkLoop(*program, loop);
+    if (plan.loops.empty())
+      return success();
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(function.front())))
+      if (isOpTriviallyDead(&op))
+        op.erase();
+    // The plan is a promise: what stands in the IR now must keep it.
+    IndexBounds after(getOperation());
+    auto liveness = Liveness::compute(function, [&](Value value) { return tensorBytes(value, after); });
+    if (failed(liveness))
+      return failure();
+    if (liveness->peak > plan.peak)
+      return liveness->peakOp->emitError() << "internal fault: chunking planned a peak of " << plan.peak
+                                           << " bytes, the program has one of " << liveness->peak;
+    return success();
+  }
+
+  void runOnOperation() override {
+    // Sizes must come from where buffers come from, not from results that a loop may take in.
+    RewritePatternSet patterns(&getContext());
+    tensor::DimOp::getCanonicalizationPatterns(patterns, &getContext());
+    tensor::EmptyOp::getCanonicalizationPatterns(patterns, &getContext());
+    (void)applyPatternsGreedily(getOperation(), std::move(patterns));
+    IndexBounds bounds(getOperation());
+    SmallVector<Attribute> report;
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      if (!function.isDeclaration() && failed(chunk(function, bounds, report)))
+        return signalPassFailure();
+    getOperation()->setAttr("snug.chunk_report", ArrayAttr::get(&getContext(), report));
+  }
+};
+} // namespace

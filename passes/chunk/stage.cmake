@@ -1,0 +1,2 @@
+snug_add_passes(Chunk chunk SOURCES SelectChunks.cpp BuildProblem.cpp ChunkSearch.cpp GrowRegion.cpp ApplyChunks.cpp
+  LINK SnugNn SnugAnalysis SnugSolver SnugSchedulePasses)
