@@ -187,6 +187,15 @@ std::optional<Extents> Lowering::broadcast(ArrayRef<AffineExpr> left, ArrayRef<A
   return result;
 }
 
+std::optional<AffineExpr> Lowering::extremum(AffineExpr left, AffineExpr right, bool larger) {
+  AffineExpr difference = larger ? left - right : right - left;
+  if (auto low = dims.lowerBound(difference); low && *low >= 0)
+    return left;
+  if (auto high = dims.upperBound(difference); high && *high <= 0)
+    return right;
+  return std::nullopt;
+}
+
 RankedTensorType Lowering::tensorType(ArrayRef<AffineExpr> shape, Type elementType) {
   SmallVector<int64_t> sizes;
   for (AffineExpr extent : shape) {

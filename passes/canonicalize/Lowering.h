@@ -35,6 +35,8 @@ struct LoweredValue {
   bool isClosed() const { return !closed.empty(); }
 };
 
+enum class Reduction { Sum, Max, Min, Prod };
+
 // State of lowering one function; a `Lowering` is handed to each table function with the node at hand.
 class Lowering {
 public:
@@ -81,6 +83,8 @@ public:
   // --- shapes
   mlir::AffineExpr constant(int64_t value) { return mlir::getAffineConstantExpr(value, b.getContext()); }
   std::optional<Extents> broadcast(llvm::ArrayRef<mlir::AffineExpr> left, llvm::ArrayRef<mlir::AffineExpr> right);
+  // The larger (or smaller) of two expressions, where one is so for all values of the dims.
+  std::optional<mlir::AffineExpr> extremum(mlir::AffineExpr left, mlir::AffineExpr right, bool larger);
   mlir::RankedTensorType tensorType(llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type elementType);
   mlir::Value materialize(mlir::AffineExpr extent); // an index value at the function's entry
   mlir::OpFoldResult fold(mlir::AffineExpr extent);
@@ -100,8 +104,14 @@ public:
   mlir::FailureOr<LoweredValue> transpose(LoweredValue &value, llvm::ArrayRef<int64_t> permutation);
   LoweredValue slice(LoweredValue &value, llvm::ArrayRef<mlir::AffineExpr> offsets, llvm::ArrayRef<mlir::AffineExpr> sizes,
                      llvm::ArrayRef<int64_t> steps);
+  // result[c(i)] = sum over the dims that c lacks of left[a(i)] * right[b(i)]; maps are a, b, c. Products with a weight
+  // of (k, n) read it in panels.
+  mlir::FailureOr<LoweredValue> contract(LoweredValue &left, LoweredValue &right, llvm::ArrayRef<mlir::AffineMap> maps,
+                                         llvm::ArrayRef<mlir::AffineExpr> shape);
   // a[batch.., m, k] * b[batch.., k, n] with broadcast batch dims (numpy.matmul of rank >= 2).
   mlir::FailureOr<LoweredValue> matmul(LoweredValue &left, LoweredValue &right);
+  // Drops the dims marked in `reduced`.
+  LoweredValue reduce(Reduction kind, LoweredValue &value, llvm::ArrayRef<bool> reduced);
   // An affine expression of an element's index as a scalar inside a linalg body.
   mlir::Value scalarOf(mlir::OpBuilder &builder, mlir::Location loc, mlir::AffineExpr expr, mlir::Type elementType);
   // The elementwise-operand form of a weight, if the tensor is one: appends a recipe step to it.

@@ -13,6 +13,7 @@ const LoweringTable &LoweringTable::get() {
     addRowOps(t);
     addGatherOps(t);
     addReduceOps(t);
+    addEinsumOps(t);
     return t;
   }();
   return table;
