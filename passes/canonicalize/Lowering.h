@@ -71,6 +71,8 @@ public:
   LoweredValue denseValue(mlir::DenseElementsAttr value, mlir::Value onnxValue);
   // A constant that is a reference into a file.
   LoweredValue weightValue(mlir::FlatSymbolRefAttr data, mlir::RankedTensorType type);
+  // An initializer of the graph, whichever of the two it is; `onnxValue` is what it stands for.
+  LoweredValue initializerValue(onnx::InitializerOp initializer, mlir::Value onnxValue);
   // Extents of a tensor made by tensorValue().
   std::optional<Extents> shapeOf(mlir::Value tensor);
   // The value as a tensor; makes one from splat or closed form.
@@ -110,6 +112,9 @@ public:
                                          llvm::ArrayRef<mlir::AffineExpr> shape);
   // a[batch.., m, k] * b[batch.., k, n] with broadcast batch dims (numpy.matmul of rank >= 2).
   mlir::FailureOr<LoweredValue> matmul(LoweredValue &left, LoweredValue &right);
+  // Adds elements equal to `filling` before and after each dim.
+  mlir::FailureOr<LoweredValue> pad(LoweredValue &value, llvm::ArrayRef<mlir::AffineExpr> before,
+                                    llvm::ArrayRef<mlir::AffineExpr> after, mlir::TypedAttr filling);
   // Drops the dims marked in `reduced`.
   LoweredValue reduce(Reduction kind, LoweredValue &value, llvm::ArrayRef<bool> reduced);
   // An affine expression of an element's index as a scalar inside a linalg body.

@@ -14,6 +14,7 @@ const LoweringTable &LoweringTable::get() {
     addGatherOps(t);
     addReduceOps(t);
     addEinsumOps(t);
+    addConvolutionOps(t);
     return t;
   }();
   return table;

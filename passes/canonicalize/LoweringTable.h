@@ -37,6 +37,7 @@ void addRowOps(LoweringTable &table);
 void addGatherOps(LoweringTable &table);
 void addReduceOps(LoweringTable &table);
 void addEinsumOps(LoweringTable &table);
+void addConvolutionOps(LoweringTable &table);
 
 } // namespace snug
 
