@@ -78,6 +78,10 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
                                       << "'; give at least that much";
       return diagnostic;
     }
+    Builder b(&getContext());
+    getOperation()->setAttr("snug.time_model",
+                            b.getDictionaryAttr({b.getNamedAttr("unchunked_ms", b.getF64FloatAttr(plan.unchunkedTime * 1e3)),
+                                                 b.getNamedAttr("chunked_ms", b.getF64FloatAttr(plan.time * 1e3))}));
     for (const ChunkLoop &loop : plan.loops) {
       report.push_back(describe(*program, loop));
       program->ops[loop.members.front().node]->emitRemark()
