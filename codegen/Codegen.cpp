@@ -24,6 +24,7 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
+#include <atomic>
 #include <chrono>
 
 using namespace mlir;
@@ -43,9 +44,7 @@ namespace {
 class Stopwatch {
 public:
   explicit Stopwatch(double &ms) : ms(ms), start(std::chrono::steady_clock::now()) {}
-  ~Stopwatch() {
-    ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  }
+  ~Stopwatch() { ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); }
 
 private:
   double &ms;
@@ -145,13 +144,16 @@ private:
       groups.back()->push_back(kernel);
     }
     objects.resize(groups.size());
+    std::atomic<bool> unsupported = false;
     std::vector<double> lowerMs(groups.size()), llvmMs(groups.size());
     LogicalResult result = failableParallelForEachN(module.getContext(), 0, groups.size(), [&](size_t i) {
       std::string name = "kernels" + std::to_string(i);
       {
         Stopwatch watch(lowerMs[i]);
-        if (failed(lowerKernels(*groups[i], target)))
+        if (failed(lowerKernels(*groups[i], target))) {
+          unsupported = true; // the op said what
           return failure();
+        }
         dump(*groups[i], name);
         if (failed(convertToLLVM(*groups[i], options.verify)))
           return failure();
@@ -163,7 +165,10 @@ private:
       report.lowerMs += lowerMs[i];
       report.llvmMs += llvmMs[i];
     }
-    return succeeded(result) ? result : fail(70, "a kernel could not be compiled");
+    if (succeeded(result))
+      return result;
+    return unsupported ? fail(3, "the model needs a kernel that code generation does not have")
+                       : fail(70, "a kernel could not be compiled");
   }
 
   LogicalResult finish(const ModelSignature &signature, const Weights &weights, const HeaderInputs &header,
@@ -201,9 +206,10 @@ private:
 LogicalResult snug::compileToLibrary(ModuleOp module, const CodegenOptions &options, CodegenReport &report) {
   report = {};
   // What this stage makes ops of, besides what the program already uses.
-  module.getContext()->loadDialect<affine::AffineDialect, arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect,
-                                   LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, plan::PlanDialect,
-                                   scf::SCFDialect, vector::VectorDialect, cf::ControlFlowDialect, ub::UBDialect>();
+  module.getContext()
+      ->loadDialect<affine::AffineDialect, arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect,
+                    LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, plan::PlanDialect, scf::SCFDialect,
+                    vector::VectorDialect, cf::ControlFlowDialect, ub::UBDialect>();
   LogicalResult result = Compiler(module, options, report).run();
   if (failed(result) && report.exitCode == 0)
     report.exitCode = 70;

@@ -17,14 +17,14 @@ class ModuleOp;
 namespace snug {
 
 struct CodegenOptions {
-  std::string outputPath;     // the library; weights go to `<outputPath>.safetensors` unless they are embedded
-  std::string modelDirectory; // folder that snug_nn.data's file names are relative to
-  std::string march;          // a CPU name as LLVM knows it; empty: this machine's CPU
-  std::string target = "cpu"; // as given to --target; recorded in the library
-  int threads = 1;            // planned number of threads; a module's snug.threads wins
+  std::string outputPath;          // the library; weights go to `<outputPath>.safetensors` unless they are embedded
+  std::string modelDirectory;      // folder that snug_nn.data's file names are relative to
+  std::string march;               // a CPU name as LLVM knows it; empty: this machine's CPU
+  std::string target = "cpu";      // as given to --target; recorded in the library
+  int threads = 1;                 // planned number of threads; a module's snug.threads wins
   uint64_t embedLimit = 64 * 1024; // weights up to this many bytes are embedded in the library
-  bool verify = true;         // run MLIR's verifier between passes
-  std::string dumpDirectory;  // if set: kernels as MLIR, LLVM IR and assembly are written there
+  bool verify = true;              // run MLIR's verifier between passes
+  std::string dumpDirectory;       // if set: kernels as MLIR, LLVM IR and assembly are written there
 };
 
 struct CodegenReport {

@@ -7,6 +7,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Dialect/Vector/Transforms/LoweringPatterns.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Export.h"
@@ -77,7 +78,10 @@ void writeDump(const std::string &path, llvm::function_ref<void(llvm::raw_ostrea
 
 LogicalResult codegen::lowerKernels(ModuleOp module, const CpuTarget &target) {
   RewritePatternSet patterns(module.getContext());
-  populateMathApproximationPatterns(patterns);
+  populateMathApproximationPatterns(patterns, target);
+  // Blocks that are transposed in registers: by shuffles, not element by element.
+  vector::populateVectorTransposeLoweringPatterns(patterns, vector::VectorTransposeLowering::Shuffle16x16);
+  vector::populateVectorShapeCastLoweringPatterns(patterns);
   FrozenRewritePatternSet frozen(std::move(patterns));
   for (auto kernel : module.getOps<func::FuncOp>()) {
     if (failed(lowerKernel(kernel, target)))

@@ -23,9 +23,7 @@ KernelBuilder::KernelBuilder(Operation *op, const CpuTarget &target)
 }
 
 Value KernelBuilder::constant(int64_t value) { return arith::ConstantIndexOp::create(*this, value); }
-Value KernelBuilder::constantF32(float value) {
-  return arith::ConstantOp::create(*this, getF32FloatAttr(value));
-}
+Value KernelBuilder::constantF32(float value) { return arith::ConstantOp::create(*this, getF32FloatAttr(value)); }
 
 Value KernelBuilder::size(Value memref, unsigned dim) {
   auto type = cast<MemRefType>(memref.getType());
@@ -81,9 +79,7 @@ Value KernelBuilder::ceilDiv(Value a, int64_t b) {
   return div(add(a, constant(b - 1)), constant(b));
 }
 
-Value KernelBuilder::load(Value memref, ValueRange indices) {
-  return memref::LoadOp::create(*this, memref, indices);
-}
+Value KernelBuilder::load(Value memref, ValueRange indices) { return memref::LoadOp::create(*this, memref, indices); }
 void KernelBuilder::store(Value value, Value memref, ValueRange indices) {
   memref::StoreOp::create(*this, value, memref, indices);
 }

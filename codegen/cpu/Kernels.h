@@ -44,7 +44,7 @@ KernelRange planRange(mlir::Operation *op, const CpuTarget &target);
 mlir::LogicalResult lowerKernel(mlir::func::FuncOp kernel, const CpuTarget &target);
 
 // exp, tanh, erf, log and pow with constant exponents on f32 (vectors too) as polynomials of stated error.
-void populateMathApproximationPatterns(mlir::RewritePatternSet &patterns);
+void populateMathApproximationPatterns(mlir::RewritePatternSet &patterns, const CpuTarget &target);
 
 // --- what the lowerings share -------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Contractions: macro tiles of C on the stack, K in blocks, a register tile inside, and the epilogue as one plain loop
-// over the finished macro tile (which LLVM vectorises), so that partial sums never stand in C: an epilogue may read what
-// C overwrites.
+// over the finished macro tile (which LLVM vectorises), so that partial sums never stand in C: an epilogue may read
+// what C overwrites.
 #include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/RegisterTile.h"
 #include "dialects/nn/NnDialect.h"
@@ -21,7 +21,7 @@ struct Plan {
   unsigned left = 0, right = 1; // operands: rows of C are left's, columns right's; swapped where that reads better
   unsigned k = 0;
   std::optional<unsigned> m, n;
-  SmallVector<unsigned> outer; // batch and all further dims
+  SmallVector<unsigned> outer;         // batch and all further dims
   bool packed = false, copied = false; // right is in panels; right is copied to a panel on the stack
   bool contiguous = false;             // neighbouring columns of right are neighbours in memory
   int64_t tileRows, tileColumns, width;
@@ -114,15 +114,14 @@ FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
   plan.width = plan.packed ? typeOf(op.getB()).getDimSize(2) : shape.columns;
   if (plan.packed && plan.width % shape.columns != 0)
     return op.emitOpError() << "reads panels of width " << plan.width << ", which is no multiple of " << shape.columns;
-  plan.contiguous =
-      plan.n && strideOf(op->getOperand(plan.right), plan.maps[plan.right], *plan.n) == 1;
+  plan.contiguous = plan.n && strideOf(op->getOperand(plan.right), plan.maps[plan.right], *plan.n) == 1;
   bool whole = !ShapedType::isDynamic(plan.sizeN) && plan.sizeN % shape.columns == 0;
   bool last = plan.n && positionOf(plan.maps[plan.right], *plan.n) ==
                             static_cast<unsigned>(typeOf(op->getOperand(plan.right)).getRank() - 1);
   plan.copied = !plan.packed && !(plan.contiguous && whole && last);
   // 48 KiB of accumulators, or 24 KiB and 32 KiB of copied panel: with what is spilled, below 64 KiB of stack.
-  plan.tileRows = 96;
   plan.tileColumns = plan.copied ? 64 : 128;
+  plan.tileRows = 96;
   if (!ShapedType::isDynamic(plan.sizeM))
     plan.tileRows = std::min(plan.tileRows, std::max<int64_t>(plan.sizeM, 1));
   return plan;
@@ -214,9 +213,8 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
         b.loop(zero, columns, shape.columns, [&](Value column) {
           Value existing = b.min(b.constant(shape.columns), b.sub(columns, column));
           Value first = b.add(n0, column);
-          packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, [&](Value k, Value n) {
-            return b.load(right, at(rightMap, {}, b.add(first, n), k));
-          });
+          packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, right,
+                    [&](Value k, Value n) { return at(rightMap, {}, b.add(first, n), k); });
           tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
             tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
               return vector::LoadOp::create(b, vector, panel, ValueRange{b.sub(k, from), b.constant(offset)});
@@ -235,15 +233,15 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
             if (plan.packed)
               return vector::LoadOp::create(b, vector, right,
                                             ValueRange{panelIndex, k, b.add(inPanel, b.constant(offset))});
-            return vector::LoadOp::create(b, vector, right,
-                                          at(rightMap, {}, b.add(first, b.constant(offset)), k));
+            return vector::LoadOp::create(b, vector, right, at(rightMap, {}, b.add(first, b.constant(offset)), k));
           });
         });
       });
     });
     // K of 0 leaves a sum of nothing.
     if (ShapedType::isDynamic(plan.sizeK)) {
-      Value end = arith::SelectOp::create(b, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, sizeK, zero), rows, zero);
+      Value end =
+          arith::SelectOp::create(b, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, sizeK, zero), rows, zero);
       b.loop(zero, end, 1, [&](Value r) {
         b.loop(zero, columns, 1, [&](Value c) { b.store(b.constantF32(0), accumulators, {r, c}); });
       });

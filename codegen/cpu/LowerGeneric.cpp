@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // linalg.generic: a plain loop nest, which LLVM's loop vectoriser turns into code at memory speed.
+#include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/Kernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace snug;
@@ -48,6 +51,52 @@ bool isFlat(linalg::GenericOp op) {
   return true;
 }
 
+// The dim along which an operand's memory is contiguous, if its last index is that bare dim.
+std::optional<unsigned> contiguousDim(linalg::GenericOp op, OpOperand &operand) {
+  auto type = dyn_cast<MemRefType>(operand.get().getType());
+  AffineMap map = op.getMatchingIndexingMap(&operand);
+  int64_t offset;
+  SmallVector<int64_t> strides;
+  if (!type || type.getRank() == 0 || failed(type.getStridesAndOffset(strides, offset)) || strides.back() != 1)
+    return std::nullopt;
+  auto dim = dyn_cast<AffineDimExpr>(map.getResults().back());
+  return dim ? std::optional<unsigned>(dim.getPosition()) : std::nullopt;
+}
+
+// An elementwise nest that reads along one dim and writes along another: plain loops would touch a new cache line with
+// every element, so those two are walked in square blocks.
+struct Transposition {
+  unsigned read, written;
+  unsigned input; // the operand that is read across
+};
+constexpr int64_t side = 16; // a cache line of f32
+
+std::optional<Transposition> transpositionOf(linalg::GenericOp op) {
+  if (op.getNumParallelLoops() != op.getNumLoops() || op.getNumDpsInits() != 1)
+    return std::nullopt;
+  std::optional<unsigned> written = contiguousDim(op, *op.getDpsInitOperand(0));
+  if (!written)
+    return std::nullopt;
+  for (OpOperand *input : op.getDpsInputOperands()) {
+    std::optional<unsigned> read = contiguousDim(op, *input);
+    auto isLarge = [&](unsigned dim) {
+      int64_t extent = staticExtent(op, dim);
+      return ShapedType::isDynamic(extent) || extent >= side;
+    };
+    if (read && *read != *written && op.getMatchingIndexingMap(input).isFunctionOfDim(*written) && isLarge(*read) &&
+        isLarge(*written))
+      return Transposition{*read, *written, input->getOperandNumber()};
+  }
+  return std::nullopt;
+}
+
+// Whether it moves f32 elements and does nothing else, so that blocks can be transposed in registers.
+bool isMove(linalg::GenericOp op) {
+  auto yield = cast<linalg::YieldOp>(op.getBlock()->getTerminator());
+  return op.getNumDpsInputs() == 1 && yield.getValues()[0] == op.getBlock()->getArgument(0) &&
+         yield.getValues()[0].getType().isF32();
+}
+
 // How the nest is cut: `leading` outermost dims collapsed to one range, or the loop of `single` bounded by it.
 struct Cut {
   unsigned leading = 0;
@@ -59,6 +108,17 @@ Cut cutOf(linalg::GenericOp op) {
   SmallVector<IteratorType> iterators = op.getIteratorTypesArray();
   unsigned loops = iterators.size();
   double extent = 1;
+  if (std::optional<Transposition> t = transpositionOf(op)) {
+    // The blocked dims stay whole loops; the first of them takes the range if nothing is outside of it.
+    unsigned first = std::min(t->read, t->written);
+    for (unsigned dim = 0; dim < first; ++dim)
+      extent *= guessExtent(staticExtent(op, dim));
+    if (extent >= 16)
+      cut.leading = first;
+    else
+      cut.single = t->read;
+    return cut;
+  }
   // Few outer iterations (a batch, heads) would not feed the threads: take the next dim along, but leave a loop inside.
   while (cut.leading + 1 < loops && iterators[cut.leading] == IteratorType::parallel && extent < 64) {
     int64_t size = staticExtent(op, cut.leading++);
@@ -100,6 +160,19 @@ void allowReassociation(linalg::GenericOp op, Block *body) {
       sum.setFastmath(sum.getFastmath() | arith::FastMathFlags::reassoc);
   }
 }
+
+// Transposes a block of side x side elements in registers.
+using Place = function_ref<SmallVector<Value>(int64_t)>;
+void moveBlock(KernelBuilder &b, Place rowAt, Value source, Place columnAt, Value destination) {
+  auto vector = VectorType::get({side}, b.getF32Type()), square = VectorType::get({side, side}, b.getF32Type());
+  Value block = arith::ConstantOp::create(b, b.getZeroAttr(square));
+  for (int64_t i = 0; i < side; ++i)
+    block =
+        vector::InsertOp::create(b, vector::LoadOp::create(b, vector, source, rowAt(i)), block, ArrayRef<int64_t>{i});
+  block = vector::TransposeOp::create(b, block, ArrayRef<int64_t>{1, 0});
+  for (int64_t i = 0; i < side; ++i)
+    vector::StoreOp::create(b, vector::ExtractOp::create(b, block, ArrayRef<int64_t>{i}), destination, columnAt(i));
+}
 } // namespace
 
 KernelRange codegen::planGeneric(linalg::GenericOp op) {
@@ -119,6 +192,8 @@ KernelRange codegen::planGeneric(linalg::GenericOp op) {
       ns *= guessExtent(staticExtent(op, dim));
   }
   range.grain = grainOf(ns);
+  if (cut.single && transpositionOf(op))
+    range.grain = llvm::alignTo(range.grain, side);
   return range;
 }
 
@@ -143,10 +218,10 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
       total = b.mul(total, size);
     for (Value &operand : operands)
       if (auto type = dyn_cast<MemRefType>(operand.getType()); type && type.getRank())
-        operand = memref::ReinterpretCastOp::create(
-            b, MemRefType::get({ShapedType::kDynamic}, type.getElementType()),
-            operand.getDefiningOp<memref::ReinterpretCastOp>().getSource(), OpFoldResult(b.getIndexAttr(0)),
-            ArrayRef<OpFoldResult>{total}, ArrayRef<OpFoldResult>{b.getIndexAttr(1)});
+        operand = memref::ReinterpretCastOp::create(b, MemRefType::get({ShapedType::kDynamic}, type.getElementType()),
+                                                    operand.getDefiningOp<memref::ReinterpretCastOp>().getSource(),
+                                                    OpFoldResult(b.getIndexAttr(0)), ArrayRef<OpFoldResult>{total},
+                                                    ArrayRef<OpFoldResult>{b.getIndexAttr(1)});
   }
 
   // The body at one point.
@@ -186,11 +261,57 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
   }
   Cut cut = cutOf(op);
   SmallVector<Value> indices(loops);
+  std::optional<Transposition> transposition = transpositionOf(op);
+  auto from = [&](unsigned dim) { return cut.single == dim ? b.lo : b.constant(0); };
+  auto to = [&](unsigned dim) { return cut.single == dim ? b.hi : sizes[dim]; };
+
+  auto blocks = [&] {
+    unsigned read = transposition->read, written = transposition->written, input = transposition->input;
+    Value size = b.constant(side);
+    b.loop(from(read), to(read), side, [&](Value r0) {
+      b.loop(from(written), to(written), side, [&](Value w0) {
+        Value r1 = b.min(b.add(r0, size), to(read)), w1 = b.min(b.add(w0, size), to(written));
+        auto plain = [&] {
+          b.loop(r0, r1, 1, [&](Value r) {
+            b.loop(w0, w1, 1, [&](Value w) {
+              indices[read] = r;
+              indices[written] = w;
+              point(indices);
+            });
+          });
+        };
+        if (!isMove(op) || b.target.vectorBits < 512)
+          return plain();
+        Value whole = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, b.mul(b.sub(r1, r0), b.sub(w1, w0)),
+                                            b.constant(side * side));
+        auto choose = scf::IfOp::create(b, whole, /*withElse=*/true);
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPointToStart(choose.thenBlock());
+        moveBlock(
+            b,
+            [&](int64_t i) {
+              indices[read] = r0;
+              indices[written] = b.add(w0, b.constant(i));
+              return b.apply(op.getMatchingIndexingMap(&op->getOpOperand(input)), indices);
+            },
+            operands[input],
+            [&](int64_t i) {
+              indices[read] = b.add(r0, b.constant(i));
+              indices[written] = w0;
+              return b.apply(op.getMatchingIndexingMap(op.getDpsInitOperand(0)), indices);
+            },
+            operands.back());
+        b.setInsertionPointToStart(choose.elseBlock());
+        plain();
+      });
+    });
+  };
   std::function<void(unsigned)> nest = [&](unsigned dim) {
     if (dim == loops)
-      return point(indices);
-    bool ranged = cut.single == dim;
-    b.loop(ranged ? b.lo : b.constant(0), ranged ? b.hi : sizes[dim], 1, [&](Value i) {
+      return transposition ? blocks() : point(indices);
+    if (transposition && (dim == transposition->read || dim == transposition->written))
+      return nest(dim + 1);
+    b.loop(from(dim), to(dim), 1, [&](Value i) {
       indices[dim] = i;
       nest(dim + 1);
     });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Kernels over whole rows: softmax and norm (passes over a row that stays in the first-level cache), gather (row copies).
+// Kernels over whole rows: softmax and norm (passes over a row that stays in the first-level cache), gather (row
+// copies).
 #include "codegen/cpu/Kernels.h"
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -61,9 +62,8 @@ LogicalResult codegen::lowerSoftmax(nn::SoftmaxOp op, KernelBuilder &b) {
       Value x = b.load(op.getInput(), at(j));
       return scaled ? arith::MulFOp::create(b, x, scale).getResult() : x;
     };
-    Value max = b.reduceLoop(zero, n, b.constantF32(-INFINITY), [&](Value j, Value m) -> Value {
-      return arith::MaximumFOp::create(b, m, element(j));
-    });
+    Value max = b.reduceLoop(zero, n, b.constantF32(-INFINITY),
+                             [&](Value j, Value m) -> Value { return arith::MaximumFOp::create(b, m, element(j)); });
     Value sum = b.reduceLoop(zero, n, b.constantF32(0), [&](Value j, Value s) -> Value {
       Value e = math::ExpOp::create(b, arith::SubFOp::create(b, element(j), max));
       b.store(e, op.getInit(), at(j));
@@ -87,12 +87,11 @@ LogicalResult codegen::lowerNorm(nn::NormOp op, KernelBuilder &b) {
     Value count = arith::SIToFPOp::create(b, b.getF32Type(), arith::IndexCastOp::create(b, b.getI64Type(), n));
     Value mean;
     if (layer)
-      mean = arith::DivFOp::create(b,
-                                   b.reduceLoop(zero, n, b.constantF32(0),
-                                                [&](Value j, Value s) {
-                                                  return addReassociated(b, s, b.load(op.getInput(), at(j)));
-                                                }),
-                                   count);
+      mean = arith::DivFOp::create(
+          b,
+          b.reduceLoop(zero, n, b.constantF32(0),
+                       [&](Value j, Value s) { return addReassociated(b, s, b.load(op.getInput(), at(j))); }),
+          count);
     auto centered = [&](Value j) -> Value {
       Value x = b.load(op.getInput(), at(j));
       return layer ? arith::SubFOp::create(b, x, mean).getResult() : x;

@@ -3,6 +3,7 @@
 // Elementary functions on f32, scalars and vectors: range reduction and minimax polynomials of our own, because vector
 // math libraries are slower, a run-time dependency, or wrong at the edges. Largest errors over the whole range, against
 // double: exp 1 ulp (denormal results included), tanh 1.4, erf 1.1, log 1. NaN and infinities come out right.
+#include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/Kernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -18,8 +19,9 @@ namespace {
 struct Expression {
   ImplicitLocOpBuilder b;
   Type type;
-  Expression(PatternRewriter &rewriter, Operation *op)
-      : b(op->getLoc(), rewriter), type(op->getResult(0).getType()) {}
+  bool hasLdexp;
+  Expression(PatternRewriter &rewriter, Operation *op, bool hasLdexp = true)
+      : b(op->getLoc(), rewriter), type(op->getResult(0).getType()), hasLdexp(hasLdexp) {}
 
   Type integer() {
     Type i32 = b.getI32Type();
@@ -51,6 +53,18 @@ struct Expression {
     return result;
   }
 
+  // p * 2^n. Where llvm.ldexp would be a library call, by two factors made of bits, so that each is a normal number.
+  Value scale(Value p, Value n) {
+    if (hasLdexp)
+      return LLVM::LoadExpOp::create(b, type, p, n);
+    Value half = arith::ShRSIOp::create(b, n, ci(1));
+    for (Value part : {half, Value(arith::SubIOp::create(b, n, half))}) {
+      Value bits = arith::ShLIOp::create(b, arith::AddIOp::create(b, part, ci(127)), ci(23));
+      p = mul(p, arith::BitcastOp::create(b, type, bits));
+    }
+    return p;
+  }
+
   // n = round(x / ln 2) by adding and subtracting 1.5 * 2^23; r = x - n ln 2 in two steps; e^r by degree 6. llvm.ldexp
   // is one vscalefps with AVX-512 and right for denormal, 0 and inf results.
   Value exp(Value x) {
@@ -59,11 +73,11 @@ struct Expression {
     Value n = sub(fma(x, c(1.44269504088896341f), magic), magic);
     Value r = fma(n, c(-0.693145752f), x);
     r = fma(n, c(-1.42860677e-6f), r);
-    Value p = polynomial(
-        r, {1.38198026e-3f, 8.36868584e-3f, 4.16682772e-2f, 1.66665211e-1f, 4.99999940e-1f, 1.0f, 1.0f});
+    Value p =
+        polynomial(r, {1.38198026e-3f, 8.36868584e-3f, 4.16682772e-2f, 1.66665211e-1f, 4.99999940e-1f, 1.0f, 1.0f});
     // Of a NaN the conversion would be poison; 0 keeps p, which is NaN.
     Value finite = select(compare(CmpFPredicate::ORD, n, n), n, c(0));
-    return LLVM::LoadExpOp::create(b, type, p, arith::FPToSIOp::create(b, integer(), finite));
+    return scale(p, arith::FPToSIOp::create(b, integer(), finite));
   }
   // |x| < 0.625: odd polynomial; else 1 - 2 / (e^2|x| + 1).
   Value tanh(Value x) {
@@ -81,8 +95,8 @@ struct Expression {
                              -6.35198057e-1f, -1.28637075e-1f});
     Value large = sub(c(1), exp(fma(q, t, sub(c(0), t))));
     large = math::CopySignOp::create(b, large, x);
-    Value p = polynomial(s, {-5.98180748e-4f, 4.99164127e-3f, -2.67658047e-2f, 1.12818047e-1f, -3.76124948e-1f,
-                             1.28379151e-1f});
+    Value p = polynomial(
+        s, {-5.98180748e-4f, 4.99164127e-3f, -2.67658047e-2f, 1.12818047e-1f, -3.76124948e-1f, 1.28379151e-1f});
     return select(compare(CmpFPredicate::OGT, t, c(0.921875f)), large, fma(p, x, x));
   }
   // x = m 2^k with m in [2/3, 4/3); log(1 + f) by degree 10. Denormals are scaled up first.
@@ -105,13 +119,13 @@ struct Expression {
   }
 };
 
-template <class OpT, Value (Expression::*function)(Value)>
-struct Approximate : OpRewritePattern<OpT> {
-  using OpRewritePattern<OpT>::OpRewritePattern;
+template <class OpT, Value (Expression::*function)(Value)> struct Approximate : OpRewritePattern<OpT> {
+  bool hasLdexp;
+  Approximate(MLIRContext *context, bool hasLdexp) : OpRewritePattern<OpT>(context), hasLdexp(hasLdexp) {}
   LogicalResult matchAndRewrite(OpT op, PatternRewriter &rewriter) const override {
     if (!getElementTypeOrSelf(op.getType()).isF32())
       return failure();
-    Expression e(rewriter, op);
+    Expression e(rewriter, op, hasLdexp);
     rewriter.replaceOp(op, (e.*function)(op.getOperand()));
     return success();
   }
@@ -164,8 +178,9 @@ struct ExpandConstantPow : OpRewritePattern<math::PowFOp> {
 };
 } // namespace
 
-void snug::codegen::populateMathApproximationPatterns(RewritePatternSet &patterns) {
+void snug::codegen::populateMathApproximationPatterns(RewritePatternSet &patterns, const CpuTarget &target) {
   patterns.add<Approximate<math::ExpOp, &Expression::exp>, Approximate<math::TanhOp, &Expression::tanh>,
-               Approximate<math::ErfOp, &Expression::erf>, Approximate<math::LogOp, &Expression::log>, ExpandRsqrt,
-               ExpandConstantPow>(patterns.getContext());
+               Approximate<math::ErfOp, &Expression::erf>, Approximate<math::LogOp, &Expression::log>>(
+      patterns.getContext(), /*hasLdexp=*/target.vectorBits >= 512);
+  patterns.add<ExpandRsqrt, ExpandConstantPow>(patterns.getContext());
 }

@@ -11,8 +11,8 @@
 #include "mlir/Dialect/Linalg/Transforms/Transforms.h"
 #include "mlir/Dialect/Linalg/Utils/Utils.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Interfaces/ViewLikeInterface.h"
 #include "mlir/IR/Matchers.h"
+#include "mlir/Interfaces/ViewLikeInterface.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "mlir/Transforms/RegionUtils.h"
@@ -40,6 +40,12 @@ Address addressOf(Value value, bool exact) {
       value = op->getOperand(0);
       continue;
     }
+    if (auto slice = dyn_cast<memref::SubViewOp>(op)) {
+      if (llvm::all_of(slice.getMixedOffsets(), isZeroInteger)) {
+        value = slice.getSource();
+        continue;
+      }
+    }
     auto viewLike = dyn_cast<ViewLikeOpInterface>(op);
     if (exact || !viewLike)
       break;
@@ -50,7 +56,7 @@ Address addressOf(Value value, bool exact) {
 
 bool mayOverlap(const Address &a, const Address &b) {
   if (a.base != b.base)
-    return false; // arena, weights, inputs and outputs are apart from each other
+    return false;                                      // arena, weights, inputs and outputs are apart from each other
   return !a.bytes || !b.bytes || *a.bytes == *b.bytes; // planned buffers are equal or disjoint
 }
 
@@ -122,9 +128,8 @@ private:
       if (failed(type.getStridesAndOffset(strides, ignored)))
         return op->emitOpError() << "has an operand without strides: " << type;
       Address address = addressOf(value, /*exact=*/true);
-      auto found = llvm::find_if(pointers, [&](Pointer &p) {
-        return p.address == address && p.elementType == type.getElementType();
-      });
+      auto found = llvm::find_if(
+          pointers, [&](Pointer &p) { return p.address == address && p.elementType == type.getElementType(); });
       // Operands at one address (in place) share a pointer, so that LLVM sees that they are the same.
       if (found == pointers.end())
         found = pointers.insert(pointers.end(), Pointer{address, value, type.getElementType()});
@@ -166,8 +171,7 @@ private:
     for (RangeFactor factor : range.factors) {
       Value size = host.createOrFold<memref::DimOp>(loc, op->getOperand(factor.operand), factor.dim);
       if (factor.tile != 1)
-        size = host.createOrFold<arith::CeilDivUIOp>(loc, size,
-                                                     arith::ConstantIndexOp::create(host, loc, factor.tile));
+        size = host.createOrFold<arith::CeilDivUIOp>(loc, size, arith::ConstantIndexOp::create(host, loc, factor.tile));
       extent = extent ? host.createOrFold<arith::MulIOp>(loc, extent, size) : size;
     }
     if (!extent)
@@ -275,8 +279,7 @@ LogicalResult snug::outlineKernels(ModuleOp module, const CodegenOptions &option
   pm.enableVerifier(options.verify);
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
-  if (failed(generalize(main)) || failed(pm.run(module)) ||
-      failed(Outliner(module, main, *target, report).run())) {
+  if (failed(generalize(main)) || failed(pm.run(module)) || failed(Outliner(module, main, *target, report).run())) {
     report.exitCode = 70;
     report.error = "kernels could not be outlined";
     return failure();

@@ -18,11 +18,11 @@ TileShape TileShape::of(const CpuTarget &target) {
 }
 
 void RegisterTile::emit(KernelBuilder &builder) const {
-  KernelBuilder &b_ = builder;
   auto vector = VectorType::get({shape.lanes}, builder.getF32Type());
   int64_t vectors = shape.columns / shape.lanes;
   auto place = [&](int64_t r, int64_t j) {
-    return SmallVector<Value>{b_.add(row, b_.constant(r)), b_.add(column, b_.constant(j * shape.lanes))};
+    return SmallVector<Value>{builder.add(row, builder.constant(r)),
+                              builder.add(column, builder.constant(j * shape.lanes))};
   };
   auto each = [&](function_ref<void(int64_t, int64_t)> body) {
     for (int64_t r = 0; r < rows; ++r)
@@ -82,14 +82,40 @@ void snug::codegen::tileRows(KernelBuilder &b, const TileShape &shape, Value row
 }
 
 void snug::codegen::packPanel(KernelBuilder &b, Value buffer, Value from, Value to, Value columns, int64_t width,
-                              bool contiguous, function_ref<Value(Value, Value)> element) {
+                              bool contiguous, Value source, function_ref<SmallVector<Value>(Value, Value)> place) {
+  constexpr int64_t side = 16;
   Value zero = b.constant(0);
-  auto copy = [&](Value k, Value n) { b.store(element(k, n), buffer, {b.sub(k, from), n}); };
-  // The inner loop runs where the source is contiguous.
-  if (contiguous)
+  auto copy = [&](Value k, Value n) { b.store(b.load(source, place(k, n)), buffer, {b.sub(k, from), n}); };
+  int64_t offset;
+  SmallVector<int64_t> strides;
+  bool lastIsContiguous =
+      succeeded(cast<MemRefType>(source.getType()).getStridesAndOffset(strides, offset)) && strides.back() == 1;
+  SmallVector<Value> first = place(from, zero);
+  bool endsInK = !first.empty() && first.back() == from;
+  if (contiguous) {
     b.loop(from, to, 1, [&](Value k) { b.loop(zero, columns, 1, [&](Value n) { copy(k, n); }); });
-  else
+  } else if (b.target.vectorBits >= 512 && lastIsContiguous && endsInK) {
+    auto block = [&](Value value) { return b.mul(b.div(value, b.constant(side)), b.constant(side)); };
+    Value wholeN = block(columns), wholeK = b.add(from, block(b.sub(to, from)));
+    auto vector = VectorType::get({side}, b.getF32Type()), square = VectorType::get({side, side}, b.getF32Type());
+    b.loop(zero, wholeN, side, [&](Value n0) {
+      b.loop(from, wholeK, side, [&](Value k0) {
+        Value rows = arith::ConstantOp::create(b, b.getZeroAttr(square));
+        for (int64_t i = 0; i < side; ++i) {
+          Value row = vector::LoadOp::create(b, vector, source, place(k0, b.add(n0, b.constant(i))));
+          rows = vector::InsertOp::create(b, row, rows, ArrayRef<int64_t>{i});
+        }
+        Value transposed = vector::TransposeOp::create(b, rows, ArrayRef<int64_t>{1, 0});
+        for (int64_t i = 0; i < side; ++i)
+          vector::StoreOp::create(b, vector::ExtractOp::create(b, transposed, ArrayRef<int64_t>{i}), buffer,
+                                  ValueRange{b.add(b.sub(k0, from), b.constant(i)), n0});
+      });
+      b.loop(wholeK, to, 1, [&](Value k) { b.loop(n0, b.add(n0, b.constant(side)), 1, [&](Value n) { copy(k, n); }); });
+    });
+    b.loop(wholeN, columns, 1, [&](Value n) { b.loop(from, to, 1, [&](Value k) { copy(k, n); }); });
+  } else {
     b.loop(zero, columns, 1, [&](Value n) { b.loop(from, to, 1, [&](Value k) { copy(k, n); }); });
+  }
   b.loop(columns, b.constant(width), 1, [&](Value n) {
     b.loop(from, to, 1, [&](Value k) { b.store(b.constantF32(0), buffer, {b.sub(k, from), n}); });
   });

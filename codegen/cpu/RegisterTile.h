@@ -14,15 +14,15 @@ struct TileShape {
   static TileShape of(const CpuTarget &target);
 };
 
-// One tile of c += a * b over k in [from, to). Each element is one chain of fused multiply-adds in the order of k, so it
-// depends neither on where [from, to) is cut nor on the rows beside it.
+// One tile of c += a * b over k in [from, to). Each element is one chain of fused multiply-adds in the order of k, so
+// it depends neither on where [from, to) is cut nor on the rows beside it.
 struct RegisterTile {
   TileShape shape;
-  int64_t rows;                                             // of this tile, <= shape.rows
+  int64_t rows;                                            // of this tile, <= shape.rows
   llvm::function_ref<mlir::Value(int64_t, mlir::Value)> a; // scalar of (row, k)
   llvm::function_ref<mlir::Value(mlir::Value, int64_t)> b; // vector of (k, first column)
-  mlir::Value accumulators;                                 // memref of rows x columns, f32, row-major
-  mlir::Value row, column;                                  // the tile's place in it
+  mlir::Value accumulators;                                // memref of rows x columns, f32, row-major
+  mlir::Value row, column;                                 // the tile's place in it
   mlir::Value from, to;
   mlir::Value fresh; // i1: start from zero, not from `accumulators`; null: always from zero
 
@@ -33,10 +33,12 @@ struct RegisterTile {
 void tileRows(KernelBuilder &b, const TileShape &shape, mlir::Value rows, std::optional<int64_t> staticRows,
               llvm::function_ref<void(int64_t, mlir::Value)> body);
 
-// Copies the k x n matrix `element` (k from..to, n columns of which `columns` exist) to a buffer, zero-filled to
-// `width` columns. `contiguous`: neighbouring n are neighbours in memory.
+// Copies k x n elements of `source` (k in [from, to), n in [0, columns)) to a buffer of rows of `width`, whose further
+// columns are filled with zeros; `place` gives an element's indices. `contiguous`: neighbouring n are neighbours in
+// memory. Otherwise neighbouring k may be: then 16 x 16 blocks are transposed in registers.
 void packPanel(KernelBuilder &b, mlir::Value buffer, mlir::Value from, mlir::Value to, mlir::Value columns,
-               int64_t width, bool contiguous, llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> element);
+               int64_t width, bool contiguous, mlir::Value source,
+               llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value, mlir::Value)> place);
 
 } // namespace snug::codegen
 #endif

@@ -98,11 +98,16 @@ int64_t DimExpression::evaluate(llvm::ArrayRef<int64_t> dims) const {
   return evaluate<int64_t>([](int64_t value) { return value; }, [&](unsigned dim) { return dims[dim]; },
                            [](char op, int64_t a, int64_t b) {
                              switch (op) {
-                             case '+': return a + b;
-                             case '-': return a - b;
-                             case '*': return a * b;
-                             case '/': return b ? a / b : 0;
-                             default: return b ? a % b : 0;
+                             case '+':
+                               return a + b;
+                             case '-':
+                               return a - b;
+                             case '*':
+                               return a * b;
+                             case '/':
+                               return b ? a / b : 0;
+                             default:
+                               return b ? a % b : 0;
                              }
                            });
 }

@@ -16,8 +16,8 @@ namespace snug::codegen {
 
 class DimExpression {
 public:
-  // Precedence as in C; division (`/`, `//`) and `%` are those of non-negative integers. A text that equals a dim's name
-  // is that dim, whatever characters it has.
+  // Precedence as in C; division (`/`, `//`) and `%` are those of non-negative integers. A text that equals a dim's
+  // name is that dim, whatever characters it has.
   static llvm::Expected<DimExpression> parse(llvm::StringRef text, llvm::ArrayRef<std::string> dims);
 
   template <class T>

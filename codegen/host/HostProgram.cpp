@@ -56,8 +56,8 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
         if (auto attr = dyn_cast<StringAttr>(texts[dim]))
           text = attr.str();
       // A size that the type fixes needs no expression, so its text may be anything the model's file says.
-      llvm::Expected<DimExpression> extent = DimExpression::parse(
-          type.isDynamicDim(dim) ? text : std::to_string(type.getDimSize(dim)), names);
+      llvm::Expected<DimExpression> extent =
+          DimExpression::parse(type.isDynamicDim(dim) ? text : std::to_string(type.getDimSize(dim)), names);
       if (!extent)
         return main.emitError() << "'" << value.name << "': " << llvm::toString(extent.takeError());
       value.text.push_back(text);
@@ -73,26 +73,30 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
 }
 
 namespace {
-using Builder_ = ImplicitLocOpBuilder;
+using LocBuilder = ImplicitLocOpBuilder;
 
-Value emitExtent(Builder_ &b, const DimExpression &extent, ArrayRef<Value> dims) {
-  return extent.evaluate<Value>(
-      [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(b, value); },
-      [&](unsigned dim) { return dims[dim]; },
-      [&](char op, Value x, Value y) -> Value {
-        switch (op) {
-        case '+': return arith::AddIOp::create(b, x, y);
-        case '-': return arith::SubIOp::create(b, x, y);
-        case '*': return arith::MulIOp::create(b, x, y);
-        case '/': return arith::DivUIOp::create(b, x, y);
-        default: return arith::RemUIOp::create(b, x, y);
-        }
-      });
+Value emitExtent(LocBuilder &b, const DimExpression &extent, ArrayRef<Value> dims) {
+  return extent.evaluate<Value>([&](int64_t value) -> Value { return arith::ConstantIndexOp::create(b, value); },
+                                [&](unsigned dim) { return dims[dim]; },
+                                [&](char op, Value x, Value y) -> Value {
+                                  switch (op) {
+                                  case '+':
+                                    return arith::AddIOp::create(b, x, y);
+                                  case '-':
+                                    return arith::SubIOp::create(b, x, y);
+                                  case '*':
+                                    return arith::MulIOp::create(b, x, y);
+                                  case '/':
+                                    return arith::DivUIOp::create(b, x, y);
+                                  default:
+                                    return arith::RemUIOp::create(b, x, y);
+                                  }
+                                });
 }
 
 // The launch as a call of parallel_for; `slots` is the array its arguments are stored to.
 LogicalResult lowerLaunch(plan::LaunchOp launch, Value slots, Value parallelFor, Value state) {
-  Builder_ b(launch.getLoc(), launch);
+  LocBuilder b(launch.getLoc(), launch);
   Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
   for (auto [index, argument] : llvm::enumerate(launch.getArgs())) {
     Value slot = argument;
@@ -122,16 +126,15 @@ LogicalResult lowerLaunch(plan::LaunchOp launch, Value slots, Value parallelFor,
   if (!module.lookupSymbol(entry)) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(module.getBody());
-    auto declaration =
-        LLVM::LLVMFuncOp::create(b, entry,
-                                 LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()),
-                                                             {pointer, i64, i64, i64}));
+    auto declaration = LLVM::LLVMFuncOp::create(
+        b, entry, LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, i64, i64, i64}));
     declaration.setVisibility_(LLVM::Visibility::Hidden);
   }
   Value function = LLVM::AddressOfOp::create(b, pointer, entry);
   Value extent = arith::IndexCastOp::create(b, i64, launch.getExtent());
   Value grain = arith::ConstantOp::create(b, b.getI64IntegerAttr(launch.getGrain()));
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, pointer, pointer, i64, i64});
+  auto type =
+      LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, pointer, pointer, i64, i64});
   LLVM::CallOp::create(b, type, ValueRange{parallelFor, state, function, slots, extent, grain});
   launch.erase();
   return success();
@@ -142,7 +145,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
                                                           const ModelSignature &signature, const Weights &weights) {
   Location loc = main.getLoc();
   OwningOpRef<ModuleOp> host = ModuleOp::create(loc);
-  Builder_ b(loc, host->getBodyRegion());
+  LocBuilder b(loc, host->getBodyRegion());
   b.setInsertionPointToStart(host->getBody());
   Type pointer = LLVM::LLVMPointerType::get(b.getContext());
   auto bytesType = [&](uint64_t bytes) {
@@ -212,14 +215,14 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   Value count = LLVM::ConstantOp::create(b, b.getI64Type(), b.getI64IntegerAttr(maxArguments));
   Value slots = LLVM::AllocaOp::create(b, pointer, b.getI64Type(), count);
   for (Operation *op : ops) {
-    Builder_ at(op->getLoc(), op);
+    LocBuilder at(op->getLoc(), op);
     if (isa<plan::ArenaOp>(op)) {
       op->getResult(0).replaceAllUsesWith(arena);
       op->erase();
     } else if (auto weight = dyn_cast<nn::WeightOp>(op)) {
       Value shift = arith::ConstantIndexOp::create(at, weights.offsetOf(weight));
-      op->getResult(0).replaceAllUsesWith(memref::ViewOp::create(
-          at, cast<MemRefType>(weight.getResult().getType()), weightsBlob, shift, ValueRange{}));
+      op->getResult(0).replaceAllUsesWith(
+          memref::ViewOp::create(at, cast<MemRefType>(weight.getResult().getType()), weightsBlob, shift, ValueRange{}));
       op->erase();
     } else if (auto launch = dyn_cast<plan::LaunchOp>(op)) {
       if (failed(lowerLaunch(launch, slots, parallelFor, state)))

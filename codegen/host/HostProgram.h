@@ -41,11 +41,11 @@ struct ModelSignature {
 // The name of the function that runs kernel `name` from an argument array (snug_kernel_fn).
 std::string kernelEntryName(llvm::StringRef name);
 
-// A new module with @snug_run_body, made of @main's body: arguments (arena, weights, inputs, outputs, dims, parallel_for,
-// state); launches are calls of parallel_for. It is ready for conversion to LLVM. Empties @main.
+// A new module with @snug_run_body, made of @main's body: arguments (arena, weights, inputs, outputs, dims,
+// parallel_for, state); launches are calls of parallel_for. It is ready for conversion to LLVM. Empties @main.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> buildHostModule(mlir::ModuleOp module, mlir::func::FuncOp main,
-                                                                    const ModelSignature &signature,
-                                                                    const Weights &weights);
+                                                                   const ModelSignature &signature,
+                                                                   const Weights &weights);
 
 struct HeaderInputs {
   const ModelSignature &signature;

@@ -52,11 +52,11 @@ public:
     } else if (in.weightsBytes) {
       file = text(in.weightsFile);
     }
-    Constant *header = record({number32(SNUG_MODEL_ABI_VERSION), number32(sizeof(snug_model_header)),
-                               text(SNUG_VERSION), text(s.name), text(in.target), number32(s.dims.size()),
-                               number32(s.inputs.size()), number32(s.outputs.size()), number32(s.threads),
-                               array(dims), inputs, outputs, memory, embedded, file, number(in.weightsOffset),
-                               text(in.weightsId), shapes(), run()});
+    Constant *header =
+        record({number32(SNUG_MODEL_ABI_VERSION), number32(sizeof(snug_model_header)), text(SNUG_VERSION), text(s.name),
+                text(in.target), number32(s.dims.size()), number32(s.inputs.size()), number32(s.outputs.size()),
+                number32(s.threads), array(dims), inputs, outputs, memory, embedded, file, number(in.weightsOffset),
+                text(in.weightsId), shapes(), run()});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }
@@ -85,21 +85,22 @@ private:
       uint64_t size = elementBytes(value.type.getElementType());
       for (auto [extent, source] : zip(value.extents, value.text)) {
         DimExpression::Linear linear = extent.linear();
-        extents.push_back(record({number32(linear.symbol), number32(0), number(linear.scale), number(linear.offset),
-                                  text(source)}));
+        extents.push_back(
+            record({number32(linear.symbol), number32(0), number(linear.scale), number(linear.offset), text(source)}));
         size *= extent.evaluate(largest);
       }
       bytes += size;
       snug_dtype dtype = dtypeOf(value.type.getElementType());
       auto byte = [&](unsigned v) { return ConstantInt::get(Type::getInt8Ty(context), v); };
       Constant *type = record({byte(dtype.code), byte(dtype.bits), ConstantInt::get(Type::getInt16Ty(context), 1)});
-      items.push_back(record({text(value.name), number32(SNUG_VALUE_TENSOR), type,
-                              number32(value.extents.size()), number32(0), array(extents)}));
+      items.push_back(record({text(value.name), number32(SNUG_VALUE_TENSOR), type, number32(value.extents.size()),
+                              number32(0), array(extents)}));
     }
     return array(items);
   }
   Function *function(StringRef name, Type *result, ArrayRef<Type *> parameters) {
-    auto *f = Function::Create(FunctionType::get(result, parameters, false), GlobalValue::InternalLinkage, name, module);
+    auto *f =
+        Function::Create(FunctionType::get(result, parameters, false), GlobalValue::InternalLinkage, name, module);
     f->addFnAttr(Attribute::NoUnwind);
     return f;
   }
@@ -114,18 +115,22 @@ private:
     for (const auto *list : {&in.signature.inputs, &in.signature.outputs})
       for (const ModelSignature::Value &value : *list)
         for (const DimExpression &extent : value.extents) {
-          Value *v = extent.evaluate<Value *>(
-              [&](int64_t n) -> Value * { return number(n); },
-              [&](unsigned dim) { return loadAt(b, i64, f->getArg(0), 8 * dim); },
-              [&](char op, Value *x, Value *y) -> Value * {
-                switch (op) {
-                case '+': return b.CreateAdd(x, y);
-                case '-': return b.CreateSub(x, y);
-                case '*': return b.CreateMul(x, y);
-                case '/': return b.CreateUDiv(x, y);
-                default: return b.CreateURem(x, y);
-                }
-              });
+          Value *v = extent.evaluate<Value *>([&](int64_t n) -> Value * { return number(n); },
+                                              [&](unsigned dim) { return loadAt(b, i64, f->getArg(0), 8 * dim); },
+                                              [&](char op, Value *x, Value *y) -> Value * {
+                                                switch (op) {
+                                                case '+':
+                                                  return b.CreateAdd(x, y);
+                                                case '-':
+                                                  return b.CreateSub(x, y);
+                                                case '*':
+                                                  return b.CreateMul(x, y);
+                                                case '/':
+                                                  return b.CreateUDiv(x, y);
+                                                default:
+                                                  return b.CreateURem(x, y);
+                                                }
+                                              });
           b.CreateStore(v, b.CreateConstInBoundsGEP1_64(i64, f->getArg(1), place++));
         }
     b.CreateRetVoid();
@@ -150,8 +155,8 @@ private:
     Value *dims = field(offsetof(snug_run_args, dims));
     for (size_t i = 0; i < in.signature.dims.size(); ++i)
       operands.push_back(loadAt(b, i64, dims, 8 * i));
-    operands.push_back(loadAt(b, pointer, field(offsetof(snug_run_args, runtime)),
-                              offsetof(snug_runtime_table, parallel_for)));
+    operands.push_back(
+        loadAt(b, pointer, field(offsetof(snug_run_args, runtime)), offsetof(snug_runtime_table, parallel_for)));
     operands.push_back(field(offsetof(snug_run_args, runtime_state)));
     b.CreateCall(body, operands);
     b.CreateRetVoid();
@@ -194,8 +199,8 @@ void codegen::addKernelEntries(Module &module) {
     std::vector<Value *> operands;
     unsigned count = kernel->arg_size() - 3;
     for (unsigned i = 0; i < count; ++i)
-      operands.push_back(b.CreateLoad(kernel->getArg(i)->getType(),
-                                      b.CreateConstInBoundsGEP1_64(i64, entry->getArg(0), i)));
+      operands.push_back(
+          b.CreateLoad(kernel->getArg(i)->getType(), b.CreateConstInBoundsGEP1_64(i64, entry->getArg(0), i)));
     for (unsigned i = 1; i < 4; ++i)
       operands.push_back(entry->getArg(i));
     b.CreateCall(kernel, operands);

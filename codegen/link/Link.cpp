@@ -70,9 +70,18 @@ LogicalResult snug::codegen::linkSharedLibrary(const std::vector<SmallVector<cha
     }
   }
   std::string temporary = output + ".partial", log = (folder + "/log").str();
-  std::vector<StringRef> arguments{linker,          "-shared",         "-z",          "defs",
-                                   "-z",            "now",             "-z",          "noexecstack",
-                                   "--gc-sections", "--build-id=none", "--as-needed", "--hash-style=gnu"};
+  std::vector<StringRef> arguments{linker,
+                                   "-shared",
+                                   "-z",
+                                   "defs",
+                                   "-z",
+                                   "now",
+                                   "-z",
+                                   "noexecstack",
+                                   "--gc-sections",
+                                   "--build-id=none",
+                                   "--as-needed",
+                                   "--hash-style=gnu"};
   for (const std::string &file : files)
     arguments.push_back(file);
   for (const std::string *text : {&libm, &libc})

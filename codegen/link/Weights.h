@@ -31,8 +31,8 @@ struct Weights {
   using Sink = std::function<void(llvm::ArrayRef<char>)>;
   mlir::LogicalResult stream(const std::string &modelDirectory, const Sink &sink, std::string &error);
   // Writes a .safetensors file whose data section starts with the blob at `dataOffset`.
-  mlir::LogicalResult writeSafetensors(const std::string &path, const std::string &modelDirectory,
-                                       uint64_t &dataOffset, std::string &error);
+  mlir::LogicalResult writeSafetensors(const std::string &path, const std::string &modelDirectory, uint64_t &dataOffset,
+                                       std::string &error);
 };
 
 } // namespace snug::codegen

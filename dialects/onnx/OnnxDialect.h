@@ -30,10 +30,10 @@
 namespace snug::onnx {
 
 /// Module attributes that import sets.
-inline constexpr llvm::StringLiteral kModelName = "snug.model_name";  // StringAttr, the graph's name
-inline constexpr llvm::StringLiteral kIrVersion = "snug.ir_version";  // i64
-inline constexpr llvm::StringLiteral kOpsets = "snug.opset_imports";  // {ai.onnx = 20 : i64, ...}
-inline constexpr llvm::StringLiteral kProducer = "snug.producer";     // StringAttr, name and version; optional
+inline constexpr llvm::StringLiteral kModelName = "snug.model_name"; // StringAttr, the graph's name
+inline constexpr llvm::StringLiteral kIrVersion = "snug.ir_version"; // i64
+inline constexpr llvm::StringLiteral kOpsets = "snug.opset_imports"; // {ai.onnx = 20 : i64, ...}
+inline constexpr llvm::StringLiteral kProducer = "snug.producer";    // StringAttr, name and version; optional
 
 /// Argument and result attributes of @main.
 inline constexpr llvm::StringLiteral kTensorName = "snug.name"; // StringAttr, the ONNX value's name

@@ -91,9 +91,9 @@ typedef struct snug_memory_need {
   uint64_t total;   // weights + arena + library + inputs + outputs
 } snug_memory_need;
 
-// What the model needs for `dims` (snug_model_num_dims values), or for the largest dims where `dims` is NULL. Inputs and
-// outputs follow the dims; the arena is always the plan for the largest. Reads no weights. Any thread.
-// Errors: SNUG_EXIT_RUN (a dim outside of its bounds).
+// What the model needs for `dims` (snug_model_num_dims values), or for the largest dims where `dims` is NULL. Inputs
+// and outputs follow the dims; the arena is always the plan for the largest. Reads no weights. Any thread. Errors:
+// SNUG_EXIT_RUN (a dim outside of its bounds).
 SNUG_API snug_error *snug_model_memory(const snug_model *model, const int64_t *dims, snug_memory_need *out_need);
 
 // Solves the named dims from the shapes of `inputs` (in the model's order; data may be NULL, and a NULL tensor is
@@ -114,7 +114,8 @@ SNUG_API snug_error *snug_model_output_shape(const snug_model *model, uint32_t i
 //===-- Contexts --------------------------------------------------------------------------------------------------===//
 
 // Runs `kernel` over [0, extent) as snug_runtime_table.parallel_for states it: contiguous ranges that start at
-// multiples of `grain`, `thread` in [0, num_threads) with no two concurrent calls on one value; returns when all is done.
+// multiples of `grain`, `thread` in [0, num_threads) with no two concurrent calls on one value; returns when all is
+// done.
 typedef void (*snug_parallel_for_fn)(void *state, snug_kernel_fn kernel, const int64_t *args, int64_t extent,
                                      int64_t grain);
 
@@ -138,10 +139,10 @@ typedef struct snug_context_options {
 #define SNUG_CONTEXT_OPTIONS_INIT {sizeof(snug_context_options), NULL, 0, 0, 0, NULL, NULL, NULL, NULL}
 
 // Makes a context: maps the model's weights if no context did before, allocates all that runs need, and starts the
-// worker threads. `options` may be NULL for the defaults and is not kept. The caller owns *out_context. Any thread; with
-// OpenMP, runs on the thread that creates the context find the workers ready, another thread's first run starts its own.
-// Errors: SNUG_EXIT_USAGE (too many threads, workspace too small or misaligned), SNUG_EXIT_MACHINE (weights file missing,
-// out of memory), SNUG_EXIT_INVALID (the weights file is damaged or belongs to another model).
+// worker threads. `options` may be NULL for the defaults and is not kept. The caller owns *out_context. Any thread;
+// with OpenMP, runs on the thread that creates the context find the workers ready, another thread's first run starts
+// its own. Errors: SNUG_EXIT_USAGE (too many threads, workspace too small or misaligned), SNUG_EXIT_MACHINE (weights
+// file missing, out of memory), SNUG_EXIT_INVALID (the weights file is damaged or belongs to another model).
 SNUG_API snug_error *snug_context_create(snug_model *model, const snug_context_options *options,
                                          snug_context **out_context);
 

@@ -5,10 +5,13 @@
 #include "codegen/Codegen.h"
 #include "dialects/nn/NnDialect.h"
 #include "lib/import/onnx/Importer.h"
+#include "lib/analysis/Liveness.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/DimSymbols.h"
 #include "passes/canonicalize/Passes.h"
+#include "passes/chunk/ChunkProgram.h"
+#include "passes/chunk/Passes.h"
 #include "passes/fuse/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/schedule/Passes.h"
@@ -17,6 +20,7 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 using namespace mlir;
@@ -113,6 +117,10 @@ int Pipeline::canonicalize() {
   });
 }
 
+int Pipeline::threads() const {
+  return options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+}
+
 int Pipeline::fuse() {
   return runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) {
     pm.addNestedPass<func::FuncOp>(createFuse());
@@ -122,8 +130,7 @@ int Pipeline::fuse() {
 
 int Pipeline::schedule() {
   Builder builder(&context);
-  int threads = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
-  (*program)->setAttr("snug.threads", builder.getI64IntegerAttr(threads));
+  (*program)->setAttr("snug.threads", builder.getI64IntegerAttr(threads()));
   (*program)->setAttr("snug.model_name", builder.getStringAttr(llvm::sys::path::stem(options.model)));
   return runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) { pm.addPass(createSchedule()); });
 }
@@ -134,8 +141,8 @@ static void addMemoryPasses(OpPassManager &pm) {
   pm.addPass(createVerifyPlan());
 }
 
-int64_t Pipeline::planCopy() {
-  OwningOpRef<ModuleOp> copy(program->clone());
+int64_t Pipeline::planCopy(ModuleOp original) {
+  OwningOpRef<ModuleOp> copy(original.clone());
   if (runPasses(*copy, SNUG_EXIT_FAULT, addMemoryPasses))
     return -1;
   auto bytes = (*copy)->getAttrOfType<IntegerAttr>("snug.arena_bytes");
@@ -177,7 +184,7 @@ void Pipeline::measureFixed() {
 
 int Pipeline::chunk() {
   measureFixed();
-  report.unchunkedArena = planCopy();
+  report.unchunkedArena = planCopy(*program);
   if (report.unchunkedArena < 0)
     return SNUG_EXIT_FAULT;
   report.memoryBudget = options.memoryBudget.bytes;
@@ -201,10 +208,83 @@ int Pipeline::chunk() {
   }
   if (arenaLimit < 0 || report.unchunkedArena <= arenaLimit)
     return SNUG_EXIT_DONE;
-  report.leastReachable = report.unchunkedArena;
-  llvm::errs() << "snugc: error: the arena needs " << printBytes(report.unchunkedArena) << ", the budget leaves it "
-               << printBytes(arenaLimit) << "\n";
+  return selectChunks();
+}
+
+// Chunks a copy to `peak` bytes (-1: as few as can be reached) and plans it. Returns the arena's bytes, or -1 where the
+// search finds no loops that reach the peak.
+int64_t Pipeline::tryChunks(int64_t peak, OwningOpRef<ModuleOp> &chunked) {
+  // What the search says of a peak that it cannot reach is said once, by selectChunks, in terms of the arena.
+  ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) { return success(); });
+  chunked = OwningOpRef<ModuleOp>(program->clone());
+  SelectChunksOptions select;
+  select.activationBudget = peak;
+  select.threads = threads();
+  if (runPasses(*chunked, SNUG_EXIT_BUDGET, [&](OpPassManager &pm) { pm.addPass(createSelectChunks(select)); }))
+    return -1;
+  return planCopy(*chunked);
+}
+
+int Pipeline::selectChunks() {
+  // The search works on live bytes, the arena adds what packing wastes: where it does not fit, ask for that much less.
+  OwningOpRef<ModuleOp> chunked;
+  int64_t peak = arenaLimit;
+  for (int attempt = 0; attempt < 4 && peak > 0; ++attempt) {
+    int64_t arena = tryChunks(peak, chunked);
+    if (arena < 0)
+      break;
+    if (arena <= arenaLimit) {
+      program = std::move(chunked);
+      recordLoops();
+      return SNUG_EXIT_DONE;
+    }
+    peak -= arena - arenaLimit;
+  }
+  int64_t least = tryChunks(-1, chunked);
+  if (least < 0)
+    least = report.unchunkedArena;
+  least = std::min(least, report.unchunkedArena);
+  if (least <= arenaLimit) { // packing luck: the smallest peak packs where larger ones did not
+    program = std::move(chunked);
+    recordLoops();
+    return SNUG_EXIT_DONE;
+  }
+  int64_t fixed = report.weights + report.library + report.inputs + report.outputs;
+  bool whole = options.memoryBudget.isSet() && arenaLimit == options.memoryBudget.bytes - fixed;
+  report.leastReachable = least + (whole ? fixed : 0);
+  llvm::errs() << "snugc: error: the arena cannot fit " << printBytes(arenaLimit) << ": the least that can be reached is "
+               << printBytes(least) << " (unchunked " << printBytes(report.unchunkedArena) << "); give "
+               << (whole ? "--memory-budget " : "--activation-budget ") << report.leastReachable << "B\n";
+  if (Operation *witness = peakWitness(*chunked))
+    emitError(witness->getLoc()) << "stands in the way: most bytes are live here";
   return SNUG_EXIT_BUDGET;
+}
+
+Operation *Pipeline::peakWitness(ModuleOp target) {
+  auto main = target.lookupSymbol<func::FuncOp>("main");
+  IndexBounds bounds(target);
+  auto liveness = Liveness::compute(main, [&](Value value) { return tensorBytes(value, bounds); });
+  return failed(liveness) ? nullptr : liveness->peakOp;
+}
+
+void Pipeline::recordLoops() {
+  auto loops = (*program)->getAttrOfType<ArrayAttr>("snug.chunk_report");
+  nlohmann::json all = nlohmann::json::array();
+  for (Attribute attribute : loops ? loops.getValue() : ArrayRef<Attribute>()) {
+    nlohmann::json loop;
+    for (NamedAttribute field : cast<DictionaryAttr>(attribute)) {
+      auto name = field.getName().str();
+      if (auto number = dyn_cast<IntegerAttr>(field.getValue()))
+        loop[name] = number.getInt();
+      else if (auto text = dyn_cast<StringAttr>(field.getValue()))
+        loop[name] = text.str();
+      else
+        for (StringRef node : cast<ArrayAttr>(field.getValue()).getAsValueRange<StringAttr>())
+          loop[name].push_back(node.str());
+    }
+    all.push_back(loop);
+  }
+  report.chunkLoops = all.dump();
 }
 
 int Pipeline::memory() {
@@ -234,7 +314,7 @@ int Pipeline::library() {
     codegen.modelDirectory = ".";
   codegen.march = options.march == "native" ? "" : options.march;
   codegen.target = options.target;
-  codegen.threads = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  codegen.threads = threads();
   CodegenReport result;
   if (failed(compileToLibrary(*program, codegen, result))) {
     llvm::errs() << "snugc: error: " << result.error << "\n";

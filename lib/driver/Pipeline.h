@@ -33,7 +33,13 @@ private:
   // Bytes of the weights, inputs and outputs, known from the scheduled program.
   void measureFixed();
   // The arena of the program as it stands, planned on a copy.
-  int64_t planCopy();
+  int64_t planCopy(mlir::ModuleOp original);
+  // Puts chunk loops into the program so that its arena fits arenaLimit, or says what could be reached.
+  int selectChunks();
+  int64_t tryChunks(int64_t peak, mlir::OwningOpRef<mlir::ModuleOp> &chunked);
+  mlir::Operation *peakWitness(mlir::ModuleOp target);
+  void recordLoops();
+  int threads() const;
   // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.
   int runPasses(mlir::ModuleOp target, int exitCode, llvm::function_ref<void(mlir::OpPassManager &)> build);
 

@@ -12,6 +12,7 @@ const LoweringTable &LoweringTable::get() {
     addContractionOps(t);
     addRowOps(t);
     addGatherOps(t);
+    addReduceOps(t);
     return t;
   }();
   return table;

@@ -35,6 +35,7 @@ void addLayoutOps(LoweringTable &table);
 void addContractionOps(LoweringTable &table);
 void addRowOps(LoweringTable &table);
 void addGatherOps(LoweringTable &table);
+void addReduceOps(LoweringTable &table);
 
 } // namespace snug
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "passes/memory/Passes.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/BufferizableOpInterfaceImpl.h"
@@ -20,6 +19,7 @@
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
+#include "passes/memory/Passes.h"
 
 using namespace mlir;
 using namespace snug;
@@ -70,10 +70,10 @@ void protectInputs(ModuleOp module) {
 }
 
 // --- kernels that write over an operand ----------------------------------------------------------------------------
-// The schedule has found it safe that a kernel of ours reads and writes one buffer (Order.cpp); One-Shot Bufferize knows
-// that of linalg's elementwise ops only. So the tie is taken apart for the analysis: the operand that is written over
-// is replaced by a read of one element just before the kernel, which stands for the kernel's reading, so that every
-// other conflict about the buffer is still seen; afterwards the operand is put back.
+// The schedule has found it safe that a kernel of ours reads and writes one buffer (Order.cpp); One-Shot Bufferize
+// knows that of linalg's elementwise ops only. So the tie is taken apart for the analysis: the operand that is written
+// over is replaced by a read of one element just before the kernel, which stands for the kernel's reading, so that
+// every other conflict about the buffer is still seen; afterwards the operand is put back.
 struct OverwrittenOperands {
   struct Tie {
     unsigned operand, init;
@@ -240,8 +240,8 @@ struct BufferizePass : snug::impl::BufferizeBase<BufferizePass> {
     return success(sound);
   }
 
-  // What was computed in place needs no copy; an insert of a tensor that stands elsewhere is the program's own copy, and
-  // that is a kernel.
+  // What was computed in place needs no copy; an insert of a tensor that stands elsewhere is the program's own copy,
+  // and that is a kernel.
   LogicalResult resolveCopies(ModuleOp module) {
     SmallVector<memref::CopyOp> copies;
     module.walk([&](memref::CopyOp copy) { copies.push_back(copy); });

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "passes/memory/Passes.h"
 #include "dialects/plan/PlanDialect.h"
 #include "lib/solver/ArenaPacker.h"
 #include "lib/solver/ArenaText.h"
-#include "passes/schedule/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
+#include "passes/memory/Passes.h"
+#include "passes/schedule/IndexBounds.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MathExtras.h"
@@ -52,7 +52,7 @@ private:
   DenseMap<Operation *, Span> spans;
 };
 
-// The ops that read or write the buffer, through all its aliases. Null where an alias cannot be followed.
+// The ops that read or write the buffer, through all its aliases; an error where an alias cannot be followed.
 FailureOr<SmallVector<Operation *>> accessesOf(memref::AllocOp alloc) {
   llvm::SetVector<Value> aliases;
   SmallVector<Operation *> accesses;
@@ -70,7 +70,8 @@ FailureOr<SmallVector<Operation *>> accessesOf(memref::AllocOp alloc) {
         if (auto loop = dyn_cast<scf::ForOp>(parent))
           aliases.insert(loop.getRegionIterArg(use.getOperandNumber()));
         else if (!isa<scf::IfOp>(parent))
-          return user->emitError("internal fault: a buffer leaves a region in a way that the memory plan cannot follow");
+          return user->emitError(
+              "internal fault: a buffer leaves a region in a way that the memory plan cannot follow");
         aliases.insert(parent->getResult(use.getOperandNumber()));
       } else if (user->getNumRegions() == 0 && llvm::any_of(user->getResultTypes(), llvm::IsaPred<BaseMemRefType>)) {
         if (!isMemoryEffectFree(user))
@@ -117,7 +118,8 @@ struct PlanArenaPass : snug::impl::PlanArenaBase<PlanArenaPass> {
     for (memref::AllocOp alloc : allocs) {
       MemRefType type = alloc.getType();
       if (!type.getLayout().isIdentity() || !alloc.getSymbolOperands().empty())
-        return alloc.emitError() << "internal fault: the memory plan needs plain row-major buffers, this one is " << type;
+        return alloc.emitError() << "internal fault: the memory plan needs plain row-major buffers, this one is "
+                                 << type;
       auto live = liveRange(alloc, timeline);
       if (failed(live))
         return failure();
@@ -129,8 +131,7 @@ struct PlanArenaPass : snug::impl::PlanArenaBase<PlanArenaPass> {
           alloc.erase();
           continue;
         }
-        Span span = timeline.of(alloc);
-        *live = span;
+        *live = timeline.of(alloc);
       }
       std::optional<int64_t> bytes = bounds.bytes(type, alloc.getDynamicSizes());
       if (!bytes)
@@ -162,8 +163,7 @@ struct PlanArenaPass : snug::impl::PlanArenaBase<PlanArenaPass> {
       for (Operation *user : llvm::make_early_inc_range(alloc->getUsers()))
         if (isa<memref::DeallocOp>(user))
           user->erase();
-      Value view =
-          memref::ViewOp::create(builder, alloc.getLoc(), alloc.getType(), arena, at, alloc.getDynamicSizes());
+      Value view = memref::ViewOp::create(builder, alloc.getLoc(), alloc.getType(), arena, at, alloc.getDynamicSizes());
       alloc.replaceAllUsesWith(view);
       alloc.erase();
     }
@@ -194,7 +194,7 @@ struct PlanArenaPass : snug::impl::PlanArenaBase<PlanArenaPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
     if (alignment < 1 || !llvm::isPowerOf2_64(alignment)) {
-      module.emitError() << "alignment " << alignment << " is no power of two";
+      mlir::emitError(module.getLoc()) << "alignment " << alignment.getValue() << " is no power of two";
       return signalPassFailure();
     }
     IndexBounds bounds(module);

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The check of contract C5. It goes the other way round than PlanArena: from each access back to the views of the arena
-// that it may touch, and it trusts neither where views stand nor the solver, whose code it does not use.
-#include "passes/memory/Passes.h"
+// that it may touch, and it shares no code with the planner or the solver.
 #include "dialects/plan/PlanDialect.h"
-#include "passes/schedule/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -14,6 +12,8 @@
 #include "mlir/IR/Matchers.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
+#include "passes/memory/Passes.h"
+#include "passes/schedule/IndexBounds.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -178,8 +178,9 @@ private:
       }
   }
 
-  // A value lives from its first write to its last read. In a loop it lives through all of it where it comes from before
-  // the loop, goes beyond it, or may be read in the next iteration.
+  // A value lives from its first write to its last read. In a loop it lives through all of it where it comes from
+  // before the loop, goes beyond it, or may be read in the next iteration: neither made in the loop's body nor written
+  // in full before anything reads it.
   void computeLife(Planned &planned) {
     if (planned.accesses.empty())
       return;
@@ -207,7 +208,9 @@ private:
     for (auto &[view, planned] : views)
       if (planned.first >= 0 && planned.begin < planned.end)
         byOffset.push_back(&planned);
-    llvm::stable_sort(byOffset, [](Planned *a, Planned *b) { return a->begin < b->begin; });
+    llvm::sort(byOffset, [](Planned *a, Planned *b) {
+      return std::make_tuple(a->begin, a->first) < std::make_tuple(b->begin, b->first);
+    });
     for (size_t i = 0; i < byOffset.size(); ++i)
       for (size_t j = i + 1; j < byOffset.size() && byOffset[j]->begin < byOffset[i]->end; ++j) {
         Planned &a = *byOffset[i], &b = *byOffset[j];

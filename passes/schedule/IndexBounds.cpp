@@ -30,7 +30,8 @@ template <class Fn> Bound corners(Bound a, Bound b, Fn fn) {
       std::optional<int64_t> value = fn(x, y);
       if (!value)
         return std::nullopt;
-      result = result ? Interval{std::min(result->min, *value), std::max(result->max, *value)} : Interval{*value, *value};
+      result =
+          result ? Interval{std::min(result->min, *value), std::max(result->max, *value)} : Interval{*value, *value};
     }
   return result;
 }
@@ -86,7 +87,8 @@ Bound ofAffine(AffineExpr expr, ArrayRef<Bound> dims, ArrayRef<Bound> symbols) {
   case AffineExprKind::CeilDiv:
     return ceilDiv(a, b);
   default: // mod is never negative
-    return positive(b) ? Bound(Interval{0, a && a->min >= 0 ? std::min(a->max, b->max - 1) : b->max - 1}) : std::nullopt;
+    return positive(b) ? Bound(Interval{0, a && a->min >= 0 ? std::min(a->max, b->max - 1) : b->max - 1})
+                       : std::nullopt;
   }
 }
 
@@ -224,18 +226,19 @@ Bound IndexBounds::compute(Value value) {
       .Case<arith::RemSIOp>([&](auto) { return remainder(operand(0), operand(1)); })
       .Case<arith::MinSIOp>([&](auto) { return minimum(operand(0), operand(1)); })
       .Case<arith::MaxSIOp>([&](auto) { return maximum(operand(0), operand(1)); })
-      .Case<arith::DivUIOp, arith::CeilDivUIOp, arith::RemUIOp, arith::MinUIOp, arith::MaxUIOp>([&](Operation *) -> Bound {
-        Bound a = operand(0), b = operand(1); // the same as signed where both are known not to be negative
-        if (!a || !b || a->min < 0 || b->min < 0)
-          return std::nullopt;
-        if (isa<arith::DivUIOp>(op))
-          return floorDiv(a, b);
-        if (isa<arith::CeilDivUIOp>(op))
-          return ceilDiv(a, b);
-        if (isa<arith::RemUIOp>(op))
-          return remainder(a, b);
-        return isa<arith::MinUIOp>(op) ? minimum(a, b) : maximum(a, b);
-      })
+      .Case<arith::DivUIOp, arith::CeilDivUIOp, arith::RemUIOp, arith::MinUIOp, arith::MaxUIOp>(
+          [&](Operation *) -> Bound {
+            Bound a = operand(0), b = operand(1); // the same as signed where both are known not to be negative
+            if (!a || !b || a->min < 0 || b->min < 0)
+              return std::nullopt;
+            if (isa<arith::DivUIOp>(op))
+              return floorDiv(a, b);
+            if (isa<arith::CeilDivUIOp>(op))
+              return ceilDiv(a, b);
+            if (isa<arith::RemUIOp>(op))
+              return remainder(a, b);
+            return isa<arith::MinUIOp>(op) ? minimum(a, b) : maximum(a, b);
+          })
       .Case<arith::IndexCastOp, arith::ExtSIOp>([&](Operation *) { return operand(0); })
       .Case<arith::SelectOp>([&](auto) { return join(operand(1), operand(2)); })
       .Case<affine::AffineApplyOp>([&](auto apply) { return ofMap(apply.getAffineMap(), minimum); })
@@ -292,9 +295,8 @@ Bound IndexBounds::ofDim(Value shaped, int64_t dim) {
             return ofMixed(size);
         return std::nullopt;
       })
-      .Case<scf::ForOp>([&](auto loop) {
-        return ofDim(loop.getInitArgs()[cast<OpResult>(shaped).getResultNumber()], dim);
-      })
+      .Case<scf::ForOp>(
+          [&](auto loop) { return ofDim(loop.getInitArgs()[cast<OpResult>(shaped).getResultNumber()], dim); })
       .Default([&](Operation *) -> Bound {
         auto kernel = dyn_cast<DestinationStyleOpInterface>(op);
         OpOperand *init = kernel ? kernel.getTiedOpOperand(cast<OpResult>(shaped)) : nullptr;

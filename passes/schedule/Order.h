@@ -5,8 +5,8 @@
 #ifndef SNUG_PASSES_SCHEDULE_ORDER_H
 #define SNUG_PASSES_SCHEDULE_ORDER_H
 
-#include "passes/schedule/IndexBounds.h"
 #include "mlir/IR/Operation.h"
+#include "passes/schedule/IndexBounds.h"
 #include "llvm/ADT/SmallVector.h"
 
 #include <vector>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "passes/schedule/Passes.h"
 #include "dialects/nn/NnDialect.h"
-#include "passes/schedule/Order.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "passes/schedule/Order.h"
+#include "passes/schedule/Passes.h"
 #include "llvm/Support/Debug.h"
 
 #define DEBUG_TYPE "snug-schedule"
@@ -40,7 +40,8 @@ bool isExclusive(OpOperand &use) {
       break;
   }
   Operation *op = value.getDefiningOp();
-  return op ? !isa<nn::WeightOp, tensor::ExtractSliceOp>(op) && !op->hasTrait<OpTrait::ConstantLike>() : isOutput(value);
+  return op ? !isa<nn::WeightOp, tensor::ExtractSliceOp>(op) && !op->hasTrait<OpTrait::ConstantLike>()
+            : isOutput(value);
 }
 
 bool readsInit(Operation *op, OpOperand &init) {
@@ -49,7 +50,8 @@ bool readsInit(Operation *op, OpOperand &init) {
   return op->getDialect() != op->getContext()->getLoadedDialect<nn::NnDialect>();
 }
 
-// Sizes of a tensor, from where its buffer comes from if that is at hand, so as not to keep kernels alive for their shape.
+// Sizes of a tensor, from where its buffer comes from if that is at hand, so as not to keep kernels alive for their
+// shape.
 SmallVector<OpFoldResult> sizesOf(OpBuilder &builder, Location loc, Value value) {
   while (auto kernel = value.getDefiningOp<DestinationStyleOpInterface>())
     value = kernel.getTiedOpOperand(cast<OpResult>(value))->get();
@@ -165,11 +167,10 @@ bool produceInto(Value value, BlockArgument argument) {
       bool sizesKnown = type.hasStaticShape() || index + 1 == views.size();
       if (!sizesKnown)
         return false;
-      SmallVector<OpFoldResult> sizes = type.hasStaticShape()
-                                            ? tensor::getMixedSizes(builder, loc, view->getOperand(0))
-                                            : empty.getMixedSizes();
-      destination = tensor::ExpandShapeOp::create(builder, loc, type, destination, collapse.getReassociationIndices(),
-                                                  sizes);
+      SmallVector<OpFoldResult> sizes =
+          type.hasStaticShape() ? tensor::getMixedSizes(builder, loc, view->getOperand(0)) : empty.getMixedSizes();
+      destination =
+          tensor::ExpandShapeOp::create(builder, loc, type, destination, collapse.getReassociationIndices(), sizes);
     }
   }
   if (destination.getType() != empty.getType())
@@ -265,7 +266,8 @@ struct SchedulePass : snug::impl::ScheduleBase<SchedulePass> {
 
   void runOnOperation() override {
     if (!llvm::is_contained({"best", "given", "memory", "depth"}, order.getValue())) {
-      getOperation().emitError() << "unknown order '" << order << "': use best, given, memory or depth";
+      mlir::emitError(getOperation().getLoc())
+          << "unknown order '" << order.getValue() << "': use best, given, memory or depth";
       return signalPassFailure();
     }
     IndexBounds bounds(getOperation());

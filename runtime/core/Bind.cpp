@@ -84,7 +84,7 @@ static bool isAllowed(const snug_dim_info &dim, int64_t value) {
 
 void snug::checkDim(const snug_dim_info &dim, int64_t value) {
   if (!isAllowed(dim, value))
-    fail(std::string("dim '") + dim.name + "' is " + std::to_string(value) + "; " + allows(dim));
+    fail(std::to_string(value) + " is given for '" + dim.name + "'; " + allows(dim));
 }
 
 void snug::checkDims(const snug_model_header &header, const int64_t *dims) {
@@ -120,8 +120,9 @@ static void bindExtent(const snug_model_header &header, const DLTensor *const *i
     wrong("expected " + declaredText(value) + ", which no whole number for '" + info.name + "' gives");
   int64_t solved = rest / extent.scale;
   if (!isAllowed(info, solved))
-    wrong((extent.scale == 1 && extent.offset == 0 ? "" : "so '" + std::string(info.name) + "' is " +
-                                                              std::to_string(solved) + ", but ") +
+    wrong((extent.scale == 1 && extent.offset == 0
+               ? ""
+               : "so '" + std::string(info.name) + "' is " + std::to_string(solved) + ", but ") +
           allows(info));
   if (dim == kUnboundDim)
     dim = solved;

@@ -13,7 +13,7 @@ namespace snug {
 // Marks a dim that is not known yet.
 constexpr int64_t kUnboundDim = -1;
 
-// Throws unless `value` is one that `dim` allows; `subject` opens the message ("input 'x' has shape 1x2; ").
+// Throws unless `value` is one that `dim` allows.
 void checkDim(const snug_dim_info &dim, int64_t value);
 
 // Solves unbound `dims` from the shapes of `inputs` and checks all that linear extents say.

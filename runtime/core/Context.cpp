@@ -38,7 +38,7 @@ struct snug_context {
   std::atomic_flag running = ATOMIC_FLAG_INIT;
   // Sized once, so that a run allocates nothing.
   std::vector<int64_t> fixedDims, dims, extents;
-  std::vector<void *> data;     // inputs, then outputs
+  std::vector<void *> data;    // inputs, then outputs
   std::vector<uint64_t> bytes; // of each of them
 };
 

@@ -18,9 +18,8 @@ snug_model::snug_model(const char *requested) {
   // A resolved path: dlopen searches the system's folders for a bare name, and weights lie beside the real file.
   std::unique_ptr<char, decltype(&free)> resolved(requested ? realpath(requested, nullptr) : nullptr, &free);
   if (!resolved)
-    throw Failure(SNUG_EXIT_MACHINE,
-                  std::string("cannot open the model '") + (requested ? requested : "(NULL)") + "': " +
-                      strerror(requested ? errno : EINVAL));
+    throw Failure(SNUG_EXIT_MACHINE, std::string("cannot open the model '") + (requested ? requested : "(NULL)") +
+                                         "': " + strerror(requested ? errno : EINVAL));
   path = resolved.get();
   if (access(path.c_str(), R_OK) != 0)
     throw Failure(SNUG_EXIT_MACHINE, "cannot read the model '" + path + "': " + strerror(errno));
@@ -148,8 +147,13 @@ snug_error *snug_model_memory(const snug_model *model, const int64_t *dims, snug
   return guard([&] {
     const snug_model_header &header = *model->header;
     const snug_memory_info &memory = header.memory;
-    snug_memory_need need{memory.weights_bytes, memory.arena_bytes,  memory.arena_alignment, memory.library_bytes,
-                          memory.input_bytes,   memory.output_bytes, 0};
+    snug_memory_need need{memory.weights_bytes,
+                          memory.arena_bytes,
+                          memory.arena_alignment,
+                          memory.library_bytes,
+                          memory.input_bytes,
+                          memory.output_bytes,
+                          0};
     if (dims) {
       std::vector<int64_t> extents = allExtents(header, dims);
       const int64_t *at = extents.data();

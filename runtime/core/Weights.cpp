@@ -85,8 +85,8 @@ void Weights::map(const snug_model_header &header, const std::string &folder) {
     throw Failure(SNUG_EXIT_MACHINE, "cannot open the weights file '" + path + "': " + strerror(errno) +
                                          "; it has to lie beside the model's library");
   auto damaged = [&](const std::string &why) {
-    return Failure(SNUG_EXIT_INVALID, "the weights file '" + path + "' " + why +
-                                          "; copy it again or compile the model again");
+    return Failure(SNUG_EXIT_INVALID,
+                   "the weights file '" + path + "' " + why + "; copy it again or compile the model again");
   };
   struct stat status;
   if (fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode))

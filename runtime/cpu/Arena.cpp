@@ -24,7 +24,8 @@ uint8_t *cpu::Arena::allocate(uint64_t bytes, uint64_t alignment) {
   mappingBytes = touched + (alignment > page ? alignment - page : 0);
   void *address = mmap(nullptr, mappingBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (address == MAP_FAILED)
-    throw Failure(SNUG_EXIT_MACHINE, "cannot get " + std::to_string(bytes) + " bytes for the arena: " + strerror(errno));
+    throw Failure(SNUG_EXIT_MACHINE,
+                  "cannot get " + std::to_string(bytes) + " bytes for the arena: " + strerror(errno));
   mapping = address;
   uintptr_t start = (reinterpret_cast<uintptr_t>(address) + alignment - 1) / alignment * alignment;
   auto *arena = reinterpret_cast<uint8_t *>(start);

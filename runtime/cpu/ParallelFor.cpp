@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <omp.h>
 
 using namespace snug;
@@ -11,6 +13,9 @@ using namespace snug;
 // Ranges that a thread gets on average. One would leave a thread that was disturbed, or that got the long rows of a
 // causal mask, to be waited for; many would split what a kernel prepares once for each range.
 static constexpr int64_t kRangesPerThread = 4;
+
+// What a kernel may use of its thread's stack.
+static constexpr size_t kKernelStackBytes = 64 << 10;
 
 void cpu::parallelFor(void *state, snug_kernel_fn kernel, const int64_t *args, int64_t extent, int64_t grain) {
   if (extent <= 0)
@@ -39,7 +44,11 @@ void cpu::parallelFor(void *state, snug_kernel_fn kernel, const int64_t *args, i
 }
 
 void cpu::startThreads(uint32_t numThreads) {
-  // As long as there are that many blocks, so that all threads are asked for.
-  auto nothing = [](const int64_t *, int64_t, int64_t, int64_t) {};
-  parallelFor(reinterpret_cast<void *>(uintptr_t(numThreads)), nothing, nullptr, numThreads, 1);
+#pragma omp parallel num_threads(int(numThreads))
+  {
+    // Makes the stack that kernels may use resident, so that runs do not.
+    volatile char stack[kKernelStackBytes];
+    for (size_t i = 0; i < sizeof(stack); i += 1024)
+      stack[i] = 0;
+  }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// snug-codegen-test IN.mlir OUT.so [DATA_DIR [DUMP_DIR]]: a planned program to a library, for the tests of code generation.
+// snug-codegen-test IN.mlir OUT.so [DATA_DIR [DUMP_DIR]]: a planned program to a library, for the tests of code
+// generation.
 #include "codegen/Codegen.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"

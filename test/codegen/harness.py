@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Compiles planned programs with snug-codegen-test and runs them through the model ABI, with numpy arrays."""
+import concurrent.futures
 import ctypes as C
 import json
 import os
@@ -104,8 +105,9 @@ class Model:
             at += v.rank
         return result[:h.num_inputs], result[h.num_inputs:]
 
-    def run(self, *inputs, dims=(), split=None):
-        """split: None runs each launch as one range; n cuts it in ranges of about extent / n, in reverse order."""
+    def run(self, *inputs, dims=(), split=None, threads=0):
+        """split: None runs each launch as one range; n cuts it in n, in reverse order, heeding its grain if n > 0.
+        threads: run the ranges at the same time."""
         h = self.header
         in_shapes, out_shapes = self.shapes(dims)
         arrays = []
@@ -122,8 +124,14 @@ class Model:
 
         def parallel_for(state, kernel, args, extent, grain):
             self.launches.append((extent, grain))
-            step = extent if split is None else max(grain if split > 0 else 1, -(-extent // abs(split) // grain) * grain)
+            step = extent if split is None else -(-extent // abs(split))
+            if split is not None and split > 0:
+                step = -(-step // grain) * grain
             ranges = [(lo, min(lo + step, extent)) for lo in range(0, extent, max(step, 1))]
+            if threads:  # ctypes lets go of Python's lock, so these run side by side
+                with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+                    list(pool.map(lambda r: kernel(args, r[0], r[1], 0), ranges))
+                return
             for lo, hi in reversed(ranges):
                 kernel(args, lo, hi, 0)
 

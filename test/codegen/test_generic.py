@@ -12,7 +12,7 @@ def generic(maps, iterators, ins, outs, body):
     maps = ", ".join(f"affine_map<{m}>" for m in maps)
     iterators = ", ".join(f'"{i}"' for i in iterators)
     names = lambda values: ", ".join(f"%{n}" for n, _ in values) + " : " + ", ".join(t for _, t in values)
-    elements = [t.rstrip(">").split("x")[-1].split(",")[0] if t.startswith("memref") else t for _, t in ins + outs]
+    elements = [t[len("memref<"):-1].split(",")[0].split("x")[-1] for _, t in ins + outs]
     args = ", ".join(f"%a{i}: {e}" for i, e in enumerate(elements))
     return f'''  linalg.generic {{indexing_maps = [{maps}], iterator_types = [{iterators}]}}
     ins({names(ins)}) outs({names(outs)}) {{
@@ -139,3 +139,78 @@ def test_in_place_shares_a_pointer_and_vectorizes(tmp_path):
     assert any(line.count("memref<f32>") == 1 for line in plan.splitlines() if "func.func private" in line)
     assert "<16 x float>" in (tmp_path / "kernels0.ll").read_text() or "<8 x float>" in (
         tmp_path / "kernels0.ll").read_text()
+
+
+@pytest.mark.parametrize("shape,permutation", [((33, 100), (1, 0)), ((257, 31), (1, 0)), ((3, 40, 50), (0, 2, 1)),
+                                               ((40, 3, 50), (2, 1, 0)), ((20, 17, 64), (1, 2, 0)),
+                                               ((64, 48), (1, 0)), ((5, 4, 32, 32), (1, 0, 3, 2))])
+def test_transpositions(tmp_path, shape, permutation):
+    y = tuple(shape[p] for p in permutation)
+    letters = "ijkl"[:len(shape)]
+    source = [None] * len(shape)
+    for result, p in enumerate(permutation):
+        source[p] = letters[result]
+    to_map = lambda s: f"({', '.join(letters)}) -> ({', '.join(s)})"
+    body = f"  linalg.transpose ins(%x : {memref(shape)}) outs(%y : {memref(y)}) permutation = [{', '.join(map(str, permutation))}]\n"
+    body += generic([to_map(source), to_map(letters), to_map(letters)], ["parallel"] * len(shape),
+                    [("x", memref(shape)), ("r", memref(y))], [("z", memref(y))],
+                    "    %s = arith.addf %a0, %a1 : f32\n    linalg.yield %s : f32")
+    m = build(tmp_path, program([("x", shape, "f32"), ("r", y, "f32")], [("y", y, "f32"), ("z", y, "f32")], body))
+    x, r = rng.standard_normal(shape, np.float32), rng.standard_normal(y, np.float32)
+    for split in (None, -3, 4):
+        y_, z_ = m.run(x, r, split=split)
+        assert (y_ == x.transpose(permutation)).all() and (z_ == x.transpose(permutation) + r).all()
+
+
+SCALAR_OPS = {  # f32 -> f32
+    "math.floor": np.floor, "math.ceil": np.ceil, "math.roundeven": np.rint, "math.absf": np.abs, "math.trunc": np.trunc,
+    "math.log1p": np.log1p, "math.expm1": np.expm1, "math.exp2": np.exp2, "math.log2": np.log2, "math.tan": np.tan,
+    "math.atan": np.arctan, "math.cbrt": np.cbrt, "arith.negf": np.negative,
+}
+
+
+def test_scalar_ops(tmp_path):
+    n = 100
+    t = memref((n,))
+    body = "".join(generic(["(i) -> (i)"] * 2, ["parallel"], [("x", t)], [(f"y{i}", t)],
+                           f"    %s = {op} %a0 : f32\n    linalg.yield %s : f32") + "\n" for i, op in enumerate(SCALAR_OPS))
+    m = build(tmp_path, program([("x", (n,), "f32")], [(f"y{i}", (n,), "f32") for i in range(len(SCALAR_OPS))], body))
+    x = rng.uniform(0.01, 5, n).astype(np.float32)
+    for got, (op, exact) in zip(m.run(x), SCALAR_OPS.items()):
+        np.testing.assert_allclose(got, exact(x.astype(np.float64)), rtol=1e-6, err_msg=op)
+
+
+def test_integer_masks_and_casts(tmp_path):
+    """The mask of a decoder: a comparison of positions, cast to what is added to scores."""
+    n, t = 77, memref((77, 77))
+    body = generic(["(i, j) -> (j)", "(i, j) -> (i, j)", "(i, j) -> (i, j)"], ["parallel"] * 2,
+                   [("ids", memref((n,), "i64"))], [("y", t), ("z", memref((n, n), "i32"))], '''    %i = linalg.index 0 : index
+    %p = arith.index_cast %i : index to i64
+    %m = arith.cmpi sle, %a0, %p : i64
+    %f = arith.uitofp %m : i1 to f32
+    %w = arith.trunci %a0 : i64 to i32
+    linalg.yield %f, %w : f32, i32''')
+    m = build(tmp_path, program([("ids", (n,), "i64")], [("y", (n, n), "f32"), ("z", (n, n), "i32")], body))
+    ids = rng.permutation(n)
+    for split in (None, -5):
+        y, z = m.run(ids, split=split)
+        assert (y == (ids[None] <= np.arange(n)[:, None])).all() and (z == ids[None]).all()
+
+
+def test_max_min_and_total(tmp_path):
+    x = (9, 133)
+    ops = {"max": "arith.maximumf", "min": "arith.minimumf"}
+    body = "  %lo = arith.constant 0xFF800000 : f32\n  %hi = arith.constant 0x7F800000 : f32\n  %z = arith.constant 0.0 : f32\n"
+    for name, init in (("max", "lo"), ("min", "hi"), ("sum", "z")):
+        shape = (9,) if name != "sum" else ()
+        body += f"  linalg.fill ins(%{init} : f32) outs(%{name} : {memref(shape)})\n"
+        body += generic(["(i, j) -> (i, j)", "(i, j) -> (i)" if shape else "(i, j) -> ()"],
+                        ["parallel" if shape else "reduction", "reduction"], [("x", memref(x))], [(name, memref(shape))],
+                        f"    %s = {ops.get(name, 'arith.addf')} %a0, %a1 : f32\n    linalg.yield %s : f32") + "\n"
+    m = build(tmp_path, program([("x", x, "f32")], [("max", (9,), "f32"), ("min", (9,), "f32"), ("sum", (), "f32")], body))
+    xs = rng.standard_normal(x, np.float32)
+    largest, smallest, total = m.run(xs)
+    assert (largest == xs.max(1)).all() and (smallest == xs.min(1)).all()
+    np.testing.assert_allclose(total, xs.astype(np.float64).sum(), rtol=1e-4)
+    xs[3, 100] = np.nan
+    assert np.isnan(m.run(xs)[0]).tolist() == [i == 3 for i in range(9)]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness import COMPILER, Model, build, memref, program
+from test_attention import attention
 from test_contract import GELU, contract
 
 rng = np.random.default_rng(5)
@@ -41,7 +42,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_symbols(folder):
+@pytest.mark.parametrize("march", ["native", "x86-64-v3"])
+def test_symbols(folder, monkeypatch, march):
+    monkeypatch.setenv("SNUG_MARCH", march)
     model = build(folder, linear(1.0), data=folder)
     lines = subprocess.run([NM, "-D", str(model.path)], capture_output=True, text=True, check=True).stdout.split("\n")
     defined = [l.split()[-1] for l in lines if re.search(r" [TDBRV] ", l)]
@@ -84,12 +87,29 @@ def stack_bytes(library):
                                             ("mk,nk->mn", (400, 700), (333, 700), (400, 333))])
 def test_stack(tmp_path, equation, a, b, y):
     body = contract(equation, ("a", memref(a)), ("b", memref(b)), memref(y), body=GELU,
-                    epilogue=[("bias", memref((y[1],)), "n"), ("r", memref(y), "mn")])
-    model = build(tmp_path, program([("a", a, "f32"), ("b", b, "f32"), ("bias", (y[1],), "f32"), ("r", y, "f32")],
+                    epilogue=[("bias", memref((y[1],)), "n"), ("res", memref(y), "mn")])
+    model = build(tmp_path, program([("a", a, "f32"), ("b", b, "f32"), ("bias", (y[1],), "f32"), ("res", y, "f32")],
                                     [("y", y, "f32")], body))
     frames = stack_bytes(model.path)
     assert max(frames) > 20000, "the accumulators are on the stack, or the pattern is out of date"
     assert sum(sorted(frames)[-2:]) <= 65536
+
+
+@pytest.mark.parametrize("s,d,e", [(300, 64, 64), (300, 128, 80), (40, 256, 256)])
+def test_stack_of_attention(tmp_path, s, d, e):
+    q, v = (1, 2, s, d), (1, 2, s, e)
+    body = attention(("bhsd", q), ("bhtd", q), ("bhte", v), ("bhse", v))
+    model = build(tmp_path, program([("q", q, "f32"), ("k", q, "f32"), ("v", v, "f32")], [("y", v, "f32")], body))
+    frames = stack_bytes(model.path)
+    assert max(frames) > 20000 and sum(sorted(frames)[-2:]) <= 65536
+
+
+def test_unsupported_says_what(folder):
+    t = "memref<8x8xf64>"
+    body = contract("mk,kn->mn", ("a", t), ("b", t), t).replace("%acc: f32", "%acc: f64").replace(": f32", ": f64")
+    code, message = compile_error(folder, program([("a", (8, 8), "f64"), ("b", (8, 8), "f64")],
+                                                  [("y", (8, 8), "f64")], body))
+    assert code == 3 and "f32" in message
 
 
 def compile_error(folder, text, output=None, data="."):
@@ -113,7 +133,7 @@ def test_failures_leave_nothing_and_say_why(folder):
     code, message = compile_error(folder, linear(1.0), output=folder / "nowhere" / "e.so", data=folder)
     assert code == 5 and "nowhere" in message
     code, message = compile_error(folder, linear(1.0).replace("pack<32>", "pack<24>"), data=folder)
-    assert code == 2 and "recipe" in message
+    assert code == 2 and "its recipe does not give" in message
     code, message = compile_error(folder, linear(1.0).replace('"40", "300"', '"40", "300"').replace(
         "memref<40x300xf32>", "memref<?x300xf32>").replace('["40", "300"]', '["rows", "300"]'), data=folder)
     assert code != 0 and "rows" in message

@@ -62,8 +62,8 @@ template <typename T> static void store(HostTensor &tensor, int64_t index, T val
   memcpy(tensor.data() + index * sizeof(T), &value, sizeof(T));
 }
 
-// The bits of units * 2^-8 in a 16-bit float. Half holds all of them in [-1, 1], bfloat16 the even ones, so that nothing
-// has to be rounded.
+// The bits of units * 2^-8 in a 16-bit float. Half holds all of them in [-1, 1], bfloat16 the even ones, so that
+// nothing has to be rounded.
 static uint16_t smallFloatBits(int units, int exponentBias, int mantissaBits) {
   if (units == 0)
     return 0;

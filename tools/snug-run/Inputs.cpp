@@ -2,6 +2,7 @@
 
 #include "tools/snug-run/Inputs.h"
 #include "tools/snug-run/Failure.h"
+#include "tools/snug-run/Info.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/NpzFile.h"
 
@@ -36,8 +37,9 @@ static std::map<std::string, HostTensor> readInputs(const snug_model *model, con
   for (const auto &[name, file] : options.inputs) {
     checkName(model, "input", snug_model_input, name, "--input");
     if (endsWith(file, ".pb"))
-      throw Failure(SNUG_EXIT_UNSUPPORTED, "'" + file + "': ONNX tensor files (.pb) cannot be read yet; save it with "
-                                                        "numpy.save(FILE, onnx.numpy_helper.to_array(tensor))");
+      throw Failure(SNUG_EXIT_UNSUPPORTED, "'" + file +
+                                               "': ONNX tensor files (.pb) cannot be read yet; save it with "
+                                               "numpy.save(FILE, onnx.numpy_helper.to_array(tensor))");
     tensors[name] = readNpyFile(file);
   }
   for (const auto &item : options.outputs)
@@ -70,8 +72,8 @@ static void checkOpenDims(const snug_model *model, const std::vector<bool> &isGi
     throw Failure(SNUG_EXIT_USAGE, "no input file determines " + names + "; with the largest values, add" + flags);
 }
 
-static std::vector<int64_t> bindDims(const snug_model *model, const RunOptions &options, std::vector<HostTensor> &inputs,
-                                     const std::vector<bool> &isGiven) {
+static std::vector<int64_t> bindDims(const snug_model *model, const RunOptions &options,
+                                     std::vector<HostTensor> &inputs, const std::vector<bool> &isGiven) {
   std::vector<int64_t> dims(snug_model_num_dims(model), -1);
   for (const auto &[name, value] : options.dims) {
     bool found = false;
@@ -126,7 +128,11 @@ RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options)
     shape.pop_back();
     tensors.inputs[i] = HostTensor(info->dtype, shape);
     auto range = options.randomRanges.find(info->name);
-    fillRandom(tensors.inputs[i], *options.randomSeed + i, range == options.randomRanges.end() ? nullptr : &range->second);
+    if (range != options.randomRanges.end() && info->dtype.code != kDLInt && info->dtype.code != kDLUInt)
+      throw Failure(SNUG_EXIT_USAGE, "--random-range " + range->first + ": the input is " + dtypeText(info->dtype) +
+                                         ", and only integers take a range");
+    fillRandom(tensors.inputs[i], *options.randomSeed + i,
+               range == options.randomRanges.end() ? nullptr : &range->second);
   }
   for (uint32_t i = 0; const snug_value_info *info = snug_model_output(model, i); ++i) {
     std::vector<int64_t> shape(size_t(info->rank) + 1);

@@ -22,7 +22,8 @@ WatchedArena::WatchedArena(uint64_t bytes, uint64_t alignment) : numBytes(bytes)
   mappingBytes = inner + 2 * slack + 2 * page; // its start and its end are both rounded down
   void *address = mmap(nullptr, mappingBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (address == MAP_FAILED)
-    throw Failure(SNUG_EXIT_MACHINE, "cannot get " + std::to_string(bytes) + " bytes for the arena: " + strerror(errno));
+    throw Failure(SNUG_EXIT_MACHINE,
+                  "cannot get " + std::to_string(bytes) + " bytes for the arena: " + strerror(errno));
   mapping = address;
   // The last multiple of both alignment and page that leaves a page behind it; the start follows from the end.
   uint64_t ends = reinterpret_cast<uintptr_t>(mapping) + mappingBytes - page;

@@ -137,7 +137,8 @@ private:
       int64_t extent = 0;
       bool overflow = false;
       for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at, ++digits)
-        overflow |= __builtin_mul_overflow(extent, 10, &extent) || __builtin_add_overflow(extent, text[at] - '0', &extent);
+        overflow |=
+            __builtin_mul_overflow(extent, 10, &extent) || __builtin_add_overflow(extent, text[at] - '0', &extent);
       if (digits == 0 || overflow)
         fail("its header is damaged");
       shape.push_back(extent);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// NumPy's .npy format (format versions 1 to 3): dense row-major little-endian arrays of bool, int, uint, float, complex.
-// bfloat16, which NumPy lacks, is read and written as '|V2', as the ml_dtypes package stores it.
+// NumPy's .npy format (format versions 1 to 3): dense row-major little-endian arrays of bool, int, uint, float,
+// complex. bfloat16, which NumPy lacks, is read and written as '|V2', as the ml_dtypes package stores it.
 #ifndef SNUG_TOOLS_SNUG_RUN_NPY_FILE_H
 #define SNUG_TOOLS_SNUG_RUN_NPY_FILE_H
 

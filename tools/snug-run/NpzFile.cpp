@@ -13,12 +13,11 @@ using namespace snug;
 
 static const std::string kSuffix = ".npy";
 
-[[noreturn]] static void failOpen(const std::string &path, int code) {
+[[noreturn]] static void failOpen(const std::string &path, int code, bool isSystem) {
   zip_error_t error;
   zip_error_init_with_code(&error, code);
   std::string why = zip_error_strerror(&error);
   zip_error_fini(&error);
-  bool isSystem = code == ZIP_ER_OPEN || code == ZIP_ER_NOENT || code == ZIP_ER_READ;
   throw Failure(isSystem ? SNUG_EXIT_MACHINE : SNUG_EXIT_RUN, "cannot open '" + path + "': " + why);
 }
 
@@ -26,7 +25,7 @@ std::map<std::string, HostTensor> snug::readNpzFile(const std::string &path) {
   int code = 0;
   std::unique_ptr<zip_t, void (*)(zip_t *)> archive(zip_open(path.c_str(), ZIP_RDONLY, &code), &zip_discard);
   if (!archive)
-    failOpen(path, code);
+    failOpen(path, code, code == ZIP_ER_OPEN || code == ZIP_ER_NOENT || code == ZIP_ER_READ);
   std::map<std::string, HostTensor> tensors;
   zip_int64_t count = zip_get_num_entries(archive.get(), 0);
   for (zip_int64_t i = 0; i < count; ++i) {
@@ -41,7 +40,8 @@ std::map<std::string, HostTensor> snug::readNpzFile(const std::string &path) {
     auto read = [&](void *to, uint64_t bytes) {
       uint64_t done = 0;
       while (done < bytes) {
-        zip_int64_t got = zip_fread(file.get(), static_cast<char *>(to) + done, std::min<uint64_t>(bytes - done, 1 << 30));
+        zip_int64_t got =
+            zip_fread(file.get(), static_cast<char *>(to) + done, std::min<uint64_t>(bytes - done, 1 << 30));
         if (got < 0)
           throw Failure(SNUG_EXIT_RUN,
                         "cannot read '" + name + "' in '" + path + "': " + zip_file_strerror(file.get()));
@@ -61,10 +61,8 @@ void snug::writeNpzFile(const std::string &path, const std::map<std::string, con
   std::unique_ptr<zip_t, void (*)(zip_t *)> archive(zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code),
                                                     &zip_discard);
   if (!archive)
-    failOpen(path, code);
-  auto fail = [&] {
-    throw Failure(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + zip_strerror(archive.get()));
-  };
+    failOpen(path, code, true);
+  auto fail = [&] { throw Failure(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + zip_strerror(archive.get())); };
   std::list<std::string> headers; // read by zip_close, as the data is: so both have to live until then
   for (const auto &[name, tensor] : tensors) {
     headers.push_back(npyHeader(*tensor));

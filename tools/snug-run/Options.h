@@ -12,9 +12,9 @@ namespace snug {
 // The command line of snug-run; Options.cpp binds each to its flag.
 struct RunOptions {
   std::string model;
-  std::map<std::string, std::string> inputs; // name -> .npy
-  std::string inputArchive;                  // .npz
-  std::optional<uint64_t> randomSeed;        // for inputs that no file gives
+  std::map<std::string, std::string> inputs;                       // name -> .npy
+  std::string inputArchive;                                        // .npz
+  std::optional<uint64_t> randomSeed;                              // for inputs that no file gives
   std::map<std::string, std::pair<int64_t, int64_t>> randomRanges; // integer inputs: lo, hi
   std::map<std::string, std::string> outputs;                      // name -> .npy
   std::string outputArchive;                                       // .npz
@@ -25,7 +25,8 @@ struct RunOptions {
   bool info = false;
 };
 
-// Parses the command line; throws Failure (SNUG_EXIT_USAGE). Without a value, help or version was printed and all is done.
+// Parses the command line; throws Failure (SNUG_EXIT_USAGE). Without a value, help or version was printed and all is
+// done.
 std::optional<RunOptions> parseOptions(int argc, char **argv);
 
 } // namespace snug

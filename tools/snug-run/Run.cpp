@@ -100,7 +100,7 @@ static void writeStats(const std::string &path, const snug_model *model, const R
   stats["model"] = snug_model_name(model);
   stats["target"] = snug_model_target(model);
   stats["dims"] = dims;
-  stats["planned"] = {{"weights", need.weights}, {"arena", need.arena},     {"total", need.total},
+  stats["planned"] = {{"weights", need.weights}, {"arena", need.arena},   {"total", need.total},
                       {"library", need.library}, {"inputs", need.inputs}, {"outputs", need.outputs}};
   stats["measured"] = {{"arena_high_water", measured.arenaHighWater},
                        {"allocations_in_run", measured.allocations},

@@ -12,9 +12,7 @@
 
 using namespace snug;
 
-void WholeFile::fail() const {
-  throw Failure(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + strerror(errno));
-}
+void WholeFile::fail() const { throw Failure(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + strerror(errno)); }
 
 WholeFile::WholeFile(const std::string &path) : path(path), temporary(path + ".XXXXXX") {
   descriptor = mkstemp(&temporary[0]);

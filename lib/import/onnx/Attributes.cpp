@@ -7,8 +7,8 @@
 #include "dialects/onnx/OnnxDialect.h"
 
 using namespace mlir;
-using ::onnx::AttributeProto;
 using google::protobuf::RepeatedPtrField;
+using ::onnx::AttributeProto;
 
 namespace snug {
 
@@ -16,17 +16,17 @@ namespace snug {
 static int typeOf(const AttributeProto &a) {
   if (a.type() != AttributeProto::UNDEFINED)
     return a.type();
-  return a.has_f()              ? AttributeProto::FLOAT
-         : a.has_i()            ? AttributeProto::INT
-         : a.has_s()            ? AttributeProto::STRING
-         : a.has_t()            ? AttributeProto::TENSOR
-         : a.has_g()            ? AttributeProto::GRAPH
-         : a.floats_size()      ? AttributeProto::FLOATS
-         : a.ints_size()        ? AttributeProto::INTS
-         : a.strings_size()     ? AttributeProto::STRINGS
-         : a.tensors_size()     ? AttributeProto::TENSORS
-         : a.graphs_size()      ? AttributeProto::GRAPHS
-                                : AttributeProto::UNDEFINED;
+  return a.has_f()          ? AttributeProto::FLOAT
+         : a.has_i()        ? AttributeProto::INT
+         : a.has_s()        ? AttributeProto::STRING
+         : a.has_t()        ? AttributeProto::TENSOR
+         : a.has_g()        ? AttributeProto::GRAPH
+         : a.floats_size()  ? AttributeProto::FLOATS
+         : a.ints_size()    ? AttributeProto::INTS
+         : a.strings_size() ? AttributeProto::STRINGS
+         : a.tensors_size() ? AttributeProto::TENSORS
+         : a.graphs_size()  ? AttributeProto::GRAPHS
+                            : AttributeProto::UNDEFINED;
 }
 
 LogicalResult GraphImporter::importAttributes(const RepeatedPtrField<AttributeProto> &attributes, StringRef name,

@@ -106,8 +106,7 @@ FailureOr<snug::onnx::InitializerOp> GraphImporter::addInitializer(const ::onnx:
 }
 
 snug::onnx::InitializerOp GraphImporter::insertInitializer(StringRef name, Type type, StringAttr file,
-                                                           IntegerAttr offset, IntegerAttr length,
-                                                           ElementsAttr value) {
+                                                           IntegerAttr offset, IntegerAttr length, ElementsAttr value) {
   OpBuilder::InsertionGuard guard(builder);
   if (lastInitializer)
     builder.setInsertionPointAfter(lastInitializer);

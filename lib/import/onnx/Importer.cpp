@@ -34,8 +34,7 @@ LogicalResult GraphImporter::importModel(const ::onnx::ModelProto &model) {
   return success();
 }
 
-LogicalResult GraphImporter::importOpsets(const RepeatedPtrField<::onnx::OperatorSetIdProto> &imports,
-                                          Opsets &result) {
+LogicalResult GraphImporter::importOpsets(const RepeatedPtrField<::onnx::OperatorSetIdProto> &imports, Opsets &result) {
   for (const ::onnx::OperatorSetIdProto &import : imports) {
     StringRef domain = import.domain() == "ai.onnx" ? "" : StringRef(import.domain());
     auto [known, isNew] = result.try_emplace(domain, import.version());
@@ -55,8 +54,8 @@ void GraphImporter::importMetadata(const ::onnx::ModelProto &model) {
   module->setAttr(snug::onnx::kOpsets, versions.getDictionary(builder.getContext()));
   if (!model.producer_name().empty())
     module->setAttr(snug::onnx::kProducer,
-                    builder.getStringAttr(Twine(model.producer_name()) +
-                                          (model.producer_version().empty() ? "" : " ") + model.producer_version()));
+                    builder.getStringAttr(Twine(model.producer_name()) + (model.producer_version().empty() ? "" : " ") +
+                                          model.producer_version()));
 }
 
 LogicalResult GraphImporter::importMain(const ::onnx::GraphProto &graph) {

@@ -47,6 +47,7 @@ public:
   /// False if the file is malformed at byte `position`.
   bool run(std::string &out) { return copy(Message::Model, file.size(), out, 0); }
   uint64_t position = 0;
+  bool tooDeep = false;
 
 private:
   /// As protobuf's own default; deeper input would be refused by its parser anyway, and here it would use up the stack.
@@ -76,8 +77,10 @@ private:
   }
 
   bool copy(Message message, uint64_t end, std::string &out, unsigned depth) {
-    if (depth > kDepthLimit)
+    if (depth > kDepthLimit) {
+      tooDeep = true;
       return false;
+    }
     // Little-endian elements, if a single field holds them: raw_data, or one packed chunk of float_data or double_data.
     uint64_t payloads = 0, payloadBegin = 0, payloadEnd = 0;
     uint64_t payloadField = 0;
@@ -178,15 +181,17 @@ LogicalResult readModelFile(StringRef path, StringRef ownName, ::onnx::ModelProt
 
   PayloadStripper stripper((*buffer)->getBuffer(), ownName);
   std::string stripped;
-  if (!stripper.run(stripped))
+  bool whole = stripper.run(stripped);
+  if (stripper.tooDeep)
+    return fail(2, "nests subgraphs too deeply to be read");
+  if (!whole)
     return fail(2, "is no ONNX model, or is truncated: it is malformed at byte " + Twine(stripper.position) + " of " +
                        Twine((*buffer)->getBufferSize()) + "; fetch or export it again");
   google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t *>(stripped.data()),
                                                 static_cast<int>(stripped.size()));
   stream.SetTotalBytesLimit(std::numeric_limits<int>::max());
   if (!model.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage())
-    return fail(2, "is no ONNX model: its fields are not those of the ONNX schema, or its subgraphs are nested too "
-                   "deeply; fetch or export it again");
+    return fail(2, "is no ONNX model: its fields are not those of the ONNX schema; fetch or export it again");
   if (!model.has_ir_version() || !model.has_graph())
     return fail(2, "is no ONNX model: it has no " + Twine(model.has_graph() ? "ir_version" : "graph") +
                        "; fetch or export it again");

@@ -220,11 +220,26 @@ static std::string typedBytes(const TensorProto &tensor, unsigned bits) {
     for (auto value : field)
       bytes.append(reinterpret_cast<const char *>(&value), width); // the hosts that Snug supports are little-endian
   };
-  append(tensor.float_data(), 4);
-  append(tensor.double_data(), 8);
-  append(tensor.int64_data(), 8);
-  append(tensor.uint64_data(), tensor.data_type() == TensorProto::UINT32 ? 4 : 8);
-  append(tensor.int32_data(), llvm::divideCeil(bits, 8));
+  // The field that the schema gives to the type; data in another one does not count.
+  switch (tensor.data_type()) {
+  case TensorProto::FLOAT:
+  case TensorProto::COMPLEX64:
+    append(tensor.float_data(), 4);
+    break;
+  case TensorProto::DOUBLE:
+  case TensorProto::COMPLEX128:
+    append(tensor.double_data(), 8);
+    break;
+  case TensorProto::INT64:
+    append(tensor.int64_data(), 8);
+    break;
+  case TensorProto::UINT32:
+  case TensorProto::UINT64:
+    append(tensor.uint64_data(), bits / 8);
+    break;
+  default: // all others have at most 32 bits
+    append(tensor.int32_data(), llvm::divideCeil(bits, 8));
+  }
   return bytes;
 }
 
@@ -237,8 +252,8 @@ FailureOr<DenseElementsAttr> TensorImporter::elements(const TensorProto &tensor,
   RankedTensorType type = *checked;
   Type element = type.getElementType();
   auto countError = [&](uint64_t actual, uint64_t wanted, StringRef unit) {
-    return fail(2, owner + " has " + Twine(actual) + " " + unit + " of data, but its type and dims need " +
-                       Twine(wanted));
+    return fail(2,
+                owner + " has " + Twine(actual) + " " + unit + " of data, but its type and dims need " + Twine(wanted));
   };
 
   if (isa<snug::onnx::StringType>(element)) {
@@ -299,8 +314,8 @@ FailureOr<SparseElementsAttr> TensorImporter::elements(const ::onnx::SparseTenso
   int64_t count = values->getNumElements(), rank = type->getRank();
   bool linear = indicesType.getRank() == 1 && indicesType.getDimSize(0) == count;
   bool full = indicesType.getRank() == 2 && indicesType.getDimSize(0) == count && indicesType.getDimSize(1) == rank;
-  if (cast<ShapedType>(values->getType()).getRank() != 1 || !indicesType.getElementType().isInteger(64) ||
-      rank == 0 || !(linear || full))
+  if (cast<ShapedType>(values->getType()).getRank() != 1 || !indicesType.getElementType().isInteger(64) || rank == 0 ||
+      !(linear || full))
     return fail(2, owner + " has sparse indices that do not fit its values and dims");
   SmallVector<int64_t> indices;
   for (int64_t index : stored->getValues<int64_t>()) {
@@ -320,8 +335,8 @@ FailureOr<SparseElementsAttr> TensorImporter::elements(const ::onnx::SparseTenso
   for (auto [i, index] : llvm::enumerate(indices))
     if (index < 0 || index >= type->getDimSize(i % rank))
       return fail(2, owner + " has a sparse index outside its dims");
-  auto mlirIndices = DenseIntElementsAttr::get(
-      RankedTensorType::get({count, rank}, IntegerType::get(&context, 64)), ArrayRef<int64_t>(indices));
+  auto mlirIndices = DenseIntElementsAttr::get(RankedTensorType::get({count, rank}, IntegerType::get(&context, 64)),
+                                               ArrayRef<int64_t>(indices));
   return SparseElementsAttr::get(*type, mlirIndices, *values);
 }
 

@@ -45,10 +45,11 @@ func.func @epilogue(%x: tensor<4x16xf32>, %w: tensor<16x8xf32>, %b: tensor<8xf32
 // -----
 
 // A transposed copy in front of a contraction is read in place.
+// CHECK: #map1 = affine_map<(d0, d1, d2) -> (d1, d2)>
 // CHECK-LABEL: func.func @transposed_operand
 // CHECK-NOT: linalg.generic
 // CHECK: snug_nn.contract ins(%{{.*}}, %arg1 : tensor<4x16xf32>, tensor<8x16xf32>)
-// CHECK-SAME: affine_map<(d0, d1, d2) -> (d1, d2)>
+// CHECK-SAME: indexing_maps = [#map, #map1, #map2]
 func.func @transposed_operand(%x: tensor<4x16xf32>, %w: tensor<8x16xf32>) -> tensor<4x8xf32> {
   %t = tensor.empty() : tensor<16x8xf32>
   %wt = linalg.generic {indexing_maps = [affine_map<(d0, d1) -> (d1, d0)>, affine_map<(d0, d1) -> (d0, d1)>], iterator_types = ["parallel", "parallel"]}

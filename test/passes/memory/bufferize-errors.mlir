@@ -33,9 +33,11 @@ func.func @softmax_reads_the_overwritten(%x: tensor<8x8xf32>, %out: tensor<8x8xf
   %0 = linalg.exp ins(%x : tensor<8x8xf32>) outs(%e : tensor<8x8xf32>) -> tensor<8x8xf32>
   // expected-error @below {{needs a copy of 'tensor<8x8xf32>'}}
   %1 = linalg.abs ins(%x : tensor<8x8xf32>) outs(%0 : tensor<8x8xf32>) -> tensor<8x8xf32>
-  %2 = snug_nn.softmax ins(%0 : tensor<8x8xf32>) outs(%0 : tensor<8x8xf32>) -> tensor<8x8xf32>
-  %3 = linalg.sub ins(%1, %2 : tensor<8x8xf32>, tensor<8x8xf32>) outs(%out : tensor<8x8xf32>) -> tensor<8x8xf32>
-  return %3 : tensor<8x8xf32>
+  %f = tensor.empty() : tensor<8x8xf32>
+  %2 = linalg.floor ins(%1 : tensor<8x8xf32>) outs(%f : tensor<8x8xf32>) -> tensor<8x8xf32>
+  %3 = snug_nn.softmax ins(%0 : tensor<8x8xf32>) outs(%0 : tensor<8x8xf32>) -> tensor<8x8xf32>
+  %4 = linalg.sub ins(%2, %3 : tensor<8x8xf32>, tensor<8x8xf32>) outs(%out : tensor<8x8xf32>) -> tensor<8x8xf32>
+  return %4 : tensor<8x8xf32>
 }
 
 // -----

@@ -13,6 +13,8 @@
 
 using Context = RuntimeTest;
 
+extern "C" int runFromC(const char *path, const DLTensor *const *inputs, const DLTensor *const *outputs);
+
 TEST_F(Context, RunsAtSeveralLengths) {
   load();
   create();
@@ -147,7 +149,7 @@ TEST_F(Context, TakesADimThatNoInputDetermines) {
   EXPECT_FAILS(run(x.dl, shift.dl, y.dl, pairs.dl), SNUG_EXIT_RUN,
                "dim 'k' is not known: no shape of an input determines it, so it has to be set (snug_context_set_dim, "
                "--dim k=V)");
-  EXPECT_FAILS(snug_context_set_dim(context, "k", 5), SNUG_EXIT_RUN, "dim 'k' is 5; dim 'k' allows 1..4");
+  EXPECT_FAILS(snug_context_set_dim(context, "k", 5), SNUG_EXIT_RUN, "5 is given for 'k'; dim 'k' allows 1..4");
   EXPECT_FAILS(snug_context_set_dim(context, "q", 5), SNUG_EXIT_USAGE, "the model has no dim 'q'");
   EXPECT_OK(snug_context_set_dim(context, "k", 3));
   EXPECT_OK(run(x.dl, shift.dl, y.dl, pairs.dl));
@@ -224,4 +226,13 @@ TEST_F(Context, RefusesToRunTwiceAtOnce) {
   expectResult(x, shift, y, 1);
   EXPECT_OK(run(x.dl, shift.dl, y.dl, pairs.dl)); // and is usable again
   snug_error_destroy(inner);
+}
+
+TEST_F(Context, IsUsableFromC) {
+  Tensor<float> x({1, 4, 8}), y({1, 4, 8}), pairs({16});
+  Tensor<int64_t> shift({5});
+  const DLTensor *inputs[] = {&x.dl, &shift.dl}, *outputs[] = {&y.dl, &pairs.dl};
+  EXPECT_EQ(runFromC(models.library(FIXTURE_FILE).c_str(), inputs, outputs), SNUG_EXIT_DONE);
+  expectResult(x, shift, y, 1);
+  EXPECT_EQ(runFromC((models.folder / "none.so").c_str(), inputs, outputs), SNUG_EXIT_MACHINE);
 }

@@ -2,8 +2,8 @@
 //
 // A model written by hand as the code generator would export it:
 //   y[batch, n, 8] = x[batch, n, 8] * w[8] + 1 + shift[n + 1][row + 1],   pairs[n*n] = 0, 1, 2, ...
-// with batch fixed at 1 and n in 2..64 by 2. FIXTURE_EMBEDDED puts the weights into the library, FIXTURE_FREE_DIM adds a
-// dim that no input's shape determines (pairs has k*k elements then), FIXTURE_ABI pretends another version.
+// with batch fixed at 1 and n in 2..64 by 2. FIXTURE_EMBEDDED puts the weights into the library, FIXTURE_FREE_DIM adds
+// a dim that no input's shape determines (pairs has k*k elements then), FIXTURE_ABI pretends another version.
 #include "snug/ModelABI.h"
 
 #include <stddef.h>
@@ -40,7 +40,8 @@ static void shapes(const int64_t *values, int64_t *extents) {
     extents[i] = all[i];
 }
 
-// args: x, w, product, scratch. Goes through the thread's scratch, so that two threads on one scratch give wrong values.
+// args: x, w, product, scratch. Goes through the thread's scratch, so that two threads on one scratch give wrong
+// values.
 static void multiply(const int64_t *args, int64_t lo, int64_t hi, int64_t thread) {
   const float *x = (const float *)args[0], *w = (const float *)args[1];
   float *product = (float *)args[2];
@@ -96,8 +97,8 @@ static const snug_model_header header = {
     dims,
     inputs,
     outputs,
-    {kWidth * 4, kProduct + kThreads * kScratch, 64, 1000, kMaxRows *kWidth * 4 + (kMaxRows + 1) * 8,
-     kMaxRows *kWidth * 4 + kMaxRows * kMaxRows * 4},
+    {kWidth * 4, kProduct + kThreads * kScratch, 64, 1000, kMaxRows * kWidth * 4 + (kMaxRows + 1) * 8,
+     kMaxRows * kWidth * 4 + kMaxRows * kMaxRows * 4},
     WEIGHTS,
     shapes,
     run,

@@ -43,7 +43,8 @@ TEST_F(Model, KnowsItsNeedWithoutWeights) {
   EXPECT_EQ(need.outputs, 4u * 8 * 4 + 16 * 4);
   EXPECT_EQ(need.arena, 2304u);
   dims[1] = 66;
-  EXPECT_FAILS(snug_model_memory(model, dims, &need), SNUG_EXIT_RUN, "dim 'n' is 66; dim 'n' allows 2..64 in steps of 2");
+  EXPECT_FAILS(snug_model_memory(model, dims, &need), SNUG_EXIT_RUN,
+               "66 is given for 'n'; dim 'n' allows 2..64 in steps of 2");
 }
 
 TEST_F(Model, BindsDimsAndGivesShapes) {

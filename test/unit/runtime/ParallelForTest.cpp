@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <gtest/gtest.h>
 #include <mutex>
+#include <omp.h>
 #include <vector>
 
 namespace {
 struct Range {
   int64_t lo, hi, thread;
+  bool inTeam;
 };
 struct Record {
   std::mutex mutex;
@@ -23,7 +25,7 @@ static std::vector<Range> record(int64_t threads, int64_t extent, int64_t grain)
   auto kernel = [](const int64_t *args, int64_t lo, int64_t hi, int64_t thread) {
     auto *record = reinterpret_cast<Record *>(args[0]);
     std::lock_guard<std::mutex> lock(record->mutex);
-    record->ranges.push_back({lo, hi, thread});
+    record->ranges.push_back({lo, hi, thread, omp_in_parallel() != 0});
   };
   snug::cpu::parallelFor(reinterpret_cast<void *>(threads), kernel, args, extent, grain);
   std::sort(record.ranges.begin(), record.ranges.end(), [](const Range &a, const Range &b) { return a.lo < b.lo; });
@@ -52,7 +54,10 @@ TEST(ParallelFor, RunsSmallExtentsInOnePiece) {
   std::vector<Range> ranges = record(4, 16, 16);
   ASSERT_EQ(ranges.size(), 1u);
   EXPECT_EQ(ranges[0].thread, 0);
-  EXPECT_EQ(record(4, 17, 16).size(), 2u);
+  EXPECT_FALSE(ranges[0].inTeam); // no worker was woken
+  ranges = record(4, 17, 16);
+  ASSERT_EQ(ranges.size(), 2u);
+  EXPECT_TRUE(ranges[0].inTeam);
   EXPECT_EQ(record(4, 0, 16).size(), 0u);
 }
 

@@ -51,8 +51,7 @@ TEST_F(Tensors, DimsContradict) {
   EXPECT_FAILS(run(), SNUG_EXIT_RUN,
                "input 'shift' has shape 7; expected [n + 1], where dim 'n' is 4 (from input 'x')");
   shift.shape[0] = 0;
-  EXPECT_FAILS(run(), SNUG_EXIT_RUN,
-               "input 'shift' has shape 0; so 'n' is -1, but dim 'n' allows 2..64 in steps of 2");
+  EXPECT_FAILS(run(), SNUG_EXIT_RUN, "input 'shift' has shape 0; so 'n' is -1, but dim 'n' allows 2..64 in steps of 2");
 }
 
 TEST_F(Tensors, WrongRank) {

@@ -1,0 +1,90 @@
+// RUN: snug-opt %s -snug-verify-plan -split-input-file -verify-diagnostics
+
+module attributes {snug.arena_bytes = 128 : i64} {
+  func.func @overlap(%x: memref<16xf32>, %out: memref<16xf32> {snug.output}) attributes {snug.num_inputs = 1 : i64} {
+    %c0 = arith.constant 0 : index
+    %arena = snug_plan.arena align 64 : memref<128xi8>
+    // expected-note @below {{the other value, bytes 0 to 64}}
+    %a = memref.view %arena[%c0][] : memref<128xi8> to memref<16xf32>
+    // expected-error @below {{the memory plan is wrong: bytes 0 to 64 hold another value at the same time}}
+    %b = memref.view %arena[%c0][] : memref<128xi8> to memref<16xf32>
+    linalg.exp ins(%x : memref<16xf32>) outs(%a : memref<16xf32>)
+    linalg.abs ins(%a : memref<16xf32>) outs(%b : memref<16xf32>)
+    linalg.tanh ins(%b : memref<16xf32>) outs(%out : memref<16xf32>)
+    return
+  }
+}
+
+// -----
+
+// %a is read in each iteration, so its last read in the text is not its last read.
+module attributes {snug.arena_bytes = 64 : i64} {
+  func.func @overlap_in_next_iteration(%x: memref<16xf32>, %out: memref<16xf32> {snug.output}) attributes {snug.num_inputs = 1 : i64} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %c4 = arith.constant 4 : index
+    %arena = snug_plan.arena align 64 : memref<64xi8>
+    // expected-note @below {{the other value}}
+    %a = memref.view %arena[%c0][] : memref<64xi8> to memref<16xf32>
+    linalg.exp ins(%x : memref<16xf32>) outs(%a : memref<16xf32>)
+    scf.for %i = %c0 to %c4 step %c1 {
+      linalg.abs ins(%a : memref<16xf32>) outs(%out : memref<16xf32>)
+      // expected-error @below {{hold another value at the same time}}
+      %b = memref.view %arena[%c0][] : memref<64xi8> to memref<16xf32>
+      linalg.exp ins(%out : memref<16xf32>) outs(%b : memref<16xf32>)
+      linalg.tanh ins(%b : memref<16xf32>) outs(%out : memref<16xf32>)
+    }
+    return
+  }
+}
+
+// -----
+
+module attributes {snug.arena_bytes = 128 : i64} {
+  func.func @bounds_and_alignment() attributes {snug.num_inputs = 0 : i64} {
+    %c32 = arith.constant 32 : index
+    %c64 = arith.constant 64 : index
+    %arena = snug_plan.arena align 64 : memref<128xi8>
+    // expected-error @below {{offset 32 is no multiple of 64}}
+    %a = memref.view %arena[%c32][] : memref<128xi8> to memref<16xf32>
+    // expected-error @below {{bytes 64 to 132 are not in the arena of 128}}
+    %b = memref.view %arena[%c64][] : memref<128xi8> to memref<17xf32>
+    return
+  }
+}
+
+// -----
+
+module attributes {snug.arena_bytes = 64 : i64} {
+  func.func @stated_bytes() attributes {snug.num_inputs = 0 : i64} {
+    // expected-error @below {{the arena has 128 bytes, snug.arena_bytes says 64}}
+    %arena = snug_plan.arena align 64 : memref<128xi8>
+    return
+  }
+}
+
+// -----
+
+func.func @left_over(%x: memref<4xf32>, %out: memref<4xf32> {snug.output}) attributes {snug.num_inputs = 1 : i64} {
+  // expected-error @below {{'memref.alloc' is left}}
+  %a = memref.alloc() : memref<4xf32>
+  // expected-error @below {{'memref.copy' is left}}
+  memref.copy %x, %out : memref<4xf32> to memref<4xf32>
+  // expected-error @below {{a tensor is left}}
+  %t = tensor.empty() : tensor<4xf32>
+  return
+}
+
+// -----
+
+// A view whose size depends on a dim reaches as far as the dim's bound.
+module attributes {snug.arena_bytes = 64 : i64, snug.dims = [{name = "n", min = 1 : i64, max = 17 : i64, step = 1 : i64}]} {
+  func.func @dynamic(%x: memref<?xf32> {snug.dims = ["n"]}) attributes {snug.num_inputs = 1 : i64} {
+    %c0 = arith.constant 0 : index
+    %d = memref.dim %x, %c0 : memref<?xf32>
+    %arena = snug_plan.arena align 64 : memref<64xi8>
+    // expected-error @below {{bytes 0 to 68 are not in the arena of 64}}
+    %a = memref.view %arena[%c0][%d] : memref<64xi8> to memref<?xf32>
+    return
+  }
+}

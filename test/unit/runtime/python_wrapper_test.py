@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The Python wrapper on the fixture models. Arguments: the package's folder, the two fixture libraries."""
+
+import json
+import pathlib
+import shutil
+import struct
+import sys
+import tempfile
+import unittest
+
+import numpy
+
+PACKAGE, FILE_MODEL, FREE_DIM_MODEL = sys.argv[1:4]
+sys.path.insert(0, PACKAGE)
+import snug  # noqa: E402
+
+
+class WrapperTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        header = {
+            "__metadata__": {"snug_weights_id": "0123456789abcdef"},
+            "w": {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]},
+        }
+        weights = struct.pack("<Q", 248) + json.dumps(header).encode().ljust(248) + numpy.arange(1, 9, dtype="f4").tobytes()
+        (pathlib.Path(cls.folder.name) / "fixture.safetensors").write_bytes(weights)
+        cls.model = snug.load(shutil.copy(FILE_MODEL, cls.folder.name))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def setUp(self):
+        self.x = numpy.random.default_rng(1).random((1, 6, 8), dtype="f4")
+        self.shift = numpy.arange(7)
+        self.y = self.x * numpy.arange(1, 9, dtype="f4") + 1 + self.shift[1:, None].astype("f4")
+
+    def expect_error(self, code, part, call):
+        with self.assertRaises(snug.Error) as caught:
+            call()
+        self.assertEqual(caught.exception.code, code)
+        self.assertIn(part, str(caught.exception))
+
+    def test_runs_by_name_and_by_position(self):
+        outputs = self.model(shift=self.shift, x=self.x)
+        self.assertEqual(list(outputs), ["y", "pairs"])
+        numpy.testing.assert_array_equal(outputs["y"], self.y)
+        numpy.testing.assert_array_equal(outputs["pairs"], numpy.arange(36))
+        numpy.testing.assert_array_equal(self.model(self.x, self.shift)["y"], self.y)
+
+    def test_copies_what_is_not_contiguous(self):
+        numpy.testing.assert_array_equal(self.model(numpy.asfortranarray(self.x), self.shift)["y"], self.y)
+
+    def test_describes_the_model(self):
+        self.assertEqual(self.model.inputs, ["x", "shift"])
+        self.assertEqual(self.model.outputs, ["y", "pairs"])
+        self.assertEqual(self.model.memory()["arena"], 2304)
+
+    def test_reports_the_runtimes_errors(self):
+        self.expect_error(6, "dtype float64", lambda: self.model(self.x.astype("f8"), self.shift))
+        self.expect_error(6, "shape 1x5x8", lambda: self.model(self.x[:, :5], self.shift))
+        self.expect_error(6, ">f4", lambda: self.model(self.x.astype(">f4"), self.shift))
+        self.expect_error(5, "none.so", lambda: snug.load("none.so"))
+        self.expect_error(1, "planned for 4", lambda: snug.load(FREE_DIM_MODEL, num_threads=9))
+
+    def test_refuses_wrong_arguments(self):
+        for call in (
+            lambda: self.model(self.x),
+            lambda: self.model(self.x, self.shift, q=1),
+            lambda: self.model(self.x, self.shift, x=self.x),
+            lambda: self.model(self.x, self.shift, self.x),
+        ):
+            self.assertRaises(TypeError, call)
+
+    def test_sets_dims_that_no_input_determines(self):
+        model = snug.load(FREE_DIM_MODEL, dims={"k": 2})
+        self.assertEqual(model(self.x, self.shift)["pairs"].shape, (4,))
+        self.expect_error(6, "'k'", lambda: snug.load(FREE_DIM_MODEL)(self.x, self.shift))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
