@@ -33,7 +33,8 @@ bool isElementwise(linalg::GenericOp op) {
 bool isCheapToRecompute(linalg::GenericOp op) {
   if (!isElementwise(op))
     return false;
-  for (AffineMap map : ArrayRef(op.getIndexingMapsArray()).drop_back()) {
+  SmallVector<AffineMap> maps = op.getIndexingMapsArray();
+  for (AffineMap map : ArrayRef(maps).drop_back()) {
     unsigned used = 0;
     for (unsigned dim = 0; dim < map.getNumDims(); ++dim)
       used += map.isFunctionOfDim(dim);
