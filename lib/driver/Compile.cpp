@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Compile.h"
+#include "lib/analysis/NodeName.h"
 #include "lib/driver/InitAll.h"
 #include "lib/driver/Pipeline.h"
 #include "mlir/IR/Diagnostics.h"
@@ -14,19 +15,6 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-// The ONNX node that a location names: locations carry node names as NameLoc, fused kernels several of them.
-std::string nodeName(Location location) {
-  std::string name;
-  location->walk([&](Location inner) {
-    if (auto named = dyn_cast<NameLoc>(inner)) {
-      name = named.getName().str();
-      return WalkResult::interrupt();
-    }
-    return WalkResult::advance();
-  });
-  return name;
-}
-
 LogicalResult printDiagnostic(Diagnostic &diagnostic, bool verbose) {
   DiagnosticSeverity severity = diagnostic.getSeverity();
   if (severity == DiagnosticSeverity::Note || (severity == DiagnosticSeverity::Remark && !verbose))
@@ -67,6 +55,13 @@ nlohmann::json reportJson(const CompileOptions &options, const CompileReport &r)
             {"unchunked_arena", r.unchunkedArena}}},
           {"bounds", {{"sched", r.schedBound}}},
           {"chunk_loops", nlohmann::json::parse(r.chunkLoops)},
+          {"time_model", {{"unchunked_ms", r.chunkFigures.unchunkedMs}, {"chunked_ms", r.chunkFigures.chunkedMs}}},
+          {"search",
+           {{"ops", r.chunkFigures.ops},
+            {"blocks", r.chunkFigures.blocks},
+            {"distinct_blocks", r.chunkFigures.distinctBlocks},
+            {"candidates", r.chunkFigures.candidates},
+            {"ms", r.chunkFigures.searchMs}}},
           {"timing_ms", timing}};
 }
 
@@ -99,6 +94,20 @@ void printSummary(const CompileReport &r) {
   llvm::errs() << ", weights " << printBytes(r.weights) << ", inputs " << printBytes(r.inputs) << ", outputs "
                << printBytes(r.outputs) << ", total " << printBytes(r.total()) << "\n";
 }
+
+void printWhatFits(const WhatFits &fits) {
+  llvm::errs() << "unchunked " << printBytes(fits.unchunked) << ", most at node '" << fits.peakNode << "'\n";
+  auto line = [](const FitPoint &point) {
+    llvm::errs() << llvm::format("--activation-budget %lldB", static_cast<long long>(point.arena)) << " ("
+                 << printBytes(point.arena) << "): " << llvm::format("%.2fx", point.slowdown) << " the time";
+  };
+  for (const FitPoint &point : fits.between) {
+    line(point);
+    llvm::errs() << "\n";
+  }
+  line(fits.least);
+  llvm::errs() << ", the least: node '" << fits.leastNode << "' is in the way\n";
+}
 } // namespace
 
 int snug::compile(const CompileOptions &options) {
@@ -125,6 +134,8 @@ int snug::compile(const CompileOptions &options) {
     llvm::outs() << "\n";
   } else {
     printSummary(report);
+    if (options.dryRun)
+      printWhatFits(report.whatFits);
   }
   if (options.timeReport)
     for (const auto &[stage, ms] : report.timing)

@@ -2,6 +2,7 @@
 #ifndef SNUG_LIB_DRIVER_COMPILE_H
 #define SNUG_LIB_DRIVER_COMPILE_H
 
+#include "lib/driver/ActivationFigures.h"
 #include "lib/driver/Options.h"
 #include <cstdint>
 #include <string>
@@ -17,6 +18,8 @@ struct CompileReport {
   int64_t activationBudget = -1, memoryBudget = -1;
   int64_t leastReachable = -1;
   std::string chunkLoops = "[]"; // JSON array
+  ChunkFigures chunkFigures;
+  WhatFits whatFits; // filled on a dry run
   std::vector<std::pair<std::string, double>> timing;
   int64_t total() const { return weights + arena + library + inputs + outputs; }
 };

@@ -2,16 +2,14 @@
 //
 // The pipeline, top to bottom. Every deciding stage works on the program the stages before it left.
 #include "lib/driver/Pipeline.h"
+#include "lib/driver/ActivationPlan.h"
 #include "codegen/Codegen.h"
 #include "dialects/nn/NnDialect.h"
 #include "lib/import/onnx/Importer.h"
-#include "lib/analysis/Liveness.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/DimSymbols.h"
 #include "passes/canonicalize/Passes.h"
-#include "passes/chunk/ChunkProgram.h"
-#include "passes/chunk/Passes.h"
 #include "passes/fuse/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/schedule/Passes.h"
@@ -141,14 +139,6 @@ static void addMemoryPasses(OpPassManager &pm) {
   pm.addPass(createVerifyPlan());
 }
 
-int64_t Pipeline::planCopy(ModuleOp original) {
-  OwningOpRef<ModuleOp> copy(original.clone());
-  if (runPasses(*copy, SNUG_EXIT_FAULT, addMemoryPasses))
-    return -1;
-  auto bytes = (*copy)->getAttrOfType<IntegerAttr>("snug.arena_bytes");
-  return bytes ? bytes.getInt() : 0;
-}
-
 void Pipeline::measureFixed() {
   llvm::SmallDenseSet<std::pair<Attribute, Attribute>> seen;
   auto bytesOf = [&](Type type, std::optional<ArrayAttr> texts) {
@@ -184,9 +174,12 @@ void Pipeline::measureFixed() {
 
 int Pipeline::chunk() {
   measureFixed();
-  report.unchunkedArena = planCopy(*program);
+  report.unchunkedArena = plannedArena(*program);
   if (report.unchunkedArena < 0)
     return SNUG_EXIT_FAULT;
+  if (options.dryRun)
+    if (auto answer = whatFits(*program, threads()))
+      report.whatFits = std::move(*answer);
   report.memoryBudget = options.memoryBudget.bytes;
   int64_t fixed = report.weights + report.library + report.inputs + report.outputs;
   if (options.memoryBudget.isSet()) {
@@ -206,68 +199,31 @@ int Pipeline::chunk() {
     report.activationBudget = bytes;
     arenaLimit = arenaLimit < 0 ? bytes : std::min(arenaLimit, bytes);
   }
-  if (arenaLimit < 0 || report.unchunkedArena <= arenaLimit)
-    return SNUG_EXIT_DONE;
   return selectChunks();
 }
 
-// Chunks a copy to `peak` bytes (-1: as few as can be reached) and plans it. Returns the arena's bytes, or -1 where the
-// search finds no loops that reach the peak.
-int64_t Pipeline::tryChunks(int64_t peak, OwningOpRef<ModuleOp> &chunked) {
-  // What the search says of a peak that it cannot reach is said once, by selectChunks, in terms of the arena.
-  ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) { return success(); });
-  chunked = OwningOpRef<ModuleOp>(program->clone());
-  SelectChunksOptions select;
-  select.activationBudget = peak;
-  select.threads = threads();
-  if (runPasses(*chunked, SNUG_EXIT_BUDGET, [&](OpPassManager &pm) { pm.addPass(createSelectChunks(select)); }))
-    return -1;
-  return planCopy(*chunked);
-}
-
 int Pipeline::selectChunks() {
-  // The search works on live bytes, the arena adds what packing wastes: where it does not fit, ask for that much less.
-  OwningOpRef<ModuleOp> chunked;
-  int64_t peak = arenaLimit;
-  for (int attempt = 0; attempt < 4 && peak > 0; ++attempt) {
-    int64_t arena = tryChunks(peak, chunked);
-    if (arena < 0)
-      break;
-    if (arena <= arenaLimit) {
-      program = std::move(chunked);
-      recordLoops();
-      return SNUG_EXIT_DONE;
-    }
-    peak -= arena - arenaLimit;
-  }
-  int64_t least = tryChunks(-1, chunked);
-  if (least < 0)
-    least = report.unchunkedArena;
-  least = std::min(least, report.unchunkedArena);
-  if (least <= arenaLimit) { // packing luck: the smallest peak packs where larger ones did not
-    program = std::move(chunked);
-    recordLoops();
+  // Without a limit there are no loops, but the time model's figures.
+  if (auto plan = fitActivations(*program, arenaLimit < 0 ? INT64_MAX : arenaLimit, threads())) {
+    recordPlan(std::move(*plan));
     return SNUG_EXIT_DONE;
   }
+  auto plan = leastActivations(*program, threads());
+  int64_t least = plan ? plan->arena : report.unchunkedArena;
   int64_t fixed = report.weights + report.library + report.inputs + report.outputs;
   bool whole = options.memoryBudget.isSet() && arenaLimit == options.memoryBudget.bytes - fixed;
   report.leastReachable = least + (whole ? fixed : 0);
   llvm::errs() << "snugc: error: the arena cannot fit " << printBytes(arenaLimit) << ": the least that can be reached is "
                << printBytes(least) << " (unchunked " << printBytes(report.unchunkedArena) << "); give "
                << (whole ? "--memory-budget " : "--activation-budget ") << report.leastReachable << "B\n";
-  if (Operation *witness = peakWitness(*chunked))
+  if (Operation *witness = peakOp(plan ? *plan->program : *program))
     emitError(witness->getLoc()) << "stands in the way: most bytes are live here";
   return SNUG_EXIT_BUDGET;
 }
 
-Operation *Pipeline::peakWitness(ModuleOp target) {
-  auto main = target.lookupSymbol<func::FuncOp>("main");
-  IndexBounds bounds(target);
-  auto liveness = Liveness::compute(main, [&](Value value) { return tensorBytes(value, bounds); });
-  return failed(liveness) ? nullptr : liveness->peakOp;
-}
-
-void Pipeline::recordLoops() {
+void Pipeline::recordPlan(ActivationPlan plan) {
+  program = std::move(plan.program);
+  report.chunkFigures = plan.figures;
   auto loops = (*program)->getAttrOfType<ArrayAttr>("snug.chunk_report");
   nlohmann::json all = nlohmann::json::array();
   for (Attribute attribute : loops ? loops.getValue() : ArrayRef<Attribute>()) {

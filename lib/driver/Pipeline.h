@@ -2,6 +2,7 @@
 #ifndef SNUG_LIB_DRIVER_PIPELINE_H
 #define SNUG_LIB_DRIVER_PIPELINE_H
 
+#include "lib/driver/ActivationPlan.h"
 #include "lib/driver/Compile.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -32,13 +33,9 @@ private:
   int checkDims();
   // Bytes of the weights, inputs and outputs, known from the scheduled program.
   void measureFixed();
-  // The arena of the program as it stands, planned on a copy.
-  int64_t planCopy(mlir::ModuleOp original);
   // Puts chunk loops into the program so that its arena fits arenaLimit, or says what could be reached.
   int selectChunks();
-  int64_t tryChunks(int64_t peak, mlir::OwningOpRef<mlir::ModuleOp> &chunked);
-  mlir::Operation *peakWitness(mlir::ModuleOp target);
-  void recordLoops();
+  void recordPlan(ActivationPlan plan);
   int threads() const;
   // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.
   int runPasses(mlir::ModuleOp target, int exitCode, llvm::function_ref<void(mlir::OpPassManager &)> build);

@@ -47,12 +47,12 @@ func.func @residual(%in: tensor<256x32xf32>, %w1: tensor<32x512xf32>, %w2: tenso
 
 // A dynamic extent: sizes at the bound decide, the last iteration is what is left. The chunk dim passes reshapes and
 // softmax (trap 1).
-// CHECK: #[[MIN:.*]] = affine_map<(d0)[s0] -> (16, -d0 + s0)>
+// CHECK: #[[$MIN:.*]] = affine_map<(d0)[s0] -> (16, -d0 + s0)>
 // CHECK-LABEL: func.func @dynamic
 // CHECK-SAME: %[[O:[a-z0-9]+]]: tensor<?x512xf32> {snug.dims = ["seq", "512"], snug.output}
 // CHECK: %[[N:.*]] = tensor.dim %[[O]]
 // CHECK: scf.for %[[I:.*]] = {{.*}} to %[[N]] step {{.*}} iter_args({{.*}} = %[[O]])
-// CHECK: %[[C:.*]] = affine.min #[[MIN]](%[[I]])[%[[N]]]
+// CHECK: %[[C:.*]] = affine.min #[[$MIN]](%[[I]])[%[[N]]]
 // CHECK: tensor.expand_shape {{.*}} output_shape [%[[C]], 8, 64]
 // CHECK: linalg.softmax dimension(2)
 // CHECK: tensor.collapse_shape
