@@ -88,7 +88,7 @@ struct FoldCopyIntoContract : OpRewritePattern<nn::ContractOp> {
 
 // An elementwise consumer of a contraction's only use becomes the end of its epilogue.
 struct FuseEpilogue : OpRewritePattern<linalg::GenericOp> {
-  FuseEpilogue(MLIRContext *context, Pass::Statistic &counter) : OpRewritePattern(context), counter(counter) {}
+  using OpRewritePattern::OpRewritePattern;
 
   LogicalResult matchAndRewrite(linalg::GenericOp op, PatternRewriter &rewriter) const override {
     if (!isElementwise(op) || op.hasIndexSemantics())
@@ -143,9 +143,7 @@ private:
     nn::YieldOp::create(rewriter, op.getLoc(), mapping.lookupOrDefault(op.getBody()->getTerminator()->getOperand(0)));
     rewriter.replaceOp(op, fused->getResults());
     rewriter.eraseOp(contract);
-    ++counter;
   }
-  Pass::Statistic &counter;
 };
 
 struct FusePass : snug::impl::FuseBase<FusePass> {
@@ -174,7 +172,7 @@ struct FusePass : snug::impl::FuseBase<FusePass> {
     if (failed(applyPatternsGreedily(function, std::move(elementwise))))
       return signalPassFailure();
     RewritePatternSet epilogues(context);
-    epilogues.add<FuseEpilogue>(context, numEpilogues);
+    epilogues.add<FuseEpilogue>(context);
     epilogues.add<FoldCopyIntoContract>(context);
     if (failed(applyPatternsGreedily(function, std::move(epilogues))))
       return signalPassFailure();
