@@ -5,6 +5,7 @@
 // dying operand, the loop carries that operand and also reads it through what it carries: a read of the value outside
 // would keep the old buffer alive and force a copy (trap 3).
 #include "passes/chunk/ChunkProgram.h"
+#include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -195,16 +196,20 @@ void Applier::cloneMember(const ChunkMember &m) {
   for (OpResult value : op->getResults())
     types.push_back(operands[dps.getTiedOpOperand(value)->getOperandNumber()].getType());
   Operation *copy = mlir::clone(builder, op, types, operands);
-  // linalg.index counts from the slice's start.
-  copy->walk([&](linalg::IndexOp index) {
-    if (index.getDim() != static_cast<uint64_t>(m.dim))
+  // An index counts from the slice's start.
+  copy->walk([&](Operation *inner) {
+    auto linalgIndex = dyn_cast<linalg::IndexOp>(inner);
+    auto nnIndex = dyn_cast<nn::IndexOp>(inner);
+    if ((!linalgIndex && !nnIndex) ||
+        (linalgIndex ? linalgIndex.getDim() : nnIndex.getDim()) != static_cast<uint64_t>(m.dim))
       return;
+    Value index = inner->getResult(0);
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPoint(copy);
     Value offset = getValueOrCreateConstantIndexOp(builder, loc, times(induction, m.scale));
-    builder.setInsertionPointAfter(index);
-    auto sum = arith::AddIOp::create(builder, loc, index.getResult(), offset);
-    index.getResult().replaceAllUsesExcept(sum, sum);
+    builder.setInsertionPointAfter(inner);
+    auto sum = arith::AddIOp::create(builder, loc, index, offset);
+    index.replaceAllUsesExcept(sum, sum);
   });
   for (auto [before, after] : llvm::zip_equal(op->getResults(), copy->getResults()))
     mapped[before] = after;

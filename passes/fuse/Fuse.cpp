@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "passes/fuse/FuseAttention.h"
 #include "passes/fuse/Passes.h"
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
@@ -158,6 +159,8 @@ struct FusePass : snug::impl::FuseBase<FusePass> {
       DominanceInfo dominance(function);
       eliminateCommonSubExpressions(rewriter, dominance, function);
     }
+    // While each elementwise op still stands alone.
+    fuseAttention(function);
     // Elementwise chains first: what an epilogue takes in one piece stays one kernel.
     RewritePatternSet elementwise(context);
     linalg::populateElementwiseOpsFusionPatterns(elementwise, mayFuse);
