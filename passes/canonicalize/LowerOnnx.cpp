@@ -106,8 +106,7 @@ private:
         if (failed(lowerGet(lowering, module, get)))
           return failure();
       } else if (auto node = dyn_cast<onnx::NodeOp>(op)) {
-        lowering.setNode(node);
-        if (failed(LoweringTable::get().find(node.getDomain(), node.getOpType(), node.getOpset())(lowering)))
+        if (failed(lowering.lowerNode(node)))
           return failure();
       } else if (auto ret = dyn_cast<func::ReturnOp>(op)) {
         if (failed(lowerReturn(lowering, main, ret)))
@@ -156,6 +155,8 @@ private:
     SmallVector<Type> types;
     for (auto [index, operand] : llvm::enumerate(ret.getOperands())) {
       LoweredValue &value = l.lookup(operand);
+      if (value.isSequence)
+        return main.emitError() << "output " << index << " is a sequence; only tensors are supported as outputs";
       results.push_back(l.tensor(value));
       types.push_back(results.back().getType());
       SmallVector<Attribute> texts;
