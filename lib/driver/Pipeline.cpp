@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/DimSymbols.h"
+#include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/Passes.h"
 #include "passes/chunk/ChunkProgram.h"
 #include "passes/chunk/Passes.h"
@@ -86,14 +87,16 @@ int Pipeline::checkDims() {
   }
   for (BlockArgument argument : main.getArguments())
     if (auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims"))
-      for (StringRef text : texts.getAsValueRange<StringAttr>()) {
+      for (StringRef text : texts.getAsValueRange<StringAttr>())
         none.parse(text, known);
-        given.parse(text, missing);
-      }
-  for (const DimRange &range : given.ranges())
-    if (!llvm::is_contained(known, range.name))
-      return usage("the model has no dim '" + range.name + "'" +
+  for (const std::string &definition : options.dims) {
+    std::string name = StringRef(definition).split('=').first.trim().str();
+    if (!llvm::is_contained(known, name))
+      return usage("the model has no dim '" + name + "'" +
                    (known.empty() ? std::string("; all its dims are fixed") : "; its dims are " + llvm::join(known, ", ")));
+  }
+  dims.assign(options.dims.begin(), options.dims.end());
+  inferDims(*program, dims, missing);
   if (missing.empty())
     return SNUG_EXIT_DONE;
   std::string command = "snugc " + options.model + (options.output.empty() ? "" : " -o " + options.output);
@@ -109,7 +112,7 @@ int Pipeline::canonicalize() {
   if (int code = checkDims())
     return code;
   LowerOnnxOptions lower;
-  for (const std::string &definition : options.dims)
+  for (const std::string &definition : dims)
     lower.dims.push_back(definition);
   return runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) {
     pm.addPass(createLowerOnnx(lower));
@@ -155,7 +158,7 @@ void Pipeline::measureFixed() {
     auto shaped = cast<ShapedType>(type);
     int64_t bytes = std::max(8u, shaped.getElementTypeBitWidth()) / 8;
     DimSymbols symbols(&context);
-    for (const std::string &definition : options.dims) {
+    for (const std::string &definition : dims) {
       std::string ignored;
       symbols.add(definition, ignored);
     }

@@ -45,6 +45,7 @@ private:
 
   mlir::MLIRContext &context;
   const CompileOptions &options;
+  llvm::SmallVector<std::string> dims; // the options', and those that follow from them
   CompileReport &report;
   mlir::OwningOpRef<mlir::ModuleOp> program;
   int64_t arenaLimit = -1; // bytes the arena may have; -1: no limit

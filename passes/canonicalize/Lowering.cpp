@@ -264,7 +264,7 @@ std::optional<Extents> Lowering::broadcast(ArrayRef<AffineExpr> left, ArrayRef<A
     AffineExpr &other = result[shift + index];
     if (other == extent || extent == constant(1))
       continue;
-    if (other != constant(1)) {
+    if (other != constant(1) && !same(other, extent)) {
       error() << "cannot broadcast shapes " << print(left) << " and " << print(right);
       return std::nullopt;
     }

@@ -91,6 +91,12 @@ public:
 
   // --- shapes
   mlir::AffineExpr constant(int64_t value) { return mlir::getAffineConstantExpr(value, b.getContext()); }
+  // Whether two extents are the same; remembers what would make them so where a dim's extent is open.
+  bool same(mlir::AffineExpr left, mlir::AffineExpr right) {
+    if (left != right && !solution)
+      solution = dims.solve(left, right);
+    return left == right;
+  }
   std::optional<Extents> broadcast(llvm::ArrayRef<mlir::AffineExpr> left, llvm::ArrayRef<mlir::AffineExpr> right);
   // The larger (or smaller) of two expressions, where one is so for all values of the dims.
   std::optional<mlir::AffineExpr> extremum(mlir::AffineExpr left, mlir::AffineExpr right, bool larger);
@@ -136,6 +142,8 @@ public:
   // Index values of the symbols, set at the function's entry.
   llvm::SmallVector<mlir::Value> symbolValues;
   mlir::Block *entry = nullptr;
+  // What an open dim has to be ("s81=past + 1"), once the model has shown it; lowering fails then.
+  std::optional<std::string> solution;
   mlir::ModuleOp module;
 
 private:

@@ -29,7 +29,7 @@ FailureOr<LoweredValue> Lowering::concat(MutableArrayRef<LoweredValue> parts, in
     grids &= part.isClosed() && !part.closedVector && part.shape.back() == constant(1);
   for (LoweredValue &part : parts.drop_front()) {
     for (int64_t dim = 0; dim < rank; ++dim)
-      if (part.rank() != rank || (dim != axis && part.shape[dim] != shape[dim])) {
+      if (part.rank() != rank || (dim != axis && !same(part.shape[dim], shape[dim]))) {
         error() << "shapes " << print(parts[0].shape) << " and " << print(part.shape) << " differ outside axis " << axis;
         return failure();
       }
