@@ -188,7 +188,7 @@ LoweredValue Lowering::intsValue(Type elementType, Extents elements, bool scalar
   if (!scalar)
     value.shape = {constant(elements.size())};
   value.closed = std::move(elements);
-  value.closedVector = !scalar;
+  value.closedVector = !scalar && value.closed.size() != 1; // one element is an expression like a scalar
   if (value.closed.size() == 1)
     if (auto number = dyn_cast<AffineConstantExpr>(value.closed[0]))
       value.splat = b.getIntegerAttr(elementType, number.getValue());
