@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Compile.h"
 #include "codegen/cpu/CpuTarget.h"
+#include "lib/analysis/NodeName.h"
 #include "lib/driver/Faults.h"
 #include "lib/driver/InitAll.h"
 #include "lib/driver/OutputFile.h"
@@ -116,7 +117,7 @@ private:
     }
     if (!writesLibrary && !options.dryRun)
       return printProgram(pipeline.module());
-    llvm::errs() << summaryText(options, report);
+    llvm::errs() << summaryText(report);
     if (options.timeReport)
       for (const auto &[stage, ms] : report.timing)
         llvm::errs() << llvm::format("%12s %9.1f ms\n", stage.c_str(), ms);

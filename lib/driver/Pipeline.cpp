@@ -28,18 +28,6 @@
 using namespace mlir;
 using namespace snug;
 
-std::string snug::nodeName(Location location) {
-  std::string name;
-  location->walk([&](Location inner) {
-    auto named = dyn_cast<NameLoc>(inner);
-    if (!named)
-      return WalkResult::advance();
-    name = named.getName().str();
-    return WalkResult::interrupt();
-  });
-  return name;
-}
-
 // One line that is written over, on a terminal only.
 static void showProgress(const char *stage) {
   if (llvm::sys::Process::StandardErrIsDisplayed())

@@ -93,6 +93,12 @@ FailureOr<snug::onnx::InitializerOp> GraphImporter::addInitializer(const ::onnx:
     FailureOr<TensorPlace> place = tensors.place(tensor, owner);
     if (failed(place))
       return failure();
+    if (TensorImporter::isSmall(*type, *place)) {
+      FailureOr<DenseElementsAttr> elements = tensors.elements(tensor, *place, owner);
+      if (failed(elements))
+        return failure();
+      return insertInitializer(name, *type, nullptr, nullptr, nullptr, *elements);
+    }
     file = builder.getStringAttr(place->file);
     offset = builder.getI64IntegerAttr(place->offset);
     length = builder.getI64IntegerAttr(place->length);
