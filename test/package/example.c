@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Runs a compiled model with one float32 input on ones: example MODEL.so ROWS
 #include <snug/Runtime.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Two generated libraries in one process, and two threads with a context each on one model: threads A.so B.so ROWS
 // Prints the first value that each thread got, and fails where a thread's results differ between its runs.
 #include <pthread.h>
