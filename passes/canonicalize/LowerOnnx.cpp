@@ -107,7 +107,8 @@ private:
           return failure();
       } else if (auto node = dyn_cast<onnx::NodeOp>(op)) {
         lowering.setNode(node);
-        if (failed(LoweringTable::get().find(node.getDomain(), node.getOpType(), node.getOpset())(lowering)))
+        if (failed(LoweringTable::get().find(node.getDomain(), node.getOpType(), node.getOpset())(lowering)) ||
+            lowering.lacksInput())
           return failure();
       } else if (auto ret = dyn_cast<func::ReturnOp>(op)) {
         if (failed(lowerReturn(lowering, main, ret)))

@@ -15,7 +15,14 @@ using namespace snug;
 bool Lowering::hasInput(unsigned index) {
   return index < current->getNumOperands() && !isa<NoneType>(current->getOperand(index).getType());
 }
-LoweredValue &Lowering::input(unsigned index) { return values[current->getOperand(index)]; }
+LoweredValue &Lowering::input(unsigned index) {
+  if (hasInput(index))
+    return values[current->getOperand(index)];
+  if (!isInputMissing)
+    error() << "the node has no input " << index << ", which the op needs";
+  isInputMissing = true;
+  return standIn = splatValue(b.getF32FloatAttr(0), {});
+}
 
 int64_t Lowering::intAttr(StringRef name, int64_t fallback) {
   auto value = dyn_cast_or_null<IntegerAttr>(attr(name));

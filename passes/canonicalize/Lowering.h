@@ -48,7 +48,9 @@ public:
   mlir::Location loc() { return current.getLoc(); }
   unsigned numInputs() { return current->getNumOperands(); }
   bool hasInput(unsigned index);
+  // Where the node lacks it: an error, and a stand-in so that the caller can go on to its end.
   LoweredValue &input(unsigned index);
+  bool lacksInput() const { return isInputMissing; }
   int64_t intAttr(llvm::StringRef name, int64_t fallback);
   double floatAttr(llvm::StringRef name, double fallback);
   llvm::StringRef stringAttr(llvm::StringRef name, llvm::StringRef fallback);
@@ -131,6 +133,8 @@ public:
 
 private:
   onnx::NodeOp current;
+  LoweredValue standIn;
+  bool isInputMissing = false;
   llvm::DenseMap<mlir::Value, LoweredValue> values;
   llvm::DenseMap<mlir::AffineExpr, mlir::Value> materialized;
   llvm::DenseMap<mlir::Value, Extents> tensorShapes;
