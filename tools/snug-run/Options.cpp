@@ -78,6 +78,7 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
       ->check(CLI::PositiveNumber.description(""))
       ->type_name("N");
   app.add_option("--stats", options.stats, "Write planned and measured bytes and latency as JSON")->type_name("FILE.json");
+  app.add_flag("--profile", options.profile, "Print where the time of the timed runs went, by kernel");
   app.add_flag("--info", options.info, "Print what the model takes, gives and needs, and stop");
   try {
     app.parse(argc, argv);
