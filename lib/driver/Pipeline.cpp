@@ -115,6 +115,33 @@ int Pipeline::saveProgram(Stage stage) {
   return SNUG_EXIT_MACHINE;
 }
 
+int Pipeline::checkTypes() {
+  auto main = program->lookupSymbol<func::FuncOp>("main");
+  int code = SNUG_EXIT_DONE;
+  auto refuse = [&](Location location, const Twine &what) {
+    emitError(location) << what;
+    code = SNUG_EXIT_UNSUPPORTED;
+  };
+  auto isNumber = [](Type type) {
+    auto shaped = dyn_cast<ShapedType>(type);
+    return !shaped || shaped.getElementType().isIntOrFloat();
+  };
+  for (BlockArgument argument : main.getArguments()) {
+    auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "snug.name");
+    std::string text = "input '" + (name ? name.str() : "") + "' ";
+    if (isa<UnrankedTensorType>(argument.getType()))
+      refuse(main.getLoc(), text + "has no shape, so its rank is unknown; export the model with shapes of its inputs");
+    else if (!isa<RankedTensorType>(argument.getType()) || !isNumber(argument.getType()))
+      refuse(main.getLoc(), text + "is no tensor of numbers; strings, complex numbers, sequences and optionals are not "
+                                   "supported");
+  }
+  main.walk([&](Operation *op) {
+    if (!llvm::all_of(op->getResultTypes(), isNumber))
+      refuse(op->getLoc(), "makes strings or complex numbers, which are not supported");
+  });
+  return code;
+}
+
 int Pipeline::checkDims() {
   auto usage = [&](const Twine &message) {
     llvm::errs() << "snugc: error: " << message << "\n";
@@ -150,6 +177,8 @@ int Pipeline::checkDims() {
 }
 
 int Pipeline::canonicalize() {
+  if (int code = checkTypes())
+    return code;
   if (int code = checkDims())
     return code;
   LowerOnnxOptions lower;

@@ -29,6 +29,8 @@ private:
   int memory();
   int library();
 
+  // Checks that inputs are tensors of known rank, and tensors of what is computed with: numbers.
+  int checkTypes();
   // Checks --dim against the model's named dims.
   int checkDims();
   // The files that the program refers to, for the depfile.
