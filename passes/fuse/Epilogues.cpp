@@ -25,7 +25,7 @@ nn::ContractOp onlyUseOfContract(Value value) {
 
 // An elementwise consumer of a contraction's only use becomes the end of its epilogue.
 struct FuseEpilogue : OpRewritePattern<linalg::GenericOp> {
-  FuseEpilogue(MLIRContext *context, Pass::Statistic &counter) : OpRewritePattern(context), counter(counter) {}
+  using OpRewritePattern::OpRewritePattern;
 
   LogicalResult matchAndRewrite(linalg::GenericOp op, PatternRewriter &rewriter) const override {
     if (!isElementwise(op) || op.hasIndexSemantics())
@@ -80,9 +80,7 @@ private:
     nn::YieldOp::create(rewriter, op.getLoc(), mapping.lookupOrDefault(op.getBody()->getTerminator()->getOperand(0)));
     rewriter.replaceOp(op, fused->getResults());
     rewriter.eraseOp(contract);
-    ++counter;
   }
-  Pass::Statistic &counter;
 };
 
 // What changes layout and computes, on a contraction's result: first computes in the layout that the contraction writes,
@@ -132,9 +130,9 @@ private:
 };
 } // namespace
 
-void snug::populateEpiloguePatterns(RewritePatternSet &patterns, Pass::Statistic &counter) {
+void snug::populateEpiloguePatterns(RewritePatternSet &patterns) {
   MLIRContext *context = patterns.getContext();
-  patterns.add<FuseEpilogue>(context, counter);
+  patterns.add<FuseEpilogue>(context);
   patterns.add<ComputeBeforeMoving>(context);
   // A contraction's result that is viewed with more dims: the consumer takes the contraction's dims, the view comes after.
   linalg::populateFoldReshapeOpsByCollapsingPatterns(patterns, [](OpOperand *operand) {

@@ -89,7 +89,7 @@ struct FusePass : snug::impl::FuseBase<FusePass> {
     if (failed(applyPatternsGreedily(function, std::move(elementwise))))
       return signalPassFailure();
     RewritePatternSet epilogues(context);
-    populateEpiloguePatterns(epilogues, numEpilogues);
+    populateEpiloguePatterns(epilogues);
     populateFoldCopyPatterns(epilogues);
     linalg::populateElementwiseOpsFusionPatterns(epilogues, readsCopy);
     if (failed(applyPatternsGreedily(function, std::move(epilogues))))

@@ -27,7 +27,7 @@ void populateFoldCopyPatterns(mlir::RewritePatternSet &patterns);
 void populateWriteThroughPatterns(mlir::RewritePatternSet &patterns);
 
 // Elementwise consumers of a contraction become its epilogue, also through views and changes of layout.
-void populateEpiloguePatterns(mlir::RewritePatternSet &patterns, mlir::Pass::Statistic &counter);
+void populateEpiloguePatterns(mlir::RewritePatternSet &patterns);
 
 } // namespace snug
 
