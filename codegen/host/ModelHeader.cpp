@@ -2,6 +2,7 @@
 //
 // The tables of include/snug/ModelABI.h as LLVM constants, and the functions around the run body. Structs are written
 // field by field in that header's order; natural alignment gives them C's layout.
+#include "codegen/Codegen.h"
 #include "codegen/cpu/Kernels.h"
 #include "codegen/host/HostProgram.h"
 #include "snug/ModelABI.h"
@@ -41,7 +42,7 @@ public:
       dims.push_back(record({text(dim.name), number(dim.min), number(dim.max), number(dim.step)}));
     uint64_t inputBytes = 0, outputBytes = 0;
     Constant *inputs = values(s.inputs, inputBytes), *outputs = values(s.outputs, outputBytes);
-    Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(0),
+    Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(libraryBytes(s.threads)),
                                number(inputBytes), number(outputBytes)});
     Constant *embedded = ConstantPointerNull::get(pointer), *file = embedded;
     if (in.embedded) {

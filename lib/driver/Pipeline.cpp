@@ -2,27 +2,37 @@
 //
 // The pipeline, top to bottom. Every deciding stage works on the program the stages before it left.
 #include "lib/driver/Pipeline.h"
-#include "lib/driver/ActivationPlan.h"
 #include "codegen/Codegen.h"
 #include "dialects/nn/NnDialect.h"
+#include "dialects/onnx/OnnxDialect.h"
+#include "lib/driver/OutputFile.h"
 #include "lib/import/onnx/Importer.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/DimSymbols.h"
 #include "passes/canonicalize/Passes.h"
+#include "passes/chunk/ChunkProgram.h"
+#include "passes/chunk/Passes.h"
 #include "passes/fuse/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/schedule/Passes.h"
 #include "snug/ExitCodes.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 using namespace mlir;
 using namespace snug;
+
+// One line that is written over, on a terminal only.
+static void showProgress(const char *stage) {
+  if (llvm::sys::Process::StandardErrIsDisplayed())
+    llvm::errs() << "\r\033[K" << (stage ? stage : "");
+}
 
 int Pipeline::run() {
   struct Step {
@@ -42,10 +52,17 @@ int Pipeline::run() {
   };
   for (const Step &step : line) {
     auto start = std::chrono::steady_clock::now();
-    if (int code = (this->*step.function)())
+    showProgress(stageName(step.stage));
+    // The line is cleared before anything else is said.
+    ScopedDiagnosticHandler clear(&context, [](Diagnostic &) { return showProgress(nullptr), failure(); });
+    int code = (this->*step.function)();
+    showProgress(nullptr);
+    if (code)
       return code;
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     report.timing.push_back({stageName(step.stage), took.count()});
+    if (int failed = saveProgram(step.stage))
+      return failed;
     if (step.stage == options.emit || (options.dryRun && step.stage == Stage::Memory))
       return SNUG_EXIT_DONE;
   }
@@ -60,13 +77,41 @@ int Pipeline::runPasses(ModuleOp target, int exitCode, llvm::function_ref<void(O
 
 int Pipeline::import() {
   ImportError error;
-  auto imported = importOnnx(context, options.model, error);
+  auto imported = importOnnx(context, options.model, error, /*dataMayBeMissing=*/options.dryRun);
   if (failed(imported)) {
     llvm::errs() << "snugc: error: " << error.message << "\n";
     return error.exitCode;
   }
   program = std::move(*imported);
+  recordFiles();
   return SNUG_EXIT_DONE;
+}
+
+void Pipeline::recordFiles() {
+  report.files = {options.model};
+  std::string folder = llvm::sys::path::parent_path(options.model).str();
+  llvm::StringSet<> seen;
+  seen.insert(llvm::sys::path::filename(options.model));
+  program->walk([&](onnx::InitializerOp op) {
+    if (op.getFile() && seen.insert(*op.getFile()).second) {
+      llvm::SmallString<256> path(folder);
+      llvm::sys::path::append(path, *op.getFile());
+      report.files.push_back(path.str().str());
+    }
+  });
+}
+
+int Pipeline::saveProgram(Stage stage) {
+  if (options.saveTemps.empty() || stage == Stage::Library) // code generation writes its own
+    return SNUG_EXIT_DONE;
+  std::string path = options.saveTemps + "/" + std::to_string(int(stage)) + "-" + stageName(stage) + ".mlir", text,
+              problem;
+  llvm::raw_string_ostream os(text);
+  program->print(os, OpPrintingFlags().enableDebugInfo(true).useLocalScope());
+  if (writeOutput(path, text + "\n", problem))
+    return SNUG_EXIT_DONE;
+  llvm::errs() << "snugc: error: cannot write '" << path << "': " << problem << "\n";
+  return SNUG_EXIT_MACHINE;
 }
 
 int Pipeline::checkDims() {
@@ -90,13 +135,12 @@ int Pipeline::checkDims() {
       }
   for (const DimRange &range : given.ranges())
     if (!llvm::is_contained(known, range.name))
-      return usage("the model has no dim '" + range.name + "'" +
-                   (known.empty() ? std::string("; all its dims are fixed") : "; its dims are " + llvm::join(known, ", ")));
+      return usage(
+          "the model has no dim '" + range.name + "'" +
+          (known.empty() ? std::string("; all its dims are fixed") : "; its dims are " + llvm::join(known, ", ")));
   if (missing.empty())
     return SNUG_EXIT_DONE;
-  std::string command = "snugc " + options.model + (options.output.empty() ? "" : " -o " + options.output);
-  for (const std::string &definition : options.dims)
-    command += " --dim " + definition;
+  std::string command = commandText(options);
   for (const std::string &name : missing)
     command += " --dim " + name + "=1";
   return usage("dim" + std::string(missing.size() == 1 ? " '" : "s '") + llvm::join(missing, "', '") +
@@ -130,117 +174,23 @@ int Pipeline::schedule() {
   Builder builder(&context);
   (*program)->setAttr("snug.threads", builder.getI64IntegerAttr(threads()));
   (*program)->setAttr("snug.model_name", builder.getStringAttr(llvm::sys::path::stem(options.model)));
-  return runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) { pm.addPass(createSchedule()); });
+  int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) { pm.addPass(createSchedule()); });
+  if (code == SNUG_EXIT_DONE)
+    return code;
+  // A size that nothing bounds is the model's, not Snug's fault. The pass has named it.
+  IndexBounds bounds(*program);
+  bool bounded = true;
+  program->walk([&](Operation *op) {
+    for (Value result : op->getResults())
+      bounded &= !isa<RankedTensorType>(result.getType()) || tensorBytes(result, bounds).has_value();
+  });
+  return bounded ? code : SNUG_EXIT_UNSUPPORTED;
 }
 
-static void addMemoryPasses(OpPassManager &pm) {
+void Pipeline::addMemoryPasses(OpPassManager &pm) {
   pm.addPass(createBufferize());
   pm.addPass(createPlanArena());
   pm.addPass(createVerifyPlan());
-}
-
-void Pipeline::measureFixed() {
-  llvm::SmallDenseSet<std::pair<Attribute, Attribute>> seen;
-  auto bytesOf = [&](Type type, std::optional<ArrayAttr> texts) {
-    auto shaped = cast<ShapedType>(type);
-    int64_t bytes = std::max(8u, shaped.getElementTypeBitWidth()) / 8;
-    DimSymbols symbols(&context);
-    for (const std::string &definition : options.dims) {
-      std::string ignored;
-      symbols.add(definition, ignored);
-    }
-    for (int64_t dim = 0; dim < shaped.getRank(); ++dim) {
-      int64_t size = shaped.getDimSize(dim);
-      if (ShapedType::isDynamic(size) && texts) {
-        SmallVector<std::string> missing;
-        auto extent = symbols.parse(cast<StringAttr>((*texts)[dim]).getValue(), missing);
-        size = extent ? symbols.upperBound(*extent).value_or(0) : 0;
-      }
-      bytes *= size;
-    }
-    return bytes;
-  };
-  program->walk([&](nn::WeightOp weight) {
-    if (seen.insert({weight.getDataAttr(), weight.getRecipe()}).second)
-      report.weights += llvm::alignTo(bytesOf(weight.getType(), std::nullopt), 64);
-  });
-  auto main = program->lookupSymbol<func::FuncOp>("main");
-  for (BlockArgument argument : main.getArguments()) {
-    auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims");
-    int64_t bytes = bytesOf(argument.getType(), texts ? std::optional<ArrayAttr>(texts) : std::nullopt);
-    (main.getArgAttr(argument.getArgNumber(), "snug.output") ? report.outputs : report.inputs) += bytes;
-  }
-}
-
-int Pipeline::chunk() {
-  measureFixed();
-  report.unchunkedArena = plannedArena(*program);
-  if (report.unchunkedArena < 0)
-    return SNUG_EXIT_FAULT;
-  if (options.dryRun)
-    if (auto answer = whatFits(*program, threads()))
-      report.whatFits = std::move(*answer);
-  report.memoryBudget = options.memoryBudget.bytes;
-  int64_t fixed = report.weights + report.library + report.inputs + report.outputs;
-  if (options.memoryBudget.isSet()) {
-    arenaLimit = options.memoryBudget.bytes - fixed;
-    if (arenaLimit < 0) {
-      report.leastReachable = fixed;
-      llvm::errs() << "snugc: error: weights (" << printBytes(report.weights) << "), inputs (" << printBytes(report.inputs)
-                   << ") and outputs (" << printBytes(report.outputs) << ") alone need " << printBytes(fixed)
-                   << ", the memory budget is " << printBytes(options.memoryBudget.bytes) << "\n";
-      return SNUG_EXIT_BUDGET;
-    }
-  }
-  if (options.activationBudget.isSet()) {
-    int64_t bytes = options.activationBudget.bytes >= 0
-                        ? options.activationBudget.bytes
-                        : static_cast<int64_t>(report.unchunkedArena * (options.activationBudget.percent / 100));
-    report.activationBudget = bytes;
-    arenaLimit = arenaLimit < 0 ? bytes : std::min(arenaLimit, bytes);
-  }
-  return selectChunks();
-}
-
-int Pipeline::selectChunks() {
-  // Without a limit there are no loops, but the time model's figures.
-  if (auto plan = fitActivations(*program, arenaLimit < 0 ? INT64_MAX : arenaLimit, threads())) {
-    recordPlan(std::move(*plan));
-    return SNUG_EXIT_DONE;
-  }
-  auto plan = leastActivations(*program, threads());
-  int64_t least = plan ? plan->arena : report.unchunkedArena;
-  int64_t fixed = report.weights + report.library + report.inputs + report.outputs;
-  bool whole = options.memoryBudget.isSet() && arenaLimit == options.memoryBudget.bytes - fixed;
-  report.leastReachable = least + (whole ? fixed : 0);
-  llvm::errs() << "snugc: error: the arena cannot fit " << printBytes(arenaLimit) << ": the least that can be reached is "
-               << printBytes(least) << " (unchunked " << printBytes(report.unchunkedArena) << "); give "
-               << (whole ? "--memory-budget " : "--activation-budget ") << report.leastReachable << "B\n";
-  if (Operation *witness = peakOp(plan ? *plan->program : *program))
-    emitError(witness->getLoc()) << "stands in the way: most bytes are live here";
-  return SNUG_EXIT_BUDGET;
-}
-
-void Pipeline::recordPlan(ActivationPlan plan) {
-  program = std::move(plan.program);
-  report.chunkFigures = plan.figures;
-  auto loops = (*program)->getAttrOfType<ArrayAttr>("snug.chunk_report");
-  nlohmann::json all = nlohmann::json::array();
-  for (Attribute attribute : loops ? loops.getValue() : ArrayRef<Attribute>()) {
-    nlohmann::json loop;
-    for (NamedAttribute field : cast<DictionaryAttr>(attribute)) {
-      auto name = field.getName().str();
-      if (auto number = dyn_cast<IntegerAttr>(field.getValue()))
-        loop[name] = number.getInt();
-      else if (auto text = dyn_cast<StringAttr>(field.getValue()))
-        loop[name] = text.str();
-      else
-        for (StringRef node : cast<ArrayAttr>(field.getValue()).getAsValueRange<StringAttr>())
-          loop[name].push_back(node.str());
-    }
-    all.push_back(loop);
-  }
-  report.chunkLoops = all.dump();
 }
 
 int Pipeline::memory() {
@@ -252,12 +202,11 @@ int Pipeline::memory() {
   };
   report.arena = number("snug.arena_bytes");
   report.schedBound = number("snug.sched_bound");
-  if (arenaLimit >= 0 && report.arena > arenaLimit) {
-    // The search promised a peak that the packing did not reach: never pass it on silently.
-    llvm::errs() << "snugc: error: the plan needs " << printBytes(report.arena) << ", the arena may have "
-                 << printBytes(arenaLimit) << "\n";
-    report.leastReachable = report.arena;
-    return SNUG_EXIT_BUDGET;
+  if (arenaLimit && report.arena > *arenaLimit) {
+    // The copy that was tried did fit: never pass a difference on silently.
+    llvm::errs() << "snugc: error: internal fault: the plan needs " << printBytes(report.arena)
+                 << ", the arena may have " << printBytes(*arenaLimit) << "\n";
+    return SNUG_EXIT_FAULT;
   }
   return SNUG_EXIT_DONE;
 }
@@ -271,11 +220,10 @@ int Pipeline::library() {
   codegen.march = options.march == "native" ? "" : options.march;
   codegen.target = options.target;
   codegen.threads = threads();
+  codegen.dumpDirectory = options.saveTemps;
   CodegenReport result;
-  if (failed(compileToLibrary(*program, codegen, result))) {
-    llvm::errs() << "snugc: error: " << result.error << "\n";
+  if (failed(compileToLibrary(*program, codegen, result))) // which has said why
     return result.exitCode ? result.exitCode : SNUG_EXIT_FAULT;
-  }
   report.weights = result.weightsBytes;
   return SNUG_EXIT_DONE;
 }

@@ -2,8 +2,7 @@
 #ifndef SNUG_LIB_DRIVER_PIPELINE_H
 #define SNUG_LIB_DRIVER_PIPELINE_H
 
-#include "lib/driver/ActivationPlan.h"
-#include "lib/driver/Compile.h"
+#include "lib/driver/Report.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
@@ -31,12 +30,29 @@ private:
 
   // Checks --dim against the model's named dims.
   int checkDims();
+  // The files that the program refers to, for the depfile.
+  void recordFiles();
+  // Writes the program as it stands for --save-temps.
+  int saveProgram(Stage stage);
   // Bytes of the weights, inputs and outputs, known from the scheduled program.
   void measureFixed();
+  // The arena of the program as it stands, planned on a copy.
+  int64_t planCopy(mlir::ModuleOp original);
   // Puts chunk loops into the program so that its arena fits arenaLimit, or says what could be reached.
   int selectChunks();
-  void recordPlan(ActivationPlan plan);
+  int64_t tryChunks(int64_t peak, mlir::OwningOpRef<mlir::ModuleOp> &chunked);
+  // A program whose arena is at most `limit`; null where none is found.
+  mlir::OwningOpRef<mlir::ModuleOp> fit(int64_t limit);
+  // The least arena that can be reached, and its program.
+  int64_t leastArena(mlir::OwningOpRef<mlir::ModuleOp> &chunked);
+  // What --dry-run tells besides: the least budget, and what budgets above it cost.
+  void whatFits();
+  int cannotFit(mlir::ModuleOp least);
+  mlir::Operation *peakWitness(mlir::ModuleOp target);
+  // Chunk loops and modelled times of a chunked program, for the report.
+  void recordPlanOf(mlir::ModuleOp target);
   int threads() const;
+  static void addMemoryPasses(mlir::OpPassManager &pm);
   // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.
   int runPasses(mlir::ModuleOp target, int exitCode, llvm::function_ref<void(mlir::OpPassManager &)> build);
 
@@ -44,7 +60,7 @@ private:
   const CompileOptions &options;
   CompileReport &report;
   mlir::OwningOpRef<mlir::ModuleOp> program;
-  int64_t arenaLimit = -1; // bytes the arena may have; -1: no limit
+  std::optional<int64_t> arenaLimit; // bytes the arena may have; negative where the rest alone exceeds the budget
 };
 
 } // namespace snug

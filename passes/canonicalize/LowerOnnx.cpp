@@ -147,20 +147,7 @@ private:
 
   LogicalResult lowerGet(Lowering &l, ModuleOp module, onnx::GetOp get) {
     auto initializer = module.lookupSymbol<onnx::InitializerOp>(get.getInitializer());
-    if (auto dense = dyn_cast_or_null<DenseElementsAttr>(initializer.getValueAttr())) {
-      l.map(get.getResult(), l.denseValue(dense, get.getResult()));
-      return success();
-    }
-    auto type = cast<RankedTensorType>(get.getType());
-    std::string name = ("weight_" + initializer.getSymName()).str();
-    if (!module.lookupSymbol<nn::DataOp>(name)) {
-      OpBuilder::InsertionGuard guard(l.b);
-      l.b.setInsertionPoint(initializer);
-      nn::DataOp::create(l.b, initializer.getLoc(), l.b.getStringAttr(name), TypeAttr::get(type),
-                         initializer.getFileAttr(), initializer.getOffsetAttr(), initializer.getLengthAttr(),
-                         ElementsAttr());
-    }
-    l.map(get.getResult(), l.weightValue(FlatSymbolRefAttr::get(&getContext(), name), type));
+    l.map(get.getResult(), l.initializerValue(initializer, get.getResult()));
     return success();
   }
 

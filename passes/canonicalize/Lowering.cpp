@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Matchers.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace snug;
@@ -68,6 +69,50 @@ LoweredValue Lowering::weightValue(FlatSymbolRefAttr data, RankedTensorType type
   return tensorValue(nn::WeightOp::create(b, b.getUnknownLoc(), type, data, b.getArrayAttr({})), shape);
 }
 
+LoweredValue Lowering::initializerValue(onnx::InitializerOp initializer, Value onnxValue) {
+  if (auto dense = dyn_cast_or_null<DenseElementsAttr>(initializer.getValueAttr()))
+    return denseValue(dense, onnxValue);
+  auto type = cast<RankedTensorType>(initializer.getType());
+  std::string name = ("weight_" + initializer.getSymName()).str();
+  OpBuilder::InsertionGuard guard(b);
+  if (!module.lookupSymbol<nn::DataOp>(name)) {
+    b.setInsertionPoint(initializer);
+    nn::DataOp::create(b, initializer.getLoc(), b.getStringAttr(name), TypeAttr::get(type), initializer.getFileAttr(),
+                       initializer.getOffsetAttr(), initializer.getLengthAttr(), ElementsAttr());
+  }
+  b.setInsertionPointToStart(entry);
+  return weightValue(FlatSymbolRefAttr::get(b.getContext(), name), type);
+}
+
+// Positions (arange, and grids of them) as an expression of the index, if the constant is one.
+static std::optional<AffineExpr> positionsOf(DenseElementsAttr value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  MLIRContext *context = value.getContext();
+  SmallVector<int64_t> elements =
+      llvm::map_to_vector(value.getValues<APInt>(), [](const APInt &element) { return element.getSExtValue(); });
+  SmallVector<int64_t> strides(type.getRank(), 1), steps(type.getRank(), 0);
+  for (int64_t dim = type.getRank() - 2; dim >= 0; --dim)
+    strides[dim] = strides[dim + 1] * type.getDimSize(dim + 1);
+  AffineExpr expr = getAffineConstantExpr(elements[0], context);
+  for (int64_t dim = 0; dim < type.getRank(); ++dim) {
+    if (type.getDimSize(dim) > 1 && llvm::SubOverflow(elements[strides[dim]], elements[0], steps[dim]))
+      return std::nullopt;
+    expr = expr + getAffineDimExpr(dim, context) * steps[dim];
+  }
+  for (int64_t i = 0, count = elements.size(); i < count; ++i) {
+    int64_t expected = elements[0];
+    for (int64_t dim = 0; dim < type.getRank(); ++dim) {
+      int64_t part;
+      if (llvm::MulOverflow(i / strides[dim] % type.getDimSize(dim), steps[dim], part) ||
+          llvm::AddOverflow(expected, part, expected))
+        return std::nullopt;
+    }
+    if (elements[i] != expected)
+      return std::nullopt;
+  }
+  return expr;
+}
+
 LoweredValue Lowering::denseValue(DenseElementsAttr value, Value onnxValue) {
   auto type = cast<RankedTensorType>(value.getType());
   Extents shape;
@@ -83,6 +128,14 @@ LoweredValue Lowering::denseValue(DenseElementsAttr value, Value onnxValue) {
       elements.push_back(constant(element.getSExtValue()));
     return intsValue(type.getElementType(), elements, type.getRank() == 0);
   }
+  if (isa<IntegerType>(type.getElementType()) && !type.getElementType().isInteger(1) && type.getNumElements() > 0)
+    if (auto positions = positionsOf(value)) {
+      LoweredValue result;
+      result.elementType = type.getElementType();
+      result.shape = shape;
+      result.closed = {*positions};
+      return result;
+    }
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(module.getBody());
   auto name = b.getStringAttr("constant_" + Twine(numDenseData++));
@@ -185,6 +238,15 @@ std::optional<Extents> Lowering::broadcast(ArrayRef<AffineExpr> left, ArrayRef<A
     other = extent;
   }
   return result;
+}
+
+std::optional<AffineExpr> Lowering::extremum(AffineExpr left, AffineExpr right, bool larger) {
+  AffineExpr difference = larger ? left - right : right - left;
+  if (auto low = dims.lowerBound(difference); low && *low >= 0)
+    return left;
+  if (auto high = dims.upperBound(difference); high && *high <= 0)
+    return right;
+  return std::nullopt;
 }
 
 RankedTensorType Lowering::tensorType(ArrayRef<AffineExpr> shape, Type elementType) {
@@ -360,6 +422,16 @@ LoweredValue Lowering::slice(LoweredValue &value, ArrayRef<AffineExpr> offsets, 
     return value;
   if (value.splat)
     return splatValue(value.splat, Extents(sizes));
+  if (value.isClosed() && !value.closedVector) {
+    SmallVector<AffineExpr> read;
+    for (auto [dim, offset] : llvm::enumerate(offsets))
+      read.push_back(getAffineDimExpr(dim, b.getContext()) * steps[dim] + offset);
+    LoweredValue out;
+    out.elementType = value.elementType;
+    out.shape = Extents(sizes);
+    out.closed = {value.closed[0].replaceDims(read)};
+    return out;
+  }
   bool unit = llvm::all_of(steps, [](int64_t s) { return s == 1; });
   auto allConstant = [](ArrayRef<AffineExpr> exprs) {
     return llvm::all_of(exprs, [](AffineExpr e) { return isa<AffineConstantExpr>(e); });

@@ -35,6 +35,8 @@ struct LoweredValue {
   bool isClosed() const { return !closed.empty(); }
 };
 
+enum class Reduction { Sum, Max, Min, Prod };
+
 // State of lowering one function; a `Lowering` is handed to each table function with the node at hand.
 class Lowering {
 public:
@@ -69,6 +71,8 @@ public:
   LoweredValue denseValue(mlir::DenseElementsAttr value, mlir::Value onnxValue);
   // A constant that is a reference into a file.
   LoweredValue weightValue(mlir::FlatSymbolRefAttr data, mlir::RankedTensorType type);
+  // An initializer of the graph, whichever of the two it is; `onnxValue` is what it stands for.
+  LoweredValue initializerValue(onnx::InitializerOp initializer, mlir::Value onnxValue);
   // Extents of a tensor made by tensorValue().
   std::optional<Extents> shapeOf(mlir::Value tensor);
   // The value as a tensor; makes one from splat or closed form.
@@ -81,6 +85,8 @@ public:
   // --- shapes
   mlir::AffineExpr constant(int64_t value) { return mlir::getAffineConstantExpr(value, b.getContext()); }
   std::optional<Extents> broadcast(llvm::ArrayRef<mlir::AffineExpr> left, llvm::ArrayRef<mlir::AffineExpr> right);
+  // The larger (or smaller) of two expressions, where one is so for all values of the dims.
+  std::optional<mlir::AffineExpr> extremum(mlir::AffineExpr left, mlir::AffineExpr right, bool larger);
   mlir::RankedTensorType tensorType(llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type elementType);
   mlir::Value materialize(mlir::AffineExpr extent); // an index value at the function's entry
   mlir::OpFoldResult fold(mlir::AffineExpr extent);
@@ -100,8 +106,17 @@ public:
   mlir::FailureOr<LoweredValue> transpose(LoweredValue &value, llvm::ArrayRef<int64_t> permutation);
   LoweredValue slice(LoweredValue &value, llvm::ArrayRef<mlir::AffineExpr> offsets, llvm::ArrayRef<mlir::AffineExpr> sizes,
                      llvm::ArrayRef<int64_t> steps);
+  // result[c(i)] = sum over the dims that c lacks of left[a(i)] * right[b(i)]; maps are a, b, c. Products with a weight
+  // of (k, n) read it in panels.
+  mlir::FailureOr<LoweredValue> contract(LoweredValue &left, LoweredValue &right, llvm::ArrayRef<mlir::AffineMap> maps,
+                                         llvm::ArrayRef<mlir::AffineExpr> shape);
   // a[batch.., m, k] * b[batch.., k, n] with broadcast batch dims (numpy.matmul of rank >= 2).
   mlir::FailureOr<LoweredValue> matmul(LoweredValue &left, LoweredValue &right);
+  // Adds elements equal to `filling` before and after each dim.
+  mlir::FailureOr<LoweredValue> pad(LoweredValue &value, llvm::ArrayRef<mlir::AffineExpr> before,
+                                    llvm::ArrayRef<mlir::AffineExpr> after, mlir::TypedAttr filling);
+  // Drops the dims marked in `reduced`.
+  LoweredValue reduce(Reduction kind, LoweredValue &value, llvm::ArrayRef<bool> reduced);
   // An affine expression of an element's index as a scalar inside a linalg body.
   mlir::Value scalarOf(mlir::OpBuilder &builder, mlir::Location loc, mlir::AffineExpr expr, mlir::Type elementType);
   // The elementwise-operand form of a weight, if the tensor is one: appends a recipe step to it.

@@ -13,6 +13,8 @@ const LoweringTable &LoweringTable::get() {
     addRowOps(t);
     addGatherOps(t);
     addReduceOps(t);
+    addEinsumOps(t);
+    addConvolutionOps(t);
     return t;
   }();
   return table;

@@ -90,6 +90,15 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
     return tensorValue(withRecipeStep(weight, nn::RecipeReshapeAttr::get(b.getContext(), targetType.getShape()),
                                       targetType.getShape()),
                        Extents(shape));
+  // A rank of 0 has no dims to group.
+  if (sourceShape.empty() && llvm::all_of(shape, [&](AffineExpr e) { return e == constant(1); })) {
+    SmallVector<OpFoldResult> sizes(shape.size(), b.getIndexAttr(1));
+    return tensorValue(tensor::ExpandShapeOp::create(b, loc(), targetType, source, ArrayRef<ReassociationIndices>(), sizes),
+                       Extents(shape));
+  }
+  if (shape.empty() && llvm::all_of(sourceShape, [&](AffineExpr e) { return e == constant(1); }))
+    return tensorValue(tensor::CollapseShapeOp::create(b, loc(), targetType, source, ArrayRef<ReassociationIndices>()),
+                       Extents(shape));
   auto groups = matchGroups(sourceShape, shape, constant(1));
   if (!groups) {
     error() << "cannot show that shapes " << print(sourceShape) << " and " << print(shape)

@@ -68,14 +68,15 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     int64_t ops = 0, blocks = 0, distinctBlocks = 0, candidates = 0;
   } figures;
 
-  DictionaryAttr describeFigures() {
+  void reportFigures() {
     Builder b(&getContext());
     auto number = [&](StringRef name, int64_t value) { return b.getNamedAttr(name, b.getI64IntegerAttr(value)); };
     auto ms = [&](StringRef name, double time) { return b.getNamedAttr(name, b.getF64FloatAttr(1e3 * time)); };
-    return b.getDictionaryAttr({number("ops", figures.ops), number("blocks", figures.blocks),
-                                number("distinct_blocks", figures.distinctBlocks),
-                                number("candidates", figures.candidates), ms("unchunked_ms", figures.unchunkedTime),
-                                ms("chunked_ms", figures.time)});
+    getOperation()->setAttr("snug.search", b.getDictionaryAttr({number("ops", figures.ops), number("blocks", figures.blocks),
+                                                                number("distinct_blocks", figures.distinctBlocks),
+                                                                number("candidates", figures.candidates)}));
+    getOperation()->setAttr("snug.time_model", b.getDictionaryAttr({ms("unchunked_ms", figures.unchunkedTime),
+                                                                    ms("chunked_ms", figures.time)}));
   }
 
   LogicalResult chunk(func::FuncOp function, IndexBounds &bounds, SmallVectorImpl<Attribute> &report) {
@@ -97,6 +98,10 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
                                       << "'; give at least that much";
       return diagnostic;
     }
+    Builder b(&getContext());
+    getOperation()->setAttr("snug.time_model",
+                            b.getDictionaryAttr({b.getNamedAttr("unchunked_ms", b.getF64FloatAttr(plan.unchunkedTime * 1e3)),
+                                                 b.getNamedAttr("chunked_ms", b.getF64FloatAttr(plan.time * 1e3))}));
     for (const ChunkLoop &loop : plan.loops) {
       report.push_back(describe(*program, loop));
       program->ops[loop.members.front().node]->emitRemark()
@@ -134,7 +139,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (!function.isDeclaration() && failed(chunk(function, bounds, report)))
         return signalPassFailure();
     getOperation()->setAttr("snug.chunk_report", ArrayAttr::get(&getContext(), report));
-    getOperation()->setAttr("snug.chunk_figures", describeFigures());
+    reportFigures();
   }
 };
 } // namespace

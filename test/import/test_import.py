@@ -163,9 +163,21 @@ def external(tmp_path, location="w.data", offset="16", length="16", size=64, sha
 
 
 def test_external_data_is_a_reference(tmp_path):
-    path = external(tmp_path)
+    path = external(tmp_path, shape=(300,), length="1200", size=2000)
     result = run(path, "--round-trip")
-    assert place(result.stdout, "w") == ("w.data", 16, 16)
+    assert place(result.stdout, "w") == ("w.data", 16, 1200)
+
+
+def test_small_external_data_is_a_value(tmp_path):
+    text = run(external(tmp_path), "--round-trip").stdout
+    assert "initializer @w value dense<0.000000e+00> : tensor<4xf32>" in text
+
+
+@pytest.mark.parametrize("count, by_value", [(8192, True), (8193, False)])
+def test_integers_up_to_64_kib_are_values(tmp_path, count, by_value):
+    tensor = numpy_helper.from_array(np.full([count], 7, np.int64), "w")
+    text = imported(tmp_path, model([relu()], initializers=[tensor]))
+    assert (f"@w value dense<7> : tensor<{count}xi64>" in text) == by_value
 
 
 def test_subgraphs_capture_outer_values(tmp_path):

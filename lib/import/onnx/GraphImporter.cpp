@@ -21,8 +21,8 @@ static std::string describe(const ::onnx::NodeProto &node) {
   return "the unnamed " + node.op_type() + " node" + output;
 }
 
-GraphImporter::GraphImporter(ModuleOp module, StringRef modelPath, ImportError &error)
-    : module(module), builder(module.getContext()), tensors(*module.getContext(), modelPath, error) {}
+GraphImporter::GraphImporter(ModuleOp module, StringRef modelPath, bool dataMayBeMissing, ImportError &error)
+    : module(module), builder(module.getContext()), tensors(*module.getContext(), modelPath, dataMayBeMissing, error) {}
 
 //===----------------------------------------------------------------------===//
 // Values and symbols
@@ -93,6 +93,12 @@ FailureOr<snug::onnx::InitializerOp> GraphImporter::addInitializer(const ::onnx:
     FailureOr<TensorPlace> place = tensors.place(tensor, owner);
     if (failed(place))
       return failure();
+    if (TensorImporter::isSmall(*type, *place)) {
+      FailureOr<DenseElementsAttr> elements = tensors.elements(tensor, *place, owner);
+      if (failed(elements))
+        return failure();
+      return insertInitializer(name, *type, nullptr, nullptr, nullptr, *elements);
+    }
     file = builder.getStringAttr(place->file);
     offset = builder.getI64IntegerAttr(place->offset);
     length = builder.getI64IntegerAttr(place->length);

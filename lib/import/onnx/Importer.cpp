@@ -183,13 +183,14 @@ LogicalResult GraphImporter::importFunction(const ::onnx::FunctionProto &functio
   return success();
 }
 
-FailureOr<OwningOpRef<ModuleOp>> importOnnx(MLIRContext &context, StringRef path, ImportError &error) {
+FailureOr<OwningOpRef<ModuleOp>> importOnnx(MLIRContext &context, StringRef path, ImportError &error,
+                                               bool dataMayBeMissing) {
   context.loadDialect<snug::onnx::OnnxDialect, func::FuncDialect>();
   ::onnx::ModelProto model;
   if (failed(readModelFile(path, ExternalData(path).modelName(), model, error)))
     return failure();
   OwningOpRef<ModuleOp> module = ModuleOp::create(FileLineColLoc::get(&context, path, 0, 0));
-  if (failed(GraphImporter(*module, path, error).importModel(model)))
+  if (failed(GraphImporter(*module, path, dataMayBeMissing, error).importModel(model)))
     return failure();
 
   // Whatever a file holds must have been refused above with a message of its own.

@@ -15,6 +15,9 @@ namespace snug {
 
 /// Tensors of at most so many bytes are held by value, larger ones by reference into their file.
 inline constexpr uint64_t kLargestInlineTensor = 1024;
+/// Integers and booleans are shapes, indices, positions and masks, whose values decide how a model is compiled: external
+/// ones are read up to this size.
+inline constexpr uint64_t kLargestInlineIntegers = 64 << 10;
 
 /// Parses the file `path` into `model`. The elements of each tensor larger than kLargestInlineTensor stay in the file:
 /// in `model` such a tensor has external data in the file `ownName` at its offset there, whether it is an initializer

@@ -3,8 +3,10 @@
 #include "lib/import/onnx/Tensors.h"
 
 #include "dialects/onnx/OnnxDialect.h"
+#include "lib/import/onnx/ModelFile.h"
 #include "llvm/Support/CheckedArithmetic.h"
 #include "llvm/Support/MathExtras.h"
+#include "llvm/Support/MemoryBuffer.h"
 
 #include <cstring>
 
@@ -297,6 +299,26 @@ FailureOr<DenseElementsAttr> TensorImporter::elements(const TensorProto &tensor,
     return DenseElementsAttr::get(type, values);
   }
   return DenseElementsAttr::get(type, codes);
+}
+
+bool TensorImporter::isSmall(RankedTensorType type, const TensorPlace &place) {
+  return place.length <= (isa<IntegerType>(type.getElementType()) ? kLargestInlineIntegers : kLargestInlineTensor);
+}
+
+FailureOr<DenseElementsAttr> TensorImporter::elements(const TensorProto &tensor, const TensorPlace &place,
+                                                      const Twine &owner) {
+  std::string problem;
+  std::optional<DataFile> file = external.find(place.file, problem);
+  if (!file)
+    return fail(2, owner + " " + problem);
+  auto slice = llvm::MemoryBuffer::getFileSlice(file->path, place.length, place.offset);
+  if (!slice)
+    return fail(5, owner + " cannot be read from '" + place.file + "': " + slice.getError().message());
+  TensorProto inside;
+  *inside.mutable_dims() = tensor.dims();
+  inside.set_data_type(tensor.data_type());
+  inside.set_raw_data((*slice)->getBufferStart(), (*slice)->getBufferSize());
+  return elements(inside, owner);
 }
 
 FailureOr<SparseElementsAttr> TensorImporter::elements(const ::onnx::SparseTensorProto &tensor, const Twine &owner) {

@@ -20,8 +20,8 @@ struct TensorPlace {
 /// All functions take the name to blame as `owner` ("initializer 'w'") and fill the error on failure.
 class TensorImporter {
 public:
-  TensorImporter(mlir::MLIRContext &context, llvm::StringRef modelPath, ImportError &error)
-      : context(context), modelPath(modelPath), external(modelPath), error(error) {}
+  TensorImporter(mlir::MLIRContext &context, llvm::StringRef modelPath, bool dataMayBeMissing, ImportError &error)
+      : context(context), modelPath(modelPath), external(modelPath, dataMayBeMissing), error(error) {}
 
   /// Sets the error; for use in return statements.
   mlir::LogicalResult fail(int exitCode, const llvm::Twine &message);
@@ -36,6 +36,11 @@ public:
   }
   /// Place of an external tensor, checked against the file and the tensor's own size.
   mlir::FailureOr<TensorPlace> place(const ::onnx::TensorProto &tensor, const llvm::Twine &owner);
+  /// Whether the external tensor is so small that it is better held by value.
+  static bool isSmall(mlir::RankedTensorType type, const TensorPlace &place);
+  /// Elements of an external tensor, read from its checked place.
+  mlir::FailureOr<mlir::DenseElementsAttr> elements(const ::onnx::TensorProto &tensor, const TensorPlace &place,
+                                                    const llvm::Twine &owner);
   /// Elements of a tensor that is not external.
   mlir::FailureOr<mlir::DenseElementsAttr> elements(const ::onnx::TensorProto &tensor, const llvm::Twine &owner);
   mlir::FailureOr<mlir::SparseElementsAttr> elements(const ::onnx::SparseTensorProto &tensor, const llvm::Twine &owner);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // MatMul and Gemm: snug_nn.contract over packed weights or over two activations.
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
@@ -13,8 +14,8 @@ namespace {
 constexpr int64_t kPanelWidth = 32;
 
 // Two-operand op with an empty epilogue; later stages fill it.
-Value contract(Lowering &l, Value a, Value b, Value init, ArrayRef<AffineMap> maps, ArrayRef<StringRef> iterators,
-               bool packed) {
+Value contractOp(Lowering &l, Value a, Value b, Value init, ArrayRef<AffineMap> maps, ArrayRef<StringRef> iterators,
+                 bool packed) {
   OpBuilder &builder = l.b;
   auto op = nn::ContractOp::create(builder, l.loc(), init.getType(), a, b, ValueRange(), init,
                                    builder.getAffineMapArrayAttr(maps), builder.getStrArrayAttr(iterators),
@@ -27,14 +28,73 @@ Value contract(Lowering &l, Value a, Value b, Value init, ArrayRef<AffineMap> ma
   nn::YieldOp::create(builder, l.loc(), block.getArgument(0));
   return op->getResult(0);
 }
+
+// The same as plain loops: element types that the kernel has not, and products where one side has no dim of its own, so
+// that every element of the other is read once anyway.
+Value loops(Lowering &l, Value a, Value b, ArrayRef<AffineExpr> shape, Type type, ArrayRef<AffineMap> maps,
+            ArrayRef<utils::IteratorType> iterators) {
+  OpBuilder &builder = l.b;
+  Value zero = arith::ConstantOp::create(builder, l.loc(), builder.getZeroAttr(type));
+  Value init = linalg::FillOp::create(builder, l.loc(), zero, l.empty(shape, type)).getResult(0);
+  auto op = linalg::GenericOp::create(
+      builder, l.loc(), init.getType(), ValueRange{a, b}, init, maps, iterators,
+      [&](OpBuilder &body, Location loc, ValueRange x) {
+        if (isa<FloatType>(type)) {
+          auto reassociate = arith::FastMathFlagsAttr::get(body.getContext(), arith::FastMathFlags::reassoc);
+          Value product = arith::MulFOp::create(body, loc, x[0], x[1]);
+          linalg::YieldOp::create(body, loc, arith::AddFOp::create(body, loc, product, x[2], reassociate).getResult());
+        } else {
+          Value product = arith::MulIOp::create(body, loc, x[0], x[1]);
+          linalg::YieldOp::create(body, loc, arith::AddIOp::create(body, loc, product, x[2]).getResult());
+        }
+      });
+  return op.getResult(0);
+}
 } // namespace
+
+FailureOr<LoweredValue> Lowering::contract(LoweredValue &left, LoweredValue &right, ArrayRef<AffineMap> maps,
+                                           ArrayRef<AffineExpr> shape) {
+  MLIRContext *context = b.getContext();
+  if (left.elementType != right.elementType || left.elementType.isInteger(1)) {
+    error() << "operands of element types " << left.elementType << " and " << right.elementType << " are not supported";
+    return failure();
+  }
+  unsigned numDims = maps[0].getNumDims();
+  SmallVector<StringRef> iterators;
+  SmallVector<utils::IteratorType> kinds;
+  bool ownRows = false, ownColumns = false;
+  for (unsigned dim = 0; dim < numDims; ++dim) {
+    bool parallel = maps[2].isFunctionOfDim(dim);
+    iterators.push_back(parallel ? "parallel" : "reduction");
+    kinds.push_back(parallel ? utils::IteratorType::parallel : utils::IteratorType::reduction);
+    bool inLeft = maps[0].isFunctionOfDim(dim), inRight = maps[1].isFunctionOfDim(dim);
+    ownRows |= inLeft && !inRight && parallel;
+    ownColumns |= inRight && !inLeft && parallel;
+  }
+  Value leftTensor = tensor(left), rightTensor = tensor(right);
+  if (!left.elementType.isF32() || !ownRows || !ownColumns)
+    return tensorValue(loops(*this, leftTensor, rightTensor, shape, left.elementType, maps, kinds), Extents(shape));
+  bool packed = false;
+  // A weight of (k, n) that no batch dim indexes.
+  auto isOwn = [&](AffineExpr expr, unsigned position) {
+    auto dim = dyn_cast<AffineDimExpr>(expr);
+    return dim && (position == 0 ? kinds[dim.getPosition()] == utils::IteratorType::reduction
+                                 : !maps[0].isFunctionOfDim(dim.getPosition()));
+  };
+  if (auto weight = rightTensor.getDefiningOp<nn::WeightOp>();
+      weight && right.rank() == 2 && isOwn(maps[1].getResult(0), 0) && isOwn(maps[1].getResult(1), 1)) {
+    auto type = cast<RankedTensorType>(weight.getType());
+    int64_t panels = llvm::divideCeil(type.getDimSize(1), kPanelWidth);
+    rightTensor = withRecipeStep(weight, nn::RecipePackAttr::get(context, kPanelWidth),
+                                 {panels, type.getDimSize(0), kPanelWidth});
+    packed = true;
+  }
+  Value init = empty(shape, left.elementType);
+  return tensorValue(contractOp(*this, leftTensor, rightTensor, init, maps, iterators, packed), Extents(shape));
+}
 
 FailureOr<LoweredValue> Lowering::matmul(LoweredValue &left, LoweredValue &right) {
   MLIRContext *context = b.getContext();
-  if (!isa<FloatType>(left.elementType) || left.elementType != right.elementType) {
-    error() << "only floating-point operands of one type are supported";
-    return failure();
-  }
   if (left.rank() < 2 || right.rank() < 2) {
     // Vectors: a leading row or trailing column of extent 1, dropped again.
     Extents leftShape = left.shape, rightShape = right.shape;
@@ -79,22 +139,10 @@ FailureOr<LoweredValue> Lowering::matmul(LoweredValue &left, LoweredValue &right
   SmallVector<AffineMap> maps = {operandMap(leftBatch, dim(rank - 2), dim(rank)),
                                  operandMap(rightBatch, dim(rank), dim(rank - 1)),
                                  AffineMap::getMultiDimIdentityMap(rank + 1, context).getMajorSubMap(rank)};
-  SmallVector<StringRef> iterators(rank, "parallel");
-  iterators.push_back("reduction");
   Extents shape = *batch;
   shape.push_back(left.shape[left.rank() - 2]);
   shape.push_back(right.shape.back());
-  Value rightTensor = tensor(right);
-  bool packed = false;
-  if (auto weight = rightTensor.getDefiningOp<nn::WeightOp>(); weight && right.rank() == 2) {
-    auto type = cast<RankedTensorType>(weight.getType());
-    int64_t panels = llvm::divideCeil(type.getDimSize(1), kPanelWidth);
-    rightTensor = withRecipeStep(weight, nn::RecipePackAttr::get(context, kPanelWidth),
-                                 {panels, type.getDimSize(0), kPanelWidth});
-    packed = true;
-  }
-  Value init = empty(shape, left.elementType);
-  return tensorValue(contract(*this, tensor(left), rightTensor, init, maps, iterators, packed), shape);
+  return contract(left, right, maps, shape);
 }
 
 namespace {

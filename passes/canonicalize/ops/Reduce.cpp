@@ -2,6 +2,7 @@
 //
 // Reductions over any axes: a fill of the neutral element, a linalg.generic, and what is left to do on the result.
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 
@@ -9,10 +10,15 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-enum class Reduction { Sum, Mean, Max, Min, Prod };
-
-TypedAttr neutral(OpBuilder &b, Reduction kind, FloatType type) {
-  const llvm::fltSemantics &semantics = type.getFloatSemantics();
+TypedAttr neutral(OpBuilder &b, Reduction kind, Type type) {
+  if (auto integer = dyn_cast<IntegerType>(type)) {
+    unsigned width = integer.getWidth();
+    APInt value = kind == Reduction::Max   ? APInt::getSignedMinValue(width)
+                  : kind == Reduction::Min ? APInt::getSignedMaxValue(width)
+                                           : APInt(width, kind == Reduction::Prod);
+    return b.getIntegerAttr(type, value);
+  }
+  const llvm::fltSemantics &semantics = cast<FloatType>(type).getFloatSemantics();
   switch (kind) {
   case Reduction::Max:
     return b.getFloatAttr(type, APFloat::getInf(semantics, /*Negative=*/true));
@@ -26,25 +32,87 @@ TypedAttr neutral(OpBuilder &b, Reduction kind, FloatType type) {
 }
 
 Value combine(OpBuilder &b, Location loc, Reduction kind, Value element, Value accumulator) {
+  bool integer = isa<IntegerType>(element.getType());
   // Only declared sums may be reassociated (vectorised).
   auto reassociate = arith::FastMathFlagsAttr::get(b.getContext(), arith::FastMathFlags::reassoc);
   switch (kind) {
   case Reduction::Max:
-    return arith::MaximumFOp::create(b, loc, element, accumulator);
+    return integer ? Value(arith::MaxSIOp::create(b, loc, element, accumulator))
+                   : Value(arith::MaximumFOp::create(b, loc, element, accumulator));
   case Reduction::Min:
-    return arith::MinimumFOp::create(b, loc, element, accumulator);
+    return integer ? Value(arith::MinSIOp::create(b, loc, element, accumulator))
+                   : Value(arith::MinimumFOp::create(b, loc, element, accumulator));
   case Reduction::Prod:
-    return arith::MulFOp::create(b, loc, element, accumulator);
+    return integer ? Value(arith::MulIOp::create(b, loc, element, accumulator))
+                   : Value(arith::MulFOp::create(b, loc, element, accumulator));
   default:
-    return arith::AddFOp::create(b, loc, element, accumulator, reassociate);
+    return integer ? Value(arith::AddIOp::create(b, loc, element, accumulator))
+                   : Value(arith::AddFOp::create(b, loc, element, accumulator, reassociate));
   }
 }
+} // namespace
 
-template <Reduction Kind> LogicalResult reduce(Lowering &l) {
-  LoweredValue &in = l.input(0);
-  auto type = dyn_cast<FloatType>(in.elementType);
-  if (!type) {
-    l.error() << "only floating-point inputs are supported";
+LoweredValue Lowering::reduce(Reduction kind, LoweredValue &in, ArrayRef<bool> reduced) {
+  MLIRContext *context = b.getContext();
+  Extents kept;
+  SmallVector<AffineExpr> resultExprs;
+  SmallVector<utils::IteratorType> iterators;
+  for (auto [dim, extent] : llvm::enumerate(in.shape)) {
+    iterators.push_back(reduced[dim] ? utils::IteratorType::reduction : utils::IteratorType::parallel);
+    if (reduced[dim])
+      continue;
+    kept.push_back(extent);
+    resultExprs.push_back(getAffineDimExpr(dim, context));
+  }
+  SmallVector<AffineMap> maps = {AffineMap::getMultiDimIdentityMap(in.rank(), context),
+                                 AffineMap::get(in.rank(), 0, resultExprs, context)};
+  Value start = arith::ConstantOp::create(b, loc(), neutral(b, kind, in.elementType));
+  Value init = linalg::FillOp::create(b, loc(), start, empty(kept, in.elementType)).getResult(0);
+  auto op = linalg::GenericOp::create(b, loc(), init.getType(), tensor(in), init, maps, iterators,
+                                      [&](OpBuilder &builder, Location l, ValueRange args) {
+                                        linalg::YieldOp::create(builder, l, combine(builder, l, kind, args[0], args[1]));
+                                      });
+  return tensorValue(op.getResult(0), kept);
+}
+
+namespace {
+// Products, sums and extremes of a shape list (element counts, mostly) stay expressions of dims.
+std::optional<AffineExpr> reduceList(Lowering &l, Reduction kind, ArrayRef<AffineExpr> elements) {
+  if (elements.empty())
+    return std::nullopt;
+  AffineExpr result = elements[0];
+  for (AffineExpr element : elements.drop_front()) {
+    if (kind == Reduction::Sum)
+      result = result + element;
+    else if (kind == Reduction::Prod)
+      result = result * element;
+    else if (auto chosen = l.extremum(result, element, kind == Reduction::Max))
+      result = *chosen;
+    else
+      return std::nullopt;
+  }
+  return result;
+}
+
+using Step = Value (*)(OpBuilder &, Location, Value);
+Value square(OpBuilder &b, Location loc, Value x) {
+  return isa<FloatType>(x.getType()) ? b.createOrFold<arith::MulFOp>(loc, x, x) : b.createOrFold<arith::MulIOp>(loc, x, x);
+}
+Value absolute(OpBuilder &b, Location loc, Value x) {
+  return isa<FloatType>(x.getType()) ? b.createOrFold<math::AbsFOp>(loc, x) : b.createOrFold<math::AbsIOp>(loc, x);
+}
+Value root(OpBuilder &b, Location loc, Value x) { return b.createOrFold<math::SqrtOp>(loc, x); }
+Value logarithm(OpBuilder &b, Location loc, Value x) { return b.createOrFold<math::LogOp>(loc, x); }
+
+// after(reduction of before(x)); `Mean` divides by the number of elements reduced.
+template <Reduction Kind, bool Mean = false, Step Before = nullptr, Step After = nullptr>
+LogicalResult reduce(Lowering &l) {
+  LoweredValue in = l.input(0);
+  Type type = in.elementType;
+  constexpr bool prepares = Before != nullptr, finishes = After != nullptr;
+  bool floatOnly = Mean || After == root || After == logarithm;
+  if (!isa<FloatType>(type) && (floatOnly || type.isInteger(1))) {
+    l.error() << "inputs of element type " << type << " are not supported";
     return failure();
   }
   std::optional<SmallVector<int64_t>> axes = l.intsAttr("axes");
@@ -63,32 +131,29 @@ template <Reduction Kind> LogicalResult reduce(Lowering &l) {
       return failure();
     reduced[*normal] = true;
   }
-  MLIRContext *context = l.b.getContext();
-  Extents small, kept;
-  AffineExpr count = l.constant(1);
-  SmallVector<AffineExpr> resultExprs;
-  SmallVector<utils::IteratorType> iterators;
-  for (auto [dim, extent] : llvm::enumerate(in.shape)) {
-    iterators.push_back(reduced[dim] ? utils::IteratorType::reduction : utils::IteratorType::parallel);
-    if (reduced[dim]) {
-      count = count * extent;
-      kept.push_back(l.constant(1));
-      continue;
+  if (auto list = l.ints(in); list && in.rank() == 1 && reduced[0] && !prepares && !finishes && !Mean)
+    if (auto folded = reduceList(l, Kind, *list)) {
+      l.define(0, l.intsValue(type, {*folded}, /*scalar=*/!l.intAttr("keepdims", 1)));
+      return success();
     }
-    small.push_back(extent);
-    kept.push_back(extent);
-    resultExprs.push_back(getAffineDimExpr(dim, context));
+  Extents kept;
+  AffineExpr count = l.constant(1);
+  for (auto [dim, extent] : llvm::enumerate(in.shape)) {
+    kept.push_back(reduced[dim] ? l.constant(1) : extent);
+    if (reduced[dim])
+      count = count * extent;
   }
-  SmallVector<AffineMap> maps = {AffineMap::getMultiDimIdentityMap(in.rank(), context),
-                                 AffineMap::get(in.rank(), 0, resultExprs, context)};
-  Value zero = arith::ConstantOp::create(l.b, l.loc(), neutral(l.b, Kind, type));
-  Value init = linalg::FillOp::create(l.b, l.loc(), zero, l.empty(small, type)).getResult(0);
-  auto op = linalg::GenericOp::create(l.b, l.loc(), init.getType(), l.tensor(in), init, maps, iterators,
-                                      [&](OpBuilder &b, Location loc, ValueRange args) {
-                                        linalg::YieldOp::create(b, loc, combine(b, loc, Kind, args[0], args[1]));
-                                      });
-  LoweredValue result = l.tensorValue(op.getResult(0), small);
-  if (Kind == Reduction::Mean) {
+  auto step = [&](Step function, LoweredValue &value) {
+    return l.elementwise({&value}, type, [&](OpBuilder &b, Location loc, ValueRange x) { return function(b, loc, x[0]); });
+  };
+  if constexpr (prepares) {
+    auto prepared = step(Before, in);
+    if (failed(prepared))
+      return failure();
+    in = *prepared;
+  }
+  LoweredValue result = l.reduce(Kind, in, reduced);
+  if constexpr (Mean) {
     auto mean = l.elementwise({&result}, type, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
       Value n = arith::SIToFPOp::create(b, loc, type, l.scalarOf(b, loc, count, b.getI64Type()));
       return b.createOrFold<arith::DivFOp>(loc, x[0], n);
@@ -96,6 +161,12 @@ template <Reduction Kind> LogicalResult reduce(Lowering &l) {
     if (failed(mean))
       return failure();
     result = *mean;
+  }
+  if constexpr (finishes) {
+    auto finished = step(After, result);
+    if (failed(finished))
+      return failure();
+    result = *finished;
   }
   if (l.intAttr("keepdims", 1)) {
     auto full = l.reshape(result, kept);
@@ -110,8 +181,12 @@ template <Reduction Kind> LogicalResult reduce(Lowering &l) {
 
 void snug::addReduceOps(LoweringTable &t) {
   t.add("ReduceSum", 1, reduce<Reduction::Sum>);
-  t.add("ReduceMean", 1, reduce<Reduction::Mean>);
+  t.add("ReduceMean", 1, reduce<Reduction::Sum, /*Mean=*/true>);
   t.add("ReduceMax", 1, reduce<Reduction::Max>);
   t.add("ReduceMin", 1, reduce<Reduction::Min>);
   t.add("ReduceProd", 1, reduce<Reduction::Prod>);
+  t.add("ReduceL1", 1, reduce<Reduction::Sum, false, absolute>);
+  t.add("ReduceL2", 1, reduce<Reduction::Sum, false, square, root>);
+  t.add("ReduceSumSquare", 1, reduce<Reduction::Sum, false, square>);
+  t.add("ReduceLogSum", 1, reduce<Reduction::Sum, false, nullptr, logarithm>);
 }

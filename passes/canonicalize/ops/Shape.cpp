@@ -228,6 +228,16 @@ LogicalResult constant(Lowering &l) {
     l.define(0, l.denseValue(value, l.node()->getResult(0)));
     return success();
   }
+  if (auto symbol = dyn_cast_or_null<FlatSymbolRefAttr>(l.attr("value"))) { // too large to stand in the node
+    auto initializer = l.module.lookupSymbol<onnx::InitializerOp>(symbol);
+    l.define(0, l.initializerValue(initializer, l.node()->getResult(0)));
+    return success();
+  }
+  if (auto values = dyn_cast_or_null<DenseF32ArrayAttr>(l.attr("value_floats"))) {
+    auto type = RankedTensorType::get({static_cast<int64_t>(values.size())}, b.getF32Type());
+    l.define(0, l.denseValue(DenseElementsAttr::get(type, values.asArrayRef()), l.node()->getResult(0)));
+    return success();
+  }
   if (auto value = dyn_cast_or_null<IntegerAttr>(l.attr("value_int"))) {
     l.define(0, l.intsValue(b.getI64Type(), {l.constant(value.getInt())}, true));
     return success();

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Conv over any number of spatial dims, and Pad. Convolutions whose windows do not overlap (patch embeddings, 1 x 1)
+// are contractions over a view of the input and a packed weight; others are loops over a padded copy.
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/LoweringTable.h"
+
+using namespace mlir;
+using namespace snug;
+
+FailureOr<LoweredValue> Lowering::pad(LoweredValue &value, ArrayRef<AffineExpr> before, ArrayRef<AffineExpr> after,
+                                      TypedAttr filling) {
+  AffineExpr zero = constant(0);
+  auto isZero = [&](AffineExpr e) { return e == zero; };
+  if (llvm::all_of(before, isZero) && llvm::all_of(after, isZero))
+    return value;
+  Extents shape;
+  SmallVector<OpFoldResult> offsets, sizes, strides(value.rank(), b.getIndexAttr(1));
+  for (auto [extent, low, high] : llvm::zip_equal(value.shape, before, after)) {
+    auto lowest = dims.lowerBound(low), lowestHigh = dims.lowerBound(high);
+    if (!lowest || *lowest < 0 || !lowestHigh || *lowestHigh < 0) {
+      error() << "pads " << dims.print(low) << " and " << dims.print(high) << " may be negative";
+      return failure();
+    }
+    shape.push_back(extent + low + high);
+    offsets.push_back(fold(low));
+    sizes.push_back(fold(extent));
+  }
+  if (value.splat && value.splat == filling)
+    return splatValue(filling, shape);
+  Value scalar = arith::ConstantOp::create(b, loc(), filling);
+  Value filled = linalg::FillOp::create(b, loc(), scalar, empty(shape, value.elementType)).getResult(0);
+  return tensorValue(tensor::InsertSliceOp::create(b, loc(), tensor(value), filled, offsets, sizes, strides), shape);
+}
+
+namespace {
+struct Window {
+  SmallVector<int64_t> kernel, strides, dilations;
+  Extents before, after; // pads of the spatial dims
+  Extents out;           // spatial extents of the result
+};
+
+// Reads strides, dilations and pads, whichever way the node states them. `kernel` has the spatial extents.
+std::optional<Window> windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, ArrayRef<int64_t> kernel) {
+  size_t rank = spatial.size();
+  Window window;
+  window.kernel.assign(kernel.begin(), kernel.end());
+  window.strides = l.intsAttr("strides").value_or(SmallVector<int64_t>(rank, 1));
+  window.dilations = l.intsAttr("dilations").value_or(SmallVector<int64_t>(rank, 1));
+  SmallVector<int64_t> pads = l.intsAttr("pads").value_or(SmallVector<int64_t>(2 * rank, 0));
+  auto positive = [](int64_t x) { return x > 0; };
+  auto notNegative = [](int64_t x) { return x >= 0; };
+  if (window.strides.size() != rank || window.dilations.size() != rank || pads.size() != 2 * rank ||
+      !llvm::all_of(window.strides, positive) || !llvm::all_of(window.dilations, positive) ||
+      !llvm::all_of(pads, notNegative)) {
+    l.error() << "strides, dilations or pads do not fit " << rank << " spatial dims";
+    return std::nullopt;
+  }
+  StringRef automatic = l.stringAttr("auto_pad", "NOTSET");
+  bool same = automatic.starts_with("SAME");
+  for (size_t i = 0; i < rank; ++i) {
+    int64_t reach = (kernel[i] - 1) * window.dilations[i] + 1, stride = window.strides[i];
+    AffineExpr before = l.constant(0), after = l.constant(0);
+    if (same) {
+      AffineExpr out = spatial[i].ceilDiv(stride);
+      auto lack = l.extremum((out - 1) * stride + reach - spatial[i], l.constant(0), /*larger=*/true);
+      if (!lack) {
+        l.error() << "cannot tell the automatic pads of extent " << l.dims.print(spatial[i]) << "; give the dim a value";
+        return std::nullopt;
+      }
+      AffineExpr half = lack->floorDiv(2), other = *lack - half;
+      bool upper = automatic == "SAME_UPPER";
+      before = upper ? half : other;
+      after = upper ? other : half;
+    } else if (automatic != "VALID") {
+      before = l.constant(pads[i]);
+      after = l.constant(pads[rank + i]);
+    }
+    AffineExpr room = spatial[i] + before + after - reach;
+    auto low = l.dims.lowerBound(room);
+    if (!low || *low < 0) {
+      l.error() << "a window of " << reach << " does not fit extent " << l.dims.print(spatial[i]) << " for all dims";
+      return std::nullopt;
+    }
+    window.before.push_back(before);
+    window.after.push_back(after);
+    window.out.push_back(room.floorDiv(stride) + 1);
+  }
+  return window;
+}
+
+class Convolution {
+public:
+  explicit Convolution(Lowering &l) : l(l) {}
+  LogicalResult run();
+
+private:
+  // Results with channels last, and where they belong.
+  FailureOr<LoweredValue> patches();
+  FailureOr<LoweredValue> pointwise();
+  FailureOr<LoweredValue> windows();
+  FailureOr<LoweredValue> addBias(FailureOr<LoweredValue> result, int64_t channelDim);
+  AffineExpr d(unsigned dim) { return getAffineDimExpr(dim, l.b.getContext()); }
+
+  Lowering &l;
+  LoweredValue x, weight;
+  int64_t groups = 1, channels = 0, filters = 0;
+  unsigned rank = 0; // spatial dims
+  Window window;
+};
+
+FailureOr<LoweredValue> Convolution::addBias(FailureOr<LoweredValue> result, int64_t channelDim) {
+  if (failed(result) || !l.hasInput(2))
+    return result;
+  Extents shape(result->rank() - channelDim, l.constant(1));
+  shape[0] = l.constant(filters);
+  auto bias = l.reshape(l.input(2), shape);
+  if (failed(bias))
+    return failure();
+  return l.elementwise({&*result, &*bias}, result->elementType, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+    return b.createOrFold<arith::AddFOp>(loc, a[0], a[1]);
+  });
+}
+
+// (n, c, o.., k..) to rows of windows, times the weight as a matrix; the transpose at the end mostly meets another.
+FailureOr<LoweredValue> Convolution::patches() {
+  Extents expanded = {x.shape[0], x.shape[1]}, offsets(rank + 2, l.constant(0)), sizes = expanded, rows = {x.shape[0]};
+  SmallVector<int64_t> permutation = {0}, back = {0, rank + 1};
+  int64_t length = channels;
+  for (unsigned i = 0; i < rank; ++i) {
+    sizes.push_back(window.out[i] * window.kernel[i]);
+    expanded.append({window.out[i], l.constant(window.kernel[i])});
+    rows.push_back(window.out[i]);
+    permutation.push_back(2 + 2 * i);
+    back.push_back(1 + i);
+    length *= window.kernel[i];
+  }
+  permutation.push_back(1);
+  for (unsigned i = 0; i < rank; ++i)
+    permutation.push_back(3 + 2 * i);
+  rows.push_back(l.constant(length));
+  // A last window that does not fit is not read.
+  LoweredValue whole = l.slice(x, offsets, sizes, SmallVector<int64_t>(rank + 2, 1));
+  auto split = l.reshape(whole, expanded);
+  auto moved = succeeded(split) ? l.transpose(*split, permutation) : split;
+  auto left = succeeded(moved) ? l.reshape(*moved, rows) : moved;
+  auto matrix = l.reshape(weight, {l.constant(filters), l.constant(length)});
+  auto right = succeeded(matrix) ? l.transpose(*matrix, {1, 0}) : matrix;
+  if (failed(left) || failed(right))
+    return failure();
+  auto result = addBias(l.matmul(*left, *right), rank + 1);
+  return succeeded(result) ? l.transpose(*result, back) : result;
+}
+
+// A contraction over the channels; no data moves.
+FailureOr<LoweredValue> Convolution::pointwise() {
+  Extents offsets(rank + 2, l.constant(0)), sizes = {x.shape[0], x.shape[1]};
+  SmallVector<int64_t> steps = {1, 1};
+  llvm::append_range(sizes, window.out);
+  llvm::append_range(steps, window.strides);
+  LoweredValue left = l.slice(x, offsets, sizes, steps);
+  auto matrix = l.reshape(weight, {l.constant(filters), l.constant(channels)});
+  auto right = succeeded(matrix) ? l.transpose(*matrix, {1, 0}) : matrix;
+  if (failed(right))
+    return failure();
+  // Loops: n, m, o.., c.
+  unsigned c = rank + 2;
+  SmallVector<AffineExpr> in = {d(0), d(c)}, out = {d(0), d(1)};
+  for (unsigned i = 0; i < rank; ++i) {
+    in.push_back(d(2 + i));
+    out.push_back(d(2 + i));
+  }
+  auto map = [&](ArrayRef<AffineExpr> exprs) { return AffineMap::get(rank + 3, 0, exprs, l.b.getContext()); };
+  Extents shape = {x.shape[0], l.constant(filters)};
+  llvm::append_range(shape, window.out);
+  return addBias(l.contract(left, *right, {map(in), map({d(c), d(1)}), map(out)}, shape), 1);
+}
+
+// Loops n, g, m, o.. without the last, c, k.., last o: inside, one row of the result takes a multiple of a shifted row
+// of the input, which vectorises.
+FailureOr<LoweredValue> Convolution::windows() {
+  Extents before(rank + 2, l.constant(0)), after = before;
+  for (unsigned i = 0; i < rank; ++i) {
+    before[2 + i] = window.before[i];
+    after[2 + i] = window.after[i];
+  }
+  auto padded = l.pad(x, before, after, cast<TypedAttr>(l.b.getZeroAttr(x.elementType)));
+  if (failed(padded))
+    return failure();
+  int64_t perGroup = channels / groups, filtersPerGroup = filters / groups;
+  auto grouped = [&](LoweredValue &value, unsigned dim, int64_t inner) {
+    Extents shape = value.shape;
+    shape[dim] = l.constant(inner);
+    shape.insert(shape.begin() + dim, l.constant(groups));
+    return l.reshape(value, shape);
+  };
+  auto input = grouped(*padded, 1, perGroup), kernel = grouped(weight, 0, filtersPerGroup);
+  if (failed(input) || failed(kernel))
+    return failure();
+  unsigned numLoops = 2 * rank + 4, n = 0, g = 1, m = 2, firstOut = 3, c = rank + 2, firstKernel = rank + 3,
+           lastOut = numLoops - 1;
+  SmallVector<utils::IteratorType> iterators(numLoops, utils::IteratorType::parallel);
+  SmallVector<AffineExpr> in = {d(n), d(g), d(c)}, filter = {d(g), d(m), d(c)}, out = {d(n), d(g), d(m)};
+  iterators[c] = utils::IteratorType::reduction;
+  for (unsigned i = 0; i < rank; ++i) {
+    AffineExpr o = d(i + 1 == rank ? lastOut : firstOut + i), k = d(firstKernel + i);
+    iterators[firstKernel + i] = utils::IteratorType::reduction;
+    in.push_back(o * window.strides[i] + k * window.dilations[i]);
+    filter.push_back(k);
+    out.push_back(o);
+  }
+  Extents shape = {x.shape[0], l.constant(groups), l.constant(filtersPerGroup)};
+  llvm::append_range(shape, window.out);
+  OpBuilder &b = l.b;
+  auto map = [&](ArrayRef<AffineExpr> exprs) { return AffineMap::get(numLoops, 0, exprs, b.getContext()); };
+  Value zero = arith::ConstantOp::create(b, l.loc(), b.getZeroAttr(x.elementType));
+  Value init = linalg::FillOp::create(b, l.loc(), zero, l.empty(shape, x.elementType)).getResult(0);
+  auto op = linalg::GenericOp::create(
+      b, l.loc(), init.getType(), ValueRange{l.tensor(*input), l.tensor(*kernel)}, init,
+      ArrayRef<AffineMap>{map(in), map(filter), map(out)}, iterators, [&](OpBuilder &body, Location loc, ValueRange a) {
+        auto reassociate = arith::FastMathFlagsAttr::get(body.getContext(), arith::FastMathFlags::reassoc);
+        Value product = arith::MulFOp::create(body, loc, a[0], a[1]);
+        linalg::YieldOp::create(body, loc, arith::AddFOp::create(body, loc, product, a[2], reassociate).getResult());
+      });
+  LoweredValue result = l.tensorValue(op.getResult(0), shape);
+  Extents flat = {x.shape[0], l.constant(filters)};
+  llvm::append_range(flat, window.out);
+  return addBias(l.reshape(result, flat), 1);
+}
+
+LogicalResult Convolution::run() {
+  x = l.input(0);
+  weight = l.input(1);
+  groups = l.intAttr("group", 1);
+  SmallVector<int64_t> sizes;
+  for (AffineExpr extent : weight.shape) {
+    auto number = dyn_cast<AffineConstantExpr>(extent);
+    sizes.push_back(number ? number.getValue() : -1);
+  }
+  if (x.rank() < 3 || weight.rank() != x.rank() || llvm::is_contained(sizes, -1) || groups < 1 ||
+      sizes[0] % groups != 0 || x.shape[1] != l.constant(sizes[1] * groups)) {
+    l.error() << "a weight of shape " << l.print(weight.shape) << " in " << groups << " groups does not fit an input of shape "
+              << l.print(x.shape);
+    return failure();
+  }
+  if (!isa<FloatType>(x.elementType) || x.elementType != weight.elementType) {
+    l.error() << "only floating-point inputs of one type are supported";
+    return failure();
+  }
+  rank = x.rank() - 2;
+  filters = sizes[0];
+  channels = sizes[1] * groups;
+  if (auto stated = l.intsAttr("kernel_shape"); stated && ArrayRef(*stated) != ArrayRef(sizes).drop_front(2)) {
+    l.error() << "kernel_shape differs from the weight's shape " << l.print(weight.shape);
+    return failure();
+  }
+  auto found = windowOf(l, ArrayRef(x.shape).drop_front(2), ArrayRef(sizes).drop_front(2));
+  if (!found)
+    return failure();
+  window = *found;
+  auto isZero = [&](AffineExpr e) { return e == l.constant(0); };
+  bool plain = groups == 1 && llvm::all_of(window.before, isZero) && llvm::all_of(window.after, isZero);
+  bool ones = llvm::all_of(window.kernel, [](int64_t k) { return k == 1; });
+  bool dense = llvm::all_of(window.dilations, [](int64_t dilation) { return dilation == 1; });
+  auto result = plain && ones                                            ? pointwise()
+                : plain && dense && window.kernel == window.strides ? patches()
+                                                                         : windows();
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+LogicalResult convolution(Lowering &l) { return Convolution(l).run(); }
+
+LogicalResult padOp(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  StringRef mode = l.stringAttr("mode", "constant");
+  if (mode != "constant") {
+    l.error() << "mode '" << mode << "' is not supported";
+    return failure();
+  }
+  std::optional<Extents> pads;
+  if (auto attribute = l.intsAttr("pads")) { // opset 2
+    pads.emplace();
+    for (int64_t pad : *attribute)
+      pads->push_back(l.constant(pad));
+  } else if (l.hasInput(1)) {
+    pads = l.ints(l.input(1));
+  }
+  SmallVector<int64_t> axes;
+  if (l.hasInput(3)) {
+    auto given = l.constantInts(l.input(3));
+    if (!given) {
+      l.error() << "axes that are not constant are not supported";
+      return failure();
+    }
+    for (int64_t axis : *given) {
+      auto normal = l.normalizeAxis(axis, in.rank());
+      if (!normal)
+        return failure();
+      axes.push_back(*normal);
+    }
+  } else {
+    axes = llvm::to_vector(llvm::seq<int64_t>(0, in.rank()));
+  }
+  if (!pads || pads->size() != 2 * axes.size()) {
+    l.error() << "the pads must be numbers or computed from dims, two for each axis";
+    return failure();
+  }
+  TypedAttr filling = cast<TypedAttr>(l.b.getZeroAttr(in.elementType));
+  if (l.hasInput(2)) {
+    filling = l.input(2).splat;
+  } else if (auto value = dyn_cast_or_null<FloatAttr>(l.attr("value"))) {
+    filling = l.b.getFloatAttr(in.elementType, value.getValueAsDouble());
+  }
+  if (!filling) {
+    l.error() << "a value that is not constant is not supported";
+    return failure();
+  }
+  Extents before(in.rank(), l.constant(0)), after = before;
+  for (auto [index, axis] : llvm::enumerate(axes)) {
+    before[axis] = (*pads)[index];
+    after[axis] = (*pads)[axes.size() + index];
+  }
+  auto result = l.pad(in, before, after, filling);
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+} // namespace
+
+void snug::addConvolutionOps(LoweringTable &t) {
+  t.add("Conv", 1, convolution);
+  t.add("Pad", 2, padOp);
+}
