@@ -246,6 +246,12 @@ Operation *Applier::run() {
     SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(builder, at, arguments[index]);
     offsets[c.position] = times(induction, c.scale);
     sizes[c.position] = times(size, c.scale);
+    // By the very values of the slice that was taken: only so is it seen that it goes back to where it was.
+    if (auto taken = slices.find({arguments[index].getAsOpaquePointer(), c.position, c.scale}); taken != slices.end()) {
+      auto slice = taken->second.getDefiningOp<tensor::ExtractSliceOp>();
+      offsets = slice.getMixedOffsets();
+      sizes = slice.getMixedSizes();
+    }
     yields.push_back(tensor::InsertSliceOp::create(builder, at, slice, arguments[index], offsets, sizes, strides));
   }
   scf::YieldOp::create(builder, loc, yields);
