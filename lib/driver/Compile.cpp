@@ -117,7 +117,7 @@ private:
     }
     if (!writesLibrary && !options.dryRun)
       return printProgram(pipeline.module());
-    llvm::errs() << summaryText(options, report);
+    llvm::errs() << summaryText(report);
     if (options.timeReport)
       for (const auto &[stage, ms] : report.timing)
         llvm::errs() << llvm::format("%12s %9.1f ms\n", stage.c_str(), ms);

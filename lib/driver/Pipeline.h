@@ -2,6 +2,7 @@
 #ifndef SNUG_LIB_DRIVER_PIPELINE_H
 #define SNUG_LIB_DRIVER_PIPELINE_H
 
+#include "lib/driver/ActivationPlan.h"
 #include "lib/driver/Report.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -36,21 +37,11 @@ private:
   int saveProgram(Stage stage);
   // Bytes of the weights, inputs and outputs, known from the scheduled program.
   void measureFixed();
-  // The arena of the program as it stands, planned on a copy.
-  int64_t planCopy(mlir::ModuleOp original);
   // Puts chunk loops into the program so that its arena fits arenaLimit, or says what could be reached.
   int selectChunks();
-  int64_t tryChunks(int64_t peak, mlir::OwningOpRef<mlir::ModuleOp> &chunked);
-  // A program whose arena is at most `limit`; null where none is found.
-  mlir::OwningOpRef<mlir::ModuleOp> fit(int64_t limit);
-  // The least arena that can be reached, and its program.
-  int64_t leastArena(mlir::OwningOpRef<mlir::ModuleOp> &chunked);
-  // What --dry-run tells besides: the least budget, and what budgets above it cost.
-  void whatFits();
-  int cannotFit(mlir::ModuleOp least);
-  mlir::Operation *peakWitness(mlir::ModuleOp target);
-  // Chunk loops and modelled times of a chunked program, for the report.
-  void recordPlanOf(mlir::ModuleOp target);
+  int cannotFit();
+  // Chunk loops and modelled times of a plan, for the report.
+  void recordPlan(const ActivationPlan &plan);
   int threads() const;
   static void addMemoryPasses(mlir::OpPassManager &pm);
   // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.

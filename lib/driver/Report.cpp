@@ -26,12 +26,25 @@ static Json dimsJson(const std::vector<std::string> &definitions) {
   return dims;
 }
 
+// From the largest budget to the least; one point where no loop makes it smaller.
+static std::vector<FitPoint> fitPoints(const CompileReport &r) {
+  std::vector<FitPoint> points;
+  if (!r.fits)
+    return points;
+  points.push_back({r.fits->unchunked, 1});
+  points.insert(points.end(), r.fits->between.begin(), r.fits->between.end());
+  if (r.fits->least.arena < r.fits->unchunked)
+    points.push_back(r.fits->least);
+  return points;
+}
+
 std::string snug::reportText(const CompileOptions &options, const CompileReport &r) {
   Json timing = Json::object(), fits = Json::array();
   for (const auto &[stage, ms] : r.timing)
     timing[stage] = ms;
-  for (const FitPoint &point : r.fits)
-    fits.push_back({{"activation", point.budget}, {"slowdown", point.slowdown}});
+  for (const FitPoint &point : fitPoints(r))
+    fits.push_back({{"activation", point.arena}, {"slowdown", point.slowdown}});
+  ChunkFigures search = r.search.value_or(ChunkFigures{-1, -1, -1, -1, -1, -1, -1});
   Json report = {
       {"version", kReportVersion},
       {"snug", SNUG_VERSION},
@@ -57,37 +70,39 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
        {{"sched", orNull(r.schedBound)}, {"lb0", orNull(r.lb0)}, {"lb1", orNull(r.lb1)}, {"lb2", orNull(r.lb2)}}},
       {"peak_node", r.peakNode.empty() ? Json() : Json(r.peakNode)},
       {"chunk_loops", Json::parse(r.chunkLoops)},
-      {"time_model", {{"unchunked_ms", orNull(r.unchunkedMs)}, {"chunked_ms", orNull(r.chunkedMs)}}},
+      {"time_model", {{"unchunked_ms", orNull(search.unchunkedMs)}, {"chunked_ms", orNull(search.chunkedMs)}}},
       {"fits", fits},
       {"timing_ms", timing},
       {"search",
-       {{"ops", orNull(r.search.ops)},
-        {"blocks", orNull(r.search.blocks)},
-        {"distinct_blocks", orNull(r.search.distinctBlocks)},
-        {"candidates", orNull(r.search.candidates)},
-        {"ms", orNull(r.search.ms)}}}};
+       {{"ops", orNull(search.ops)},
+        {"blocks", orNull(search.blocks)},
+        {"distinct_blocks", orNull(search.distinctBlocks)},
+        {"candidates", orNull(search.candidates)},
+        {"ms", orNull(search.searchMs)}}}};
   // Names come from the model and may be no UTF-8: replaced, never an exception.
   return report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-std::string snug::summaryText(const CompileOptions &options, const CompileReport &r) {
+std::string snug::summaryText(const CompileReport &r) {
   std::string text = "arena " + printBytes(r.arena);
   if (r.arena != r.unchunkedArena)
     text += " (unchunked " + printBytes(r.unchunkedArena) + ")";
   text += ", weights " + printBytes(r.weights) + ", library " + printBytes(r.library) + ", inputs " +
           printBytes(r.inputs) + ", outputs " + printBytes(r.outputs) + ", total " + printBytes(r.total()) + "\n";
-  if (!options.dryRun || r.fits.empty())
+  if (!r.fits)
     return text;
   text += "\nWhat fits (time as modelled, relative to unchunked):\n";
-  for (const FitPoint &point : r.fits) {
+  std::vector<FitPoint> points = fitPoints(r);
+  for (const FitPoint &point : points) {
     char line[160];
-    const char *what = &point == &r.fits.front() ? "  unchunked" : &point == &r.fits.back() ? "  least" : "";
-    std::snprintf(line, sizeof line, "  --activation-budget %13lldB  %10s  %6.2fx%s\n", (long long)point.budget,
-                  printBytes(point.budget).c_str(), point.slowdown, what);
+    const char *what = &point == &points.front() ? "  unchunked" : &point == &points.back() ? "  least" : "";
+    std::snprintf(line, sizeof line, "  --activation-budget %13lldB  %10s  %6.2fx%s\n", (long long)point.arena,
+                  printBytes(point.arena).c_str(), point.slowdown, what);
     text += line;
   }
   if (!r.peakNode.empty())
-    text += "The peak without chunk loops is at node '" + r.peakNode + "'.\n";
+    text += "Unchunked, the peak is at node '" + r.peakNode + "'; node '" + r.fits->leastNode +
+            "' keeps the least from being less.\n";
   return text;
 }
 

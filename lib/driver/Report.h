@@ -4,19 +4,15 @@
 #ifndef SNUG_LIB_DRIVER_REPORT_H
 #define SNUG_LIB_DRIVER_REPORT_H
 
+#include "lib/driver/ActivationFigures.h"
 #include "lib/driver/Options.h"
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace snug {
-
-// What is possible at one activation budget.
-struct FitPoint {
-  int64_t budget = 0;  // bytes
-  double slowdown = 1; // modelled time / modelled time unchunked
-};
 
 // All memory in bytes, times in milliseconds; -1: not known.
 struct CompileReport {
@@ -27,13 +23,9 @@ struct CompileReport {
   int64_t leastReachable = -1;             // of the budget that decides: --memory-budget where that one cannot be met
   int64_t leastArena = -1;                 // the least --activation-budget
   std::string peakNode;                    // where most is live without chunk loops
-  std::vector<FitPoint> fits;              // from the largest budget to the least
+  std::optional<WhatFits> fits;            // on a dry run
   std::string chunkLoops = "[]";           // JSON array
-  double unchunkedMs = -1, chunkedMs = -1; // of the time model
-  struct {
-    int64_t ops = -1, blocks = -1, distinctBlocks = -1, candidates = -1;
-    double ms = -1;
-  } search;
+  std::optional<ChunkFigures> search;      // times of the model, and what the search did
   std::vector<std::pair<std::string, double>> timing; // stage -> time of compilation
   std::vector<std::string> files;                     // that were read, the model first
 
@@ -46,7 +38,7 @@ constexpr int kReportVersion = 1;
 std::string reportText(const CompileOptions &options, const CompileReport &report);
 
 // What a run needs, for people: one line, and with --dry-run what fits.
-std::string summaryText(const CompileOptions &options, const CompileReport &report);
+std::string summaryText(const CompileReport &report);
 
 // A rule for make and ninja: `output` depends on all files read.
 std::string depfileText(const std::string &output, const CompileReport &report);

@@ -68,15 +68,14 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     int64_t ops = 0, blocks = 0, distinctBlocks = 0, candidates = 0;
   } figures;
 
-  void reportFigures() {
+  DictionaryAttr describeFigures() {
     Builder b(&getContext());
     auto number = [&](StringRef name, int64_t value) { return b.getNamedAttr(name, b.getI64IntegerAttr(value)); };
     auto ms = [&](StringRef name, double time) { return b.getNamedAttr(name, b.getF64FloatAttr(1e3 * time)); };
-    getOperation()->setAttr("snug.search", b.getDictionaryAttr({number("ops", figures.ops), number("blocks", figures.blocks),
-                                                                number("distinct_blocks", figures.distinctBlocks),
-                                                                number("candidates", figures.candidates)}));
-    getOperation()->setAttr("snug.time_model", b.getDictionaryAttr({ms("unchunked_ms", figures.unchunkedTime),
-                                                                    ms("chunked_ms", figures.time)}));
+    return b.getDictionaryAttr({number("ops", figures.ops), number("blocks", figures.blocks),
+                                number("distinct_blocks", figures.distinctBlocks),
+                                number("candidates", figures.candidates), ms("unchunked_ms", figures.unchunkedTime),
+                                ms("chunked_ms", figures.time)});
   }
 
   LogicalResult chunk(func::FuncOp function, IndexBounds &bounds, SmallVectorImpl<Attribute> &report) {
@@ -139,7 +138,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (!function.isDeclaration() && failed(chunk(function, bounds, report)))
         return signalPassFailure();
     getOperation()->setAttr("snug.chunk_report", ArrayAttr::get(&getContext(), report));
-    reportFigures();
+    getOperation()->setAttr("snug.chunk_figures", describeFigures());
   }
 };
 } // namespace

@@ -68,6 +68,7 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
   app.add_option("--warmup", options.warmup, "N: runs before those that are timed (default 0)");
   app.add_option("--repeat", options.repeat, "N: runs that are timed (default 1)")->check(CLI::PositiveNumber);
   app.add_option("--stats", options.stats, "FILE.json: planned and measured bytes, latency");
+  app.add_flag("--profile", options.profile, "Print where the time of the timed runs went, by kernel");
   app.add_flag("--info", options.info, "Print what the model takes, gives and needs, and stop");
   try {
     app.parse(argc, argv);

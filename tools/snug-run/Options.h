@@ -22,7 +22,7 @@ struct RunOptions {
   uint32_t threads = 0; // 0: as planned
   uint32_t warmup = 0, repeat = 1;
   std::string stats; // .json
-  bool info = false;
+  bool info = false, profile = false;
 };
 
 // Parses the command line; throws Failure (SNUG_EXIT_USAGE). Without a value, help or version was printed and all is

@@ -82,6 +82,14 @@ TEST_F(SnugRun, WritesStats) {
   EXPECT_LE(stats["latency_ms"]["min"], stats["latency_ms"]["median"]);
 }
 
+TEST_F(SnugRun, ProfilesKernels) {
+  ASSERT_EQ(runModel("--inputs in.npz"), 0) << text;
+  EXPECT_FALSE(says("multiply"));
+  ASSERT_EQ(runModel("--inputs in.npz --profile --warmup 1 --repeat 2"), 0) << text;
+  for (const char *part : {"ms a run", "multiply", "scale", "add", "shift, add", "(host)"})
+    EXPECT_TRUE(says(part)) << part << " is not in\n" << text;
+}
+
 TEST_F(SnugRun, MakesRandomInputs) {
   ASSERT_EQ(runModel("--random-inputs 5 --dim n=6 --output y=a.npy"), 0) << text;
   ASSERT_EQ(runModel("--random-inputs 5 --dim n=6 --output y=b.npy --threads 1"), 0) << text;
