@@ -53,11 +53,14 @@ public:
     } else if (in.weightsBytes) {
       file = text(in.weightsFile);
     }
+    std::vector<Constant *> launches;
+    for (const ModelSignature::Launch &launch : s.launches)
+      launches.push_back(record({text(launch.kernel), text(launch.nodes)}));
     Constant *header =
         record({number32(SNUG_MODEL_ABI_VERSION), number32(sizeof(snug_model_header)), text(SNUG_VERSION), text(s.name),
                 text(in.target), number32(s.dims.size()), number32(s.inputs.size()), number32(s.outputs.size()),
                 number32(s.threads), array(dims), inputs, outputs, memory, embedded, file, number(in.weightsOffset),
-                text(in.weightsId), shapes(), run()});
+                text(in.weightsId), shapes(), run(), number32(s.launches.size()), number32(0), array(launches)});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }

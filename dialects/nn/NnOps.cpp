@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/OpImplementation.h"
 
@@ -223,4 +224,16 @@ FailureOr<IndexRule> AttentionOp::getIndexRule() {
           rule.dims[dim].kind = IterKind::Whole;
   rule.results.assign(1, rule.operands.back());
   return rule;
+}
+
+// snug_nn.index counts from the slice's start.
+void AttentionOp::placeSlice(OpBuilder &builder, unsigned dim, Value offset, Value) {
+  for (IndexOp index : llvm::make_early_inc_range(getScore().front().getOps<IndexOp>())) {
+    if (index.getDim() != dim)
+      continue;
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointAfter(index);
+    auto sum = arith::AddIOp::create(builder, index.getLoc(), index.getResult(), offset);
+    index.getResult().replaceAllUsesExcept(sum, sum);
+  }
 }

@@ -172,7 +172,8 @@ def Nn_GatherOp : Nn_KernelOp<"gather"> {
   }];
 }
 
-def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"YieldOp">]> {
+def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"YieldOp">,
+    DeclareOpInterfaceMethods<IndexRuleOpInterface, ["placeSlice"]>]> {
   let summary = "softmax(score(q k^T)) v, streamed over the keys";
   let description = [{
     Iteration dims are (batch..., s, t, d, e): any number of batch dims (batch, query head...), query row, key row, head

@@ -4,12 +4,13 @@
 // masks), softmax, perhaps a guard that turns NaN into 0, and a contraction with the values over the softmax dim. It
 // becomes one snug_nn.attention, whose region holds all of the elementwise ops, so no tensor of rows times keys is
 // left.
-#include "passes/fuse/FuseAttention.h"
 #include "lib/analysis/KernelRule.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Matchers.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "passes/fuse/Patterns.h"
 #include "passes/fuse/TensorAccess.h"
 
 using namespace mlir;
@@ -412,17 +413,29 @@ bool isWorthComputing(nn::AttentionOp attention, const IterationSpace &space, li
 }
 
 // Copies, transposes, broadcasts and scales in front of the operands, and what makes the score inputs, join the op.
-nn::AttentionOp absorbOperands(nn::AttentionOp op) {
+void absorbOperands(nn::AttentionOp op) {
   OpBuilder b(op);
   IterationSpace space = spaceOf(op);
   SmallVector<AffineMap> maps = op.getMaps();
   unsigned numBatch = op.getNumBatchDims();
   auto accepts = [&](ArrayRef<AffineExpr> indices) { return nn::AttentionOp::isSupportedAccess(indices, numBatch); };
+  // Neighbours in memory that differ in a batch dim would be read at a stride everywhere: there a copy is worth its
+  // while.
+  auto acceptsOperand = [&](ArrayRef<AffineExpr> indices) {
+    if (!accepts(indices))
+      return false;
+    for (AffineExpr index : llvm::reverse(indices)) {
+      auto dim = dyn_cast<AffineDimExpr>(index);
+      if (dim ? space.extents[dim.getPosition()] != 1 : !isa<AffineConstantExpr>(index))
+        return dim && dim.getPosition() >= numBatch;
+    }
+    return true;
+  };
   SmallVector<std::pair<Value, bool>> factors;
   SmallVector<TensorAccess> operands;
   for (unsigned i : {0u, 1u, 2u})
-    operands.push_back(
-        throughCopies({op->getOperand(i), Indices(maps[i].getResults())}, space, accepts, i < 2 ? &factors : nullptr));
+    operands.push_back(throughCopies({op->getOperand(i), Indices(maps[i].getResults())}, space, acceptsOperand,
+                                     i < 2 ? &factors : nullptr));
 
   Region region;
   Block &block = region.emplaceBlock(), &old = op.getScore().front();
@@ -446,11 +459,11 @@ nn::AttentionOp absorbOperands(nn::AttentionOp op) {
   for (auto [position, input] : llvm::enumerate(op.getScoreIns())) {
     FailureOr<Value> scalar = program.element({input, Indices(maps[3 + position].getResults())});
     if (failed(scalar))
-      return op;
+      return;
     mapping.map(old.getArgument(1 + position), *scalar);
   }
   if (!llvm::all_of(program.inputs, [&](const TensorAccess &input) { return accepts(input.indices); }))
-    return op;
+    return;
   nn::YieldOp::create(inner, op.getLoc(), program.cloneBody(old, mapping));
 
   SmallVector<AffineMap> newMaps;
@@ -471,33 +484,6 @@ nn::AttentionOp absorbOperands(nn::AttentionOp op) {
   result.getScore().takeBody(region);
   op->replaceAllUsesWith(result);
   op->erase();
-  return result;
-}
-
-// Only readers that permute the result: it is written in their order.
-nn::AttentionOp absorbResult(nn::AttentionOp op) {
-  Value value = op->getResult(0);
-  if (!value.hasOneUse())
-    return op;
-  auto copy = dyn_cast<linalg::LinalgOp>(*value.getUsers().begin());
-  if (!copy || !isPointwise(copy) || copy.getNumDpsInputs() != 1 || copy.getDpsInputOperand(0)->get() != value ||
-      copy.getBlock()->getTerminator()->getOperand(0) != copy.getBlock()->getArgument(0))
-    return op;
-  AffineMap read = copy.getMatchingIndexingMap(copy.getDpsInputOperand(0));
-  AffineMap written = copy.getMatchingIndexingMap(copy.getDpsInitOperand(0));
-  if (!read.isPermutation())
-    return op;
-  SmallVector<AffineMap> maps = op.getMaps();
-  maps.back() = written.compose(inversePermutation(read)).compose(maps.back());
-  OpBuilder b(copy);
-  auto result =
-      nn::AttentionOp::create(b, op.getLoc(), copy->getResultTypes(), op.getQ(), op.getK(), op.getV(), op.getScoreIns(),
-                              copy.getDpsInits()[0], b.getAffineMapArrayAttr(maps), op.getZeroIfMaskedAttr());
-  result.getScore().takeBody(op.getScore());
-  copy->replaceAllUsesWith(result);
-  copy->erase();
-  op->erase();
-  return absorbResult(result);
 }
 } // namespace
 
@@ -514,6 +500,11 @@ void snug::fuseAttention(func::FuncOp function) {
         if (!attention)
           attention = Matcher(*last, weights).match();
     if (attention)
-      absorbResult(absorbOperands(attention));
+      absorbOperands(attention);
   }
+  // What the attentions took in: left standing it would count as another reader.
+  for (Block &block : function)
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+      if (isOpTriviallyDead(&op))
+        op.erase();
 }

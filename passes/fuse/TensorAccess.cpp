@@ -113,8 +113,8 @@ std::optional<TensorAccess> IterationSpace::throughView(Operation *view, ArrayRe
       }
       stride = ShapedType::isDynamic(size) ? 0 : stride * size;
     }
-    if (expand)
-      access.indices.push_back(merged);
+    if (expand) // what a collapse took apart becomes whole again: 4 * (x floordiv 4) + x mod 4 = x
+      access.indices.push_back(simplifyAffineExpr(merged, extents.size(), 0));
   }
   return access;
 }

@@ -207,3 +207,41 @@ def test_three_batch_dims_and_index_of_a_batch_dim(tmp_path):
     e = np.exp(x - x.max(-1, keepdims=True))
     exact = np.einsum("bihst,bithd->bishd", e / e.sum(-1, keepdims=True), v)
     np.testing.assert_allclose(y, exact, rtol=1e-4, atol=1e-5)
+
+
+def test_causal_rows_in_slices(tmp_path):
+    """What places a slice of the rows comes from outside of the region: two slices give the bits of the whole."""
+    H, s, t, d, cut = 2, 70, 90, 32, 41
+    q, k, v = (rng.standard_normal((1, H, n, d), np.float32) for n in (s, t, t))
+    keys = (1, H, "t", d)
+    whole = attention(("bhsd", q.shape), ("bhtd", keys), ("bhte", keys), ("bhse", q.shape), causal=LOWEST)
+    whole = whole.replace("      %past = arith.constant 0 : index\n", "")
+    slices = f"  %c2 = arith.constant 2 : index\n  %t_ = memref.dim %k, %c2 : {memref(keys)}\n"
+    for i, (offset, rows) in enumerate([(0, s), (0, cut), (cut, s - cut)]):
+        to = f"memref<1x{H}x{rows}x{d}xf32, strided<[{H * s * d}, {s * d}, {d}, 1], offset: {offset * d}>>"
+        sizes = f"[0, 0, {offset}, 0] [1, {H}, {rows}, {d}] [1, 1, 1, 1] : {memref(q.shape)} to {to}"
+        part = whole.replace("%q,", f"%q{i},").replace("%y", f"%{'z' if i else 'y'}{i}").replace(memref(q.shape), to)
+        slices += f"""  %shift{i} = arith.constant {offset - s} : index
+  %past{i} = arith.addi %t_, %shift{i} : index
+  %q{i} = memref.subview %q{sizes}
+  %{'z' if i else 'y'}{i} = memref.subview %{'z' if i else 'y'}{sizes}
+{part.replace("%past", f"%past{i}")}
+"""
+    inputs = [("q", q.shape, "f32"), ("k", keys, "f32"), ("v", keys, "f32")]
+    outputs = [("y", q.shape, "f32"), ("z", q.shape, "f32")]
+    m = build(tmp_path, program(inputs, outputs, slices, [("t", 100)]))
+    y, z = m.run(q, k, v, dims=(t,))
+    exact = reference(*(x.astype(np.float64) for x in (q, k, v)), 0, 0.125, True)
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=2e-6)
+    assert (y == z).all()
+
+
+def test_unseen_keys_are_not_read(tmp_path):
+    """Blocks of keys beyond the last row's bound are skipped: NaN there does no harm, though 0 times NaN is NaN."""
+    s, t, d = 100, 400, 16
+    body = attention(("sd", (s, d)), ("td", (t, d)), ("te", (t, d)), ("se", (s, d)), causal=LOWEST, dims="stde")
+    m = build(tmp_path, program([("q", (s, d), "f32"), ("k", (t, d), "f32"), ("v", (t, d), "f32")], [("y", (s, d), "f32")], body))
+    q, k, v = (rng.standard_normal((n, d), np.float32) for n in (s, t, t))
+    k[s:], v[s:] = np.nan, np.nan
+    exact = reference(*(x.astype(np.float64)[None, None] for x in (q, k[:s], v[:s])), 0, 0.125, True)[0, 0]
+    np.testing.assert_allclose(m.run(q, k, v), exact, rtol=1e-5, atol=2e-6)
