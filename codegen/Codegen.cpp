@@ -24,6 +24,7 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/Signals.h"
 #include <atomic>
 #include <chrono>
 
@@ -89,6 +90,7 @@ public:
             [&](ArrayRef<char> piece) { header.embedded->insert(header.embedded->end(), piece.begin(), piece.end()); },
             error);
       } else if (weights->bytes) {
+        llvm::sys::RemoveFileOnSignal(partial);
         written = weights->writeSafetensors(partial, options.modelDirectory, header.weightsOffset, error);
       }
       if (failed(written)) {
@@ -103,7 +105,7 @@ public:
     if (succeeded(linked) && weights->bytes && !embed) {
       if (std::error_code code = llvm::sys::fs::rename(partial, weightsPath)) {
         llvm::sys::fs::remove(options.outputPath);
-        linked = fail(5, "cannot write " + weightsPath + ": " + code.message());
+        linked = fail(5, "cannot write '" + weightsPath + "': " + code.message());
       }
     } else if (succeeded(linked)) {
       llvm::sys::fs::remove(weightsPath); // of an earlier compilation; it would only mislead

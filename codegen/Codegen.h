@@ -35,6 +35,10 @@ struct CodegenReport {
   double lowerMs = 0, llvmMs = 0, weightsMs = 0, linkMs = 0;
 };
 
+// What creating a context adds to a process besides the arena, in bytes: at most this. Each worker of OpenMP has a stack of
+// which kernels may use 64 KiB (made resident at once), its own state and its heap; the rest is of the process.
+constexpr int64_t libraryBytes(int threads) { return (256 + 128 * static_cast<int64_t>(threads)) << 10; }
+
 // Registers every dialect, interface model and translation that compileToLibrary needs.
 void registerCodegenDialects(mlir::DialectRegistry &registry);
 

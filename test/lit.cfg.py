@@ -18,6 +18,9 @@ for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
     if name in os.environ:
         config.environment[name] = os.environ[name]
 
+if "-fsanitize" in config.cxx_flags:
+    config.available_features.add("sanitizer")
+
 config.substitutions += [
     ("%snug_lib_dir", config.snug_lib_dir),  # plugins and libraries of the build
     ("%mlir_lib_dir", config.llvm_lib_dir),  # mlir-runner's support libraries

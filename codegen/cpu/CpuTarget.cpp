@@ -26,16 +26,19 @@ llvm::Expected<CpuTarget> CpuTarget::create(const std::string &march) {
     llvm::sort(features);
     for (const std::string &feature : features)
       target.features += (target.features.empty() ? "" : ",") + feature;
-  } else {
-    target.cpu = march;
   }
   std::unique_ptr<llvm::TargetMachine> machine = target.createMachine();
   if (!machine)
     return llvm::createStringError("LLVM has no code generator for " + target.triple);
+  if (target.cpu.empty()) {
+    // Asked of a machine without a CPU: one with an unknown CPU would print warnings of its own.
+    if (!machine->getMCSubtargetInfo()->isCPUStringValid(march))
+      return llvm::createStringError("LLVM knows no CPU '" + march + "' for " + target.triple +
+                                     "; leave --march out for this machine's CPU");
+    target.cpu = march;
+    machine = target.createMachine();
+  }
   const llvm::MCSubtargetInfo *subtarget = machine->getMCSubtargetInfo();
-  if (!march.empty() && march != "native" && !subtarget->isCPUStringValid(march))
-    return llvm::createStringError("LLVM knows no CPU '" + march + "' for " + target.triple +
-                                   "; leave --march out for this machine's CPU");
   if (subtarget->checkFeatures("+avx512f"))
     target.vectorBits = 512;
   else if (subtarget->checkFeatures("+avx"))

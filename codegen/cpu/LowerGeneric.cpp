@@ -224,25 +224,25 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
                                                     ArrayRef<OpFoldResult>{b.getIndexAttr(1)});
   }
 
-  // The body at one point.
-  auto point = [&](ValueRange indices) {
+  auto placeOf = [&](OpOperand &operand, ValueRange indices) {
+    AffineMap map = op.getMatchingIndexingMap(&operand);
+    if (flat)
+      map = AffineMap::get(1, 0, map.getNumResults() ? ArrayRef{b.getAffineDimExpr(0)} : ArrayRef<AffineExpr>{},
+                           b.getContext());
+    return b.apply(map, indices);
+  };
+  // The body at one point, with the values so far of the outputs or, without any, those in memory. Returns new ones.
+  auto compute = [&](ValueRange indices, ValueRange outputs) {
     IRMapping mapping;
-    SmallVector<SmallVector<Value>> places;
     for (OpOperand &operand : op->getOpOperands()) {
       Value value = operands[operand.getOperandNumber()];
-      places.emplace_back();
       BlockArgument argument = body->getArgument(operand.getOperandNumber());
-      if (!isa<MemRefType>(value.getType())) {
+      if (op.isDpsInit(&operand) && !outputs.empty())
+        mapping.map(argument, outputs[operand.getOperandNumber() - op.getNumDpsInputs()]);
+      else if (!isa<MemRefType>(value.getType()))
         mapping.map(argument, value);
-        continue;
-      }
-      AffineMap map = op.getMatchingIndexingMap(&operand);
-      if (flat)
-        map = AffineMap::get(1, 0, map.getNumResults() ? ArrayRef{b.getAffineDimExpr(0)} : ArrayRef<AffineExpr>{},
-                             b.getContext());
-      places.back() = b.apply(map, indices);
-      if (!argument.use_empty())
-        mapping.map(argument, b.load(value, places.back()));
+      else if (!argument.use_empty())
+        mapping.map(argument, b.load(value, placeOf(operand, indices)));
     }
     for (Operation &inner : body->without_terminator()) {
       if (auto index = dyn_cast<linalg::IndexOp>(inner))
@@ -250,10 +250,14 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
       else
         b.clone(inner, mapping);
     }
-    unsigned first = op.getNumDpsInputs();
-    for (auto [index, value] : llvm::enumerate(body->getTerminator()->getOperands()))
-      b.store(mapping.lookupOrDefault(value), operands[first + index], places[first + index]);
+    return llvm::map_to_vector(body->getTerminator()->getOperands(),
+                               [&](Value value) { return mapping.lookupOrDefault(value); });
   };
+  auto store = [&](ValueRange indices, ValueRange values) {
+    for (auto [output, value] : llvm::zip(op.getDpsInitsMutable(), values))
+      b.store(value, operands[output.getOperandNumber()], placeOf(output, indices));
+  };
+  auto point = [&](ValueRange indices) { store(indices, compute(indices, {})); };
 
   if (flat) {
     b.loop(b.lo, b.hi, 1, [&](Value i) { point(i); });
@@ -306,7 +310,28 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
       });
     });
   };
+  // Innermost reduction loops keep what they reduce in registers, which LLVM could not do where operands may alias.
+  unsigned firstReduction = loops;
+  SmallVector<IteratorType> iterators = op.getIteratorTypesArray();
+  while (firstReduction > cut.leading && iterators[firstReduction - 1] == IteratorType::reduction)
+    --firstReduction;
+  std::function<SmallVector<Value>(unsigned, ValueRange)> reduce = [&](unsigned dim, ValueRange outputs) {
+    if (dim == loops)
+      return compute(indices, outputs);
+    auto loop = scf::ForOp::create(b, b.constant(0), sizes[dim], b.constant(1), outputs);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(loop.getBody());
+    indices[dim] = loop.getInductionVar();
+    scf::YieldOp::create(b, reduce(dim + 1, loop.getRegionIterArgs()));
+    return SmallVector<Value>(loop.getResults());
+  };
   std::function<void(unsigned)> nest = [&](unsigned dim) {
+    if (dim == firstReduction && dim < loops) {
+      SmallVector<Value> outputs;
+      for (OpOperand &output : op.getDpsInitsMutable())
+        outputs.push_back(b.load(operands[output.getOperandNumber()], placeOf(output, indices)));
+      return store(indices, reduce(dim, outputs));
+    }
     if (dim == loops)
       return transposition ? blocks() : point(indices);
     if (transposition && (dim == transposition->read || dim == transposition->written))

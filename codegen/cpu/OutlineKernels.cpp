@@ -194,7 +194,7 @@ private:
       if (!p.written)
         kernel.setArgAttr(index, "llvm.readonly", b.getUnitAttr());
     }
-    StringRef name = unique(kernel);
+    StringRef name = unique(kernel, kindOf(op));
     plan::LaunchOp::create(host, loc, name, arguments, extent, range.grain);
     op->erase();
     return success();
@@ -238,12 +238,19 @@ private:
     return memref::ReinterpretCastOp::create(b, loc, viewType, pointer, b.getIndexAttr(0), sizeValues, strideValues);
   }
 
+  // What a kernel is called in dumps, debuggers and profiles.
+  static StringRef kindOf(Operation *op) {
+    if (auto generic = dyn_cast<linalg::GenericOp>(op))
+      return generic.getNumReductionLoops() ? "reduce" : "elementwise";
+    return op->getName().stripDialect();
+  }
+
   // Keeps the first of equal kernels. Equal is: prints the same without locations.
-  StringRef unique(func::FuncOp kernel) {
+  StringRef unique(func::FuncOp kernel, StringRef kind) {
     std::string text;
     llvm::raw_string_ostream stream(text);
     kernel.print(stream, OpPrintingFlags().useLocalScope());
-    auto [place, isNew] = known.try_emplace(std::move(text), "kernel_" + std::to_string(known.size()));
+    auto [place, isNew] = known.try_emplace(std::move(text), (kind + "_" + Twine(known.size())).str());
     if (isNew) {
       kernel.setSymName(place->second);
       kernel.setPrivate();

@@ -7,12 +7,27 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace snug;
 using namespace snug::codegen;
 
 std::string codegen::kernelEntryName(StringRef name) { return "snug_" + name.str(); }
+
+namespace {
+// The ONNX nodes that a kernel computes, in the order in which they were fused.
+std::string nodeNames(Location location) {
+  llvm::SetVector<StringRef> names;
+  location->walk([&](Location inner) {
+    if (auto named = dyn_cast<NameLoc>(inner))
+      names.insert(named.getName());
+    return WalkResult::advance();
+  });
+  return llvm::join(names, ", ");
+}
+} // namespace
 
 FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThreads) {
   ModelSignature signature;
@@ -69,6 +84,9 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
     signature.arenaBytes = cast<MemRefType>(arena.getType()).getNumElements();
     signature.arenaAlignment = arena.getAlignment();
   });
+  main.walk([&](plan::LaunchOp launch) {
+    signature.launches.push_back({launch.getKernel().str(), nodeNames(launch.getLoc())});
+  });
   return signature;
 }
 
@@ -94,11 +112,15 @@ Value emitExtent(LocBuilder &b, const DimExpression &extent, ArrayRef<Value> dim
                                 });
 }
 
-// The launch as a call of parallel_for; `slots` is the array its arguments are stored to.
-LogicalResult lowerLaunch(plan::LaunchOp launch, Value slots, Value parallelFor, Value state) {
+// Launch `index` as a call of parallel_for; `slots` is the array its arguments are stored to, after its index.
+LogicalResult lowerLaunch(plan::LaunchOp launch, int64_t index, Value slots, Value parallelFor, Value state) {
   LocBuilder b(launch.getLoc(), launch);
   Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
-  for (auto [index, argument] : llvm::enumerate(launch.getArgs())) {
+  auto place = [&](int64_t slot) {
+    return LLVM::GEPOp::create(b, pointer, i64, slots, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(slot)});
+  };
+  LLVM::StoreOp::create(b, arith::ConstantOp::create(b, b.getI64IntegerAttr(index)), place(0));
+  for (auto [number, argument] : llvm::enumerate(launch.getArgs())) {
     Value slot = argument;
     if (auto type = dyn_cast<MemRefType>(argument.getType())) {
       Value address = memref::ExtractAlignedPointerAsIndexOp::create(b, argument);
@@ -118,8 +140,7 @@ LogicalResult lowerLaunch(plan::LaunchOp launch, Value slots, Value parallelFor,
     } else {
       return launch.emitOpError() << "has an argument of type " << type << ", which does not fit 64 bits";
     }
-    Value place = LLVM::GEPOp::create(b, pointer, i64, slots, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(index)});
-    LLVM::StoreOp::create(b, slot, place);
+    LLVM::StoreOp::create(b, slot, place(1 + number));
   }
   auto module = launch->getParentOfType<ModuleOp>();
   std::string entry = kernelEntryName(launch.getKernel());
@@ -135,7 +156,7 @@ LogicalResult lowerLaunch(plan::LaunchOp launch, Value slots, Value parallelFor,
   Value grain = arith::ConstantOp::create(b, b.getI64IntegerAttr(launch.getGrain()));
   auto type =
       LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, pointer, pointer, i64, i64});
-  LLVM::CallOp::create(b, type, ValueRange{parallelFor, state, function, slots, extent, grain});
+  LLVM::CallOp::create(b, type, ValueRange{parallelFor, state, function, place(1), extent, grain});
   launch.erase();
   return success();
 }
@@ -207,12 +228,12 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
 
   SmallVector<Operation *> ops;
   body.walk([&](Operation *op) { ops.push_back(op); });
-  int64_t maxArguments = 1;
+  int64_t maxArguments = 0, launches = 0;
   for (Operation *op : ops)
     if (auto launch = dyn_cast<plan::LaunchOp>(op))
       maxArguments = std::max<int64_t>(maxArguments, launch.getArgs().size());
   b.setInsertionPointToStart(entry);
-  Value count = LLVM::ConstantOp::create(b, b.getI64Type(), b.getI64IntegerAttr(maxArguments));
+  Value count = LLVM::ConstantOp::create(b, b.getI64Type(), b.getI64IntegerAttr(1 + maxArguments));
   Value slots = LLVM::AllocaOp::create(b, pointer, b.getI64Type(), count);
   for (Operation *op : ops) {
     LocBuilder at(op->getLoc(), op);
@@ -225,7 +246,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
           memref::ViewOp::create(at, cast<MemRefType>(weight.getResult().getType()), weightsBlob, shift, ValueRange{}));
       op->erase();
     } else if (auto launch = dyn_cast<plan::LaunchOp>(op)) {
-      if (failed(lowerLaunch(launch, slots, parallelFor, state)))
+      if (failed(lowerLaunch(launch, launches++, slots, parallelFor, state)))
         return failure();
     } else if (auto dim = dyn_cast<memref::DimOp>(op)) {
       auto found = llvm::find(tensors, dim.getSource());

@@ -33,6 +33,10 @@ struct ModelSignature {
   int64_t threads = 1;
   std::vector<Dim> dims;
   std::vector<Value> inputs, outputs;
+  struct Launch {
+    std::string kernel, nodes;
+  };
+  std::vector<Launch> launches; // in program order
   uint64_t arenaBytes = 0, arenaAlignment = 64;
 
   static mlir::FailureOr<ModelSignature> read(mlir::ModuleOp module, int defaultThreads);

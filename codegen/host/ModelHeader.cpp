@@ -2,6 +2,7 @@
 //
 // The tables of include/snug/ModelABI.h as LLVM constants, and the functions around the run body. Structs are written
 // field by field in that header's order; natural alignment gives them C's layout.
+#include "codegen/Codegen.h"
 #include "codegen/cpu/Kernels.h"
 #include "codegen/host/HostProgram.h"
 #include "snug/ModelABI.h"
@@ -41,7 +42,7 @@ public:
       dims.push_back(record({text(dim.name), number(dim.min), number(dim.max), number(dim.step)}));
     uint64_t inputBytes = 0, outputBytes = 0;
     Constant *inputs = values(s.inputs, inputBytes), *outputs = values(s.outputs, outputBytes);
-    Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(0),
+    Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(libraryBytes(s.threads)),
                                number(inputBytes), number(outputBytes)});
     Constant *embedded = ConstantPointerNull::get(pointer), *file = embedded;
     if (in.embedded) {
@@ -52,11 +53,14 @@ public:
     } else if (in.weightsBytes) {
       file = text(in.weightsFile);
     }
+    std::vector<Constant *> launches;
+    for (const ModelSignature::Launch &launch : s.launches)
+      launches.push_back(record({text(launch.kernel), text(launch.nodes)}));
     Constant *header =
         record({number32(SNUG_MODEL_ABI_VERSION), number32(sizeof(snug_model_header)), text(SNUG_VERSION), text(s.name),
                 text(in.target), number32(s.dims.size()), number32(s.inputs.size()), number32(s.outputs.size()),
                 number32(s.threads), array(dims), inputs, outputs, memory, embedded, file, number(in.weightsOffset),
-                text(in.weightsId), shapes(), run()});
+                text(in.weightsId), shapes(), run(), number32(s.launches.size()), number32(0), array(launches)});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }

@@ -6,6 +6,7 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
+#include "llvm/Support/Signals.h"
 #include "llvm/TargetParser/Host.h"
 #include "llvm/TargetParser/Triple.h"
 
@@ -69,7 +70,9 @@ LogicalResult snug::codegen::linkSharedLibrary(const std::vector<SmallVector<cha
       return fail("cannot write " + files.back() + "; is the temporary folder full?");
     }
   }
-  std::string temporary = output + ".partial", log = (folder + "/log").str();
+  std::string temporary = output + ".partial";
+  llvm::sys::RemoveFileOnSignal(temporary);
+  std::string log = (folder + "/log").str();
   std::vector<StringRef> arguments{linker,
                                    "-shared",
                                    "-z",
@@ -95,13 +98,15 @@ LogicalResult snug::codegen::linkSharedLibrary(const std::vector<SmallVector<cha
     llvm::sys::fs::remove(temporary);
     if (auto buffer = llvm::MemoryBuffer::getFile(log))
       message += (*buffer)->getBuffer().trim().take_front(2000);
-    bool unwritable = StringRef(message).contains("cannot open output file");
+    // What lld says of a full disk, a limit or a missing permission.
+    bool unwritable = StringRef(message).contains("cannot open output file") ||
+                      StringRef(message).contains("failed to write");
     exitCode = unwritable ? 5 : 70;
-    return fail("linking " + Twine(output) + " failed: " + message);
+    return fail("linking '" + Twine(output) + "' failed: " + message);
   }
   if (std::error_code code = llvm::sys::fs::rename(temporary, output)) {
     llvm::sys::fs::remove(temporary);
-    return fail("cannot write " + output + ": " + code.message());
+    return fail("cannot write '" + output + "': " + code.message());
   }
   exitCode = 0;
   return success();

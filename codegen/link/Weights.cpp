@@ -342,7 +342,7 @@ LogicalResult Weights::writeSafetensors(const std::string &path, const std::stri
   std::error_code code;
   llvm::raw_fd_ostream os(path, code, llvm::sys::fs::OF_None);
   if (code) {
-    error = "cannot write " + path + ": " + code.message();
+    error = "cannot write '" + path + "': " + code.message();
     return failure();
   }
   auto writeHeader = [&](StringRef contentId) {
@@ -363,7 +363,7 @@ LogicalResult Weights::writeSafetensors(const std::string &path, const std::stri
   writeHeader(id);
   os.close();
   if (os.has_error()) {
-    error = "cannot write " + path + ": " + os.error().message();
+    error = "cannot write '" + path + "': " + os.error().message();
     os.clear_error();
     return failure();
   }

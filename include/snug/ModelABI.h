@@ -56,8 +56,8 @@ typedef struct snug_value_info {
 } snug_value_info;
 
 // A kernel computes iterations [lo, hi) of its outermost parallel dim. `args` is the launch's argument array (pointers
-// and sizes as 64-bit integers, read-only). `thread` in [0, num_threads) selects the thread-private scratch. Kernels
-// never fail, allocate or call back.
+// and sizes as 64-bit integers, read-only); args[-1] is the launch's index in snug_model_header.launches. `thread` in
+// [0, num_threads) selects the thread-private scratch. Kernels never fail, allocate or call back.
 typedef void (*snug_kernel_fn)(const int64_t *args, int64_t lo, int64_t hi, int64_t thread);
 
 // What the runtime offers to a running model.
@@ -88,6 +88,12 @@ typedef struct snug_memory_info {
   uint64_t input_bytes, output_bytes;
 } snug_memory_info;
 
+// One launch of the host program, in program order; one inside of a loop runs with every iteration.
+typedef struct snug_launch_info {
+  const char *kernel; // name of the kernel, e.g. "contract_3"; launches of equal kernels share it
+  const char *nodes;  // names of the ONNX nodes that it computes, separated by ", "
+} snug_launch_info;
+
 typedef struct snug_model_header {
   uint32_t abi_version; // SNUG_MODEL_ABI_VERSION of the compiler
   uint32_t struct_size; // sizeof(snug_model_header) of the compiler
@@ -110,6 +116,8 @@ typedef struct snug_model_header {
   void (*shapes)(const int64_t *dims, int64_t *extents);
   // Runs the model. Thread-safe as long as no two runs share arena or outputs.
   void (*run)(const snug_run_args *args);
+  uint32_t num_launches, reserved;
+  const snug_launch_info *launches;
 } snug_model_header;
 
 // Returns NULL when the library cannot serve a reader of at most `max_abi_version`.

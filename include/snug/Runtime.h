@@ -76,6 +76,8 @@ SNUG_API uint32_t snug_model_num_threads(const snug_model *model);         // pl
 SNUG_API uint32_t snug_model_num_dims(const snug_model *model);
 SNUG_API uint32_t snug_model_num_inputs(const snug_model *model);
 SNUG_API uint32_t snug_model_num_outputs(const snug_model *model);
+SNUG_API uint32_t snug_model_num_launches(const snug_model *model);
+SNUG_API const snug_launch_info *snug_model_launch(const snug_model *model, uint32_t index);
 SNUG_API const snug_dim_info *snug_model_dim(const snug_model *model, uint32_t index);
 SNUG_API const snug_value_info *snug_model_input(const snug_model *model, uint32_t index);
 SNUG_API const snug_value_info *snug_model_output(const snug_model *model, uint32_t index);
@@ -134,9 +136,12 @@ typedef struct snug_context_options {
   void *parallel_for_state;
   void *stream; // reserved: NULL
   void *comm;   // reserved: NULL
+  // A profile: NULL, or snug_model_num_launches counters that the caller owns until the context is destroyed; each
+  // launch adds the nanoseconds that it took.
+  uint64_t *launch_ns;
 } snug_context_options;
 
-#define SNUG_CONTEXT_OPTIONS_INIT {sizeof(snug_context_options), NULL, 0, 0, 0, NULL, NULL, NULL, NULL}
+#define SNUG_CONTEXT_OPTIONS_INIT {sizeof(snug_context_options), NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL}
 
 // Makes a context: maps the model's weights if no context did before, allocates all that runs need, and starts the
 // worker threads. `options` may be NULL for the defaults and is not kept. The caller owns *out_context. Any thread;

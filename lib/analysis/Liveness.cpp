@@ -101,6 +101,9 @@ LivenessBuilder::LastUse LivenessBuilder::lastUse(Value value) {
 
 // Whether a slice is written back to where it was taken, so that it may be computed in place.
 static bool isWrittenBack(Value slice, Value written) {
+  // What wrote the slice before stands between.
+  while (auto writer = slice.getDefiningOp<DestinationStyleOpInterface>())
+    slice = writer.getTiedOpOperand(cast<OpResult>(slice))->get();
   auto extract = slice.getDefiningOp<tensor::ExtractSliceOp>();
   if (!extract)
     return false;

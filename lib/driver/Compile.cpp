@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Compile.h"
+#include "codegen/cpu/CpuTarget.h"
+#include "lib/analysis/NodeName.h"
+#include "lib/driver/Faults.h"
 #include "lib/driver/InitAll.h"
+#include "lib/driver/OutputFile.h"
 #include "lib/driver/Pipeline.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
@@ -8,128 +12,149 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
-#include <nlohmann/json.hpp>
 
 using namespace mlir;
 using namespace snug;
 
 namespace {
-// The ONNX node that a location names: locations carry node names as NameLoc, fused kernels several of them.
-std::string nodeName(Location location) {
-  std::string name;
-  location->walk([&](Location inner) {
-    if (auto named = dyn_cast<NameLoc>(inner)) {
-      name = named.getName().str();
-      return WalkResult::interrupt();
-    }
-    return WalkResult::advance();
-  });
-  return name;
+int fail(int code, const Twine &message) {
+  llvm::errs() << "snugc: error: " << message << "\n";
+  return code;
 }
 
-LogicalResult printDiagnostic(Diagnostic &diagnostic, bool verbose) {
-  DiagnosticSeverity severity = diagnostic.getSeverity();
-  if (severity == DiagnosticSeverity::Note || (severity == DiagnosticSeverity::Remark && !verbose))
+// One compilation as the command line sees it: what can be refused before the work, the work, and the files after it.
+class Compilation {
+public:
+  explicit Compilation(const CompileOptions &options)
+      : options(options), writesLibrary(!options.dryRun && options.emit == Stage::Library) {}
+
+  int run() {
+    int code = checkOptions();
+    if (!code)
+      code = checkOutputs();
+    if (!code)
+      code = compile();
+    if (code == SNUG_EXIT_FAULT)
+      llvm::errs() << "snugc: " << howToReport() << "\n";
+    return code;
+  }
+
+private:
+  int checkOptions() {
+    if (options.model.empty())
+      return fail(SNUG_EXIT_USAGE, "no model named; write snugc MODEL.onnx -o OUT.so (see snugc --help)");
+    if (writesLibrary && options.output.empty())
+      return fail(SNUG_EXIT_USAGE, "no output named; add -o OUT.so (or --dry-run)");
+    if (!options.depfile.empty() && options.output.empty())
+      return fail(SNUG_EXIT_USAGE, "--depfile states what the output depends on; add -o OUT.so");
+    if (!options.report.empty() && StringRef(options.report).ends_with(".html"))
+      return fail(SNUG_EXIT_USAGE, "--report writes JSON in this version; name a .json file");
+    if (auto target = codegen::CpuTarget::create(options.march == "native" ? "" : options.march); !target)
+      return fail(SNUG_EXIT_USAGE, "--march: " + llvm::toString(target.takeError()));
+    return SNUG_EXIT_DONE;
+  }
+
+  // A path that cannot be written is said before the work.
+  int checkOutputs() {
+    std::vector<std::string> paths = {options.report, options.depfile};
+    if (writesLibrary)
+      paths.push_back(options.output);
+    for (const std::string &path : paths) {
+      bool same = false;
+      if (!path.empty() && !llvm::sys::fs::equivalent(path, options.model, same) && same)
+        return fail(SNUG_EXIT_USAGE, "'" + path + "' is the model itself; name another file to write");
+      if (std::string problem = path.empty() ? "" : outputProblem(path); !problem.empty())
+        return fail(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + problem);
+    }
+    llvm::sys::fs::file_status status;
+    if (writesLibrary && !llvm::sys::fs::status(options.output, status) && !llvm::sys::fs::is_regular_file(status))
+      return fail(SNUG_EXIT_MACHINE, "cannot write '" + options.output + "': it is no regular file");
+    if (!options.saveTemps.empty())
+      if (std::error_code code = llvm::sys::fs::create_directories(options.saveTemps))
+        return fail(SNUG_EXIT_MACHINE, "cannot make the folder '" + options.saveTemps + "': " + code.message());
+    return SNUG_EXIT_DONE;
+  }
+
+  // Locations carry the names of ONNX nodes as NameLoc, those of fused kernels several of them.
+  LogicalResult print(Diagnostic &diagnostic) {
+    DiagnosticSeverity severity = diagnostic.getSeverity();
+    if (severity == DiagnosticSeverity::Note || (severity == DiagnosticSeverity::Remark && !options.verbose))
+      return success();
+    const char *kind = severity == DiagnosticSeverity::Error     ? "error"
+                       : severity == DiagnosticSeverity::Warning ? "warning"
+                                                                 : "remark";
+    errors += severity == DiagnosticSeverity::Error;
+    std::string name = nodeName(diagnostic.getLocation());
+    llvm::errs() << "snugc: " << kind << ": " << (name.empty() ? "" : "node '" + name + "': ") << diagnostic.str()
+                 << "\n";
     return success();
-  const char *kind = severity == DiagnosticSeverity::Error     ? "error"
-                     : severity == DiagnosticSeverity::Warning ? "warning"
-                                                               : "remark";
-  std::string name = nodeName(diagnostic.getLocation());
-  llvm::errs() << "snugc: " << kind << ": " << (name.empty() ? "" : "node '" + name + "': ") << diagnostic.str() << "\n";
-  return success();
-}
-
-nlohmann::json reportJson(const CompileOptions &options, const CompileReport &r) {
-  nlohmann::json timing = nlohmann::json::object();
-  for (const auto &[stage, ms] : r.timing)
-    timing[stage] = ms;
-  auto orNull = [](int64_t value) { return value < 0 ? nlohmann::json() : nlohmann::json(value); };
-  nlohmann::json dims = nlohmann::json::object();
-  for (const std::string &definition : options.dims) {
-    size_t equals = definition.find('=');
-    dims[definition.substr(0, equals)] = definition.substr(equals + 1);
   }
-  return {{"snug", SNUG_VERSION},
-          {"model", options.model},
-          {"target", options.target},
-          {"dims", dims},
-          {"budget",
-           {{"memory", orNull(r.memoryBudget)},
-            {"activation", orNull(r.activationBudget)},
-            {"least_reachable", orNull(r.leastReachable)}}},
-          {"memory",
-           {{"weights", r.weights},
-            {"arena", r.arena},
-            {"library", r.library},
-            {"inputs", r.inputs},
-            {"outputs", r.outputs},
-            {"total", r.total()},
-            {"unchunked_arena", r.unchunkedArena}}},
-          {"bounds", {{"sched", r.schedBound}}},
-          {"chunk_loops", nlohmann::json::parse(r.chunkLoops)},
-          {"timing_ms", timing}};
-}
 
-// Written beside and renamed, so that no half-written file is ever seen.
-int writeFile(const std::string &path, const std::string &text) {
-  std::string temporary = path + ".tmp";
-  std::error_code problem;
-  {
-    llvm::raw_fd_ostream os(temporary, problem);
-    if (!problem) {
-      os << text;
-      os.close();
-      problem = os.error();
+  int compile() {
+    DialectRegistry registry;
+    registerAllSnugDialects(registry);
+    MLIRContext context(registry);
+    context.printOpOnDiagnostic(false);
+    ScopedDiagnosticHandler handler(&context, [&](Diagnostic &d) { return print(d); });
+    CompileReport report;
+    Pipeline pipeline(context, options, report);
+    int code = pipeline.run();
+    if (code == SNUG_EXIT_FAULT && errors == 0)
+      fail(code, "internal fault, without a message");
+    if (code != SNUG_EXIT_DONE) {
+      // A plan that does not fit is worth reading, too.
+      if (code == SNUG_EXIT_BUDGET)
+        if (int written = write(options.report, reportText(options, report)))
+          return written;
+      return code;
     }
+    if (int written = writeFiles(report)) {
+      if (writesLibrary) { // all or nothing
+        llvm::sys::fs::remove(options.output);
+        llvm::sys::fs::remove(options.output + ".safetensors");
+      }
+      return written;
+    }
+    if (!writesLibrary && !options.dryRun)
+      return printProgram(pipeline.module());
+    llvm::errs() << summaryText(report);
+    if (options.timeReport)
+      for (const auto &[stage, ms] : report.timing)
+        llvm::errs() << llvm::format("%12s %9.1f ms\n", stage.c_str(), ms);
+    return SNUG_EXIT_DONE;
   }
-  if (!problem)
-    problem = llvm::sys::fs::rename(temporary, path);
-  if (problem) {
-    llvm::sys::fs::remove(temporary);
-    llvm::errs() << "snugc: error: cannot write '" << path << "': " << problem.message() << "\n";
-    return SNUG_EXIT_MACHINE;
-  }
-  return SNUG_EXIT_DONE;
-}
 
-void printSummary(const CompileReport &r) {
-  llvm::errs() << "arena " << printBytes(r.arena);
-  if (r.arena != r.unchunkedArena)
-    llvm::errs() << " (unchunked " << printBytes(r.unchunkedArena) << ")";
-  llvm::errs() << ", weights " << printBytes(r.weights) << ", inputs " << printBytes(r.inputs) << ", outputs "
-               << printBytes(r.outputs) << ", total " << printBytes(r.total()) << "\n";
-}
+  int writeFiles(const CompileReport &report) {
+    if (int code = write(options.report, reportText(options, report)))
+      return code;
+    int code = write(options.depfile, depfileText(options.output, report));
+    if (code && !options.report.empty())
+      llvm::sys::fs::remove(options.report);
+    return code;
+  }
+
+  int write(const std::string &path, const std::string &text) {
+    std::string problem;
+    if (path.empty() || writeOutput(path, text, problem))
+      return SNUG_EXIT_DONE;
+    return fail(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + problem);
+  }
+
+  int printProgram(ModuleOp module) {
+    module->print(llvm::outs(), OpPrintingFlags().enableDebugInfo(options.verbose));
+    llvm::outs() << "\n";
+    llvm::outs().flush();
+    if (!llvm::outs().has_error())
+      return SNUG_EXIT_DONE;
+    std::string problem = llvm::outs().error().message();
+    llvm::outs().clear_error();
+    return fail(SNUG_EXIT_MACHINE, "cannot write to standard output: " + problem);
+  }
+
+  const CompileOptions &options;
+  bool writesLibrary;
+  int errors = 0;
+};
 } // namespace
 
-int snug::compile(const CompileOptions &options) {
-  bool writes = !options.dryRun && options.emit == Stage::Library;
-  if (writes && options.output.empty()) {
-    llvm::errs() << "snugc: error: no output named; add -o FILE.so (or --dry-run)\n";
-    return SNUG_EXIT_USAGE;
-  }
-  DialectRegistry registry;
-  registerAllSnugDialects(registry);
-  MLIRContext context(registry);
-  context.printOpOnDiagnostic(false);
-  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &d) { return printDiagnostic(d, options.verbose); });
-  CompileReport report;
-  Pipeline pipeline(context, options, report);
-  int code = pipeline.run();
-  if (!options.report.empty() && (code == SNUG_EXIT_DONE || code == SNUG_EXIT_BUDGET))
-    if (int written = writeFile(options.report, reportJson(options, report).dump(2) + "\n"))
-      return written;
-  if (code != SNUG_EXIT_DONE)
-    return code;
-  if (!writes && !options.dryRun) {
-    pipeline.module()->print(llvm::outs(), OpPrintingFlags().enableDebugInfo(options.verbose));
-    llvm::outs() << "\n";
-  } else {
-    printSummary(report);
-  }
-  if (options.timeReport)
-    for (const auto &[stage, ms] : report.timing)
-      llvm::errs() << llvm::format("%12s %9.1f ms\n", stage.c_str(), ms);
-  if (!options.depfile.empty())
-    return writeFile(options.depfile, options.output + ": " + options.model + "\n");
-  return SNUG_EXIT_DONE;
-}
+int snug::compile(const CompileOptions &options) { return Compilation(options).run(); }

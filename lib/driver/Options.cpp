@@ -17,6 +17,38 @@ const char *snug::stageName(Stage stage) {
   return "";
 }
 
+std::string snug::commandText(const CompileOptions &options) {
+  std::string text;
+  for (const std::string &word : options.command) {
+    bool plain =
+        !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                                "_-+=./,:@%") == std::string::npos;
+    std::string quoted = word;
+    for (size_t at = 0; !plain && (at = quoted.find('\'', at)) != std::string::npos; at += 4)
+      quoted.replace(at, 1, "'\\''");
+    text += (text.empty() ? "" : " ") + (plain ? quoted : "'" + quoted + "'");
+  }
+  return text;
+}
+
+// The stages that leave IR, in order. The last one leaves the library, and is what happens without --emit.
+static std::string stageNames() {
+  std::string names;
+#define SNUG_STAGE(Enumerator, Name, Text)                                                                             \
+  if (Stage::Enumerator != Stage::Library)                                                                             \
+    names += std::string(names.empty() ? "" : ", ") + Name;
+#include "lib/driver/Stages.def"
+  return names;
+}
+
+static Stage parseStage(const std::string &name) {
+#define SNUG_STAGE(Enumerator, Name, Text)                                                                             \
+  if (name == Name)                                                                                                    \
+    return Stage::Enumerator;
+#include "lib/driver/Stages.def"
+  throw CLI::ValidationError("--emit", "there is no stage '" + name + "'; the stages are " + stageNames());
+}
+
 int64_t snug::parseBytes(const std::string &text, std::string &error) {
   static const std::map<std::string, double> units = {
       {"B", 1}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
@@ -69,28 +101,35 @@ static void addBudget(CLI::App &app, const std::string &flag, Budget &budget, bo
 }
 
 void snug::bindOptions(CLI::App &app, CompileOptions &o) {
-  app.add_option("model", o.model, "The .onnx file to compile")->required();
-  app.add_option("-o,--output", o.output, "The library to write; its weights go beside it");
-  app.add_option("--target", o.target, "Machine to compile for")->check(CLI::IsMember({"cpu"}))->capture_default_str();
-  app.add_option("--march", o.march, "CPU whose instructions may be used")->capture_default_str();
+  // Required, but not said so here: CLI11 would name it before a flag that it does not know.
+  app.add_option("MODEL", o.model, "The .onnx file to compile")->type_name("");
+  app.add_option("-o,--output", o.output, "The library to write; its weights go beside it")->type_name("OUT.so");
+  app.add_option("--target", o.target, "Machine to compile for: cpu (default)")
+      ->check(CLI::IsMember({"cpu"}).description(""))
+      ->type_name("T");
+  app.add_option("--march", o.march, "CPU whose instructions may be used, as LLVM names it (default: native)")
+      ->type_name("M");
   app.add_option("--threads", o.threads, "Threads that a run may use at most (default: this machine's)")
-      ->check(CLI::Range(1, 1024));
+      ->check(CLI::Range(1, 1024).description(""))
+      ->type_name("N");
   addBudget(app, "--memory-budget", o.memoryBudget, false,
-            "Bound on weights + arena + library + inputs + outputs (B, KiB, MiB, GiB)");
-  addBudget(app, "--activation-budget", o.activationBudget, true, "Bound on the arena, or a share of the unchunked arena");
-  app.add_option("--dim", o.dims, "Fixes or bounds a named dim: NAME=VALUE or NAME=MIN..MAX[:STEP]; repeatable")
-      ->type_name("NAME=V|A..B")
+            "Bound on weights + arena + library + inputs + outputs, as in 512MiB (B, KiB, MiB, GiB)");
+  addBudget(app, "--activation-budget", o.activationBudget, true,
+            "Bound on the arena, or a share of the unchunked arena");
+  app.add_option("--dim", o.dims, "Fixes or bounds a named dim; once for each")
+      ->type_name("NAME=V|A..B[:STEP]")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
-  std::map<std::string, Stage> stages = {
-#define SNUG_STAGE(Enumerator, Name, Text) {Name, Stage::Enumerator},
-#include "lib/driver/Stages.def"
-  };
-  app.add_option("--emit", o.emit, "Stop after a stage and print its IR")
-      ->transform(CLI::CheckedTransformer(stages))
+  app.add_option_function<std::string>(
+         "--emit", [&o](const std::string &name) { o.emit = parseStage(name); },
+         "Stop after a stage and print its IR: " + stageNames())
       ->type_name("STAGE");
-  app.add_option("--report", o.report, "Write a report of the plan as JSON");
-  app.add_option("--depfile", o.depfile, "Write a Makefile rule naming the files read");
-  app.add_flag("--dry-run", o.dryRun, "Plan only: print what a run would need, write nothing");
+  app.add_flag("--dry-run", o.dryRun,
+               "Say what a run would need and which budgets can be met; read no weights, write no library");
+  app.add_option("--report", o.report, "Write the plan and what led to it as JSON")->type_name("FILE.json");
+  app.add_option("--depfile", o.depfile, "Write a Makefile rule naming the files read")->type_name("FILE");
+  app.add_option("--save-temps", o.saveTemps, "Write the program after each stage to a folder")->type_name("DIR");
   app.add_flag("--time-report", o.timeReport, "Print the time of each stage");
-  app.add_flag("-v,--verbose", o.verbose, "Print remarks of the stages");
+  app.add_flag("-v,--verbose", o.verbose, "Print remarks of the stages, chunk loops among them");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// What a user can ask of the compiler: stated once, bound to flags by bindOptions, used by the command line and the API.
+// What a user can ask of the compiler: stated once, bound to flags by bindOptions, used by the command line and the
+// API.
 #ifndef SNUG_LIB_DRIVER_OPTIONS_H
 #define SNUG_LIB_DRIVER_OPTIONS_H
 
@@ -28,24 +29,29 @@ struct Budget {
 };
 
 struct CompileOptions {
-  std::string model;                     // path of the .onnx file
-  std::string output;                    // path of the library to write
-  std::string target = "cpu";            // the machine to compile for
-  std::string march = "native";          // CPU whose instructions may be used
-  int threads = 0;                       // planned threads; 0: this machine's
-  Budget memoryBudget;                   // bounds weights + arena + library + inputs + outputs
-  Budget activationBudget;               // bounds the arena alone
-  std::vector<std::string> dims;         // NAME=V or NAME=A..B[:STEP]
-  Stage emit = Stage::Library;           // last stage to run; its IR goes to standard output
-  std::string report;                    // path of a .json report
-  std::string depfile;                   // path of a Makefile rule naming all files read
-  bool dryRun = false;                   // plan only: print what a run would need
-  bool timeReport = false;               // print the time of each stage
-  bool verbose = false;                  // print remarks: chunk loops and their effect
+  std::vector<std::string> command; // the words of the command line, for messages that print one to copy
+  std::string model;                // path of the .onnx file
+  std::string output;               // path of the library to write
+  std::string target = "cpu";       // the machine to compile for
+  std::string march = "native";     // CPU whose instructions may be used
+  int threads = 0;                  // planned threads; 0: this machine's
+  Budget memoryBudget;              // bounds weights + arena + library + inputs + outputs
+  Budget activationBudget;          // bounds the arena alone
+  std::vector<std::string> dims;    // NAME=V or NAME=A..B[:STEP]
+  Stage emit = Stage::Library;      // last stage to run; its IR goes to standard output
+  std::string report;               // path of a .json report
+  std::string depfile;              // path of a Makefile rule naming all files read
+  std::string saveTemps;            // folder for the program after each stage
+  bool dryRun = false;              // plan only: print what a run would need
+  bool timeReport = false;          // print the time of each stage
+  bool verbose = false;             // print remarks: chunk loops and their effect
 };
 
 // Declares all flags on `app`, writing to `options`. Conversion errors are CLI::ValidationError with a remedy.
 void bindOptions(CLI::App &app, CompileOptions &options);
+
+// The command as it can be typed into a shell again.
+std::string commandText(const CompileOptions &options);
 
 // "512MiB" -> bytes; units B, KiB, MiB, GiB. -1 and `error` on anything else.
 int64_t parseBytes(const std::string &text, std::string &error);

@@ -2,7 +2,8 @@
 #ifndef SNUG_LIB_DRIVER_PIPELINE_H
 #define SNUG_LIB_DRIVER_PIPELINE_H
 
-#include "lib/driver/Compile.h"
+#include "lib/driver/ActivationPlan.h"
+#include "lib/driver/Report.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
@@ -28,18 +29,23 @@ private:
   int memory();
   int library();
 
+  // Checks that inputs are tensors of known rank, and tensors of what is computed with: numbers.
+  int checkTypes();
   // Checks --dim against the model's named dims.
   int checkDims();
+  // The files that the program refers to, for the depfile.
+  void recordFiles();
+  // Writes the program as it stands for --save-temps.
+  int saveProgram(Stage stage);
   // Bytes of the weights, inputs and outputs, known from the scheduled program.
   void measureFixed();
-  // The arena of the program as it stands, planned on a copy.
-  int64_t planCopy(mlir::ModuleOp original);
   // Puts chunk loops into the program so that its arena fits arenaLimit, or says what could be reached.
   int selectChunks();
-  int64_t tryChunks(int64_t peak, mlir::OwningOpRef<mlir::ModuleOp> &chunked);
-  mlir::Operation *peakWitness(mlir::ModuleOp target);
-  void recordLoops();
+  int cannotFit();
+  // Chunk loops and modelled times of a plan, for the report.
+  void recordPlan(const ActivationPlan &plan);
   int threads() const;
+  static void addMemoryPasses(mlir::OpPassManager &pm);
   // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.
   int runPasses(mlir::ModuleOp target, int exitCode, llvm::function_ref<void(mlir::OpPassManager &)> build);
 
@@ -48,7 +54,7 @@ private:
   llvm::SmallVector<std::string> dims; // the options', and those that follow from them
   CompileReport &report;
   mlir::OwningOpRef<mlir::ModuleOp> program;
-  int64_t arenaLimit = -1; // bytes the arena may have; -1: no limit
+  std::optional<int64_t> arenaLimit; // bytes the arena may have; negative where the rest alone exceeds the budget
 };
 
 } // namespace snug

@@ -19,22 +19,22 @@ bool Lowering::hasInput(unsigned index) {
 LoweredValue &Lowering::input(unsigned index) {
   if (hasInput(index))
     return values[current->getOperand(index)];
-  missingInput = missingInput.value_or(index);
+  if (!isInputMissing)
+    error() << "the node has no input " << index << ", which the op needs";
+  isInputMissing = true;
   missingValue = splatValue(b.getF32FloatAttr(0), {});
   return missingValue;
 }
 
 LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
   current = node;
-  missingInput.reset();
+  isInputMissing = false;
   StringRef type = node.getOpType();
   for (Value operand : node->getOperands())
     if (values[operand].isSequence && !type.contains("Sequence") && type != "Identity")
       return error() << "sequences are supported only where the model takes them apart again";
   LogicalResult result = LoweringTable::get().find(node.getDomain(), type, node.getOpset())(*this);
-  if (missingInput)
-    return error() << "input " << *missingInput << " is missing";
-  if (failed(result))
+  if (failed(result) || isInputMissing)
     return failure();
   for (Value output : node->getResults())
     if (!output.use_empty() && !values.count(output))

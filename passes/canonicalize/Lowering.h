@@ -51,7 +51,7 @@ public:
   mlir::Location loc() { return current.getLoc(); }
   unsigned numInputs() { return current->getNumOperands(); }
   bool hasInput(unsigned index);
-  // An input that the node must have; without it the node fails after its function (see lowerNode).
+  // An input that the node must have. Where it lacks it: an error, and a stand-in so that the caller can go on to its end.
   LoweredValue &input(unsigned index);
   int64_t intAttr(llvm::StringRef name, int64_t fallback);
   double floatAttr(llvm::StringRef name, double fallback);
@@ -150,7 +150,7 @@ public:
 
 private:
   onnx::NodeOp current;
-  std::optional<unsigned> missingInput;
+  bool isInputMissing = false;
   LoweredValue missingValue;
   llvm::DenseMap<mlir::Value, LoweredValue> values;
   llvm::DenseMap<mlir::AffineExpr, mlir::Value> materialized;

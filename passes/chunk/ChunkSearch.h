@@ -81,6 +81,9 @@ struct ChunkPlan {
   int64_t unchunkedPeak = 0, peak = 0;
   int peakNode = -1;              ///< where the peak is
   double unchunkedTime = 0, time = 0;
+  int64_t ops = 0;                ///< that compute
+  int64_t blocks = 0;             ///< stretches of the program that the search worked on
+  int64_t distinctBlocks = 0;     ///< of them, those unlike all before: equal ones are searched once
   int64_t candidates = 0;         ///< plans looked at
 };
 

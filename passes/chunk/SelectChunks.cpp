@@ -2,6 +2,7 @@
 #include "passes/chunk/Passes.h"
 #include "dialects/nn/NnDialect.h"
 #include "lib/analysis/Liveness.h"
+#include "lib/analysis/NodeName.h"
 #include "passes/chunk/ChunkProgram.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -44,12 +45,9 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       Operation *op = program.ops[m.node];
       if (program.problem.nodes[m.node].isView)
         continue;
-      std::string name;
-      llvm::raw_string_ostream os(name);
-      if (auto named = op->getLoc()->findInstanceOf<NameLoc>())
-        os << named.getName().getValue();
-      else
-        os << op->getName();
+      std::string name = nodeName(op->getLoc());
+      if (name.empty())
+        name = op->getName().getStringRef();
       Attribute attr = b.getStringAttr(name);
       if (nodes.empty() || nodes.back() != attr)
         nodes.push_back(attr);
@@ -64,20 +62,45 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
                                 b.getNamedAttr("kind", b.getStringAttr("parallel"))});
   }
 
+  // What the search did, summed over the module's functions.
+  struct Figures {
+    double unchunkedTime = 0, time = 0; // seconds
+    int64_t ops = 0, blocks = 0, distinctBlocks = 0, candidates = 0;
+  } figures;
+
+  DictionaryAttr describeFigures() {
+    Builder b(&getContext());
+    auto number = [&](StringRef name, int64_t value) { return b.getNamedAttr(name, b.getI64IntegerAttr(value)); };
+    auto ms = [&](StringRef name, double time) { return b.getNamedAttr(name, b.getF64FloatAttr(1e3 * time)); };
+    return b.getDictionaryAttr({number("ops", figures.ops), number("blocks", figures.blocks),
+                                number("distinct_blocks", figures.distinctBlocks),
+                                number("candidates", figures.candidates), ms("unchunked_ms", figures.unchunkedTime),
+                                ms("chunked_ms", figures.time)});
+  }
+
   LogicalResult chunk(func::FuncOp function, IndexBounds &bounds, SmallVectorImpl<Attribute> &report) {
     FailureOr<ChunkProgram> program = buildChunkProgram(function, bounds);
     if (failed(program))
       return failure();
     ChunkPlan plan = searchChunks(program->problem, std::max<int64_t>(activationBudget, 0), kMachine, threads);
+    figures.unchunkedTime += plan.unchunkedTime;
+    figures.time += plan.time;
+    figures.ops += plan.ops;
+    figures.blocks += plan.blocks;
+    figures.distinctBlocks += plan.distinctBlocks;
+    figures.candidates += plan.candidates;
     if (activationBudget >= 0 && plan.peak > activationBudget) {
       Operation *op = program->ops[plan.peakNode];
-      getOperation()->setAttr("snug.least_peak", Builder(&getContext()).getI64IntegerAttr(plan.peak));
       InFlightDiagnostic diagnostic = op->emitError()
                                       << "cannot chunk to " << activationBudget.getValue() << " bytes: the least peak that can be "
                                       << "reached is " << plan.peak << " bytes, here in '" << op->getName()
                                       << "'; give at least that much";
       return diagnostic;
     }
+    Builder b(&getContext());
+    getOperation()->setAttr("snug.time_model",
+                            b.getDictionaryAttr({b.getNamedAttr("unchunked_ms", b.getF64FloatAttr(plan.unchunkedTime * 1e3)),
+                                                 b.getNamedAttr("chunked_ms", b.getF64FloatAttr(plan.time * 1e3))}));
     for (const ChunkLoop &loop : plan.loops) {
       report.push_back(describe(*program, loop));
       program->ops[loop.members.front().node]->emitRemark()
@@ -115,6 +138,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (!function.isDeclaration() && failed(chunk(function, bounds, report)))
         return signalPassFailure();
     getOperation()->setAttr("snug.chunk_report", ArrayAttr::get(&getContext(), report));
+    getOperation()->setAttr("snug.chunk_figures", describeFigures());
   }
 };
 } // namespace

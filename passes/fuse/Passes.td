@@ -14,9 +14,6 @@ def Fuse : Pass<"snug-fuse", "::mlir::func::FuncOp"> {
   }];
   let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
                            "::mlir::affine::AffineDialect", "::snug::nn::NnDialect"];
-  let statistics = [
-    Statistic<"numEpilogues", "epilogues", "Elementwise ops fused as contraction epilogues">
-  ];
 }
 
 def VerifyKernels : Pass<"snug-verify-kernels", "::mlir::func::FuncOp"> {

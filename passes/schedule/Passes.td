@@ -19,7 +19,6 @@ def Schedule : Pass<"snug-schedule", "::mlir::ModuleOp"> {
            "best (least peak of the other three), given, memory (least memory first), or depth (depth first)">,
     Option<"inPlace", "in-place", "bool", "true", "Let kernels write over operands that die">
   ];
-  let statistics = [];
   let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];
 }
 #endif

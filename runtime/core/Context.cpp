@@ -8,9 +8,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 using namespace snug;
@@ -34,6 +36,9 @@ struct snug_context {
   uint8_t *arena;
   snug_runtime_table table;
   void *parallelForState;
+  snug_parallel_for_fn untimed = nullptr; // with a profile, what the timed one calls
+  void *untimedState = nullptr;
+  uint64_t *launchNs = nullptr;
   const uint8_t *weights;
   std::atomic_flag running = ATOMIC_FLAG_INIT;
   // Sized once, so that a run allocates nothing.
@@ -60,6 +65,14 @@ static void checkWorkspace(const snug_memory_info &memory, const snug_context_op
                                        " bytes, as the model needs");
 }
 
+static void timedParallelFor(void *state, snug_kernel_fn kernel, const int64_t *args, int64_t extent, int64_t grain) {
+  auto &context = *static_cast<snug_context *>(state);
+  auto start = std::chrono::steady_clock::now();
+  context.untimed(context.untimedState, kernel, args, extent, grain);
+  std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
+  context.launchNs[args[-1]] += uint64_t(took.count());
+}
+
 snug_context::snug_context(snug_model *shared, const snug_context_options &options)
     : model((snug_model_retain(shared), shared)), header(*shared->header),
       numThreads(chooseThreads(header, options.num_threads)) {
@@ -75,6 +88,11 @@ snug_context::snug_context(snug_model *shared, const snug_context_options &optio
     parallelForState = options.parallel_for_state;
   } else {
     cpu::startThreads(numThreads);
+  }
+  if (options.launch_ns) {
+    launchNs = options.launch_ns;
+    untimed = std::exchange(table.parallel_for, &timedParallelFor);
+    untimedState = std::exchange(parallelForState, this);
   }
   fixedDims.assign(header.num_dims, kUnboundDim);
   dims.resize(header.num_dims + 1); // never empty, so that data() is a pointer

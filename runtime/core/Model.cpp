@@ -133,6 +133,10 @@ uint32_t snug_model_num_dims(const snug_model *model) { return model->header->nu
 uint32_t snug_model_num_inputs(const snug_model *model) { return model->header->num_inputs; }
 uint32_t snug_model_num_outputs(const snug_model *model) { return model->header->num_outputs; }
 
+uint32_t snug_model_num_launches(const snug_model *model) { return model->header->num_launches; }
+const snug_launch_info *snug_model_launch(const snug_model *model, uint32_t index) {
+  return index < model->header->num_launches ? &model->header->launches[index] : nullptr;
+}
 const snug_dim_info *snug_model_dim(const snug_model *model, uint32_t index) {
   return index < model->header->num_dims ? &model->header->dims[index] : nullptr;
 }

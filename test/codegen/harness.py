@@ -49,6 +49,10 @@ class Memory(C.Structure):
     _fields_ = [(n, C.c_uint64) for n in ("weights", "arena", "alignment", "library", "inputs", "outputs")]
 
 
+class LaunchInfo(C.Structure):
+    _fields_ = [("kernel", C.c_char_p), ("nodes", C.c_char_p)]
+
+
 class Header(C.Structure):
     _fields_ = [("abi_version", C.c_uint32), ("struct_size", C.c_uint32), ("snug_version", C.c_char_p),
                 ("model_name", C.c_char_p), ("target", C.c_char_p), ("num_dims", C.c_uint32),
@@ -57,7 +61,8 @@ class Header(C.Structure):
                 ("memory", Memory), ("weights_data", C.c_void_p), ("weights_file", C.c_char_p),
                 ("weights_offset", C.c_uint64), ("weights_id", C.c_char_p),
                 ("shapes", C.CFUNCTYPE(None, C.c_void_p, C.c_void_p)),
-                ("run", C.CFUNCTYPE(None, C.POINTER(RunArgs)))]
+                ("run", C.CFUNCTYPE(None, C.POINTER(RunArgs))),
+                ("num_launches", C.c_uint32), ("reserved", C.c_uint32), ("launches_table", C.POINTER(LaunchInfo))]
 
 
 def aligned(num_bytes, fill=0):
@@ -124,6 +129,8 @@ class Model:
 
         def parallel_for(state, kernel, args, extent, grain):
             self.launches.append((extent, grain))
+            index = C.cast(args, C.POINTER(C.c_int64))[-1]
+            assert 0 <= index < h.num_launches and h.launches_table[index].kernel
             step = extent if split is None else -(-extent // abs(split))
             if split is not None and split > 0:
                 step = -(-step // grain) * grain

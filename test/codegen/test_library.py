@@ -152,3 +152,13 @@ def test_narrower_cpu(folder, monkeypatch):
     np.testing.assert_allclose(model.run(x), expected(x, 1.0), rtol=1e-4)
     text = subprocess.run([OBJDUMP, "-d", str(model.path)], capture_output=True, text=True, check=True).stdout
     assert "ymm" in text and "zmm" not in text
+
+
+def test_launches_have_names(folder):
+    t = "memref<8x8xf32>"
+    body = "\n".join(contract("mk,kn->mn", (a, t), ("b", t), t, out_name=y) + f' loc("{node}")'
+                     for a, y, node in (("a", "y", "first"), ("y", "z", "second")))
+    model = build(folder, program([("a", (8, 8), "f32"), ("b", (8, 8), "f32")],
+                                  [("y", (8, 8), "f32"), ("z", (8, 8), "f32")], body), name="named")
+    launches = [model.header.launches_table[i] for i in range(model.header.num_launches)]
+    assert [(i.kernel, i.nodes) for i in launches] == [(b"contract_0", b"first"), (b"contract_0", b"second")]

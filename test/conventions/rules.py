@@ -96,6 +96,9 @@ def passes(root):
                 found.append(f"{at}: no summary")
             if not re.search(r"let\s+description\s*=\s*\[\{\s*\S.*?\}\]", body, re.S):
                 found.append(f"{at}: no description")
+            # A build with assertions sees another llvm::Statistic than a libMLIR built without: memory is overrun.
+            if re.search(r"\bStatistic\s*<", body):
+                found.append(f"{at}: pass statistics differ in layout between assertion builds and LLVM's own library")
             source = table.with_name(name + ".cpp")
             if not source.is_file():
                 found.append(f"{at}: no {source.relative_to(root).as_posix()}")

@@ -83,6 +83,8 @@ CASES = [
     (PASSES, {"passes/chunk/Passes.td": PASS.replace("Says what it does.", "")}, "no description"),
     (PASSES, {"passes/chunk/Passes.td": PASS.replace("SelectChunks", "Other").replace("select-chunks", "other")},
      "no passes/chunk/Other.cpp"),
+    (PASSES, {"passes/chunk/Passes.td": PASS.replace("let summary", 'let statistics = [Statistic<"a", "a", "a">];\n  let summary')},
+     "pass statistics differ"),
     (PASSES, {"passes/chunk/SelectChunks.cpp": None}, "no passes/chunk/SelectChunks.cpp"),
     (PASSES, {"passes/chunk/SelectChunks.cpp": '#define DEBUG_TYPE "chunks"\n'}, "DEBUG_TYPE is chunks"),
     (PASSES, {"test/passes/chunk/select-chunks.mlir": None}, "no lit test named select-chunks.mlir"),

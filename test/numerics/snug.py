@@ -28,10 +28,10 @@ def command(arguments, allowed=(0,)):
     return done.returncode
 
 
-def compile_model(model, output, dims, activation_budget=None, allowed=(0,)):
+def compile_model(model, output, dims, activation_budget=None, allowed=(0,), flags=()):
     """Returns (exit code, report). dims: name -> number, or text such as "1..256"; budget: bytes, or text as typed."""
     report = output.with_suffix(".report.json")
-    arguments = [tool("SNUGC"), model, "-o", output, "--report", report]
+    arguments = [tool("SNUGC"), model, "-o", output, "--report", report, *flags]
     for name, value in dims.items():
         arguments += ["--dim", f"{name}={value}"]
     if activation_budget is not None:

@@ -1,3 +1,6 @@
+// Stock mlir-opt lacks the runtime that an instrumented plugin needs.
+// UNSUPPORTED: sanitizer
+//
 // The plugin alone turns stock mlir-opt into a chunking compiler; what it prints when chunked is what it prints unchunked.
 // RUN: mlir-opt %s --load-pass-plugin=%snug_lib_dir/libSnugPlugin.so \
 // RUN:   --pass-pipeline='builtin.module(snug-select-chunks{activation-budget=140000})' -o %t.chunked.mlir 2> %t.remarks

@@ -12,7 +12,7 @@ namespace snug {
 // The command line of snug-run; Options.cpp binds each to its flag.
 struct RunOptions {
   std::string model;
-  std::map<std::string, std::string> inputs;                       // name -> .npy
+  std::map<std::string, std::string> inputs;                       // name -> .npy or .pb
   std::string inputArchive;                                        // .npz
   std::optional<uint64_t> randomSeed;                              // for inputs that no file gives
   std::map<std::string, std::pair<int64_t, int64_t>> randomRanges; // integer inputs: lo, hi
@@ -22,7 +22,7 @@ struct RunOptions {
   uint32_t threads = 0; // 0: as planned
   uint32_t warmup = 0, repeat = 1;
   std::string stats; // .json
-  bool info = false;
+  bool info = false, profile = false;
 };
 
 // Parses the command line; throws Failure (SNUG_EXIT_USAGE). Without a value, help or version was printed and all is

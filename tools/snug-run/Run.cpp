@@ -8,6 +8,8 @@
 #include "tools/snug-run/Measure.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/NpzFile.h"
+#include "tools/snug-run/PbFile.h"
+#include "tools/snug-run/Profile.h"
 #include "tools/snug-run/WholeFile.h"
 
 #include <algorithm>
@@ -29,12 +31,17 @@ struct Measurement {
 };
 } // namespace
 
-static ContextHandle createContext(snug_model *model, const RunOptions &options, const WatchedArena *arena) {
+static ContextHandle createContext(snug_model *model, const RunOptions &options, const WatchedArena *arena,
+                                   std::vector<uint64_t> &launchNs) {
   snug_context_options contextOptions = SNUG_CONTEXT_OPTIONS_INIT;
   contextOptions.num_threads = options.threads;
   if (arena && arena->bytes() > 0) {
     contextOptions.workspace = arena->data();
     contextOptions.workspace_bytes = arena->bytes();
+  }
+  if (options.profile) {
+    launchNs.resize(snug_model_num_launches(model) + 1); // never empty, so that data() is a pointer
+    contextOptions.launch_ns = launchNs.data();
   }
   snug_context *context = nullptr;
   check(snug_context_create(model, &contextOptions, &context));
@@ -46,7 +53,7 @@ static ContextHandle createContext(snug_model *model, const RunOptions &options,
 
 // Warms up and times. All that this needs is made before the first byte is counted.
 static Measurement measure(snug_context *context, RunTensors &tensors, const RunOptions &options,
-                           const WatchedArena *arena) {
+                           const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
   std::vector<DLTensor> inputs, outputs;
   std::vector<const DLTensor *> inputPointers, outputPointers;
   for (HostTensor &tensor : tensors.inputs)
@@ -64,6 +71,8 @@ static Measurement measure(snug_context *context, RunTensors &tensors, const Run
   uint64_t rssBefore = arena ? residentAnonymousBytes() : 0;
   uint64_t allocationsBefore = allocationCount();
   for (uint64_t i = 0, runs = uint64_t(options.warmup) + options.repeat; i < runs; ++i) {
+    if (i == options.warmup)
+      std::fill(launchNs.begin(), launchNs.end(), 0);
     countAllocations(true);
     auto start = std::chrono::steady_clock::now();
     snug_error *error = snug_run(context, inputPointers.data(), uint32_t(inputPointers.size()), outputPointers.data(),
@@ -123,7 +132,8 @@ static void writeOutputs(const snug_model *model, const RunTensors &tensors, con
     all[info->name] = &tensors.outputs[i];
     auto wanted = options.outputs.find(info->name);
     if (wanted != options.outputs.end())
-      writeNpyFile(wanted->second, tensors.outputs[i]);
+      isPbFile(wanted->second) ? writePbFile(wanted->second, info->name, tensors.outputs[i])
+                               : writeNpyFile(wanted->second, tensors.outputs[i]);
   }
   if (!options.outputArchive.empty())
     writeNpzFile(options.outputArchive, all);
@@ -145,13 +155,16 @@ void snug::runModel(const RunOptions &options) {
   if (!options.stats.empty())
     arena = std::make_unique<WatchedArena>(need.arena, need.arena_alignment);
   uint64_t rssBefore = arena ? residentAnonymousBytes() : 0;
-  ContextHandle context = createContext(loaded, options, arena.get());
+  std::vector<uint64_t> launchNs;
+  ContextHandle context = createContext(loaded, options, arena.get(), launchNs);
   uint64_t rssCreated = arena ? residentAnonymousBytes() : 0;
-  Measurement measured = measure(context.get(), tensors, options, arena.get());
+  Measurement measured = measure(context.get(), tensors, options, arena.get(), launchNs);
   measured.libraryGrowth = std::max(rssCreated, rssBefore) - rssBefore; // the arena was resident before
   writeOutputs(loaded, tensors, options);
   if (!options.stats.empty())
     writeStats(options.stats, loaded, tensors, measured);
+  if (options.profile)
+    printProfile(loaded, launchNs, measured.milliseconds);
   for (uint32_t i = 0; const snug_value_info *info = snug_model_output(loaded, i); ++i)
     printf("%s: %s %s\n", info->name, dtypeText(info->dtype).c_str(), shapeText(tensors.outputs[i].shape).c_str());
   printf("%zu run(s) on %u thread(s): median %.3f ms\n", measured.milliseconds.size(), measured.threads,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Compile.h"
+#include "lib/driver/Faults.h"
 #include "snug/ExitCodes.h"
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -13,11 +14,13 @@ static std::string exitCodes() {
 }
 
 int main(int argc, char **argv) {
+  snug::installFaultHandlers();
   CLI::App app("snugc compiles an ONNX model into a shared library that runs inside a memory budget.", "snugc");
   app.set_version_flag("--version", SNUG_VERSION);
   app.footer(exitCodes());
   snug::CompileOptions options;
   snug::bindOptions(app, options);
+  options.command.assign(argv, argv + argc);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success &request) { // --help, --version

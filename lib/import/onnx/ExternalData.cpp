@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 
 namespace fs = std::filesystem;
 
 namespace snug {
 
-ExternalData::ExternalData(llvm::StringRef modelPath) : modelPath(modelPath.str()) {
+ExternalData::ExternalData(llvm::StringRef modelPath, bool mayBeMissing)
+    : modelPath(modelPath.str()), mayBeMissing(mayBeMissing) {
   fs::path path(this->modelPath);
   folder = path.has_parent_path() ? path.parent_path().string() : ".";
   name = path.filename().string();
@@ -50,6 +52,8 @@ std::optional<DataFile> ExternalData::find(llvm::StringRef location, std::string
     path = target;
   }
   fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found && mayBeMissing)
+    return known[location] = DataFile{path.string(), std::numeric_limits<uint64_t>::max()};
   if (status.type() == fs::file_type::not_found) {
     problem = ("needs external data file '" + location + "', which is missing in '" + folder +
                "'; put the file that belongs to the model there")

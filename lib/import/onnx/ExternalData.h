@@ -21,8 +21,9 @@ struct DataFile {
 
 class ExternalData {
 public:
-  /// For the model in the file `modelPath`.
-  explicit ExternalData(llvm::StringRef modelPath);
+  /// For the model in the file `modelPath`. Where data may be missing, a file that is not there counts as large enough:
+  /// what a run needs is known without weights.
+  explicit ExternalData(llvm::StringRef modelPath, bool mayBeMissing = false);
 
   /// The file that the model calls `location`. On failure returns nothing and sets `problem` to the rest of a sentence
   /// that begins with the tensor's name. Answers are kept, so many tensors of one file cost one look at it.
@@ -33,6 +34,7 @@ public:
 
 private:
   std::string modelPath, folder, name;
+  bool mayBeMissing;
   llvm::StringMap<DataFile> known;
 };
 

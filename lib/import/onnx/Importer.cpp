@@ -63,7 +63,7 @@ LogicalResult GraphImporter::importMain(const ::onnx::GraphProto &graph) {
   auto describeTensor = [&](const ::onnx::ValueInfoProto &info) {
     NamedAttrList attributes;
     attributes.append(snug::onnx::kTensorName, builder.getStringAttr(info.name()));
-    if (ArrayAttr dims = tensors.dims(info.type()))
+    if (ArrayAttr dims = tensors.dims(info.type(), info.name()))
       attributes.append(snug::onnx::kTensorDims, dims);
     return attributes.getDictionary(builder.getContext());
   };
@@ -183,13 +183,14 @@ LogicalResult GraphImporter::importFunction(const ::onnx::FunctionProto &functio
   return success();
 }
 
-FailureOr<OwningOpRef<ModuleOp>> importOnnx(MLIRContext &context, StringRef path, ImportError &error) {
+FailureOr<OwningOpRef<ModuleOp>> importOnnx(MLIRContext &context, StringRef path, ImportError &error,
+                                               bool dataMayBeMissing) {
   context.loadDialect<snug::onnx::OnnxDialect, func::FuncDialect>();
   ::onnx::ModelProto model;
   if (failed(readModelFile(path, ExternalData(path).modelName(), model, error)))
     return failure();
   OwningOpRef<ModuleOp> module = ModuleOp::create(FileLineColLoc::get(&context, path, 0, 0));
-  if (failed(GraphImporter(*module, path, error).importModel(model)))
+  if (failed(GraphImporter(*module, path, dataMayBeMissing, error).importModel(model)))
     return failure();
 
   // Whatever a file holds must have been refused above with a message of its own.

@@ -25,9 +25,10 @@ struct ImportError {
 ///     range within the file; that holds for the file as it was then, so who opens it later must check again
 ///     (ExternalData.h);
 ///   - a private func.func a model-local function.
+/// With `dataMayBeMissing` external data files that do not exist are no failure; all other checks stay.
 /// Threads: one import at a time per context. Memory: the file is mapped and its weights are never read.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importOnnx(mlir::MLIRContext &context, llvm::StringRef path,
-                                                              ImportError &error);
+                                                              ImportError &error, bool dataMayBeMissing = false);
 
 } // namespace snug
 

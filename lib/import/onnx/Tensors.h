@@ -20,8 +20,8 @@ struct TensorPlace {
 /// All functions take the name to blame as `owner` ("initializer 'w'") and fill the error on failure.
 class TensorImporter {
 public:
-  TensorImporter(mlir::MLIRContext &context, llvm::StringRef modelPath, ImportError &error)
-      : context(context), modelPath(modelPath), external(modelPath), error(error) {}
+  TensorImporter(mlir::MLIRContext &context, llvm::StringRef modelPath, bool dataMayBeMissing, ImportError &error)
+      : context(context), modelPath(modelPath), external(modelPath, dataMayBeMissing), error(error) {}
 
   /// Sets the error; for use in return statements.
   mlir::LogicalResult fail(int exitCode, const llvm::Twine &message);
@@ -45,8 +45,9 @@ public:
   mlir::FailureOr<mlir::DenseElementsAttr> elements(const ::onnx::TensorProto &tensor, const llvm::Twine &owner);
   mlir::FailureOr<mlir::SparseElementsAttr> elements(const ::onnx::SparseTensorProto &tensor, const llvm::Twine &owner);
 
-  /// The dims of a graph input or output as `snug.dims`; null without a shape.
-  mlir::ArrayAttr dims(const ::onnx::TypeProto &type);
+  /// The dims of a graph input or output as `snug.dims`; null without a shape. A dim without value or name is called
+  /// after the tensor and its position, "x_dim0", so that it can be given a value.
+  mlir::ArrayAttr dims(const ::onnx::TypeProto &type, llvm::StringRef name);
 
   const ExternalData &files() const { return external; }
 

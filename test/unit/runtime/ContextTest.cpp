@@ -126,6 +126,34 @@ TEST_F(Context, UsesTheCallersThreads) {
   EXPECT_EQ(counter.calls, 2);
 }
 
+TEST_F(Context, TimesLaunches) {
+  load();
+  ASSERT_EQ(snug_model_num_launches(model), 2u);
+  EXPECT_STREQ(snug_model_launch(model, 1)->kernel, "add");
+  EXPECT_STREQ(snug_model_launch(model, 1)->nodes, "shift, add");
+  EXPECT_EQ(snug_model_launch(model, 2), nullptr);
+  uint64_t ns[] = {0, 0};
+  static int calls;
+  calls = 0;
+  snug_context_options options = SNUG_CONTEXT_OPTIONS_INIT;
+  options.launch_ns = ns;
+  // The second launch takes its time; the caller's threads are used with a profile, too.
+  options.parallel_for = [](void *, snug_kernel_fn kernel, const int64_t *args, int64_t extent, int64_t) {
+    if (calls++ % 2)
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    kernel(args, 0, extent, 0);
+  };
+  create(&options);
+  Tensor<float> x({1, 4, 8}), y({1, 4, 8}), pairs({16});
+  Tensor<int64_t> shift({5});
+  for (int i = 0; i < 3; ++i)
+    EXPECT_OK(run(x.dl, shift.dl, y.dl, pairs.dl));
+  expectResult(x, shift, y, 1);
+  EXPECT_EQ(calls, 6);
+  EXPECT_GT(ns[0], 0u);
+  EXPECT_GE(ns[1], 6'000'000u); // all runs together
+}
+
 TEST_F(Context, RefusesUnknownOptions) {
   load();
   snug_context_options options = SNUG_CONTEXT_OPTIONS_INIT;

@@ -68,10 +68,10 @@ static void add(const int64_t *args, int64_t lo, int64_t hi, int64_t thread) {
 static void run(const snug_run_args *args) {
   int64_t n = args->dims[1], side = pairSide(args->dims);
   int64_t product = (int64_t)args->arena;
-  int64_t first[] = {(int64_t)args->inputs[0], (int64_t)args->weights, product, product + kProduct};
-  args->runtime->parallel_for(args->runtime_state, multiply, first, n, 2);
-  int64_t second[] = {product, (int64_t)args->inputs[1], (int64_t)args->outputs[0]};
-  args->runtime->parallel_for(args->runtime_state, add, second, n, 2);
+  int64_t first[] = {0, (int64_t)args->inputs[0], (int64_t)args->weights, product, product + kProduct};
+  args->runtime->parallel_for(args->runtime_state, multiply, first + 1, n, 2);
+  int64_t second[] = {1, product, (int64_t)args->inputs[1], (int64_t)args->outputs[0]};
+  args->runtime->parallel_for(args->runtime_state, add, second + 1, n, 2);
   for (int64_t i = 0; i < side * side; ++i)
     ((float *)args->outputs[1])[i] = (float)i;
 }
@@ -83,6 +83,8 @@ static const float weights[kWidth] __attribute__((aligned(64))) = {10, 20, 30, 4
 // Fixture.h writes this file.
 #define WEIGHTS NULL, "fixture.safetensors", 256, "0123456789abcdef"
 #endif
+
+static const snug_launch_info launches[] = {{"multiply", "scale"}, {"add", "shift, add"}};
 
 static const snug_model_header header = {
     SNUG_MODEL_ABI_VERSION,
@@ -102,6 +104,9 @@ static const snug_model_header header = {
     WEIGHTS,
     shapes,
     run,
+    2,
+    0,
+    launches,
 };
 
 #ifndef FIXTURE_NO_QUERY

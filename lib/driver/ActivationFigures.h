@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What the planning of activations found out, as plain data for reports. Memory in bytes, times in milliseconds.
+#ifndef SNUG_LIB_DRIVER_ACTIVATIONFIGURES_H
+#define SNUG_LIB_DRIVER_ACTIVATIONFIGURES_H
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace snug {
+
+/// What the chunk search says of itself and of its plan (attributes of the module that it leaves).
+struct ChunkFigures {
+  double unchunkedMs = 0, chunkedMs = 0;
+  int64_t ops = 0, blocks = 0, distinctBlocks = 0, candidates = 0;
+  double searchMs = 0; ///< of all searches made, on the clock
+};
+
+/// One point of the curve: a budget for the arena, and what keeping it costs.
+struct FitPoint {
+  int64_t arena = 0;
+  double slowdown = 1; ///< predicted time over that of the unchunked program
+};
+
+struct WhatFits {
+  int64_t unchunked = 0;        ///< arena without chunk loops
+  FitPoint least;               ///< the least arena that can be reached
+  std::vector<FitPoint> between; ///< budgets at even steps between, falling
+  std::string peakNode;         ///< the ONNX node where the unchunked program needs most
+  std::string leastNode;        ///< the one that keeps it from getting smaller
+};
+
+} // namespace snug
+
+#endif

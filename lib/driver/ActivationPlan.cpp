@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/driver/ActivationPlan.h"
+#include "lib/analysis/Liveness.h"
+#include "lib/analysis/NodeName.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Pass/PassManager.h"
+#include "passes/chunk/ChunkProgram.h"
+#include "passes/chunk/Passes.h"
+#include "passes/memory/Passes.h"
+#include <chrono>
+
+using namespace mlir;
+using namespace snug;
+
+static int64_t numberOf(ModuleOp module, StringRef name) {
+  auto attribute = module->getAttrOfType<IntegerAttr>(name);
+  return attribute ? attribute.getInt() : 0;
+}
+
+int64_t snug::plannedArena(ModuleOp scheduled) {
+  OwningOpRef<ModuleOp> copy(scheduled.clone());
+  PassManager manager(scheduled.getContext());
+  manager.addPass(createBufferize());
+  manager.addPass(createPlanArena());
+  manager.addPass(createVerifyPlan());
+  return failed(manager.run(*copy)) ? -1 : numberOf(*copy, "snug.arena_bytes");
+}
+
+// Chunks a copy to `peak` live bytes (-1: as few as can be reached) and plans its arena.
+static std::optional<ActivationPlan> tryPeak(ModuleOp scheduled, int64_t peak, int threads) {
+  // What the search says of a peak that it cannot reach is said once, by who asked, in terms of the arena.
+  ScopedDiagnosticHandler quiet(scheduled.getContext(), [](Diagnostic &) { return success(); });
+  ActivationPlan plan;
+  plan.program = OwningOpRef<ModuleOp>(scheduled.clone());
+  SelectChunksOptions select;
+  select.activationBudget = peak;
+  select.threads = threads;
+  PassManager manager(scheduled.getContext());
+  manager.addPass(createSelectChunks(select));
+  auto start = std::chrono::steady_clock::now();
+  if (failed(manager.run(*plan.program)))
+    return std::nullopt;
+  std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+  plan.figures.searchMs = took.count();
+  if (auto attributes = (*plan.program)->getAttrOfType<DictionaryAttr>("snug.chunk_figures")) {
+    auto number = [&](StringRef name) { return attributes.getAs<IntegerAttr>(name).getInt(); };
+    auto ms = [&](StringRef name) { return attributes.getAs<FloatAttr>(name).getValueAsDouble(); };
+    plan.figures.ops = number("ops");
+    plan.figures.blocks = number("blocks");
+    plan.figures.distinctBlocks = number("distinct_blocks");
+    plan.figures.candidates = number("candidates");
+    plan.figures.unchunkedMs = ms("unchunked_ms");
+    plan.figures.chunkedMs = ms("chunked_ms");
+  }
+  plan.arena = plannedArena(*plan.program);
+  return plan.arena < 0 ? std::nullopt : std::optional(std::move(plan));
+}
+
+std::optional<ActivationPlan> snug::leastActivations(ModuleOp scheduled, int threads) {
+  auto plan = tryPeak(scheduled, -1, threads);
+  // Packing luck: without loops it may be as small.
+  if (auto whole = tryPeak(scheduled, INT64_MAX, threads); whole && (!plan || whole->arena <= plan->arena))
+    return whole;
+  return plan;
+}
+
+std::optional<ActivationPlan> snug::fitActivations(ModuleOp scheduled, int64_t limit, int threads) {
+  // The search works on live bytes, the arena adds what packing wastes: where it does not fit, ask for that much less.
+  int64_t peak = limit;
+  double searchMs = 0;
+  for (int attempt = 0; attempt < 4 && peak > 0; ++attempt) {
+    auto plan = tryPeak(scheduled, peak, threads);
+    if (!plan)
+      break;
+    searchMs = plan->figures.searchMs += searchMs;
+    if (plan->arena <= limit)
+      return plan;
+    peak -= plan->arena - limit;
+  }
+  auto least = leastActivations(scheduled, threads);
+  if (!least || least->arena > limit)
+    return std::nullopt;
+  least->figures.searchMs += searchMs;
+  return least;
+}
+
+Operation *snug::peakOp(ModuleOp scheduled) {
+  IndexBounds bounds(scheduled);
+  Operation *found = nullptr;
+  int64_t most = -1;
+  for (auto function : scheduled.getOps<func::FuncOp>()) {
+    if (function.isDeclaration())
+      continue;
+    auto liveness = Liveness::compute(function, [&](Value value) { return tensorBytes(value, bounds); });
+    if (succeeded(liveness) && liveness->peak > most) {
+      most = liveness->peak;
+      found = liveness->peakOp;
+    }
+  }
+  return found;
+}
+
+static std::string peakName(ModuleOp scheduled) {
+  Operation *op = peakOp(scheduled);
+  if (!op)
+    return "";
+  std::string name = nodeName(op->getLoc());
+  return name.empty() ? op->getName().getStringRef().str() : name;
+}
+
+std::optional<WhatFits> snug::whatFits(ModuleOp scheduled, int threads, int numBetween) {
+  WhatFits answer;
+  answer.unchunked = plannedArena(scheduled);
+  if (answer.unchunked < 0)
+    return std::nullopt;
+  answer.peakNode = peakName(scheduled);
+  auto point = [](const ActivationPlan &plan) {
+    double unchunked = plan.figures.unchunkedMs;
+    return FitPoint{plan.arena, unchunked > 0 ? plan.figures.chunkedMs / unchunked : 1};
+  };
+  auto least = leastActivations(scheduled, threads);
+  if (!least) {
+    answer.least.arena = answer.unchunked;
+    answer.leastNode = answer.peakNode;
+    return answer;
+  }
+  answer.least = point(*least);
+  answer.leastNode = peakName(*least->program);
+  for (int i = numBetween; i >= 1; --i) {
+    int64_t budget = answer.least.arena + (answer.unchunked - answer.least.arena) / (numBetween + 1) * i;
+    auto plan = fitActivations(scheduled, budget, threads);
+    if (plan)
+      answer.between.push_back({budget, point(*plan).slowdown});
+  }
+  return answer;
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What a scheduled program's intermediate tensors need, and what fitting them into less costs: the chunk search and the
+// memory plan together, on copies. Memory in bytes, times in milliseconds of the time model.
+#ifndef SNUG_LIB_DRIVER_ACTIVATIONPLAN_H
+#define SNUG_LIB_DRIVER_ACTIVATIONPLAN_H
+
+#include "lib/driver/ActivationFigures.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+
+#include <optional>
+
+namespace snug {
+
+/// A scheduled program with chunk loops, not yet bufferized.
+struct ActivationPlan {
+  mlir::OwningOpRef<mlir::ModuleOp> program;
+  int64_t arena = 0; ///< as the memory stage will plan it
+  ChunkFigures figures;
+};
+
+/// The arena of a scheduled program as it stands; -1 after an error was emitted.
+int64_t plannedArena(mlir::ModuleOp scheduled);
+
+/// Chunk loops with which the arena fits `limit`; nullopt where none are found. With a limit of no less than
+/// plannedArena() it has none.
+std::optional<ActivationPlan> fitActivations(mlir::ModuleOp scheduled, int64_t limit, int threads);
+
+/// The least arena that can be reached. A limit of no less than that fits.
+std::optional<ActivationPlan> leastActivations(mlir::ModuleOp scheduled, int threads);
+
+/// Answers "what fits?" of a scheduled program without reading weights. Emits an error and returns nullopt where the
+/// program cannot be planned at all.
+std::optional<WhatFits> whatFits(mlir::ModuleOp scheduled, int threads, int numBetween = 3);
+
+/// The op of a scheduled program at which most bytes are live; null where it has none.
+mlir::Operation *peakOp(mlir::ModuleOp scheduled);
+
+} // namespace snug
+
+#endif

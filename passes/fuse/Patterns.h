@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The pattern groups that snug-fuse runs one after another (Fuse.cpp says in which order and why).
+#ifndef SNUG_PASSES_FUSE_PATTERNS_H
+#define SNUG_PASSES_FUSE_PATTERNS_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/IR/PatternMatch.h"
+#include "mlir/Pass/Pass.h"
+
+namespace snug {
+
+// One result, all loops parallel, written in the order of the loops.
+bool isElementwise(mlir::linalg::GenericOp op);
+
+// An elementwise op that only moves elements: broadcasts and permutes. Its one input's map, or nullopt.
+std::optional<mlir::AffineMap> copiedMap(mlir::linalg::GenericOp op);
+
+// Norms and softmax along the last dim that are spelled out become one op each.
+void fuseRows(mlir::func::FuncOp function);
+
+// Copies are not made but read through: the indexing maps of what reads them are changed.
+void populateFoldCopyPatterns(mlir::RewritePatternSet &patterns);
+
+// Copies of what a contraction or attention computes are not made: it writes in the layout of the copy.
+void populateWriteThroughPatterns(mlir::RewritePatternSet &patterns);
+
+// Elementwise consumers of a contraction become its epilogue, also through views and changes of layout.
+void populateEpiloguePatterns(mlir::RewritePatternSet &patterns);
+
+} // namespace snug
+
+#endif

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What is refused: exit code, a message that names fact and remedy, and nothing left behind."""
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from conftest import model, numpy_tensor, snug_run, snugc, values
+
+ROWS = ("--dim", "rows=1024")
+NOBODY = 65534
+
+
+def refused(result, code, *words):
+    assert result.code == code, result.err
+    for word in words:
+        assert word in result.err, result.err
+
+
+def files(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+# --- usage: 1 ---------------------------------------------------------------------------------------------------------
+
+
+def test_usage(mlp, tmp_path):
+    path, out = mlp(), tmp_path / "m.so"
+    refused(snugc(), 1, "no model named")
+    refused(snugc("--bogus"), 1, "--bogus")
+    refused(snugc(path), 1, "-o OUT.so")
+    refused(snugc(path, "-o", out, "--emit", "nothing"), 1, "'nothing'", "import, canonicalize, fuse")
+    refused(snugc(path, "-o", out, *ROWS, "--march", "pentium99"), 1, "pentium99", "leave --march out")
+    refused(snugc(path, "-o", out, *ROWS, "--target", "toaster"), 1, "--target")
+    refused(snugc(path, "-o", out, *ROWS, "--threads", "0"), 1, "--threads")
+    refused(snugc(path, "-o", out, *ROWS, "--activation-budget", "12parsecs"), 1, "12parsecs", "KiB")
+    refused(snugc(path, "-o", out, *ROWS, "--activation-budget", "101%"), 1, "101%")
+    refused(snugc(path, "-o", out, *ROWS, "--memory-budget", "50%"), 1, "50%")
+    refused(snugc(path, "-o", path, *ROWS), 1, "is the model itself")
+    refused(snugc(path, "--dry-run", *ROWS, "--report", tmp_path / "r.html"), 1, "JSON")
+    assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
+
+
+def test_missing_dims_print_the_command(mlp, tmp_path):
+    path, out = mlp(), tmp_path / "it's m.so"
+    result = snugc(path, "-o", out, "--activation-budget", "1MiB", "--threads", 1)
+    refused(result, 1, "dim 'rows' has no value")
+    command = result.err.strip().splitlines()[-1]
+    assert command.endswith(" --dim rows=1")
+    assert subprocess.run(["sh", "-c", command], capture_output=True).returncode == 0, "the printed command does not work"
+    assert out.exists()
+    info = snug_run(out, "--info").out
+    assert "1 thread(s)" in info, "the printed command has lost a flag"
+
+
+def test_unknown_dim(mlp, tmp_path):
+    refused(snugc(mlp(), "--dry-run", "--dim", "seq=4"), 1, "no dim 'seq'", "its dims are rows")
+
+
+@pytest.mark.parametrize("text", ["rows", "rows=", "rows=x", "rows=5..2", "rows=1..4:0", "rows=-1", "=4"])
+def test_bad_dim(mlp, text):
+    refused(snugc(mlp(), "--dry-run", "--dim", text), 1, text)
+
+
+# --- the file: 2, 3, 5 ------------------------------------------------------------------------------------------------
+
+
+def test_not_a_file(tmp_path):
+    refused(snugc(tmp_path / "none.onnx", "--dry-run"), 5, "none.onnx", "cannot be read")
+    refused(snugc(tmp_path, "--dry-run"), 5, "is a folder")
+
+
+def test_wrong_magic(tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(64))
+    refused(snugc(path, "-o", tmp_path / "m.so"), 2, "m.onnx", "no ONNX model")
+    assert files(tmp_path) == ["m.onnx"]
+
+
+def test_truncated(mlp, tmp_path):
+    path = mlp()
+    path.write_bytes(path.read_bytes()[:-20])
+    refused(snugc(path, "-o", tmp_path / "m.so", *ROWS), 2, "truncated", "export it again")
+    assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
+
+
+def test_missing_external_data(mlp, tmp_path):
+    path = mlp()
+    (tmp_path / "mlp.onnx.data").unlink()
+    refused(snugc(path, "-o", tmp_path / "m.so", *ROWS), 2, "'w1'", "mlp.onnx.data", "missing")
+    assert files(tmp_path) == ["mlp.onnx"]
+    # What a run needs is known without weights.
+    result = snugc(path, "--dry-run", *ROWS)
+    assert result.code == 0 and "weights 128.0 KiB" in result.err, result.err
+
+
+def test_external_data_outside(mlp, tmp_path):
+    path = mlp()
+    proto = onnx.load(path, load_external_data=False)
+    proto.graph.initializer[0].external_data[0].value = "../mlp.onnx.data"
+    path.write_bytes(proto.SerializeToString())
+    for flags in (("-o", tmp_path / "m.so"), ("--dry-run",)):
+        refused(snugc(path, *ROWS, *flags), 2, "'w1'", "'..'")
+
+
+def test_unsupported_ops_are_all_listed(tmp_path):
+    nodes = [helper.make_node("Relu", ["x"], ["a"], name="fine"),
+             helper.make_node("Det", ["a"], ["b"], name="first"), helper.make_node("Det", ["a"], ["c"], name="second"),
+             helper.make_node("Own", ["a"], ["d"], name="third", domain="com.example")]
+    graph = model(nodes, [values("x", [2, 2])], [values(n, []) for n in "bcd"])
+    graph.opset_import.append(helper.make_opsetid("com.example", 1))
+    onnx.save(graph, tmp_path / "m.onnx")
+    result = snugc(tmp_path / "m.onnx", "-o", tmp_path / "m.so")
+    refused(result, 3, "node 'first'", "op Det", "(2 nodes)", "node 'third'", "com.example.Own")
+    assert "fine" not in result.err and files(tmp_path) == ["m.onnx"]
+
+
+RELU = [helper.make_node("Relu", ["x"], ["y"], name="relu")]
+SAME = [helper.make_node("Identity", ["x"], ["y"], name="same")]
+
+
+@pytest.mark.parametrize("nodes,x,words", [
+    (RELU, values("x", None), ["input 'x'", "no shape"]),
+    (SAME, values("x", [2], TensorProto.STRING), ["input 'x'", "strings"]),
+    (SAME, values("x", [2], TensorProto.COMPLEX64), ["input 'x'", "complex"]),
+    (SAME, helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, None), ["input 'x'", "sequences"]),
+    ([helper.make_node("Add", ["x"], ["y"], name="sum")], values("x", [2]), ["node 'sum'", "input 1"]),
+    ([helper.make_node("Add", ["x", ""], ["y"], name="sum")], values("x", [2]), ["node 'sum'", "input 1"]),
+    ([helper.make_node("Cast", ["x"], ["y"], name="text", to=TensorProto.STRING)], values("x", [2]), ["node 'text'"]),
+    ([helper.make_node("Softmax", ["x"], ["y"], name="soft", axis=7)], values("x", [2]), ["node 'soft'", "axis 7"]),
+    ([helper.make_node("MatMul", ["x", "x"], ["y"], name="mul")], values("x", [2, 3]), ["node 'mul'", "[2, 3]"]),
+], ids=lambda value: None)
+def test_what_is_not_supported_is_refused(tmp_path, nodes, x, words):
+    path = model(nodes, [x], [values("y", None)], path=tmp_path / "m.onnx")
+    refused(snugc(path, "-o", tmp_path / "m.so"), 3, *words)
+    assert files(tmp_path) == ["m.onnx"]
+
+
+def test_dims_without_a_name(tmp_path):
+    path = model(RELU, [values("x", [None, 3, None])], [values("y", None)], path=tmp_path / "m.onnx")
+    refused(snugc(path, "--dry-run"), 1, "'x_dim0', 'x_dim2'", "--dim x_dim0=1 --dim x_dim2=1")
+    assert snugc(path, "-o", tmp_path / "m.so", "--dim", "x_dim0=1..5", "--dim", "x_dim2=2").code == 0
+    np.save(tmp_path / "x.npy", np.ones((4, 3, 2), np.float32))
+    assert snug_run(tmp_path / "m.so", "--input", f"x={tmp_path / 'x.npy'}").code == 0
+
+
+def test_no_upper_bound(tmp_path):
+    """A size that depends on data and that nothing bounds: the node is named, and it is no fault of Snug's."""
+    nodes = [helper.make_node("Range", ["zero", "n", "one"], ["y"], name="count")]
+    tensors = [numpy_tensor(np.int64(0), "zero"), numpy_tensor(np.int64(1), "one")]
+    path = model(nodes, [values("n", [], TensorProto.INT64)], [values("y", ["k"], TensorProto.INT64)], tensors,
+                 path=tmp_path / "m.onnx")
+    result = snugc(path, "-o", tmp_path / "m.so")
+    refused(result, 3, "node 'count'")
+    assert files(tmp_path) == ["m.onnx"]
+
+
+# --- budgets: 4 -------------------------------------------------------------------------------------------------------
+
+
+def test_activation_budget_that_cannot_be_met(mlp, tmp_path):
+    path, report, out = mlp(), tmp_path / "r.json", tmp_path / "m.so"
+    result = snugc(path, "-o", out, *ROWS, "--activation-budget", "1KiB", "--report", report, "--depfile", tmp_path / "d")
+    refused(result, 4, "--activation-budget 1.0 KiB", "least", "stands in the way")
+    assert re.search(r"node '(up|relu|down)'", result.err)
+    least = int(re.search(r"give --activation-budget (\d+)B", result.err).group(1))
+    budget = json.loads(report.read_text())["budget"]
+    assert budget["least_reachable"] == least == budget["least_activation"] and budget["activation"] == 1024
+    assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data", "r.json"]
+    again = snugc(path, "-o", out, *ROWS, "--activation-budget", f"{least}B", "--report", report)
+    assert again.code == 0, again.err
+    assert json.loads(report.read_text())["memory"]["arena"] <= least
+    assert snugc(path, "--dry-run", *ROWS, "--activation-budget", f"{least - 1}B").code == 4
+
+
+def test_memory_budget_that_cannot_be_met(mlp, tmp_path):
+    path, report, out = mlp(), tmp_path / "r.json", tmp_path / "m.so"
+    result = snugc(path, "-o", out, *ROWS, "--memory-budget", "100KiB", "--report", report)  # less than the weights
+    refused(result, 4, "--memory-budget 100.0 KiB", "weights 128.0 KiB", "stands in the way")
+    least = int(re.search(r"give --memory-budget (\d+)B", result.err).group(1))
+    assert json.loads(report.read_text())["budget"]["least_reachable"] == least
+    again = snugc(path, "-o", out, *ROWS, "--memory-budget", f"{least}B", "--report", report)
+    assert again.code == 0, again.err
+    assert json.loads(report.read_text())["memory"]["total"] <= least
+
+
+def test_both_budgets(mlp, tmp_path):
+    result = snugc(mlp(), "--dry-run", *ROWS, "--memory-budget", "1KiB", "--activation-budget", "1KiB")
+    refused(result, 4)
+    flags = result.err.splitlines()[0].split("; give ")[1].split()
+    assert flags[::2] == ["--activation-budget", "--memory-budget"]
+    assert snugc(mlp(), "--dry-run", *ROWS, *flags).code == 0
+
+
+# --- the machine: 5 ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", ["-o", "--report", "--depfile"])
+def test_no_such_folder(mlp, tmp_path, flag):
+    flags = {"-o": tmp_path / "m.so", flag: tmp_path / "none" / "file"}
+    result = snugc(mlp(), *ROWS, *(part for pair in flags.items() for part in pair))
+    refused(result, 5, "none/file", "does not exist")
+    assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
+
+
+def test_output_is_no_file(mlp, tmp_path):
+    refused(snugc(mlp(), *ROWS, "-o", tmp_path), 5, "it is a folder")
+    os.mkfifo(tmp_path / "pipe")
+    refused(snugc(mlp(), *ROWS, "-o", tmp_path / "pipe"), 5, "no regular file")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming somebody without permission needs root")
+def test_no_permission(mlp, tmp_path):
+    path, closed = mlp(), tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    for folder in [tmp_path, *tmp_path.parents]:
+        if folder.stat().st_uid == os.geteuid() and str(folder).startswith("/tmp/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    result = snugc(path, *ROWS, "-o", closed / "m.so", user=NOBODY, env={**os.environ, "TMPDIR": "/tmp"})
+    refused(result, 5, "m.so", "permission")
+    path.chmod(0o600)
+    refused(snugc(path, *ROWS, "--dry-run", user=NOBODY), 5, "mlp.onnx", "ermission denied")
+
+
+@pytest.mark.parametrize("limit", [0, 4096, 100 << 10])
+def test_disk_full(mlp, tmp_path, limit):
+    """Files that may not grow: the same errors come from write() as on a full disk. Nothing half-written stays."""
+    def limited():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    result = snugc(mlp(), *ROWS, "-o", tmp_path / "m.so", "--report", tmp_path / "r.json", "--depfile", tmp_path / "d",
+                   preexec_fn=limited, restore_signals=False)
+    refused(result, 5, "cannot write")
+    assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
+
+
+def test_report_that_cannot_be_written_takes_the_library_along(mlp, tmp_path):
+    result = snugc(mlp(), *ROWS, "-o", tmp_path / "m.so", "--depfile", tmp_path / "d", "--report", "/dev/full")
+    refused(result, 5, "/dev/full")
+    assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
+
+
+# --- runs: 6 ----------------------------------------------------------------------------------------------------------
+
+
+def test_inputs_of_wrong_shape_or_dtype(mlp, tmp_path):
+    out = tmp_path / "m.so"
+    assert snugc(mlp(), "-o", out, "--dim", "rows=1..100").code == 0
+
+    def run(array):
+        np.save(tmp_path / "x.npy", array)
+        return snug_run(out, "--input", f"x={tmp_path / 'x.npy'}")
+    assert run(np.ones((7, 64), np.float32)).code == 0
+    refused(run(np.ones((7, 65), np.float32)), 6, "'x'", "65")
+    refused(run(np.ones((7, 64, 1), np.float32)), 6, "'x'")
+    refused(run(np.ones((7, 64), np.float64)), 6, "'x'", "float64")
+    refused(run(np.ones((101, 64), np.float32)), 6, "'x'", "rows", "101")
+
+
+# --- faults: 70 -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif("SNUG_SANITIZER" in os.environ, reason="a sanitizer reports crashes in its own way")
+def test_a_crash_says_how_to_report_it(mlp):
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    while True:  # full, so that snugc waits for room to print its program
+        try:
+            os.write(write, bytes(4096))
+        except BlockingIOError:
+            break
+    os.set_blocking(write, True)
+    process = subprocess.Popen([os.environ["SNUGC"], str(mlp()), *ROWS, "--emit", "plan"], stdout=write,
+                               stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.communicate(timeout=5)
+    process.send_signal(signal.SIGSEGV)
+    errors = process.communicate(timeout=60)[1]
+    os.close(read)
+    assert process.returncode == 70, errors
+    assert "fault of Snug's own" in errors and "report it" in errors

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What snugc writes besides the library: reports, dry runs, depfiles, programs; and that it is the same each time."""
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import snug_run, snugc
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROWS = ("--dim", "rows=1024")
+STAGES = ["import", "canonicalize", "fuse", "schedule", "chunk", "plan"]
+
+
+def report_of(path, *flags):
+    file = path.with_name("report.json")
+    result = snugc(path, "--report", file, *flags)
+    assert result.code in (0, 4), result.err
+    return json.loads(file.read_text())
+
+
+def test_report_has_its_keys(mlp, tmp_path):
+    path = mlp()
+    for flags in [("--dry-run",), ("-o", tmp_path / "m.so"), ("--dry-run", "--activation-budget", "1KiB")]:
+        report = report_of(path, *ROWS, *flags)
+        assert report["version"] == 1 and report["target"] == "cpu" and report["dims"] == {"rows": 1024}
+        assert report["model"] == str(path)
+        assert {"memory", "activation", "least_reachable"} <= report["budget"].keys()
+        memory = report["memory"]
+        assert memory["total"] == sum(memory[k] for k in ("weights", "arena", "library", "inputs", "outputs"))
+        assert memory["weights"] == 2 * 64 * 256 * 4 and memory["inputs"] == memory["outputs"] == 1024 * 64 * 4
+        assert {"unchunked_arena", "eager_arena"} <= memory.keys()
+        assert {"sched", "lb0", "lb1", "lb2"} == report["bounds"].keys()
+        assert {"unchunked_ms", "chunked_ms"} == report["time_model"].keys()
+        assert {"ops", "blocks", "distinct_blocks", "candidates", "ms"} == report["search"].keys()
+        assert list(report["timing_ms"])[:4] == STAGES[:4]
+    assert report_of(path, "--dim", "rows=1..9", "--dry-run")["dims"] == {"rows": "1..9"}
+
+
+def test_report_keys_are_documented(mlp):
+    text = (DOCS / "command-line.md").read_text().split("## `snugc --report")[1].split("\n## ")[0]
+    documented = set(re.findall(r"`(\w+)`", text))
+    report = report_of(mlp(), *ROWS, "--dry-run", "--activation-budget", "40%")
+
+    def keys(value):
+        for key, inner in value.items():
+            yield key
+            if isinstance(inner, dict) and key not in ("dims", "timing_ms"):
+                yield from keys(inner)
+    missing = set(keys(report)) - documented
+    assert not missing, f"docs/command-line.md does not say what {sorted(missing)} are"
+
+
+def test_chunk_loops_are_reported(mlp, tmp_path):
+    path = mlp()
+    report = report_of(path, *ROWS, "-o", tmp_path / "m.so", "--activation-budget", "50%")
+    memory = report["memory"]
+    assert memory["arena"] <= memory["unchunked_arena"] / 2 == report["budget"]["activation"]
+    loop, = report["chunk_loops"]
+    assert {"up", "down"} <= set(loop["nodes"]) and loop["kind"] == "parallel"
+    assert loop["extent"] == 1024 and loop["iterations"] == -(-1024 // loop["size"]) > 1
+    assert report["time_model"]["chunked_ms"] >= report["time_model"]["unchunked_ms"] * 0.5 > 0
+
+
+def test_report_agrees_with_the_library(mlp, tmp_path):
+    report = report_of(mlp(), *ROWS, "-o", tmp_path / "m.so", "--threads", 3)
+    info = snug_run(tmp_path / "m.so", "--info").out
+    for key in ("weights", "arena", "library", "inputs", "outputs", "total"):
+        assert re.search(rf"^  {key} +{report['memory'][key]} B", info, re.M), info
+    assert report["memory"]["library"] == (256 + 3 * 128) << 10
+
+
+def test_dry_run_says_what_fits(mlp, tmp_path):
+    path = mlp()
+    (tmp_path / "mlp.onnx.data").unlink()  # no weights are read
+    start = time.monotonic()
+    result = snugc(path, "--dry-run", *ROWS, "--report", tmp_path / "r.json")
+    assert result.code == 0 and time.monotonic() - start < 60
+    fits = json.loads((tmp_path / "r.json").read_text())["fits"]
+    assert len(fits) == 5, "unchunked, least, and three between"
+    budgets = [point["activation"] for point in fits]
+    assert budgets == sorted(budgets, reverse=True) and len(set(budgets)) == 5
+    assert fits[0]["slowdown"] == 1 and all(point["slowdown"] > 0 for point in fits)
+    assert re.search(r"Unchunked, the peak is at node '(up|relu|down)'", result.err)
+    printed = [int(b) for b in re.findall(r"--activation-budget +(\d+)B", result.err)]
+    assert printed == budgets
+    mlp()
+    for budget in budgets:
+        assert snugc(path, *ROWS, "-o", tmp_path / "m.so", "--activation-budget", f"{budget}B").code == 0
+    assert snugc(path, *ROWS, "--dry-run", "--activation-budget", f"{budgets[-1] - 1}B").code == 4
+
+
+def test_budgets_hold(mlp, tmp_path):
+    path = mlp()
+    free = report_of(path, *ROWS, "--dry-run")["memory"]
+    budget = free["total"] - 100_000
+    memory = report_of(path, *ROWS, "-o", tmp_path / "m.so", "--memory-budget", f"{budget}B")["memory"]
+    assert memory["total"] <= budget and memory["arena"] < free["arena"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_emit(mlp, stage):
+    result = snugc(mlp(), *ROWS, "--emit", stage)
+    assert result.code == 0, result.err
+    assert "func.func @main" in result.out
+    assert ("snug_onnx.node" in result.out) == (stage == "import")
+
+
+def test_save_temps_and_time_report(mlp, tmp_path):
+    result = snugc(mlp(), *ROWS, "-o", tmp_path / "m.so", "--save-temps", tmp_path / "temps" / "deep", "--time-report")
+    assert result.code == 0, result.err
+    names = {p.name for p in (tmp_path / "temps" / "deep").iterdir()}
+    assert {f"{i}-{stage}.mlir" for i, stage in enumerate(STAGES)} | {"kernels0.ll", "kernels0.s", "host.ll"} <= names
+    assert re.findall(r"^ *(\w+) +[\d.]+ ms$", result.err, re.M) == STAGES + ["library"]
+
+
+def test_the_same_flags_give_the_same_bytes(mlp, tmp_path):
+    path, made = mlp(), []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        out = tmp_path / name / "m.so"
+        assert snugc(path, *ROWS, "-o", out, "--activation-budget", "50%", "--threads", 2).code == 0
+        made.append((out.read_bytes(), (tmp_path / name / "m.so.safetensors").read_bytes()))
+    assert made[0] == made[1]
+    other = tmp_path / "c.so"
+    assert snugc(path, *ROWS, "-o", other, "--threads", 2).code == 0
+    assert other.read_bytes() != made[0][0]
+    for stage in ("import", "plan"):
+        assert snugc(path, *ROWS, "--emit", stage).out == snugc(path, *ROWS, "--emit", stage).out
+
+
+def test_depfile(mlp, tmp_path):
+    """ninja reads it: the library is made again when the model's data changes, and not else."""
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    mlp(folder)
+    (tmp_path / "build.ninja").write_text(f"""
+rule snugc
+  command = {os.environ["SNUGC"]} 'with space/mlp.onnx' -o m.so --dim rows=4 --depfile m.d
+  depfile = m.d
+build m.so: snugc
+""")
+
+    def ninja():
+        done = subprocess.run(["ninja"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+        return "no work to do" not in done.stdout
+    assert ninja() and not ninja()
+    for name in ("mlp.onnx", "mlp.onnx.data"):
+        later = time.time() + 60
+        os.utime(folder / name, (later, later))
+        assert ninja(), f"{name} is no dependency"
+        os.utime(folder / name, (1, 1))
+        assert not ninja()
+
+
+def test_chunked_equals_unchunked(mlp, tmp_path):
+    path, x = mlp(), np.random.default_rng(1).standard_normal((1024, 64), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    outputs = []
+    for name, flags in (("a", ()), ("b", ("--activation-budget", "30%"))):
+        assert snugc(path, *ROWS, "-o", tmp_path / f"{name}.so", *flags).code == 0
+        done = snug_run(tmp_path / f"{name}.so", "--input", f"x={tmp_path / 'x.npy'}", "--output",
+                        f"y={tmp_path / f'{name}.npy'}")
+        assert done.code == 0, done.err
+        outputs.append(np.load(tmp_path / f"{name}.npy"))
+    assert np.array_equal(*outputs)
+
+
+def test_help_is_readable_and_documented():
+    text = snugc("--help").out
+    stages = re.search(r"--emit STAGE +(.*)", text).group(1)
+    assert stages.endswith(", ".join(STAGES))
+    assert "->" not in text and "{" not in text
+    assert all(len(line) <= 130 for line in text.splitlines())
+
+
+@pytest.mark.parametrize("tool,run", [("snugc", snugc), ("snug-run", snug_run)])
+def test_docs_list_the_flags_of_help(tool, run):
+    synopsis = (DOCS / "command-line.md").read_text().split("```")[1]
+    part = re.search(rf"^{tool} .*?(?=^\S|\Z)", synopsis, re.M | re.S).group(0)
+    flags = re.findall(r"^ +(?:-\w,)?(--[\w-]+)", run("--help").out.split("Exit codes")[0], re.M)
+    assert len(flags) > 10
+    documented = re.findall(r"--[a-z][\w-]*", part)
+    assert sorted(documented) == sorted(set(flags) - {"--help", "--version", "--verbose", "--output"} |
+                                        ({"--output"} if tool == "snug-run" else set()))
