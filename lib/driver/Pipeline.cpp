@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/DimSymbols.h"
+#include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/Passes.h"
 #include "passes/chunk/ChunkProgram.h"
 #include "passes/chunk/Passes.h"
@@ -114,6 +115,33 @@ int Pipeline::saveProgram(Stage stage) {
   return SNUG_EXIT_MACHINE;
 }
 
+int Pipeline::checkTypes() {
+  auto main = program->lookupSymbol<func::FuncOp>("main");
+  int code = SNUG_EXIT_DONE;
+  auto refuse = [&](Location location, const Twine &what) {
+    emitError(location) << what;
+    code = SNUG_EXIT_UNSUPPORTED;
+  };
+  auto isNumber = [](Type type) {
+    auto shaped = dyn_cast<ShapedType>(type);
+    return !shaped || shaped.getElementType().isIntOrFloat();
+  };
+  for (BlockArgument argument : main.getArguments()) {
+    auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "snug.name");
+    std::string text = "input '" + (name ? name.str() : "") + "' ";
+    if (isa<UnrankedTensorType>(argument.getType()))
+      refuse(main.getLoc(), text + "has no shape, so its rank is unknown; export the model with shapes of its inputs");
+    else if (!isa<RankedTensorType>(argument.getType()) || !isNumber(argument.getType()))
+      refuse(main.getLoc(), text + "is no tensor of numbers; strings, complex numbers, sequences and optionals are not "
+                                   "supported");
+  }
+  main.walk([&](Operation *op) {
+    if (!llvm::all_of(op->getResultTypes(), isNumber))
+      refuse(op->getLoc(), "makes strings or complex numbers, which are not supported");
+  });
+  return code;
+}
+
 int Pipeline::checkDims() {
   auto usage = [&](const Twine &message) {
     llvm::errs() << "snugc: error: " << message << "\n";
@@ -129,15 +157,16 @@ int Pipeline::checkDims() {
   }
   for (BlockArgument argument : main.getArguments())
     if (auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims"))
-      for (StringRef text : texts.getAsValueRange<StringAttr>()) {
+      for (StringRef text : texts.getAsValueRange<StringAttr>())
         none.parse(text, known);
-        given.parse(text, missing);
-      }
-  for (const DimRange &range : given.ranges())
-    if (!llvm::is_contained(known, range.name))
-      return usage(
-          "the model has no dim '" + range.name + "'" +
-          (known.empty() ? std::string("; all its dims are fixed") : "; its dims are " + llvm::join(known, ", ")));
+  for (const std::string &definition : options.dims) {
+    std::string name = StringRef(definition).split('=').first.trim().str();
+    if (!llvm::is_contained(known, name))
+      return usage("the model has no dim '" + name + "'" +
+                   (known.empty() ? std::string("; all its dims are fixed") : "; its dims are " + llvm::join(known, ", ")));
+  }
+  dims.assign(options.dims.begin(), options.dims.end());
+  inferDims(*program, dims, missing);
   if (missing.empty())
     return SNUG_EXIT_DONE;
   std::string command = commandText(options);
@@ -148,10 +177,12 @@ int Pipeline::checkDims() {
 }
 
 int Pipeline::canonicalize() {
+  if (int code = checkTypes())
+    return code;
   if (int code = checkDims())
     return code;
   LowerOnnxOptions lower;
-  for (const std::string &definition : options.dims)
+  for (const std::string &definition : dims)
     lower.dims.push_back(definition);
   return runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) {
     pm.addPass(createLowerOnnx(lower));

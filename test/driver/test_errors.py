@@ -122,6 +122,35 @@ def test_unsupported_ops_are_all_listed(tmp_path):
     assert "fine" not in result.err and files(tmp_path) == ["m.onnx"]
 
 
+RELU = [helper.make_node("Relu", ["x"], ["y"], name="relu")]
+SAME = [helper.make_node("Identity", ["x"], ["y"], name="same")]
+
+
+@pytest.mark.parametrize("nodes,x,words", [
+    (RELU, values("x", None), ["input 'x'", "no shape"]),
+    (SAME, values("x", [2], TensorProto.STRING), ["input 'x'", "strings"]),
+    (SAME, values("x", [2], TensorProto.COMPLEX64), ["input 'x'", "complex"]),
+    (SAME, helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, None), ["input 'x'", "sequences"]),
+    ([helper.make_node("Add", ["x"], ["y"], name="sum")], values("x", [2]), ["node 'sum'", "input 1"]),
+    ([helper.make_node("Add", ["x", ""], ["y"], name="sum")], values("x", [2]), ["node 'sum'", "input 1"]),
+    ([helper.make_node("Cast", ["x"], ["y"], name="text", to=TensorProto.STRING)], values("x", [2]), ["node 'text'"]),
+    ([helper.make_node("Softmax", ["x"], ["y"], name="soft", axis=7)], values("x", [2]), ["node 'soft'", "axis 7"]),
+    ([helper.make_node("MatMul", ["x", "x"], ["y"], name="mul")], values("x", [2, 3]), ["node 'mul'", "[2, 3]"]),
+], ids=lambda value: None)
+def test_what_is_not_supported_is_refused(tmp_path, nodes, x, words):
+    path = model(nodes, [x], [values("y", None)], path=tmp_path / "m.onnx")
+    refused(snugc(path, "-o", tmp_path / "m.so"), 3, *words)
+    assert files(tmp_path) == ["m.onnx"]
+
+
+def test_dims_without_a_name(tmp_path):
+    path = model(RELU, [values("x", [None, 3, None])], [values("y", None)], path=tmp_path / "m.onnx")
+    refused(snugc(path, "--dry-run"), 1, "'x_dim0', 'x_dim2'", "--dim x_dim0=1 --dim x_dim2=1")
+    assert snugc(path, "-o", tmp_path / "m.so", "--dim", "x_dim0=1..5", "--dim", "x_dim2=2").code == 0
+    np.save(tmp_path / "x.npy", np.ones((4, 3, 2), np.float32))
+    assert snug_run(tmp_path / "m.so", "--input", f"x={tmp_path / 'x.npy'}").code == 0
+
+
 def test_no_upper_bound(tmp_path):
     """A size that depends on data and that nothing bounds: the node is named, and it is no fault of Snug's."""
     nodes = [helper.make_node("Range", ["zero", "n", "one"], ["y"], name="count")]
