@@ -49,6 +49,11 @@ int64_t strideOf(Value value, AffineMap map, unsigned dim) {
   return strides[*position];
 }
 
+// Whether the operand's last dim, contiguous in memory, is read along `dim`.
+bool endsIn(Value value, AffineMap map, unsigned dim) {
+  return map.getNumResults() && positionOf(map, dim) == map.getNumResults() - 1 && strideOf(value, map, dim) == 1;
+}
+
 // Where the extent of a dim is read: an operand that is not in panels.
 RangeFactor sourceOf(nn::ContractOp op, ArrayRef<AffineMap> maps, unsigned dim) {
   for (unsigned operand = 0; operand < op->getNumOperands(); ++operand)
@@ -89,8 +94,13 @@ FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
     return op.emitOpError("has a reduction dim that one operand lacks");
   if (plan.packed && ns.size() != 1)
     return op.emitOpError("reads a packed weight with other than one column dim");
+  // Rows are the dim along which the destination is contiguous, if one is; else the longest.
+  auto rank = [&](std::optional<unsigned> dim) {
+    bool written = dim && strideOf(op.getInit(), plan.maps.back(), *dim) == 1 && weight(dim) >= blockSide;
+    return std::make_pair(written, weight(dim));
+  };
   for (unsigned dim : ms)
-    if (weight(dim) >= weight(plan.m) && (!plan.m || weight(dim) > 1))
+    if (rank(dim) >= rank(plan.m) && (!plan.m || weight(dim) > 1))
       plan.m = dim;
   for (unsigned dim : ns) {
     bool better = !plan.n || (strideOf(op.getB(), plan.maps[1], dim) == 1 && weight(dim) >= 16) ||
@@ -247,8 +257,8 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
       });
     }
 
-    // The epilogue, with the destination's contiguous dim inside.
-    auto point = [&](Value row, Value column) {
+    // The epilogue, by rows, which is how its operands mostly lie.
+    auto result = [&](Value row, Value column) {
       Value m = b.add(m0, row), n = b.add(n0, column);
       Block &block = op.getEpilogue().front();
       IRMapping mapping;
@@ -258,15 +268,36 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
           mapping.map(block.getArgument(index + 1), b.load(operand, at(plan.maps[2 + index], m, n, {})));
       for (Operation &inner : block.without_terminator())
         b.clone(inner, mapping);
-      b.store(mapping.lookupOrDefault(block.getTerminator()->getOperand(0)), op.getInit(),
-              at(plan.maps.back(), m, n, {}));
+      return mapping.lookupOrDefault(block.getTerminator()->getOperand(0));
+    };
+    auto destination = [&](Value row, Value column) {
+      return at(plan.maps.back(), b.add(m0, row), b.add(n0, column), {});
+    };
+    auto each = [&](function_ref<void(Value, Value)> body) {
+      b.loop(zero, rows, 1, [&](Value r) { b.loop(zero, columns, 1, [&](Value c) { body(r, c); }); });
     };
     bool byRows = !plan.m || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) == 1 ||
                   strideOf(op.getInit(), plan.maps.back(), *plan.m) != 1;
-    if (byRows)
-      b.loop(zero, rows, 1, [&](Value r) { b.loop(zero, columns, 1, [&](Value c) { point(r, c); }); });
-    else
-      b.loop(zero, columns, 1, [&](Value c) { b.loop(zero, rows, 1, [&](Value r) { point(r, c); }); });
+    if (byRows || !typeOf(op.getInit()).getElementType().isF32()) {
+      each([&](Value r, Value c) { b.store(result(r, c), op.getInit(), destination(r, c)); });
+      return;
+    }
+    // A destination with neighbouring rows next to each other: the finished tile is transposed into it.
+    each([&](Value r, Value c) { b.store(result(r, c), accumulators, {r, c}); });
+    auto move = [&](Value r, Value c) { b.store(b.load(accumulators, {r, c}), op.getInit(), destination(r, c)); };
+    bool inBlocks = b.target.vectorBits >= 512 && endsIn(op.getInit(), plan.maps.back(), *plan.m);
+    Value side = b.constant(inBlocks ? blockSide : 1);
+    auto whole = [&](Value count) { return inBlocks ? b.mul(b.div(count, side), side) : zero; };
+    Value wholeRows = whole(rows), wholeColumns = whole(columns);
+    b.loop(zero, wholeColumns, blockSide, [&](Value c0) {
+      b.loop(zero, wholeRows, blockSide, [&](Value r0) {
+        moveBlock(
+            b, [&](int64_t i) { return SmallVector<Value>{b.add(r0, b.constant(i)), c0}; }, accumulators,
+            [&](int64_t i) { return destination(r0, b.add(c0, b.constant(i))); }, op.getInit());
+      });
+    });
+    b.loop(zero, wholeColumns, 1, [&](Value c) { b.loop(wholeRows, rows, 1, [&](Value r) { move(r, c); }); });
+    b.loop(wholeColumns, columns, 1, [&](Value c) { b.loop(zero, rows, 1, [&](Value r) { move(r, c); }); });
   });
   return success();
 }
