@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/DimSymbols.h"
+#include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/Passes.h"
 #include "passes/chunk/ChunkProgram.h"
 #include "passes/chunk/Passes.h"
@@ -156,15 +157,16 @@ int Pipeline::checkDims() {
   }
   for (BlockArgument argument : main.getArguments())
     if (auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims"))
-      for (StringRef text : texts.getAsValueRange<StringAttr>()) {
+      for (StringRef text : texts.getAsValueRange<StringAttr>())
         none.parse(text, known);
-        given.parse(text, missing);
-      }
-  for (const DimRange &range : given.ranges())
-    if (!llvm::is_contained(known, range.name))
-      return usage(
-          "the model has no dim '" + range.name + "'" +
-          (known.empty() ? std::string("; all its dims are fixed") : "; its dims are " + llvm::join(known, ", ")));
+  for (const std::string &definition : options.dims) {
+    std::string name = StringRef(definition).split('=').first.trim().str();
+    if (!llvm::is_contained(known, name))
+      return usage("the model has no dim '" + name + "'" +
+                   (known.empty() ? std::string("; all its dims are fixed") : "; its dims are " + llvm::join(known, ", ")));
+  }
+  dims.assign(options.dims.begin(), options.dims.end());
+  inferDims(*program, dims, missing);
   if (missing.empty())
     return SNUG_EXIT_DONE;
   std::string command = commandText(options);
@@ -180,7 +182,7 @@ int Pipeline::canonicalize() {
   if (int code = checkDims())
     return code;
   LowerOnnxOptions lower;
-  for (const std::string &definition : options.dims)
+  for (const std::string &definition : dims)
     lower.dims.push_back(definition);
   return runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) {
     pm.addPass(createLowerOnnx(lower));

@@ -51,6 +51,7 @@ private:
 
   mlir::MLIRContext &context;
   const CompileOptions &options;
+  llvm::SmallVector<std::string> dims; // the options', and those that follow from them
   CompileReport &report;
   mlir::OwningOpRef<mlir::ModuleOp> program;
   std::optional<int64_t> arenaLimit; // bytes the arena may have; negative where the rest alone exceeds the budget

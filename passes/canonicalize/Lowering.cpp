@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/LoweringTable.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Affine/Utils.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -21,7 +22,24 @@ LoweredValue &Lowering::input(unsigned index) {
   if (!isInputMissing)
     error() << "the node has no input " << index << ", which the op needs";
   isInputMissing = true;
-  return standIn = splatValue(b.getF32FloatAttr(0), {});
+  missingValue = splatValue(b.getF32FloatAttr(0), {});
+  return missingValue;
+}
+
+LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
+  current = node;
+  isInputMissing = false;
+  StringRef type = node.getOpType();
+  for (Value operand : node->getOperands())
+    if (values[operand].isSequence && !type.contains("Sequence") && type != "Identity")
+      return error() << "sequences are supported only where the model takes them apart again";
+  LogicalResult result = LoweringTable::get().find(node.getDomain(), type, node.getOpset())(*this);
+  if (failed(result) || isInputMissing)
+    return failure();
+  for (Value output : node->getResults())
+    if (!output.use_empty() && !values.count(output))
+      return error() << "output " << cast<OpResult>(output).getResultNumber() << " is not supported";
+  return success();
 }
 
 int64_t Lowering::intAttr(StringRef name, int64_t fallback) {
@@ -43,7 +61,10 @@ std::optional<SmallVector<int64_t>> Lowering::intsAttr(StringRef name) {
   return SmallVector<int64_t>(value.asArrayRef());
 }
 InFlightDiagnostic Lowering::error() { return emitError(loc()) << current.getOpType() << ": "; }
-void Lowering::define(unsigned index, LoweredValue value) { values[current->getResult(index)] = std::move(value); }
+void Lowering::define(unsigned index, LoweredValue value) {
+  if (index < current->getNumResults())
+    values[current->getResult(index)] = std::move(value);
+}
 
 std::optional<int64_t> Lowering::normalizeAxis(int64_t axis, int64_t rank) {
   if (axis < -rank || axis >= rank) {
@@ -167,7 +188,7 @@ LoweredValue Lowering::intsValue(Type elementType, Extents elements, bool scalar
   if (!scalar)
     value.shape = {constant(elements.size())};
   value.closed = std::move(elements);
-  value.closedVector = !scalar;
+  value.closedVector = !scalar && value.closed.size() != 1; // one element is an expression like a scalar
   if (value.closed.size() == 1)
     if (auto number = dyn_cast<AffineConstantExpr>(value.closed[0]))
       value.splat = b.getIntegerAttr(elementType, number.getValue());
@@ -175,6 +196,9 @@ LoweredValue Lowering::intsValue(Type elementType, Extents elements, bool scalar
 }
 
 std::optional<Extents> Lowering::ints(const LoweredValue &value) {
+  if (auto boolean = dyn_cast_or_null<IntegerAttr>(value.splat);
+      boolean && value.elementType.isInteger(1) && !value.isClosed() && value.rank() == 0)
+    return Extents{constant(boolean.getValue().getZExtValue())};
   if (!value.isClosed() || value.rank() > 1)
     return std::nullopt;
   if (value.rank() == 0 || value.closedVector)
@@ -205,6 +229,8 @@ std::optional<SmallVector<int64_t>> Lowering::constantInts(const LoweredValue &v
 Value Lowering::tensor(LoweredValue &value) {
   if (value.tensor)
     return value.tensor;
+  if (value.closedVector && value.closed.empty())
+    return value.tensor = empty(value.shape, value.elementType);
   if (value.closedVector) {
     // One element a component: selects on the last index.
     auto body = [&](OpBuilder &builder, Location l, ValueRange) -> Value {
@@ -238,7 +264,7 @@ std::optional<Extents> Lowering::broadcast(ArrayRef<AffineExpr> left, ArrayRef<A
     AffineExpr &other = result[shift + index];
     if (other == extent || extent == constant(1))
       continue;
-    if (other != constant(1)) {
+    if (other != constant(1) && !same(other, extent)) {
       error() << "cannot broadcast shapes " << print(left) << " and " << print(right);
       return std::nullopt;
     }

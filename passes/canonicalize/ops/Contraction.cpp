@@ -116,7 +116,7 @@ FailureOr<LoweredValue> Lowering::matmul(LoweredValue &left, LoweredValue &right
     return reshape(*product, shape);
   }
   AffineExpr k = left.shape.back();
-  if (k != right.shape[right.rank() - 2]) {
+  if (!same(k, right.shape[right.rank() - 2])) {
     error() << "inner extents of shapes " << print(left.shape) << " and " << print(right.shape) << " differ";
     return failure();
   }
