@@ -20,6 +20,7 @@
 #include "snug/ExitCodes.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/raw_ostream.h"
@@ -255,6 +256,14 @@ int Pipeline::library() {
   CodegenReport result;
   if (failed(compileToLibrary(*program, codegen, result))) // which has said why
     return result.exitCode ? result.exitCode : SNUG_EXIT_FAULT;
+  if (report.memoryBudget >= 0 && static_cast<int64_t>(result.weightsBytes) > report.weights) {
+    // The budget was kept with the weights' planned size.
+    emitError(program->getLoc()) << "internal fault: the weights have " << result.weightsBytes << " bytes, planned were "
+                                 << report.weights;
+    llvm::sys::fs::remove(options.output);
+    llvm::sys::fs::remove(options.output + ".safetensors");
+    return SNUG_EXIT_FAULT;
+  }
   report.weights = result.weightsBytes;
   return SNUG_EXIT_DONE;
 }
