@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace snug;
@@ -36,7 +37,7 @@ struct Plan {
   static FailureOr<Plan> of(nn::AttentionOp op, const CpuTarget &target) {
     TileShape shape = TileShape::of(target);
     for (Value operand : op->getOperands())
-      if (Type type = typeOf(operand).getElementType(); !type.isF32())
+      if (Type type = getElementTypeOrSelf(operand); operand != op.getPast() && !type.isF32())
         return op.emitOpError() << "is generated for f32 only, not " << type;
     auto extent = [&](unsigned dim, unsigned operand) {
       std::optional<RangeFactor> source = sourceOf(op, dim, {operand});
@@ -103,7 +104,7 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
   Value zero = b.constant(0), one = b.constant(1), minusInfinity = b.constantF32(-INFINITY);
   Value scale = b.constantF32(op.getScale().convertToFloat());
   Value never = arith::ConstantOp::create(b, b.getBoolAttr(false));
-  Value past = b.sub(sizeT, sizeS); // causal: row s sees keys up to s + past
+  Value past = op.getPast() ? op.getPast() : b.sub(sizeT, sizeS); // causal: row s sees keys up to s + past
 
   Value scores = b.stackBuffer({plan.rows, keyBlock}), sums = b.stackBuffer({plan.rows, plan.paddedE});
   Value panel = b.stackBuffer({plan.panelRows(), shape.columns});

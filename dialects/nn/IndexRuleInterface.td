@@ -12,7 +12,13 @@ def IndexRuleOpInterface : OpInterface<"IndexRuleOpInterface"> {
   }];
   let methods = [
     InterfaceMethod<"The rule, or failure where this instance of the op has none (a barrier).",
-                    "::mlir::FailureOr<::snug::IndexRule>", "getIndexRule">
+                    "::mlir::FailureOr<::snug::IndexRule>", "getIndexRule">,
+    InterfaceMethod<[{
+      Called on a copy of an op that computes a slice of it: iterations of `dim` from `offset` on, of `extent` in the
+      whole op. An op whose computation depends on the place of an iteration, and not only on operands, corrects it.
+      The builder stands before the copy.
+    }], "void", "placeSlice", (ins "::mlir::OpBuilder &":$builder, "unsigned":$dim, "::mlir::Value":$offset,
+                               "::mlir::Value":$extent), "", [{ (void)builder; }]>
   ];
 }
 #endif

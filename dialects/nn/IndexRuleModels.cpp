@@ -64,6 +64,18 @@ template <class OpT> struct LinalgRule : IndexRuleOpInterface::ExternalModel<Lin
               rule.dims[dim] = {IterKind::Whole, Combiner::None};
     return rule;
   }
+
+  // linalg.index counts from the slice's start.
+  void placeSlice(Operation *operation, OpBuilder &builder, unsigned dim, Value offset, Value) const {
+    operation->walk([&](linalg::IndexOp index) {
+      if (index.getDim() != dim)
+        return;
+      OpBuilder::InsertionGuard guard(builder);
+      builder.setInsertionPointAfter(index);
+      auto sum = arith::AddIOp::create(builder, index.getLoc(), index.getResult(), offset);
+      index.getResult().replaceAllUsesExcept(sum, sum);
+    });
+  }
 };
 
 struct SoftmaxRule : IndexRuleOpInterface::ExternalModel<SoftmaxRule, linalg::SoftmaxOp> {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/OpImplementation.h"
 
@@ -145,16 +148,23 @@ FailureOr<IndexRule> GatherOp::getIndexRule() {
 
 // --- attention ----------------------------------------------------------------------------------------------------
 
-SmallVector<AffineMap> AttentionOp::getMaps() { return mapsOf(getIndexingMaps()); }
+SmallVector<AffineMap> AttentionOp::getMaps() {
+  SmallVector<AffineMap> maps = mapsOf(getIndexingMaps());
+  if (getPast())
+    maps.insert(maps.empty() ? maps.end() : maps.end() - 1, AffineMap::get(6, 0, getContext()));
+  return maps;
+}
 
 LogicalResult AttentionOp::verify() {
   SmallVector<AffineMap> maps = getMaps();
   if (maps.size() != getNumOperands())
     return emitOpError() << "has " << getNumOperands() << " operands but " << maps.size() << " indexing maps";
   for (auto [index, map, operand] : llvm::enumerate(maps, getOperands()))
-    if (map.getNumDims() != 6 || !map.isProjectedPermutation(/*allowZeroInResults=*/true) ||
-        static_cast<int64_t>(map.getNumResults()) != rankOf(operand))
+    if (operand != getPast() && (map.getNumDims() != 6 || !map.isProjectedPermutation(/*allowZeroInResults=*/true) ||
+                                 static_cast<int64_t>(map.getNumResults()) != rankOf(operand)))
       return emitOpError() << "indexing map " << index << " does not map (b, h, s, t, d, e) to the operand's dims";
+  if (getPast() && !getCausal())
+    return emitOpError("has `past` but is not causal");
   return success();
 }
 
@@ -164,9 +174,6 @@ FailureOr<IndexRule> AttentionOp::getIndexRule() {
   rule.dims[3] = {IterKind::Reduction, Combiner::OnlineSoftmax};
   rule.dims[4] = {IterKind::Whole, Combiner::None};
   rule.dims[5] = {IterKind::Whole, Combiner::None};
-  // With causal rows a slice of rows would have to know its place.
-  if (getCausal())
-    rule.dims[2].kind = IterKind::Whole;
   rule.operands = getMaps();
   auto headExtent = [&](Value value, AffineMap map) {
     for (auto [dim, expr] : llvm::enumerate(map.getResults()))
@@ -179,4 +186,18 @@ FailureOr<IndexRule> AttentionOp::getIndexRule() {
     rule.dims[1].kind = IterKind::Whole;
   rule.results.assign(1, rule.operands.back());
   return rule;
+}
+
+void AttentionOp::placeSlice(OpBuilder &builder, unsigned dim, Value offset, Value extent) {
+  if (!getCausal() || dim != 2)
+    return;
+  Location loc = getLoc();
+  Value past = getPast();
+  SmallVector<AffineMap> maps = getMaps();
+  for (unsigned position = 0; !past && position < maps[1].getNumResults(); ++position)
+    if (auto keys = dyn_cast<AffineDimExpr>(maps[1].getResult(position)); keys && keys.getPosition() == 3) {
+      Value size = getValueOrCreateConstantIndexOp(builder, loc, tensor::getMixedSize(builder, loc, getK(), position));
+      past = builder.createOrFold<arith::SubIOp>(loc, size, extent);
+    }
+  getPastMutable().assign(builder.createOrFold<arith::AddIOp>(loc, past, offset));
 }

@@ -171,25 +171,34 @@ def Nn_GatherOp : Nn_KernelOp<"gather"> {
   }];
 }
 
-def Nn_AttentionOp : Nn_KernelOp<"attention"> {
+def Nn_AttentionOp : Nn_KernelOp<"attention", [AttrSizedOperandSegments,
+    DeclareOpInterfaceMethods<IndexRuleOpInterface, ["placeSlice"]>]> {
   let summary = "softmax(scale * q k^T + bias) v, streamed over the keys";
   let description = [{
     Iteration dims are fixed: (b, h, s, t, d, e) = batch, query head, query row, key row, head size, value size.
     `indexing_maps` of q, k, v, bias (if any) and the destination are projected permutations over them in any order,
     so that transposes around attention fold away; in k and v the head dim may have fewer heads (grouped queries): query
     head h reads head h floordiv (H / Hk). A dim of extent 1 of bias is broadcast. With `causal`, query row s sees keys
-    t <= s + (T - S). A row whose keys are all masked by -inf gives 0 with `zero_if_masked`, else NaN as in ONNX.
+    t <= s + past, where `past` is T - S unless given (a slice of the rows stands further down). A row whose keys are all masked by -inf gives 0 with `zero_if_masked`, else NaN as in ONNX.
     No S x T tensor ever exists.
   }];
-  let arguments = (ins Nn_Shaped:$q, Nn_Shaped:$k, Nn_Shaped:$v, Optional<Nn_Shaped>:$bias, Nn_Shaped:$init,
-                       AffineMapArrayAttr:$indexing_maps, F32Attr:$scale, UnitAttr:$causal, UnitAttr:$zero_if_masked);
+  let arguments = (ins Nn_Shaped:$q, Nn_Shaped:$k, Nn_Shaped:$v, Optional<Nn_Shaped>:$bias, Optional<Index>:$past,
+                       Nn_Shaped:$init, AffineMapArrayAttr:$indexing_maps, F32Attr:$scale, UnitAttr:$causal,
+                       UnitAttr:$zero_if_masked);
+  let builders = [OpBuilder<(ins "::mlir::TypeRange":$results, "::mlir::Value":$q, "::mlir::Value":$k,
+                                 "::mlir::Value":$v, "::mlir::Value":$bias, "::mlir::Value":$init,
+                                 "::mlir::ArrayAttr":$maps, "::mlir::FloatAttr":$scale,
+                                 "::mlir::UnitAttr":$causal, "::mlir::UnitAttr":$zeroIfMasked), [{
+    build($_builder, $_state, results, q, k, v, bias, ::mlir::Value(), init, maps, scale, causal, zeroIfMasked);
+  }]>];
   let extraClassDeclaration = [{
     ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
+    /// One an operand; that of `past` is empty.
     ::mlir::SmallVector<::mlir::AffineMap> getMaps();
   }];
   let assemblyFormat = [{
     `ins` `(` $q `,` $k `,` $v `:` type($q) `,` type($k) `,` type($v) `)` (`bias` `(` $bias^ `:` type($bias) `)`)?
-    `outs` `(` $init `:` type($init) `)` attr-dict (`->` type($results)^)?
+    (`past` `(` $past^ `)`)? `outs` `(` $init `:` type($init) `)` attr-dict (`->` type($results)^)?
   }];
   let hasVerifier = 1;
 }

@@ -36,11 +36,17 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
     return kernel;
   }
   kernel.flops = 2 * iterations;
-  // Rows and columns, but not the batch: in one factor and the result only.
-  for (unsigned dim = 0; dim < rule.dims.size(); ++dim) {
-    auto has = [&](AffineMap map) { return map && map.isFunctionOfDim(dim); };
-    if (rule.dims[dim].kind == IterKind::Parallel && has(rule.operands[0]) != has(rule.operands[1]))
-      kernel.tile[dim] = kContractionRows;
+  // Rows and columns, but not the batch: in one factor and the result only. Several dims of one factor are the rows
+  // together, so that a step of an outer one is as many rows as the inner ones have.
+  for (unsigned factor : {0, 1}) {
+    int64_t inner = 1;
+    for (int64_t dim = rule.dims.size() - 1; dim >= 0; --dim) {
+      auto has = [&](AffineMap map) { return map && map.isFunctionOfDim(dim); };
+      if (rule.dims[dim].kind != IterKind::Parallel || !has(rule.operands[factor]) || has(rule.operands[1 - factor]))
+        continue;
+      kernel.tile[dim] = std::max<int64_t>(1, kContractionRows / inner);
+      inner *= std::clamp<int64_t>(extents[dim], 1, kContractionRows);
+    }
   }
   return kernel;
 }

@@ -5,6 +5,7 @@
 // dying operand, the loop carries that operand and also reads it through what it carries: a read of the value outside
 // would keep the old buffer alive and force a copy (trap 3).
 #include "passes/chunk/ChunkProgram.h"
+#include "dialects/nn/IndexRule.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -55,7 +56,7 @@ private:
   DenseMap<Value, Value> mapped;                            // of members' results, to the slices in the body
   std::map<std::tuple<void *, int, int64_t>, Value> slices; // one value a slice, so that in place is seen as such
   Value induction;
-  OpFoldResult size;
+  OpFoldResult size, extent;
   ValueRange arguments;
 };
 } // namespace
@@ -195,17 +196,11 @@ void Applier::cloneMember(const ChunkMember &m) {
   for (OpResult value : op->getResults())
     types.push_back(operands[dps.getTiedOpOperand(value)->getOperandNumber()].getType());
   Operation *copy = mlir::clone(builder, op, types, operands);
-  // linalg.index counts from the slice's start.
-  copy->walk([&](linalg::IndexOp index) {
-    if (index.getDim() != static_cast<uint64_t>(m.dim))
-      return;
-    OpBuilder::InsertionGuard guard(builder);
-    builder.setInsertionPoint(copy);
-    Value offset = getValueOrCreateConstantIndexOp(builder, loc, times(induction, m.scale));
-    builder.setInsertionPointAfter(index);
-    auto sum = arith::AddIOp::create(builder, loc, index.getResult(), offset);
-    index.getResult().replaceAllUsesExcept(sum, sum);
-  });
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPoint(copy);
+  cast<IndexRuleOpInterface>(copy).placeSlice(
+      builder, m.dim, getValueOrCreateConstantIndexOp(builder, loc, times(induction, m.scale)),
+      getValueOrCreateConstantIndexOp(builder, loc, times(extent, m.scale)));
   for (auto [before, after] : llvm::zip_equal(op->getResults(), copy->getResults()))
     mapped[before] = after;
 }
@@ -220,7 +215,7 @@ Operation *Applier::run() {
   SmallVector<Value> inits;
   for (const Carried &c : carried)
     inits.push_back(c.init);
-  OpFoldResult extent = tensor::getMixedSize(builder, loc, carried[0].init, carried[0].position);
+  extent = tensor::getMixedSize(builder, loc, carried[0].init, carried[0].position);
   if (carried[0].scale != 1) {
     AffineExpr s0 = builder.getAffineSymbolExpr(0);
     extent = affine::makeComposedFoldedAffineApply(builder, loc, s0.floorDiv(carried[0].scale), {extent});
@@ -251,6 +246,12 @@ Operation *Applier::run() {
     SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(builder, at, arguments[index]);
     offsets[c.position] = times(induction, c.scale);
     sizes[c.position] = times(size, c.scale);
+    // By the very values of the slice that was taken: only so is it seen that it goes back to where it was.
+    if (auto taken = slices.find({arguments[index].getAsOpaquePointer(), c.position, c.scale}); taken != slices.end()) {
+      auto slice = taken->second.getDefiningOp<tensor::ExtractSliceOp>();
+      offsets = slice.getMixedOffsets();
+      sizes = slice.getMixedSizes();
+    }
     yields.push_back(tensor::InsertSliceOp::create(builder, at, slice, arguments[index], offsets, sizes, strides));
   }
   scf::YieldOp::create(builder, loc, yields);

@@ -91,3 +91,30 @@ def test_masked_rows(tmp_path, zero):
     exact = reference(*(x.astype(np.float64) for x in (q, k, v, bias)), 0.125, False)
     np.testing.assert_allclose(np.delete(y, 1, 2), np.delete(exact, 1, 2), rtol=1e-5, atol=2e-6)
     assert (y[0, 0, 1] == 0).all() if zero else np.isnan(y[0, 0, 1]).all()
+
+
+def test_causal_rows_in_slices(tmp_path):
+    """`past` places a slice of the rows: two slices give the bits of the whole."""
+    H, s, t, d, cut = 2, 70, 90, 32, 41
+    q, k, v = (rng.standard_normal((1, H, n, d), np.float32) for n in (s, t, t))
+    keys = (1, H, "t", d)
+    whole = attention(("bhsd", q.shape), ("bhtd", keys), ("bhte", keys), ("bhse", q.shape), causal=True)
+    slices = f"  %c2 = arith.constant 2 : index\n  %t = memref.dim %k, %c2 : {memref(keys)}\n"
+    for i, (offset, rows) in enumerate([(0, cut), (cut, s - cut)]):
+        to = f"memref<1x{H}x{rows}x{d}xf32, strided<[{H * s * d}, {s * d}, {d}, 1], offset: {offset * d}>>"
+        sizes = f"[0, 0, {offset}, 0] [1, {H}, {rows}, {d}] [1, 1, 1, 1] : {memref(q.shape)} to {to}"
+        part = whole.replace("%q,", f"%q{i},").replace("%y", f"%z{i}").replace(memref(q.shape), to)
+        part = part.replace("outs(", f"past(%past{i}) outs(")
+        slices += f"""  %shift{i} = arith.constant {offset - s} : index
+  %past{i} = arith.addi %t, %shift{i} : index
+  %q{i} = memref.subview %q{sizes}
+  %z{i} = memref.subview %z{sizes}
+{part}
+"""
+    inputs = [("q", q.shape, "f32"), ("k", keys, "f32"), ("v", keys, "f32")]
+    outputs = [("y", q.shape, "f32"), ("z", q.shape, "f32")]
+    m = build(tmp_path, program(inputs, outputs, whole + "\n" + slices, [("t", 100)]))
+    y, z = m.run(q, k, v, dims=(t,))
+    exact = reference(*(x.astype(np.float64) for x in (q, k, v)), 0, 0.125, True)
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=2e-6)
+    assert (y == z).all()

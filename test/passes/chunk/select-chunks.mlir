@@ -113,3 +113,37 @@ module {
     return %y : tensor<256x16xf32>
   }
 }
+
+// -----
+
+#id = affine_map<(i, j, n, k) -> (i, j, k)>
+#b = affine_map<(i, j, n, k) -> (k, n)>
+#c = affine_map<(i, j, n, k) -> (i, j, n)>
+// Two dynamic dims: what is computed into a slice of the destination still goes back by the very sizes it was taken with,
+// else it would need a buffer of its own, and the plan's promise would not hold.
+// CHECK-LABEL: func.func @two_dynamic_dims
+// CHECK: scf.for {{.*}} iter_args(%[[OUT:.*]] = %{{.*}}) -> (tensor<?x?x32xf32>)
+// CHECK: %[[SLICE:.*]] = tensor.extract_slice %[[OUT]][%[[I:[^,]*]], 0, 0] [%[[C:[^,]*]], %[[M:[^,]*]], 32]
+// CHECK: %[[Y:.*]] = snug_nn.contract {{.*}} outs(%[[SLICE]] :
+// CHECK: tensor.insert_slice %[[Y]] into %[[OUT]][%[[I]], 0, 0] [%[[C]], %[[M]], 32]
+module attributes {snug.dims = [{name = "n", min = 1 : i64, max = 64 : i64, step = 1 : i64}, {name = "m", min = 1 : i64, max = 16 : i64, step = 1 : i64}]} {
+  func.func @two_dynamic_dims(%x: tensor<?x?x32xf32> {snug.dims = ["n", "m", "32"]}, %w0: tensor<32x512xf32>, %w1: tensor<512x32xf32>,
+                              %o: tensor<?x?x32xf32> {snug.dims = ["n", "m", "32"], snug.output}) -> tensor<?x?x32xf32> {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %n = tensor.dim %x, %c0 : tensor<?x?x32xf32>
+    %m = tensor.dim %x, %c1 : tensor<?x?x32xf32>
+    %e0 = tensor.empty(%n, %m) : tensor<?x?x512xf32>
+    %h = snug_nn.contract ins(%x, %w0 : tensor<?x?x32xf32>, tensor<32x512xf32>) outs(%e0 : tensor<?x?x512xf32>)
+      attributes {indexing_maps = [#id, #b, #c], iterator_types = ["parallel", "parallel", "parallel", "reduction"]} {
+    ^bb0(%acc: f32):
+      snug_nn.yield %acc : f32
+    } -> tensor<?x?x512xf32>
+    %y = snug_nn.contract ins(%h, %w1 : tensor<?x?x512xf32>, tensor<512x32xf32>) outs(%o : tensor<?x?x32xf32>)
+      attributes {indexing_maps = [#id, #b, #c], iterator_types = ["parallel", "parallel", "parallel", "reduction"]} {
+    ^bb0(%acc: f32):
+      snug_nn.yield %acc : f32
+    } -> tensor<?x?x32xf32>
+    return %y : tensor<?x?x32xf32>
+  }
+}
