@@ -131,5 +131,5 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
   app.add_option("--depfile", o.depfile, "Write a Makefile rule naming the files read")->type_name("FILE");
   app.add_option("--save-temps", o.saveTemps, "Write the program after each stage to a folder")->type_name("DIR");
   app.add_flag("--time-report", o.timeReport, "Print the time of each stage");
-  app.add_flag("-v,--verbose", o.verbose, "Print remarks of the stages, chunk loops among them");
+  app.add_flag("-v,--verbose", o.verbose, "Print remarks of the stages, and the chunk loops");
 }

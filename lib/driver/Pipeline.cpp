@@ -244,6 +244,13 @@ int Pipeline::memory() {
 }
 
 int Pipeline::library() {
+  // What is read is mapped while the library is written.
+  for (const std::string &file : report.files)
+    for (const std::string &written : {options.output, options.output + ".safetensors"})
+      if (bool same = false; !llvm::sys::fs::equivalent(file, written, same) && same) {
+        llvm::errs() << "snugc: error: '" << written << "' would replace a file of the model; name another output\n";
+        return SNUG_EXIT_USAGE;
+      }
   CodegenOptions codegen;
   codegen.outputPath = options.output;
   codegen.modelDirectory = llvm::sys::path::parent_path(options.model).str();

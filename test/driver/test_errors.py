@@ -247,6 +247,44 @@ def test_report_that_cannot_be_written_takes_the_library_along(mlp, tmp_path):
     assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
 
 
+def test_outputs_do_not_replace_each_other_or_the_model(mlp, tmp_path):
+    path, same = mlp(), tmp_path / "m.so"
+    before = (tmp_path / "mlp.onnx.data").read_bytes()
+    refused(snugc(path, *ROWS, "-o", same, "--report", same), 1, "two things")
+    refused(snugc(path, *ROWS, "-o", same, "--depfile", f"{same}.safetensors"), 1, "two things")
+    refused(snugc(path, *ROWS, "-o", tmp_path / "mlp.onnx.data"), 1, "a file of the model")
+    (tmp_path / "mlp.onnx.data").rename(tmp_path / "out.safetensors")
+    proto = onnx.load(path, load_external_data=False)
+    for tensor in proto.graph.initializer:
+        tensor.external_data[0].value = "out.safetensors"
+    path.write_bytes(proto.SerializeToString())
+    refused(snugc(path, *ROWS, "-o", tmp_path / "out"), 1, "a file of the model")
+    assert files(tmp_path) == ["mlp.onnx", "out.safetensors"]
+    assert (tmp_path / "out.safetensors").read_bytes() == before
+
+
+def test_ended_by_a_signal_leaves_nothing(tmp_path):
+    size = 1 << 12
+    with open(tmp_path / "data", "wb") as data:
+        data.truncate(size * size * 4)
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[size, size], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="data")
+    path = model([helper.make_node("MatMul", ["x", "w"], ["y"], name="mm")], [values("x", [1, size])],
+                 [values("y", [1, size])], [tensor], path=tmp_path / "m.onnx")
+    partial = tmp_path / "m.so.safetensors.partial"
+    for _ in range(5):
+        process = subprocess.Popen([os.environ["SNUGC"], path, "-o", tmp_path / "m.so"], stderr=subprocess.DEVNULL)
+        while process.poll() is None and not partial.exists():
+            pass
+        process.send_signal(signal.SIGTERM)
+        if process.wait() == -signal.SIGTERM:
+            break
+        (tmp_path / "m.so").unlink(), (tmp_path / "m.so.safetensors").unlink()  # it was faster than the signal
+    else:
+        pytest.fail("the compiler was never seen writing")
+    assert files(tmp_path) == ["data", "m.onnx"]
+
+
 # --- runs: 6 ----------------------------------------------------------------------------------------------------------
 
 
