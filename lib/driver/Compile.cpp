@@ -91,8 +91,9 @@ private:
                                                                  : "remark";
     errors += severity == DiagnosticSeverity::Error;
     std::string name = nodeName(diagnostic.getLocation());
-    llvm::errs() << "snugc: " << kind << ": " << (name.empty() ? "" : "node '" + name + "': ") << diagnostic.str()
-                 << "\n";
+    // Names come from the model's file, which nobody vouches for.
+    llvm::errs() << "snugc: " << kind << ": "
+                 << printable((name.empty() ? "" : "node '" + name + "': ") + diagnostic.str()) << "\n";
     return success();
   }
 

@@ -17,17 +17,30 @@ const char *snug::stageName(Stage stage) {
   return "";
 }
 
+std::string snug::shellWord(const std::string &word) {
+  if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                              "_-+=./,:@%") == std::string::npos)
+    return word;
+  std::string quoted = word;
+  for (size_t at = 0; (at = quoted.find('\'', at)) != std::string::npos; at += 4)
+    quoted.replace(at, 1, "'\\''");
+  return "'" + quoted + "'";
+}
+
+std::string snug::printable(const std::string &text) {
+  std::string result;
+  for (unsigned char c : text) {
+    char code[8];
+    std::snprintf(code, sizeof code, "\\x%02x", c);
+    result += c < 0x20 || c == 0x7f ? code : std::string(1, static_cast<char>(c));
+  }
+  return result;
+}
+
 std::string snug::commandText(const CompileOptions &options) {
   std::string text;
-  for (const std::string &word : options.command) {
-    bool plain =
-        !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                                "_-+=./,:@%") == std::string::npos;
-    std::string quoted = word;
-    for (size_t at = 0; !plain && (at = quoted.find('\'', at)) != std::string::npos; at += 4)
-      quoted.replace(at, 1, "'\\''");
-    text += (text.empty() ? "" : " ") + (plain ? quoted : "'" + quoted + "'");
-  }
+  for (const std::string &word : options.command)
+    text += (text.empty() ? "" : " ") + shellWord(word);
   return text;
 }
 

@@ -81,7 +81,7 @@ int Pipeline::import() {
   ImportError error;
   auto imported = importOnnx(context, options.model, error, /*dataMayBeMissing=*/options.dryRun);
   if (failed(imported)) {
-    llvm::errs() << "snugc: error: " << error.message << "\n";
+    llvm::errs() << "snugc: error: " << printable(error.message) << "\n";
     return error.exitCode;
   }
   program = std::move(*imported);
@@ -172,8 +172,8 @@ int Pipeline::checkDims() {
     return SNUG_EXIT_DONE;
   std::string command = commandText(options);
   for (const std::string &name : missing)
-    command += " --dim " + name + "=1";
-  return usage("dim" + std::string(missing.size() == 1 ? " '" : "s '") + llvm::join(missing, "', '") +
+    command += " --dim " + shellWord(printable(name) + "=1");
+  return usage("dim" + std::string(missing.size() == 1 ? " '" : "s '") + printable(llvm::join(missing, "', '")) +
                (missing.size() == 1 ? "' has" : "' have") + " no value; for example:\n  " + command);
 }
 

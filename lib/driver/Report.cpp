@@ -90,7 +90,7 @@ static std::string loopsText(const CompileReport &r) {
     auto number = [&](const char *key) { return std::to_string(loop.value(key, int64_t(0))); };
     std::string nodes;
     for (const Json &node : loop.value("nodes", Json::array()))
-      nodes += (nodes.empty() ? "'" : ", '") + node.get<std::string>() + "'";
+      nodes += (nodes.empty() ? "'" : ", '") + printable(node.get<std::string>()) + "'";
     text += "chunk loop over " + nodes + ": dim " + number("dim") + " of extent " + number("extent") + ", " +
             number("iterations") + " iterations of " + number("size") + "\n";
   }
@@ -117,7 +117,7 @@ std::string snug::summaryText(const CompileReport &r, bool verbose) {
     text += line;
   }
   if (!r.peakNode.empty())
-    text += "Unchunked, the peak is at node '" + r.peakNode + "'; node '" + r.fits->leastNode +
+    text += "Unchunked, the peak is at node '" + printable(r.peakNode) + "'; node '" + printable(r.fits->leastNode) +
             "' keeps the least from being less.\n";
   return text;
 }

@@ -143,6 +143,19 @@ def test_what_is_not_supported_is_refused(tmp_path, nodes, x, words):
     assert files(tmp_path) == ["m.onnx"]
 
 
+def test_names_cannot_steer_a_terminal_or_a_shell(tmp_path):
+    evil = "\x1b[2Jrm\n"
+    path = model([helper.make_node("Det", ["x"], ["y"], name=evil)], [values("x", [2, 2])], [values("y", None)],
+                 path=tmp_path / "m.onnx")
+    result = snugc(path, "--dry-run")
+    refused(result, 3, r"node '\x1b[2Jrm\x0a'")
+    assert "\x1b" not in result.err and len(result.err.splitlines()) == 1
+    path = model(RELU, [values("x", ["$(touch evil);"])], [values("y", None)], path=tmp_path / "n.onnx")
+    command = snugc(path, "--dry-run").err.strip().splitlines()[-1]
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True)
+    assert "'$(touch evil);=1'" in command and not (tmp_path / "evil").exists()
+
+
 def test_dims_without_a_name(tmp_path):
     path = model(RELU, [values("x", [None, 3, None])], [values("y", None)], path=tmp_path / "m.onnx")
     refused(snugc(path, "--dry-run"), 1, "'x_dim0', 'x_dim2'", "--dim x_dim0=1 --dim x_dim2=1")
