@@ -33,3 +33,23 @@ module {
     return %z : tensor<*xf32>
   }
 }
+
+// -----
+
+module {
+  func.func @main(%q: tensor<2x8x10xf32> {snug.name = "q", snug.dims = ["2", "8", "10"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{Attention: input 0 of shape [2, 8, 10] and q_num_heads = 4 do not give heads}}
+    %y = snug_onnx.node "Attention"(%q, %q, %q) {q_num_heads = 4 : i64, kv_num_heads = 4 : i64} opset 23 : (tensor<2x8x10xf32>, tensor<2x8x10xf32>, tensor<2x8x10xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%q: tensor<1x2x8x4xf32> {snug.name = "q", snug.dims = ["1", "2", "8", "4"]}, %m: tensor<3x8xi1> {snug.name = "m", snug.dims = ["3", "8"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{attn_mask of shape [3, 8] and type 'i1' is no bool or float32 that broadcasts to [1, 2, 8, 8]}}
+    %y = snug_onnx.node "Attention"(%q, %q, %q, %m) {} opset 23 : (tensor<1x2x8x4xf32>, tensor<1x2x8x4xf32>, tensor<1x2x8x4xf32>, tensor<3x8xi1>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
