@@ -14,6 +14,8 @@ const LoweringTable &LoweringTable::get() {
     addGatherOps(t);
     addReduceOps(t);
     addEinsumOps(t);
+    addActivationOps(t);
+    addPoolingOps(t);
     addConvolutionOps(t);
     return t;
   }();

@@ -2,6 +2,7 @@
 """Single ops, against ONNX Runtime. A family's cases stand side by side in one model, an output each."""
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -40,9 +41,9 @@ class Graph:
     def output(self, name, rank, kind=TensorProto.FLOAT):
         self.outputs.append(helper.make_tensor_value_info(name, kind, [None] * rank))
 
-    def save(self, path):
+    def save(self, path, opset=OPSET):
         graph = helper.make_graph(self.nodes, "ops", self.inputs, self.outputs, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
         onnx.save(model, path)
         return path
 
@@ -265,3 +266,86 @@ def test_scalars_gain_and_lose_dims(tmp_path):
     graph.output(graph.node("Add", grown, graph.input("y", noise(2, 3))), 2)
     graph.output(graph.node("Squeeze", graph.node("Neg", grown)), 0)
     check(graph, tmp_path)
+
+
+ACTIVATIONS = [("LeakyRelu", {"alpha": 0.2}), ("LeakyRelu", {}), ("ThresholdedRelu", {"alpha": 0.5}), ("Elu", {"alpha": 1.5}),
+               ("Celu", {"alpha": 2.0}), ("Selu", {}), ("HardSigmoid", {"alpha": 0.3, "beta": 0.4}), ("HardSwish", {}),
+               ("Softplus", {}), ("Mish", {}), ("Softsign", {}), ("Abs", {}), ("Sign", {}), ("Floor", {}), ("Ceil", {}),
+               ("Round", {}), ("LogSoftmax", {"axis": 0}), ("LogSoftmax", {})]
+
+
+def test_activations(tmp_path):
+    graph = Graph()
+    value = np.concatenate([4 * noise(5, 300), [[0.5] * 300, [-1.5] * 300, [60] * 300]]).astype(np.float32)
+    x = graph.input("x", value)
+    for op, attributes in ACTIVATIONS:
+        graph.output(graph.node(op, x, **attributes), 2)
+    graph.output(graph.node("PRelu", x, graph.constant(noise(300))), 2)
+    graph.output(graph.node("Clip", x, graph.constant(np.float32(-1)), graph.constant(np.float32(2))), 2)
+    graph.output(graph.node("Clip", x, "", graph.constant(np.float32(2))), 2)
+    i = graph.input("i", np.arange(-6, 6).reshape(3, 4))
+    for divisor in (4, -4):
+        graph.output(graph.node("Mod", i, graph.constant(np.int64(divisor))), 2, TensorProto.INT64)
+        graph.output(graph.node("Mod", i, graph.constant(np.int64(divisor)), fmod=1), 2, TensorProto.INT64)
+    graph.output(graph.node("Abs", i), 2, TensorProto.INT64)
+    check(graph, tmp_path, tolerance=3e-6)
+
+
+POOLS = [
+    ((1, 3, 9, 11), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ((2, 3, 9, 11), {"kernel_shape": [2, 3]}),
+    ((1, 3, 10, 11), {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+    ((1, 3, 10, 11), {"kernel_shape": [3, 2], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+    ((1, 3, 20), {"kernel_shape": [4], "strides": [3]}),
+]
+
+
+def test_pools(tmp_path):
+    graph = Graph()
+    for number, (shape, attributes) in enumerate(POOLS):
+        x = graph.input(f"x{number}", noise(*shape) - 3)
+        graph.output(graph.node("MaxPool", x, **attributes), len(shape))
+        graph.output(graph.node("AveragePool", x, **attributes), len(shape))
+        if "ceil_mode" not in attributes:
+            graph.output(graph.node("AveragePool", x, count_include_pad=1, **attributes), len(shape))
+        graph.output(graph.node("GlobalAveragePool", x), len(shape))
+        graph.output(graph.node("GlobalMaxPool", x), len(shape))
+    graph.output(graph.node("MaxPool", "x0", kernel_shape=[3, 3], dilations=[2, 3]), 4)
+    check(graph, tmp_path)
+
+
+def test_plane_normalizations(tmp_path):
+    graph = Graph()
+    x = graph.input("x", 2 * noise(2, 6, 5, 7) + 1)
+    scale, shift, mean = (graph.constant(noise(6, seed=i)) for i in range(3))
+    variance = graph.constant(np.abs(noise(6, seed=3)) + 0.5)
+    graph.output(graph.node("BatchNormalization", x, scale, shift, mean, variance, epsilon=1e-3), 4)
+    graph.output(graph.node("InstanceNormalization", x, scale, shift), 4)
+    check(graph, tmp_path, tolerance=3e-6)
+
+
+def test_group_normalization_of_both_kinds(tmp_path):
+    for opset, count in ((20, 3), (21, 6)):
+        graph = Graph()
+        x = graph.input("x", 2 * noise(2, 6, 5, 7) + 1)
+        scale, shift = (graph.constant(noise(count, seed=i)) for i in range(2))
+        graph.output(graph.node("GroupNormalization", x, scale, shift, num_groups=3), 4)
+        model = graph.save(tmp_path / "ops.onnx", opset)
+        snug.compile_model(model, tmp_path / "ops.so", {})
+        got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+        want = onnx.reference.ReferenceEvaluator(str(model)).run(None, graph.values)
+        assert snug.relative_error(got["GroupNormalization0_0"], want[0]) <= 3e-6
+
+
+def test_nearest_upsampling(tmp_path):
+    graph = Graph()
+    x = graph.input("x", noise(1, 3, 5, 4), (1, 3, "h", 4))
+    scales = graph.constant(np.array([1, 1, 2, 3], np.float32))
+    graph.output(graph.node("Resize", x, "", scales, mode="nearest", nearest_mode="floor",
+                            coordinate_transformation_mode="asymmetric"), 4)
+    graph.output(graph.node("Resize", x, "", scales, mode="nearest"), 4)
+    shape = graph.node("Shape", x)
+    sizes = graph.node("Mul", shape, graph.constant(np.array([1, 1, 4, 1])))
+    graph.output(graph.node("Resize", x, "", "", sizes, mode="nearest", nearest_mode="floor",
+                            coordinate_transformation_mode="asymmetric"), 4)
+    check(graph, tmp_path, {"h": "2..9"})

@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/Window.h"
 
 using namespace mlir;
 using namespace snug;
@@ -35,15 +36,7 @@ FailureOr<LoweredValue> Lowering::pad(LoweredValue &value, ArrayRef<AffineExpr> 
   return tensorValue(tensor::InsertSliceOp::create(b, loc(), tensor(value), filled, offsets, sizes, strides), shape);
 }
 
-namespace {
-struct Window {
-  SmallVector<int64_t> kernel, strides, dilations;
-  Extents before, after; // pads of the spatial dims
-  Extents out;           // spatial extents of the result
-};
-
-// Reads strides, dilations and pads, whichever way the node states them. `kernel` has the spatial extents.
-std::optional<Window> windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, ArrayRef<int64_t> kernel) {
+std::optional<Window> snug::windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, ArrayRef<int64_t> kernel) {
   size_t rank = spatial.size();
   Window window;
   window.kernel.assign(kernel.begin(), kernel.end());
@@ -85,11 +78,29 @@ std::optional<Window> windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, ArrayR
       return std::nullopt;
     }
     window.before.push_back(before);
+    window.statedAfter.push_back(after);
+    AffineExpr out = room.floorDiv(stride) + 1;
+    if (l.intAttr("ceil_mode", 0)) {
+      // One more window, unless it would begin behind the input.
+      AffineExpr larger = room.ceilDiv(stride) + 1;
+      auto begins = l.dims.upperBound((larger - 1) * stride - before - spatial[i]);
+      auto inside = l.dims.lowerBound((larger - 1) * stride - before - spatial[i]);
+      if (!begins || !inside || (*begins >= 0) != (*inside >= 0)) {
+        l.error() << "cannot tell the number of windows over extent " << l.dims.print(spatial[i]) << " with ceil_mode; "
+                  << "give the dim a value";
+        return std::nullopt;
+      }
+      out = *begins >= 0 ? larger - 1 : larger;
+      auto more = l.extremum((out - 1) * stride + reach - spatial[i] - before, after, /*larger=*/true);
+      after = more.value_or(after + (stride - 1));
+    }
     window.after.push_back(after);
-    window.out.push_back(room.floorDiv(stride) + 1);
+    window.out.push_back(out);
   }
   return window;
 }
+
+namespace {
 
 class Convolution {
 public:
