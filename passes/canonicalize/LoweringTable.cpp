@@ -13,6 +13,7 @@ const LoweringTable &LoweringTable::get() {
     addRowOps(t);
     addGatherOps(t);
     addReduceOps(t);
+    addAttentionOps(t);
     addEinsumOps(t);
     addActivationOps(t);
     addPoolingOps(t);
