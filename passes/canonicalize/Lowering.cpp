@@ -33,7 +33,10 @@ LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
   for (Value operand : node->getOperands())
     if (values[operand].isSequence && !type.contains("Sequence") && type != "Identity")
       return error() << "sequences are supported only where the model takes them apart again";
-  LogicalResult result = LoweringTable::get().find(node.getDomain(), type, node.getOpset())(*this);
+  LoweringFunction lower = LoweringTable::get().find(node.getDomain(), type, node.getOpset());
+  if (!lower) // inside a branch, which was not looked at before
+    return error() << "the op of opset " << node.getOpset() << " is not supported";
+  LogicalResult result = lower(*this);
   if (failed(result) || isInputMissing)
     return failure();
   for (Value output : node->getResults())

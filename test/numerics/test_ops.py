@@ -404,3 +404,81 @@ def test_rotary_embedding(attributes, tmp_path):
     operator("RotaryEmbedding", [(noise(2, 3, 5, 8), None), *tables, places], tmp_path, [4], **attributes)
     tables = [(noise(2, 5, half, seed=i), None) for i in (1, 2)]
     operator("RotaryEmbedding", [(noise(2, 5, 24), None), *tables], tmp_path, [3], num_heads=3, **attributes)
+
+
+# (input, weight, attributes)
+TRANSPOSED = [
+    ((2, 6, 5, 7), (6, 4, 2, 2), {"strides": [2, 2]}),                     # blocks
+    ((1, 6, 5), (6, 4, 3), {"strides": [3]}),
+    ((2, 6, 5, 7), (6, 4, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 0]}),
+    ((2, 6, 5, 7), (6, 2, 3, 2), {"group": 2, "strides": [1, 3], "dilations": [2, 1]}),
+]
+
+
+def test_transposed_convolution(tmp_path):
+    graph = Graph()
+    for number, (shape, weight, attributes) in enumerate(TRANSPOSED):
+        inputs = [graph.input(f"x{number}", noise(*shape)), graph.constant(noise(*weight, seed=1))]
+        if number % 2 == 0:
+            inputs.append(graph.constant(noise(weight[1] * attributes.get("group", 1), seed=2)))
+        graph.output(graph.node("ConvTranspose", *inputs, **attributes), len(shape))
+    check(graph, tmp_path)
+
+
+def test_tile(tmp_path):
+    graph = Graph()
+    x = graph.input("x", noise(2, 3, 4), ("n", 3, 4))
+    graph.output(graph.node("Tile", x, graph.constant(np.array([2, 1, 3]))), 3)
+    graph.output(graph.node("Tile", x, graph.constant(np.array([1, 2, 1]))), 3)
+    check(graph, tmp_path, {"n": "1..5"})
+
+
+def test_lists_turned_around(tmp_path):
+    graph = Graph()
+    x = graph.input("x", noise(2, 3, 4), ("n", 3, 4))
+    back = graph.node("Slice", graph.node("Shape", x), *(graph.constant(np.array([i])) for i in (-1, -100, 0, -1)))
+    graph.output(graph.node("Reshape", graph.node("Transpose", x), back), 3)
+    check(graph, tmp_path, {"n": "1..5"})
+
+
+@pytest.mark.parametrize("rows", [4, 7])
+def test_a_known_condition_chooses_a_branch(rows, tmp_path):
+    """What the exporter could not decide, the dims may: the other branch holds an op that nobody knows."""
+    graph = Graph()
+    x = graph.input("x", noise(rows, 5), ("n", 5))
+    count = graph.node("Gather", graph.node("Shape", x), graph.constant(np.int64(0)))
+    condition = graph.node("Greater", count, graph.constant(np.int64(5)))
+    branches = {}
+    for name, op in (("then_branch", "Neg"), ("else_branch", "Exp")):
+        out = helper.make_tensor_value_info(name + "_y", TensorProto.FLOAT, [None, 5])
+        branches[name] = helper.make_graph([helper.make_node(op, ["x"], [name + "_y"])], name, [], [out])
+    graph.output(graph.node("Abs", graph.node("If", condition, **branches)), 2)
+    check(graph, tmp_path, {"n": "1..5" if rows < 6 else "6..9"})
+
+
+def test_functions_of_the_model_are_inlined(tmp_path):
+    """Attributes come from the calling node, or from the function's defaults; functions call functions."""
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("own", 1)]
+
+    def referring(op, inputs, outputs, **references):
+        node = helper.make_node(op, inputs, outputs)
+        for name, outer in references.items():
+            node.attribute.append(onnx.AttributeProto(name=name, ref_attr_name=outer, type=onnx.AttributeProto.FLOAT))
+        return node
+
+    inner = helper.make_function("own", "Inner", ["x"], ["y"], [referring("LeakyRelu", ["x"], ["y"], alpha="slope")],
+                                 opsets, ["slope"])
+    outer = helper.make_function("own", "Outer", ["x", "z"], ["y"], [
+        helper.make_node("Inner", ["x"], ["a"], domain="own", slope=0.5), referring("Elu", ["z"], ["b"], alpha="bend"),
+        helper.make_node("Add", ["a", "b"], ["y"])], opsets, [], [helper.make_attribute("bend", 2.0)])
+    inputs = {"x": noise(3, 4), "z": noise(3, 4, seed=1)}
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, 4]) for name in ("x", "z", "y1", "y2")]
+    graph = helper.make_graph([helper.make_node("Outer", ["x", "z"], ["y1"], domain="own"),
+                               helper.make_node("Outer", ["z", "x"], ["y2"], domain="own", bend=0.25)],
+                              "calls", infos[:2], infos[2:])
+    model = tmp_path / "ops.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, functions=[inner, outer], ir_version=9), model)
+    snug.compile_model(model, tmp_path / "ops.so", {})
+    got, _ = snug.run_model(tmp_path / "ops.so", inputs)
+    for name, value in snug.reference(model, inputs).items():
+        assert snug.relative_error(got[name], value) <= 1e-6

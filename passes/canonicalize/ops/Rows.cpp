@@ -35,6 +35,30 @@ LogicalResult softmax(Lowering &l) {
   return success();
 }
 
+// Before opset 13 the dims from the axis on are one row.
+LogicalResult softmaxOfRows(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  auto axis = l.normalizeAxis(l.intAttr("axis", 1), in.rank());
+  if (!axis)
+    return failure();
+  Extents rows(in.shape.begin(), in.shape.begin() + *axis);
+  AffineExpr length = l.constant(1);
+  for (AffineExpr extent : ArrayRef(in.shape).drop_front(*axis))
+    length = length * extent;
+  rows.push_back(length);
+  auto flat = l.reshape(in, rows);
+  if (failed(flat))
+    return failure();
+  Value init = l.empty(rows, in.elementType);
+  auto op = nn::SoftmaxOp::create(l.b, l.loc(), init.getType(), l.tensor(*flat), init, l.b.getF32FloatAttr(1));
+  LoweredValue result = l.tensorValue(op->getResult(0), rows);
+  auto back = l.reshape(result, in.shape);
+  if (failed(back))
+    return failure();
+  l.define(0, *back);
+  return success();
+}
+
 // The trailing dims [axis..) as one row.
 LogicalResult norm(Lowering &l, nn::NormKind kind) {
   LoweredValue &in = l.input(0);
@@ -191,6 +215,7 @@ LogicalResult groupNorm(Lowering &l) { return planesNorm(l, l.intAttr("num_group
 } // namespace
 
 void snug::addRowOps(LoweringTable &t) {
+  t.add("Softmax", 1, softmaxOfRows);
   t.add("Softmax", 13, softmax);
   t.add("LayerNormalization", 17, layerNorm);
   t.add("RMSNormalization", 23, rmsNorm);
