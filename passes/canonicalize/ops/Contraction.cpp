@@ -169,10 +169,15 @@ LogicalResult gemm(Lowering &l) {
   // (bias, activation, residual) has the same dims and can join the kernel.
   std::optional<Extents> flat;
   if (auto collapse = left->tensor ? left->tensor.getDefiningOp<tensor::CollapseShapeOp>() : nullptr;
-      collapse && collapse.getReassociationIndices()[1].size() == 1) {
+      collapse && collapse.getReassociationIndices()[0].size() > 1) {
     if (auto before = l.shapeOf(collapse.getSrc())) {
       flat = left->shape;
-      left = l.tensorValue(collapse.getSrc(), *before);
+      LoweredValue source = l.tensorValue(collapse.getSrc(), *before);
+      Extents rows(ArrayRef(*before).take_front(collapse.getReassociationIndices()[0].size()));
+      rows.push_back(left->shape.back());
+      left = l.reshape(source, rows);
+      if (failed(left))
+        return failure();
     }
   }
   auto result = l.matmul(*left, *right);
