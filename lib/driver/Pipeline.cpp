@@ -20,6 +20,7 @@
 #include "snug/ExitCodes.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/raw_ostream.h"
@@ -80,7 +81,7 @@ int Pipeline::import() {
   ImportError error;
   auto imported = importOnnx(context, options.model, error, /*dataMayBeMissing=*/options.dryRun);
   if (failed(imported)) {
-    llvm::errs() << "snugc: error: " << error.message << "\n";
+    llvm::errs() << "snugc: error: " << printable(error.message) << "\n";
     return error.exitCode;
   }
   program = std::move(*imported);
@@ -171,8 +172,8 @@ int Pipeline::checkDims() {
     return SNUG_EXIT_DONE;
   std::string command = commandText(options);
   for (const std::string &name : missing)
-    command += " --dim " + name + "=1";
-  return usage("dim" + std::string(missing.size() == 1 ? " '" : "s '") + llvm::join(missing, "', '") +
+    command += " --dim " + shellWord(printable(name) + "=1");
+  return usage("dim" + std::string(missing.size() == 1 ? " '" : "s '") + printable(llvm::join(missing, "', '")) +
                (missing.size() == 1 ? "' has" : "' have") + " no value; for example:\n  " + command);
 }
 
@@ -243,6 +244,13 @@ int Pipeline::memory() {
 }
 
 int Pipeline::library() {
+  // What is read is mapped while the library is written.
+  for (const std::string &file : report.files)
+    for (const std::string &written : {options.output, options.output + ".safetensors"})
+      if (bool same = false; !llvm::sys::fs::equivalent(file, written, same) && same) {
+        llvm::errs() << "snugc: error: '" << written << "' would replace a file of the model; name another output\n";
+        return SNUG_EXIT_USAGE;
+      }
   CodegenOptions codegen;
   codegen.outputPath = options.output;
   codegen.modelDirectory = llvm::sys::path::parent_path(options.model).str();
@@ -255,6 +263,14 @@ int Pipeline::library() {
   CodegenReport result;
   if (failed(compileToLibrary(*program, codegen, result))) // which has said why
     return result.exitCode ? result.exitCode : SNUG_EXIT_FAULT;
+  if (report.memoryBudget >= 0 && static_cast<int64_t>(result.weightsBytes) > report.weights) {
+    // The budget was kept with the weights' planned size.
+    emitError(program->getLoc()) << "internal fault: the weights have " << result.weightsBytes << " bytes, planned were "
+                                 << report.weights;
+    llvm::sys::fs::remove(options.output);
+    llvm::sys::fs::remove(options.output + ".safetensors");
+    return SNUG_EXIT_FAULT;
+  }
   report.weights = result.weightsBytes;
   return SNUG_EXIT_DONE;
 }

@@ -212,6 +212,11 @@ std::optional<Extents> Lowering::ints(const LoweredValue &value) {
   return elements;
 }
 
+std::optional<Extents> Lowering::list(const LoweredValue &value) {
+  bool grid = value.rank() == 1 && value.isClosed() && !value.closedVector && !value.splat && value.shape[0] != constant(1);
+  return grid ? std::nullopt : ints(value);
+}
+
 std::optional<SmallVector<int64_t>> Lowering::constantInts(const LoweredValue &value) {
   auto elements = ints(value);
   if (!elements)

@@ -86,7 +86,9 @@ public:
   mlir::Value tensor(LoweredValue &value);
   // Elements of a rank 0 or 1 integer value known at compile time up to named dims.
   std::optional<Extents> ints(const LoweredValue &value);
-  // The same where all are numbers.
+  // The same without grids of positions (arange), which are better off as the one expression that they are.
+  std::optional<Extents> list(const LoweredValue &value);
+  // As ints(), where all are numbers.
   std::optional<llvm::SmallVector<int64_t>> constantInts(const LoweredValue &value);
 
   // --- shapes

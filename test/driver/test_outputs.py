@@ -59,6 +59,9 @@ def test_report_keys_are_documented(mlp):
 def test_chunk_loops_are_reported(mlp, tmp_path):
     path = mlp()
     report = report_of(path, *ROWS, "-o", tmp_path / "m.so", "--activation-budget", "50%")
+    text = snugc(path, *ROWS, "--dry-run", "--activation-budget", "50%", "-v").err
+    loop, = report["chunk_loops"]
+    assert f"extent 1024, {loop['iterations']} iterations of {loop['size']}" in text and "'up'" in text
     memory = report["memory"]
     assert memory["arena"] <= memory["unchunked_arena"] / 2 == report["budget"]["activation"]
     loop, = report["chunk_loops"]

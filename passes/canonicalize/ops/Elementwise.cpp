@@ -135,8 +135,8 @@ std::optional<LoweredValue> foldLists(Lowering &l, ArrayRef<LoweredValue *> inpu
   for (LoweredValue *in : inputs) {
     if (in->rank() > 1 || isa<FloatType>(in->elementType))
       return std::nullopt;
-    auto elements = l.ints(*in);
-    if (!elements || (elements->size() > 1 && !in->closedVector && !in->splat))
+    auto elements = l.list(*in);
+    if (!elements)
       return std::nullopt;
     scalar &= in->rank() == 0;
     if (elements->size() != 1) {

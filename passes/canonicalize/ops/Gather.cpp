@@ -155,7 +155,7 @@ LogicalResult gather(Lowering &l) {
     return failure();
   auto chosen = l.constantInts(indices);
   // Elements of a shape list.
-  if (auto elements = l.ints(data); elements && data.rank() == 1 && chosen) {
+  if (auto elements = l.list(data); elements && data.rank() == 1 && chosen) {
     Extents picked;
     for (int64_t index : *chosen) {
       int64_t count = elements->size();

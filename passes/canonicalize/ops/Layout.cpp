@@ -17,9 +17,9 @@ FailureOr<LoweredValue> Lowering::concat(MutableArrayRef<LoweredValue> parts, in
   Extents elements;
   bool lists = rank == 1;
   for (LoweredValue &part : parts) {
-    auto list = lists && part.rank() == 1 ? ints(part) : std::nullopt;
-    if ((lists = list.has_value()))
-      llvm::append_range(elements, *list);
+    auto own = lists && part.rank() == 1 ? list(part) : std::nullopt;
+    if ((lists = own.has_value()))
+      llvm::append_range(elements, *own);
   }
   if (lists)
     return intsValue(elementType, elements);
@@ -146,7 +146,7 @@ LogicalResult slice(Lowering &l) {
     sizes[*axis] = (*end - *start).ceilDiv(step.getValue());
     strides[*axis] = step.getValue();
   }
-  if (auto elements = l.ints(in); elements && in.rank() == 1) {
+  if (auto elements = l.list(in); elements && in.rank() == 1) {
     auto offset = dyn_cast<AffineConstantExpr>(offsets[0]), size = dyn_cast<AffineConstantExpr>(sizes[0]);
     if (offset && size) {
       Extents picked;
