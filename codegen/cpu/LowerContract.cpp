@@ -7,6 +7,7 @@
 #include "codegen/cpu/RegisterTile.h"
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -24,6 +25,7 @@ struct Plan {
   SmallVector<unsigned> outer;         // batch and all further dims
   bool packed = false, copied = false; // right is in panels; right is copied to a panel on the stack
   bool contiguous = false;             // neighbouring columns of right are neighbours in memory
+  bool columnsOutside = false;         // macro tiles: all rows of a tile of columns, then the next columns
   int64_t tileRows, tileColumns, width;
   int64_t sizeM = 1, sizeN = 1, sizeK = 1; // static extents or kDynamic
   SmallVector<AffineMap> maps;
@@ -47,6 +49,11 @@ int64_t strideOf(Value value, AffineMap map, unsigned dim) {
   if (!position || failed(typeOf(value).getStridesAndOffset(strides, offset)))
     return ShapedType::kDynamic;
   return strides[*position];
+}
+
+// Whether the operand's last dim, contiguous in memory, is read along `dim`.
+bool endsIn(Value value, AffineMap map, unsigned dim) {
+  return map.getNumResults() && positionOf(map, dim) == map.getNumResults() - 1 && strideOf(value, map, dim) == 1;
 }
 
 // Where the extent of a dim is read: an operand that is not in panels.
@@ -89,8 +96,13 @@ FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
     return op.emitOpError("has a reduction dim that one operand lacks");
   if (plan.packed && ns.size() != 1)
     return op.emitOpError("reads a packed weight with other than one column dim");
+  // Rows are the dim along which the destination is contiguous, if one is; else the longest.
+  auto rank = [&](std::optional<unsigned> dim) {
+    bool written = dim && strideOf(op.getInit(), plan.maps.back(), *dim) == 1 && weight(dim) >= blockSide;
+    return std::make_pair(written, weight(dim));
+  };
   for (unsigned dim : ms)
-    if (weight(dim) >= weight(plan.m) && (!plan.m || weight(dim) > 1))
+    if (rank(dim) >= rank(plan.m) && (!plan.m || weight(dim) > 1))
       plan.m = dim;
   for (unsigned dim : ns) {
     bool better = !plan.n || (strideOf(op.getB(), plan.maps[1], dim) == 1 && weight(dim) >= 16) ||
@@ -122,6 +134,11 @@ FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
   // 48 KiB of accumulators, or 24 KiB and 32 KiB of copied panel: with what is spilled, below 64 KiB of stack.
   plan.tileColumns = plan.copied ? 64 : 128;
   plan.tileRows = 96;
+  // The operand that is read again and again should be the one that a cache holds: right's columns, if right is large.
+  constexpr int64_t large = 2 << 20;
+  plan.columnsOutside = !ShapedType::isDynamic(plan.sizeN) && !ShapedType::isDynamic(plan.sizeK) &&
+                        plan.sizeN * plan.sizeK * 4 >= large &&
+                        (ShapedType::isDynamic(plan.sizeM) || plan.sizeM <= plan.sizeN);
   if (!ShapedType::isDynamic(plan.sizeM))
     plan.tileRows = std::min(plan.tileRows, std::max<int64_t>(plan.sizeM, 1));
   return plan;
@@ -140,9 +157,11 @@ KernelRange codegen::planContract(nn::ContractOp op, const CpuTarget &target) {
   };
   for (unsigned dim : plan->outer)
     factor(dim, 1);
+  if (plan->n && plan->columnsOutside)
+    factor(*plan->n, plan->tileColumns);
   if (plan->m)
     factor(*plan->m, plan->tileRows);
-  if (plan->n)
+  if (plan->n && !plan->columnsOutside)
     factor(*plan->n, plan->tileColumns);
   double k = guessExtent(plan->sizeK), columns = std::min<double>(plan->tileColumns, guessExtent(plan->sizeN));
   double rows = std::min<double>(plan->tileRows, guessExtent(plan->sizeM));
@@ -172,6 +191,8 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     factors.push_back(sizeOf(dim));
   factors.push_back(b.ceilDiv(sizeM, plan.tileRows));
   factors.push_back(b.ceilDiv(sizeN, plan.tileColumns));
+  if (plan.columnsOutside)
+    std::swap(factors[factors.size() - 2], factors.back());
   Value accumulators = b.stackBuffer({plan.tileRows, plan.tileColumns});
   Value panel = plan.copied ? b.stackBuffer({kBlock, shape.columns}) : Value();
 
@@ -179,6 +200,8 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     SmallVector<Value> place = b.delinearize(i, factors), dims(op.getIteratorTypes().size(), zero);
     for (auto [index, dim] : llvm::enumerate(plan.outer))
       dims[dim] = place[index];
+    if (plan.columnsOutside)
+      std::swap(place[place.size() - 2], place.back());
     Value m0 = b.mul(place[place.size() - 2], b.constant(plan.tileRows));
     Value n0 = b.mul(place.back(), b.constant(plan.tileColumns));
     Value rows = b.min(b.constant(plan.tileRows), b.sub(sizeM, m0));
@@ -205,6 +228,11 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     if (!ShapedType::isDynamic(plan.sizeM) && plan.sizeM % plan.tileRows == 0)
       staticRows = plan.tileRows;
 
+    auto destination = [&](Value row, Value column) {
+      return at(plan.maps.back(), b.add(m0, row), b.add(n0, column), {});
+    };
+    bool byRows = !plan.m || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) == 1 ||
+                  strideOf(op.getInit(), plan.maps.back(), *plan.m) != 1;
     bool oneBlock = !ShapedType::isDynamic(plan.sizeK) && plan.sizeK <= kBlock;
     b.loop(zero, sizeK, kBlock, [&](Value from) {
       Value to = b.min(sizeK, b.add(from, b.constant(kBlock)));
@@ -223,8 +251,21 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
         });
         return;
       }
+      // The epilogue's stores would wait for lines that nothing has asked for: the last block of k hides that.
+      Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, to, sizeK);
+      auto prefetch = [&](int64_t tileRows, Value row) {
+        if (!byRows || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) != 1)
+          return;
+        Value end = arith::SelectOp::create(b, isLast, columns, zero);
+        for (int64_t r = 0; r < tileRows; ++r)
+          b.loop(zero, end, blockSide, [&](Value c) {
+            memref::PrefetchOp::create(b, op.getInit(), destination(b.add(row, b.constant(r)), c), /*isWrite=*/true,
+                                       /*localityHint=*/3, /*isDataCache=*/true);
+          });
+      };
       // Rows outside: a block of left's rows stays in the first-level cache, right streams from the second.
       tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
+        prefetch(tileRows, row);
         b.loop(zero, columns, shape.columns, [&](Value column) {
           Value first = b.add(n0, column), width = b.constant(plan.width);
           Value panelIndex = plan.packed ? b.div(first, width) : Value();
@@ -247,8 +288,8 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
       });
     }
 
-    // The epilogue, with the destination's contiguous dim inside.
-    auto point = [&](Value row, Value column) {
+    // The epilogue, by rows, which is how its operands mostly lie.
+    auto result = [&](Value row, Value column) {
       Value m = b.add(m0, row), n = b.add(n0, column);
       Block &block = op.getEpilogue().front();
       IRMapping mapping;
@@ -258,15 +299,31 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
           mapping.map(block.getArgument(index + 1), b.load(operand, at(plan.maps[2 + index], m, n, {})));
       for (Operation &inner : block.without_terminator())
         b.clone(inner, mapping);
-      b.store(mapping.lookupOrDefault(block.getTerminator()->getOperand(0)), op.getInit(),
-              at(plan.maps.back(), m, n, {}));
+      return mapping.lookupOrDefault(block.getTerminator()->getOperand(0));
     };
-    bool byRows = !plan.m || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) == 1 ||
-                  strideOf(op.getInit(), plan.maps.back(), *plan.m) != 1;
-    if (byRows)
-      b.loop(zero, rows, 1, [&](Value r) { b.loop(zero, columns, 1, [&](Value c) { point(r, c); }); });
-    else
-      b.loop(zero, columns, 1, [&](Value c) { b.loop(zero, rows, 1, [&](Value r) { point(r, c); }); });
+    auto each = [&](function_ref<void(Value, Value)> body) {
+      b.loop(zero, rows, 1, [&](Value r) { b.loop(zero, columns, 1, [&](Value c) { body(r, c); }); });
+    };
+    if (byRows || !typeOf(op.getInit()).getElementType().isF32()) {
+      each([&](Value r, Value c) { b.store(result(r, c), op.getInit(), destination(r, c)); });
+      return;
+    }
+    // A destination with neighbouring rows next to each other: the finished tile is transposed into it.
+    each([&](Value r, Value c) { b.store(result(r, c), accumulators, {r, c}); });
+    auto move = [&](Value r, Value c) { b.store(b.load(accumulators, {r, c}), op.getInit(), destination(r, c)); };
+    bool inBlocks = b.target.vectorBits >= 512 && endsIn(op.getInit(), plan.maps.back(), *plan.m);
+    Value side = b.constant(inBlocks ? blockSide : 1);
+    auto whole = [&](Value count) { return inBlocks ? b.mul(b.div(count, side), side) : zero; };
+    Value wholeRows = whole(rows), wholeColumns = whole(columns);
+    b.loop(zero, wholeColumns, blockSide, [&](Value c0) {
+      b.loop(zero, wholeRows, blockSide, [&](Value r0) {
+        moveBlock(
+            b, [&](int64_t i) { return SmallVector<Value>{b.add(r0, b.constant(i)), c0}; }, accumulators,
+            [&](int64_t i) { return destination(r0, b.add(c0, b.constant(i))); }, op.getInit());
+      });
+    });
+    b.loop(zero, wholeColumns, 1, [&](Value c) { b.loop(wholeRows, rows, 1, [&](Value r) { move(r, c); }); });
+    b.loop(wholeColumns, columns, 1, [&](Value c) { b.loop(zero, rows, 1, [&](Value r) { move(r, c); }); });
   });
   return success();
 }

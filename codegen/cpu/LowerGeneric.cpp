@@ -3,6 +3,7 @@
 // linalg.generic: a plain loop nest, which LLVM's loop vectoriser turns into code at memory speed.
 #include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/Kernels.h"
+#include "codegen/cpu/RegisterTile.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -69,7 +70,7 @@ struct Transposition {
   unsigned read, written;
   unsigned input; // the operand that is read across
 };
-constexpr int64_t side = 16; // a cache line of f32
+constexpr int64_t side = blockSide;
 
 std::optional<Transposition> transpositionOf(linalg::GenericOp op) {
   if (op.getNumParallelLoops() != op.getNumLoops() || op.getNumDpsInits() != 1)
@@ -159,19 +160,6 @@ void allowReassociation(linalg::GenericOp op, Block *body) {
     if (sum.getLhs() == accumulator || sum.getRhs() == accumulator)
       sum.setFastmath(sum.getFastmath() | arith::FastMathFlags::reassoc);
   }
-}
-
-// Transposes a block of side x side elements in registers.
-using Place = function_ref<SmallVector<Value>(int64_t)>;
-void moveBlock(KernelBuilder &b, Place rowAt, Value source, Place columnAt, Value destination) {
-  auto vector = VectorType::get({side}, b.getF32Type()), square = VectorType::get({side, side}, b.getF32Type());
-  Value block = arith::ConstantOp::create(b, b.getZeroAttr(square));
-  for (int64_t i = 0; i < side; ++i)
-    block =
-        vector::InsertOp::create(b, vector::LoadOp::create(b, vector, source, rowAt(i)), block, ArrayRef<int64_t>{i});
-  block = vector::TransposeOp::create(b, block, ArrayRef<int64_t>{1, 0});
-  for (int64_t i = 0; i < side; ++i)
-    vector::StoreOp::create(b, vector::ExtractOp::create(b, block, ArrayRef<int64_t>{i}), destination, columnAt(i));
 }
 } // namespace
 

@@ -81,9 +81,21 @@ void snug::codegen::tileRows(KernelBuilder &b, const TileShape &shape, Value row
   }
 }
 
+void snug::codegen::moveBlock(KernelBuilder &b, BlockPlace rowAt, Value source, BlockPlace columnAt,
+                              Value destination) {
+  auto vector = VectorType::get({blockSide}, b.getF32Type()), square = VectorType::get({blockSide, blockSide}, b.getF32Type());
+  Value block = arith::ConstantOp::create(b, b.getZeroAttr(square));
+  for (int64_t i = 0; i < blockSide; ++i)
+    block =
+        vector::InsertOp::create(b, vector::LoadOp::create(b, vector, source, rowAt(i)), block, ArrayRef<int64_t>{i});
+  block = vector::TransposeOp::create(b, block, ArrayRef<int64_t>{1, 0});
+  for (int64_t i = 0; i < blockSide; ++i)
+    vector::StoreOp::create(b, vector::ExtractOp::create(b, block, ArrayRef<int64_t>{i}), destination, columnAt(i));
+}
+
 void snug::codegen::packPanel(KernelBuilder &b, Value buffer, Value from, Value to, Value columns, int64_t width,
                               bool contiguous, Value source, function_ref<SmallVector<Value>(Value, Value)> place) {
-  constexpr int64_t side = 16;
+  constexpr int64_t side = blockSide;
   Value zero = b.constant(0);
   auto copy = [&](Value k, Value n) { b.store(b.load(source, place(k, n)), buffer, {b.sub(k, from), n}); };
   int64_t offset;
@@ -97,18 +109,11 @@ void snug::codegen::packPanel(KernelBuilder &b, Value buffer, Value from, Value 
   } else if (b.target.vectorBits >= 512 && lastIsContiguous && endsInK) {
     auto block = [&](Value value) { return b.mul(b.div(value, b.constant(side)), b.constant(side)); };
     Value wholeN = block(columns), wholeK = b.add(from, block(b.sub(to, from)));
-    auto vector = VectorType::get({side}, b.getF32Type()), square = VectorType::get({side, side}, b.getF32Type());
     b.loop(zero, wholeN, side, [&](Value n0) {
       b.loop(from, wholeK, side, [&](Value k0) {
-        Value rows = arith::ConstantOp::create(b, b.getZeroAttr(square));
-        for (int64_t i = 0; i < side; ++i) {
-          Value row = vector::LoadOp::create(b, vector, source, place(k0, b.add(n0, b.constant(i))));
-          rows = vector::InsertOp::create(b, row, rows, ArrayRef<int64_t>{i});
-        }
-        Value transposed = vector::TransposeOp::create(b, rows, ArrayRef<int64_t>{1, 0});
-        for (int64_t i = 0; i < side; ++i)
-          vector::StoreOp::create(b, vector::ExtractOp::create(b, transposed, ArrayRef<int64_t>{i}), buffer,
-                                  ValueRange{b.add(b.sub(k0, from), b.constant(i)), n0});
+        moveBlock(
+            b, [&](int64_t i) { return place(k0, b.add(n0, b.constant(i))); }, source,
+            [&](int64_t i) { return SmallVector<Value>{b.add(b.sub(k0, from), b.constant(i)), n0}; }, buffer);
       });
       b.loop(wholeK, to, 1, [&](Value k) { b.loop(n0, b.add(n0, b.constant(side)), 1, [&](Value n) { copy(k, n); }); });
     });

@@ -37,8 +37,8 @@ inline constexpr llvm::StringLiteral kProducer = "snug.producer";    // StringAt
 
 /// Argument and result attributes of @main.
 inline constexpr llvm::StringLiteral kTensorName = "snug.name"; // StringAttr, the ONNX value's name
-/// Array of strings, one a dim: its number when static, its name or expression ("past + 1") when symbolic, "" when the
-/// file says neither. Absent when the rank is unknown or the value is no tensor.
+/// Array of strings, one a dim: its number when static, its name or expression ("past + 1") when symbolic, the
+/// tensor's and the dim's position ("x_dim2") when the file says neither. Absent when the rank is unknown or the value is no tensor.
 inline constexpr llvm::StringLiteral kTensorDims = "snug.dims";
 
 /// On a model-local function: StringAttrs, array of the attribute names it takes, and dictionary of their defaults.

@@ -12,6 +12,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
+#include <algorithm>
 
 using namespace mlir;
 using namespace snug;
@@ -66,6 +67,11 @@ private:
       if (std::string problem = path.empty() ? "" : outputProblem(path); !problem.empty())
         return fail(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + problem);
     }
+    if (writesLibrary)
+      paths.push_back(options.output + ".safetensors");
+    for (size_t i = 0; i < paths.size(); ++i)
+      if (!paths[i].empty() && std::count(paths.begin(), paths.end(), paths[i]) > 1)
+        return fail(SNUG_EXIT_USAGE, "'" + paths[i] + "' is named for two things to write");
     llvm::sys::fs::file_status status;
     if (writesLibrary && !llvm::sys::fs::status(options.output, status) && !llvm::sys::fs::is_regular_file(status))
       return fail(SNUG_EXIT_MACHINE, "cannot write '" + options.output + "': it is no regular file");
@@ -85,8 +91,9 @@ private:
                                                                  : "remark";
     errors += severity == DiagnosticSeverity::Error;
     std::string name = nodeName(diagnostic.getLocation());
-    llvm::errs() << "snugc: " << kind << ": " << (name.empty() ? "" : "node '" + name + "': ") << diagnostic.str()
-                 << "\n";
+    // Names come from the model's file, which nobody vouches for.
+    llvm::errs() << "snugc: " << kind << ": "
+                 << printable((name.empty() ? "" : "node '" + name + "': ") + diagnostic.str()) << "\n";
     return success();
   }
 
@@ -117,7 +124,7 @@ private:
     }
     if (!writesLibrary && !options.dryRun)
       return printProgram(pipeline.module());
-    llvm::errs() << summaryText(report);
+    llvm::errs() << summaryText(report, options.verbose);
     if (options.timeReport)
       for (const auto &[stage, ms] : report.timing)
         llvm::errs() << llvm::format("%12s %9.1f ms\n", stage.c_str(), ms);

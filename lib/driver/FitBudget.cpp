@@ -22,7 +22,7 @@ void Pipeline::measureFixed() {
     auto shaped = cast<ShapedType>(type);
     int64_t bytes = std::max(8u, shaped.getElementTypeBitWidth()) / 8;
     DimSymbols symbols(&context);
-    for (const std::string &definition : options.dims) {
+    for (const std::string &definition : dims) {
       std::string ignored;
       symbols.add(definition, ignored);
     }

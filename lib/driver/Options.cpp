@@ -17,17 +17,30 @@ const char *snug::stageName(Stage stage) {
   return "";
 }
 
+std::string snug::shellWord(const std::string &word) {
+  if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                              "_-+=./,:@%") == std::string::npos)
+    return word;
+  std::string quoted = word;
+  for (size_t at = 0; (at = quoted.find('\'', at)) != std::string::npos; at += 4)
+    quoted.replace(at, 1, "'\\''");
+  return "'" + quoted + "'";
+}
+
+std::string snug::printable(const std::string &text) {
+  std::string result;
+  for (unsigned char c : text) {
+    char code[8];
+    std::snprintf(code, sizeof code, "\\x%02x", c);
+    result += c < 0x20 || c == 0x7f ? code : std::string(1, static_cast<char>(c));
+  }
+  return result;
+}
+
 std::string snug::commandText(const CompileOptions &options) {
   std::string text;
-  for (const std::string &word : options.command) {
-    bool plain =
-        !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                                "_-+=./,:@%") == std::string::npos;
-    std::string quoted = word;
-    for (size_t at = 0; !plain && (at = quoted.find('\'', at)) != std::string::npos; at += 4)
-      quoted.replace(at, 1, "'\\''");
-    text += (text.empty() ? "" : " ") + (plain ? quoted : "'" + quoted + "'");
-  }
+  for (const std::string &word : options.command)
+    text += (text.empty() ? "" : " ") + shellWord(word);
   return text;
 }
 
@@ -131,5 +144,5 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
   app.add_option("--depfile", o.depfile, "Write a Makefile rule naming the files read")->type_name("FILE");
   app.add_option("--save-temps", o.saveTemps, "Write the program after each stage to a folder")->type_name("DIR");
   app.add_flag("--time-report", o.timeReport, "Print the time of each stage");
-  app.add_flag("-v,--verbose", o.verbose, "Print remarks of the stages, chunk loops among them");
+  app.add_flag("-v,--verbose", o.verbose, "Print remarks of the stages, and the chunk loops");
 }

@@ -50,6 +50,10 @@ struct CompileOptions {
 // Declares all flags on `app`, writing to `options`. Conversion errors are CLI::ValidationError with a remedy.
 void bindOptions(CLI::App &app, CompileOptions &options);
 
+// A word as a shell takes it: quoted where it holds more than letters, digits and a few signs.
+std::string shellWord(const std::string &word);
+// Text from a model's file, for a terminal: control characters as \xNN.
+std::string printable(const std::string &text);
 // The command as it can be typed into a shell again.
 std::string commandText(const CompileOptions &options);
 

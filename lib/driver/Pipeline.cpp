@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/DimSymbols.h"
+#include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/Passes.h"
 #include "passes/chunk/ChunkProgram.h"
 #include "passes/chunk/Passes.h"
@@ -19,6 +20,7 @@
 #include "snug/ExitCodes.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/raw_ostream.h"
@@ -79,7 +81,7 @@ int Pipeline::import() {
   ImportError error;
   auto imported = importOnnx(context, options.model, error, /*dataMayBeMissing=*/options.dryRun);
   if (failed(imported)) {
-    llvm::errs() << "snugc: error: " << error.message << "\n";
+    llvm::errs() << "snugc: error: " << printable(error.message) << "\n";
     return error.exitCode;
   }
   program = std::move(*imported);
@@ -114,6 +116,33 @@ int Pipeline::saveProgram(Stage stage) {
   return SNUG_EXIT_MACHINE;
 }
 
+int Pipeline::checkTypes() {
+  auto main = program->lookupSymbol<func::FuncOp>("main");
+  int code = SNUG_EXIT_DONE;
+  auto refuse = [&](Location location, const Twine &what) {
+    emitError(location) << what;
+    code = SNUG_EXIT_UNSUPPORTED;
+  };
+  auto isNumber = [](Type type) {
+    auto shaped = dyn_cast<ShapedType>(type);
+    return !shaped || shaped.getElementType().isIntOrFloat();
+  };
+  for (BlockArgument argument : main.getArguments()) {
+    auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "snug.name");
+    std::string text = "input '" + (name ? name.str() : "") + "' ";
+    if (isa<UnrankedTensorType>(argument.getType()))
+      refuse(main.getLoc(), text + "has no shape, so its rank is unknown; export the model with shapes of its inputs");
+    else if (!isa<RankedTensorType>(argument.getType()) || !isNumber(argument.getType()))
+      refuse(main.getLoc(), text + "is no tensor of numbers; strings, complex numbers, sequences and optionals are not "
+                                   "supported");
+  }
+  main.walk([&](Operation *op) {
+    if (!llvm::all_of(op->getResultTypes(), isNumber))
+      refuse(op->getLoc(), "makes strings or complex numbers, which are not supported");
+  });
+  return code;
+}
+
 int Pipeline::checkDims() {
   auto usage = [&](const Twine &message) {
     llvm::errs() << "snugc: error: " << message << "\n";
@@ -129,29 +158,32 @@ int Pipeline::checkDims() {
   }
   for (BlockArgument argument : main.getArguments())
     if (auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims"))
-      for (StringRef text : texts.getAsValueRange<StringAttr>()) {
+      for (StringRef text : texts.getAsValueRange<StringAttr>())
         none.parse(text, known);
-        given.parse(text, missing);
-      }
-  for (const DimRange &range : given.ranges())
-    if (!llvm::is_contained(known, range.name))
-      return usage(
-          "the model has no dim '" + range.name + "'" +
-          (known.empty() ? std::string("; all its dims are fixed") : "; its dims are " + llvm::join(known, ", ")));
+  for (const std::string &definition : options.dims) {
+    std::string name = StringRef(definition).split('=').first.trim().str();
+    if (!llvm::is_contained(known, name))
+      return usage("the model has no dim '" + name + "'" +
+                   (known.empty() ? std::string("; all its dims are fixed") : "; its dims are " + llvm::join(known, ", ")));
+  }
+  dims.assign(options.dims.begin(), options.dims.end());
+  inferDims(*program, dims, missing);
   if (missing.empty())
     return SNUG_EXIT_DONE;
   std::string command = commandText(options);
   for (const std::string &name : missing)
-    command += " --dim " + name + "=1";
-  return usage("dim" + std::string(missing.size() == 1 ? " '" : "s '") + llvm::join(missing, "', '") +
+    command += " --dim " + shellWord(printable(name) + "=1");
+  return usage("dim" + std::string(missing.size() == 1 ? " '" : "s '") + printable(llvm::join(missing, "', '")) +
                (missing.size() == 1 ? "' has" : "' have") + " no value; for example:\n  " + command);
 }
 
 int Pipeline::canonicalize() {
+  if (int code = checkTypes())
+    return code;
   if (int code = checkDims())
     return code;
   LowerOnnxOptions lower;
-  for (const std::string &definition : options.dims)
+  for (const std::string &definition : dims)
     lower.dims.push_back(definition);
   return runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) {
     pm.addPass(createLowerOnnx(lower));
@@ -212,6 +244,13 @@ int Pipeline::memory() {
 }
 
 int Pipeline::library() {
+  // What is read is mapped while the library is written.
+  for (const std::string &file : report.files)
+    for (const std::string &written : {options.output, options.output + ".safetensors"})
+      if (bool same = false; !llvm::sys::fs::equivalent(file, written, same) && same) {
+        llvm::errs() << "snugc: error: '" << written << "' would replace a file of the model; name another output\n";
+        return SNUG_EXIT_USAGE;
+      }
   CodegenOptions codegen;
   codegen.outputPath = options.output;
   codegen.modelDirectory = llvm::sys::path::parent_path(options.model).str();
@@ -224,6 +263,14 @@ int Pipeline::library() {
   CodegenReport result;
   if (failed(compileToLibrary(*program, codegen, result))) // which has said why
     return result.exitCode ? result.exitCode : SNUG_EXIT_FAULT;
+  if (report.memoryBudget >= 0 && static_cast<int64_t>(result.weightsBytes) > report.weights) {
+    // The budget was kept with the weights' planned size.
+    emitError(program->getLoc()) << "internal fault: the weights have " << result.weightsBytes << " bytes, planned were "
+                                 << report.weights;
+    llvm::sys::fs::remove(options.output);
+    llvm::sys::fs::remove(options.output + ".safetensors");
+    return SNUG_EXIT_FAULT;
+  }
   report.weights = result.weightsBytes;
   return SNUG_EXIT_DONE;
 }

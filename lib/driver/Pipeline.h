@@ -29,6 +29,8 @@ private:
   int memory();
   int library();
 
+  // Checks that inputs are tensors of known rank, and tensors of what is computed with: numbers.
+  int checkTypes();
   // Checks --dim against the model's named dims.
   int checkDims();
   // The files that the program refers to, for the depfile.
@@ -49,6 +51,7 @@ private:
 
   mlir::MLIRContext &context;
   const CompileOptions &options;
+  llvm::SmallVector<std::string> dims; // the options', and those that follow from them
   CompileReport &report;
   mlir::OwningOpRef<mlir::ModuleOp> program;
   std::optional<int64_t> arenaLimit; // bytes the arena may have; negative where the rest alone exceeds the budget

@@ -83,12 +83,28 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
   return report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-std::string snug::summaryText(const CompileReport &r) {
+// One line a loop, for -v.
+static std::string loopsText(const CompileReport &r) {
+  std::string text;
+  for (const Json &loop : Json::parse(r.chunkLoops)) {
+    auto number = [&](const char *key) { return std::to_string(loop.value(key, int64_t(0))); };
+    std::string nodes;
+    for (const Json &node : loop.value("nodes", Json::array()))
+      nodes += (nodes.empty() ? "'" : ", '") + printable(node.get<std::string>()) + "'";
+    text += "chunk loop over " + nodes + ": dim " + number("dim") + " of extent " + number("extent") + ", " +
+            number("iterations") + " iterations of " + number("size") + "\n";
+  }
+  return text;
+}
+
+std::string snug::summaryText(const CompileReport &r, bool verbose) {
   std::string text = "arena " + printBytes(r.arena);
   if (r.arena != r.unchunkedArena)
     text += " (unchunked " + printBytes(r.unchunkedArena) + ")";
   text += ", weights " + printBytes(r.weights) + ", library " + printBytes(r.library) + ", inputs " +
           printBytes(r.inputs) + ", outputs " + printBytes(r.outputs) + ", total " + printBytes(r.total()) + "\n";
+  if (verbose)
+    text += loopsText(r);
   if (!r.fits)
     return text;
   text += "\nWhat fits (time as modelled, relative to unchunked):\n";
@@ -101,7 +117,7 @@ std::string snug::summaryText(const CompileReport &r) {
     text += line;
   }
   if (!r.peakNode.empty())
-    text += "Unchunked, the peak is at node '" + r.peakNode + "'; node '" + r.fits->leastNode +
+    text += "Unchunked, the peak is at node '" + printable(r.peakNode) + "'; node '" + printable(r.fits->leastNode) +
             "' keeps the least from being less.\n";
   return text;
 }

@@ -37,8 +37,8 @@ struct CompileReport {
 constexpr int kReportVersion = 1;
 std::string reportText(const CompileOptions &options, const CompileReport &report);
 
-// What a run needs, for people: one line, and with --dry-run what fits.
-std::string summaryText(const CompileReport &report);
+// What a run needs, for people: one line; if verbose, one a chunk loop; on a dry run what fits.
+std::string summaryText(const CompileReport &report, bool verbose);
 
 // A rule for make and ninja: `output` depends on all files read.
 std::string depfileText(const std::string &output, const CompileReport &report);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/DimSymbols.h"
+#include "mlir/Analysis/FlatLinearValueConstraints.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -7,18 +9,55 @@
 using namespace mlir;
 using namespace snug;
 
+bool DimSymbols::isKnown(StringRef name) const {
+  return llvm::any_of(all, [&](const DimRange &range) { return range.name == name; }) ||
+         llvm::any_of(expressions, [&](const auto &entry) { return entry.first == name; });
+}
+
+void DimSymbols::addOpen(StringRef name) {
+  DimRange range;
+  range.name = name.str();
+  range.min = 1;
+  range.max = -1;
+  symbolRanges.push_back(all.size());
+  all.push_back(range);
+}
+
+std::optional<std::string> DimSymbols::solve(AffineExpr left, AffineExpr right) const {
+  SmallVector<int64_t> coefficients; // symbols, locals, constant
+  AffineExpr difference = left - right;
+  if (!difference.isPureAffine() ||
+      failed(getFlattenedAffineExpr(difference, 0, symbolRanges.size(), &coefficients)) ||
+      coefficients.size() != symbolRanges.size() + 1)
+    return std::nullopt;
+  for (unsigned symbol = 0; symbol < symbolRanges.size(); ++symbol) {
+    const DimRange &range = all[symbolRanges[symbol]];
+    if (!range.isOpen() || std::abs(coefficients[symbol]) != 1)
+      continue;
+    int64_t sign = -coefficients[symbol];
+    AffineExpr rest = getAffineConstantExpr(0, context);
+    for (unsigned other = 0; other < symbolRanges.size(); ++other)
+      if (other != symbol)
+        rest = rest + getAffineSymbolExpr(other, context) * (sign * coefficients[other]);
+    rest = rest + sign * coefficients.back();
+    return range.name + "=" + print(rest);
+  }
+  return std::nullopt;
+}
+
 bool DimSymbols::add(StringRef definition, std::string &error) {
   auto [name, value] = definition.split('=');
   name = name.trim();
   auto fail = [&](const Twine &what) {
-    error = (Twine("dim '") + definition + "' " + what + "; write NAME=VALUE or NAME=MIN..MAX[:STEP]").str();
+    error = (Twine("dim '") + definition + "' " + what +
+             "; write NAME=VALUE, NAME=MIN..MAX[:STEP] or NAME=EXPRESSION of other dims")
+                .str();
     return false;
   };
   if (name.empty() || value.empty())
     return fail("has no name or no value");
-  for (const DimRange &range : all)
-    if (range.name == name)
-      return fail("is given twice");
+  if (isKnown(name))
+    return fail("is given twice");
   DimRange range;
   range.name = name.str();
   auto [bounds, step] = value.split(':');
@@ -26,8 +65,13 @@ bool DimSymbols::add(StringRef definition, std::string &error) {
     return fail("has a step that is no positive number");
   size_t dots = bounds.find("..");
   if (dots == StringRef::npos) {
-    if (bounds.trim().getAsInteger(10, range.min))
-      return fail("has a value that is no number");
+    if (bounds.trim().getAsInteger(10, range.min)) {
+      // Only expressions of names, so that a mistyped number is still one.
+      if (!step.empty() || !llvm::any_of(bounds, llvm::isAlpha))
+        return fail("has a value that is no number");
+      expressions.push_back({name.str(), bounds.trim().str()});
+      return true;
+    }
     range.max = range.min;
   } else if (bounds.take_front(dots).trim().getAsInteger(10, range.min) ||
              bounds.drop_front(dots + 2).trim().getAsInteger(10, range.max)) {
@@ -42,7 +86,7 @@ bool DimSymbols::add(StringRef definition, std::string &error) {
 }
 
 namespace {
-// sum := product (('+'|'-') product)*; product := atom ('*' atom)*; atom := number | name | '(' sum ')'
+// sum := product (('+'|'-') product)*; product := atom (('*'|'//'|'/'|'%') atom)*; atom := number | name | '(' sum ')'
 struct ExtentParser {
   StringRef rest;
   MLIRContext *context;
@@ -58,7 +102,7 @@ struct ExtentParser {
         return std::nullopt;
       return inner;
     }
-    size_t end = rest.find_first_of(" +-*()");
+    size_t end = rest.find_first_of(" +-*/%()");
     StringRef token = rest.take_front(end);
     rest = rest.drop_front(token.size());
     int64_t number;
@@ -72,12 +116,15 @@ struct ExtentParser {
     auto left = atom();
     while (left) {
       skip();
-      if (!rest.consume_front("*"))
+      bool times = rest.consume_front("*"), over = !times && (rest.consume_front("//") || rest.consume_front("/"));
+      if (!times && !over && !rest.consume_front("%"))
         return left;
       auto right = atom();
-      if (!right)
+      // Only a positive divisor rounds as all readers of the text do.
+      auto divisor = right ? dyn_cast<AffineConstantExpr>(*right) : AffineConstantExpr();
+      if (!right || (!times && (!divisor || divisor.getValue() < 1)))
         return std::nullopt;
-      left = *left * *right;
+      left = times ? *left * *right : over ? left->floorDiv(*right) : *left % *right;
     }
     return left;
   }
@@ -98,8 +145,17 @@ struct ExtentParser {
 };
 } // namespace
 
-std::optional<AffineExpr> DimSymbols::parse(StringRef text, SmallVectorImpl<std::string> &missing) {
+std::optional<AffineExpr> DimSymbols::parse(StringRef text, SmallVectorImpl<std::string> &missing) const {
+  return parse(text, missing, 0);
+}
+
+std::optional<AffineExpr> DimSymbols::parse(StringRef text, SmallVectorImpl<std::string> &missing, int depth) const {
   auto lookup = [&](StringRef name) -> AffineExpr {
+    // Names of names; deeper than their number is a circle.
+    for (const auto &[known, expression] : expressions)
+      if (known == name && depth <= static_cast<int>(expressions.size()))
+        if (auto value = parse(expression, missing, depth + 1))
+          return *value;
     unsigned symbol = 0;
     for (const DimRange &range : all) {
       if (range.name == name)
@@ -110,10 +166,12 @@ std::optional<AffineExpr> DimSymbols::parse(StringRef text, SmallVectorImpl<std:
       missing.push_back(name.str());
     return getAffineConstantExpr(1, context);
   };
+  if (isKnown(text))
+    return lookup(text);
   ExtentParser parser{text, context, lookup};
   auto result = parser.sum();
   parser.skip();
-  // Exporters also write names that look like expressions but are none ("(h // 2)"): then the text itself is the name.
+  // Exporters also write names that look like expressions but are none ("floor(h)"): then the text itself is the name.
   if (!result || !parser.rest.empty())
     return lookup(text);
   return result;
@@ -122,21 +180,39 @@ std::optional<AffineExpr> DimSymbols::parse(StringRef text, SmallVectorImpl<std:
 std::string DimSymbols::print(AffineExpr expr) const {
   if (auto symbol = dyn_cast<AffineSymbolExpr>(expr))
     return all[symbolRanges[symbol.getPosition()]].name;
-  if (auto binary = dyn_cast<AffineBinaryOpExpr>(expr)) {
-    const char *sign = expr.getKind() == AffineExprKind::Add        ? " + "
-                       : expr.getKind() == AffineExprKind::Mul      ? "*"
-                       : expr.getKind() == AffineExprKind::FloorDiv ? " floordiv "
-                       : expr.getKind() == AffineExprKind::CeilDiv  ? " ceildiv "
-                                                                    : " mod ";
-    auto side = [&](AffineExpr e) {
-      bool atom = !isa<AffineBinaryOpExpr>(e) || (expr.getKind() == AffineExprKind::Add);
-      return atom ? print(e) : "(" + print(e) + ")";
-    };
-    return side(binary.getLHS()) + sign + side(binary.getRHS());
+  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (!binary) {
+    std::string text;
+    llvm::raw_string_ostream(text) << expr;
+    return text;
   }
-  std::string text;
-  llvm::raw_string_ostream(text) << expr;
-  return text;
+  AffineExpr left = binary.getLHS(), right = binary.getRHS();
+  auto side = [&](AffineExpr e) { return isa<AffineBinaryOpExpr>(e) ? "(" + print(e) + ")" : print(e); };
+  auto number = dyn_cast<AffineConstantExpr>(right);
+  switch (expr.getKind()) {
+  case AffineExprKind::Add: {
+    if (number && number.getValue() < 0)
+      return print(left) + " - " + std::to_string(-number.getValue());
+    // x * -c as a subtraction: there are no signs in the syntax.
+    auto product = dyn_cast<AffineBinaryOpExpr>(right);
+    auto factor = product && right.getKind() == AffineExprKind::Mul ? dyn_cast<AffineConstantExpr>(product.getRHS())
+                                                                    : AffineConstantExpr();
+    if (factor && factor.getValue() < 0)
+      return print(left) + " - " +
+             (factor.getValue() == -1 ? side(product.getLHS()) : side(product.getLHS()) + "*" + std::to_string(-factor.getValue()));
+    return print(left) + " + " + print(right);
+  }
+  case AffineExprKind::Mul:
+    if (number && number.getValue() < 0)
+      return "0 - " + side(left) + (number.getValue() == -1 ? "" : "*" + std::to_string(-number.getValue()));
+    return side(left) + "*" + side(right);
+  case AffineExprKind::FloorDiv:
+    return side(left) + "/" + side(right);
+  case AffineExprKind::CeilDiv:
+    return "(" + print(left + right - 1) + ")/" + side(right);
+  default:
+    return side(left) + "%" + side(right);
+  }
 }
 
 std::optional<int64_t> DimSymbols::evaluate(AffineExpr expr, bool upper) const {
@@ -144,6 +220,8 @@ std::optional<int64_t> DimSymbols::evaluate(AffineExpr expr, bool upper) const {
     return constant.getValue();
   if (auto symbol = dyn_cast<AffineSymbolExpr>(expr)) {
     const DimRange &range = all[symbolRanges[symbol.getPosition()]];
+    if (upper && range.isOpen())
+      return std::nullopt;
     return upper ? range.max : range.min;
   }
   auto binary = dyn_cast<AffineBinaryOpExpr>(expr);

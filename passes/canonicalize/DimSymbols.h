@@ -19,19 +19,27 @@ struct DimRange {
   std::string name;
   int64_t min = 0, max = 0, step = 1;
   bool isFixed() const { return min == max; }
+  bool isOpen() const { return max < 0; }
 };
 
 class DimSymbols {
 public:
   explicit DimSymbols(mlir::MLIRContext *context) : context(context) {}
 
-  // Adds NAME=V or NAME=A..B[:STEP]. Returns false and sets `error` to one sentence on bad syntax, a repeated name, an
-  // extent below 0 or an empty range.
+  // Adds NAME=V, NAME=A..B[:STEP] or NAME=EXPRESSION of other names. Returns false and sets `error` to one sentence on
+  // bad syntax, a repeated name, an extent below 0 or an empty range.
   bool add(llvm::StringRef definition, std::string &error);
+  // Whether the name has been given, in whichever form.
+  bool isKnown(llvm::StringRef name) const;
+  // Adds a name of unknown extent: a symbol without an upper bound, which lowering may find equal to something known.
+  void addOpen(llvm::StringRef name);
+  bool hasOpen() const { return llvm::any_of(all, [](const DimRange &range) { return range.isOpen(); }); }
+  // NAME=EXPRESSION that makes two different extents equal: where their difference is +-1 times an open name and a rest.
+  std::optional<std::string> solve(mlir::AffineExpr left, mlir::AffineExpr right) const;
 
   // Parses an extent as ONNX files write it: a number, a name, or sums and products of them ("past + 1", "2*seq").
   // Names without a value are appended to `missing` (once) and stand for 1 meanwhile.
-  std::optional<mlir::AffineExpr> parse(llvm::StringRef text, llvm::SmallVectorImpl<std::string> &missing);
+  std::optional<mlir::AffineExpr> parse(llvm::StringRef text, llvm::SmallVectorImpl<std::string> &missing) const;
 
   // An expression in names rather than symbol numbers; parse() reads it back.
   std::string print(mlir::AffineExpr expr) const;
@@ -43,9 +51,11 @@ public:
   std::optional<int64_t> lowerBound(mlir::AffineExpr expr) const;
 
 private:
+  std::optional<mlir::AffineExpr> parse(llvm::StringRef text, llvm::SmallVectorImpl<std::string> &missing, int depth) const;
   std::optional<int64_t> evaluate(mlir::AffineExpr expr, bool upper) const;
   mlir::MLIRContext *context;
   llvm::SmallVector<DimRange> all;
+  llvm::SmallVector<std::pair<std::string, std::string>> expressions; // names that stand for expressions
   llvm::SmallVector<unsigned> symbolRanges;
 };
 

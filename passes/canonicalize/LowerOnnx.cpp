@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/Passes.h"
@@ -21,31 +22,20 @@ namespace snug {
 } // namespace snug
 
 namespace {
-struct LowerOnnx : snug::impl::LowerOnnxBase<LowerOnnx> {
-  using Base::Base;
+// Lowers @main of a module in place.
+struct ModelLowering {
+  ModuleOp module;
+  func::FuncOp main;
+  const DimSymbols &symbols;
+  std::optional<std::string> solution; // see Lowering
 
-  void runOnOperation() final {
-    ModuleOp module = getOperation();
-    auto main = module.lookupSymbol<func::FuncOp>("main");
-    if (!main) {
-      module.emitError("has no function @main; import a model first");
-      return signalPassFailure();
-    }
-    DimSymbols symbols(&getContext());
-    for (const std::string &definition : dims) {
-      std::string problem;
-      if (!symbols.add(definition, problem)) {
-        main.emitError(problem);
-        return signalPassFailure();
-      }
-    }
-    if (failed(checkSupported(main)) || failed(lower(module, main, symbols)))
-      return signalPassFailure();
-  }
+  LogicalResult run() { return failed(checkSupported()) ? failure() : lower(); }
 
 private:
+  MLIRContext *context() { return module.getContext(); }
+
   // All unsupported ops at once: op type, opset, how many, the first names.
-  LogicalResult checkSupported(func::FuncOp main) {
+  LogicalResult checkSupported() {
     std::map<std::pair<std::string, int64_t>, SmallVector<onnx::NodeOp>> missing;
     main.walk([&](onnx::NodeOp node) {
       if (!LoweringTable::get().find(node.getDomain(), node.getOpType(), node.getOpset())) {
@@ -62,32 +52,25 @@ private:
     return success(missing.empty());
   }
 
-  LogicalResult lower(ModuleOp module, func::FuncOp main, DimSymbols &symbols) {
-    OpBuilder builder(&getContext());
-    // Shapes of inputs; dims without a value are reported together.
-    SmallVector<std::string> missing;
+  LogicalResult lower() {
+    OpBuilder builder(context());
     SmallVector<Extents> inputShapes;
+    SmallVector<std::string> missing; // none: the caller has looked
     for (BlockArgument argument : main.getArguments()) {
+      auto type = dyn_cast<ShapedType>(argument.getType());
+      auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims");
+      auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "snug.name");
+      if (!type || !texts || !type.getElementType().isSignlessIntOrFloat())
+        return main.emitError() << "input '" << (name ? name.getValue() : "") << "' of type " << argument.getType()
+                                << (texts ? "" : " without a shape") << " is not supported";
       Extents shape;
-      if (auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims"))
-        for (Attribute text : texts) {
-          auto extent = symbols.parse(cast<StringAttr>(text).getValue(), missing);
-          shape.push_back(*extent);
-        }
+      for (Attribute text : texts)
+        shape.push_back(*symbols.parse(cast<StringAttr>(text).getValue(), missing));
       inputShapes.push_back(shape);
-    }
-    if (!missing.empty()) {
-      InFlightDiagnostic error = main.emitError();
-      error << "dim" << (missing.size() == 1 ? " " : "s ");
-      llvm::interleaveComma(missing, error, [&](const std::string &name) { error << "'" << name << "'"; });
-      error << (missing.size() == 1 ? " has" : " have") << " no value; add";
-      for (const std::string &name : missing)
-        error << " --dim " << name << "=1";
-      return failure();
     }
     main->setAttr("snug.symbols", builder.getStrArrayAttr(llvm::map_to_vector(
                                       symbols.symbols(), [&](unsigned i) { return StringRef(symbols.ranges()[i].name); })));
-    setModuleDims(module, symbols, builder);
+    setModuleDims(builder);
 
     Lowering lowering(builder, symbols);
     lowering.entry = &main.front();
@@ -98,30 +81,37 @@ private:
       lowering.map(argument, lowering.tensorValue(argument, shape));
     }
     builder.setInsertionPointToStart(&main.front());
-    if (failed(bindSymbols(lowering, main, inputShapes)))
+    if (failed(bindSymbols(lowering, inputShapes)))
       return failure();
+    LogicalResult result = lowerBody(lowering);
+    solution = lowering.solution;
+    if (failed(result))
+      return failure();
+    eraseOnnx();
+    return success();
+  }
+
+  LogicalResult lowerBody(Lowering &lowering) {
     for (Operation &op : llvm::make_early_inc_range(main.front())) {
-      builder.setInsertionPoint(&op);
+      lowering.b.setInsertionPoint(&op);
       if (auto get = dyn_cast<onnx::GetOp>(op)) {
-        if (failed(lowerGet(lowering, module, get)))
-          return failure();
+        auto initializer = module.lookupSymbol<onnx::InitializerOp>(get.getInitializer());
+        lowering.map(get.getResult(), lowering.initializerValue(initializer, get.getResult()));
       } else if (auto node = dyn_cast<onnx::NodeOp>(op)) {
-        lowering.setNode(node);
-        if (failed(LoweringTable::get().find(node.getDomain(), node.getOpType(), node.getOpset())(lowering)))
+        if (failed(lowering.lowerNode(node)))
           return failure();
       } else if (auto ret = dyn_cast<func::ReturnOp>(op)) {
-        if (failed(lowerReturn(lowering, main, ret)))
+        if (failed(lowerReturn(lowering, ret)))
           return failure();
       }
     }
-    eraseOnnx(module, main);
     return success();
   }
 
   // Every symbol is bound to the first input dim that is the bare name.
-  LogicalResult bindSymbols(Lowering &l, func::FuncOp main, ArrayRef<Extents> inputShapes) {
+  LogicalResult bindSymbols(Lowering &l, ArrayRef<Extents> inputShapes) {
     for (unsigned symbol = 0; symbol < l.dims.symbols().size(); ++symbol) {
-      AffineExpr wanted = getAffineSymbolExpr(symbol, &getContext());
+      AffineExpr wanted = getAffineSymbolExpr(symbol, context());
       Value bound;
       for (auto [argument, shape] : llvm::zip(main.getArguments(), inputShapes))
         if (auto dim = llvm::find(shape, wanted); !bound && dim != shape.end())
@@ -135,7 +125,7 @@ private:
     return success();
   }
 
-  void setModuleDims(ModuleOp module, const DimSymbols &symbols, OpBuilder &b) {
+  void setModuleDims(OpBuilder &b) {
     SmallVector<Attribute> all;
     for (const DimRange &range : symbols.ranges())
       all.push_back(b.getDictionaryAttr({b.getNamedAttr("name", b.getStringAttr(range.name)),
@@ -145,17 +135,13 @@ private:
     module->setAttr("snug.dims", b.getArrayAttr(all));
   }
 
-  LogicalResult lowerGet(Lowering &l, ModuleOp module, onnx::GetOp get) {
-    auto initializer = module.lookupSymbol<onnx::InitializerOp>(get.getInitializer());
-    l.map(get.getResult(), l.initializerValue(initializer, get.getResult()));
-    return success();
-  }
-
-  LogicalResult lowerReturn(Lowering &l, func::FuncOp main, func::ReturnOp ret) {
+  LogicalResult lowerReturn(Lowering &l, func::ReturnOp ret) {
     SmallVector<Value> results;
     SmallVector<Type> types;
     for (auto [index, operand] : llvm::enumerate(ret.getOperands())) {
       LoweredValue &value = l.lookup(operand);
+      if (value.isSequence)
+        return main.emitError() << "output " << index << " is a sequence; only tensors are supported as outputs";
       results.push_back(l.tensor(value));
       types.push_back(results.back().getType());
       SmallVector<Attribute> texts;
@@ -170,12 +156,12 @@ private:
       main.setArgAttr(argument.getArgNumber(), "snug.dims", l.b.getArrayAttr(texts));
     }
     ret.getOperandsMutable().assign(results);
-    main.setType(FunctionType::get(&getContext(), main.front().getArgumentTypes(), types));
+    main.setType(FunctionType::get(context(), main.front().getArgumentTypes(), types));
     return success();
   }
 
   // Lowered nodes have no users outside the onnx dialect; other dead code was made on the way (shapes' operands).
-  void eraseOnnx(ModuleOp module, func::FuncOp main) {
+  void eraseOnnx() {
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(main.front())))
       if (isa<onnx::OnnxDialect>(op.getDialect())) {
         op.dropAllUses();
@@ -188,4 +174,69 @@ private:
         op.erase();
   }
 };
+
+struct LowerOnnx : snug::impl::LowerOnnxBase<LowerOnnx> {
+  using Base::Base;
+
+  void runOnOperation() final {
+    ModuleOp module = getOperation();
+    auto main = module.lookupSymbol<func::FuncOp>("main");
+    if (!main) {
+      module.emitError("has no function @main; import a model first");
+      return signalPassFailure();
+    }
+    SmallVector<std::string> given(dims.begin(), dims.end()), open;
+    inferDims(module, given, open);
+    DimSymbols symbols(&getContext());
+    for (const std::string &definition : given) {
+      std::string problem;
+      if (!symbols.add(definition, problem)) {
+        main.emitError(problem);
+        return signalPassFailure();
+      }
+    }
+    if (!open.empty()) {
+      InFlightDiagnostic error = main.emitError();
+      error << "dim" << (open.size() == 1 ? " " : "s ");
+      llvm::interleaveComma(open, error, [&](const std::string &name) { error << "'" << name << "'"; });
+      error << (open.size() == 1 ? " has" : " have") << " no value; add";
+      for (const std::string &name : open)
+        error << " --dim " << name << "=1";
+      return signalPassFailure();
+    }
+    if (failed(ModelLowering{module, main, symbols, {}}.run()))
+      signalPassFailure();
+  }
+};
 } // namespace
+
+void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallVectorImpl<std::string> &open) {
+  MLIRContext *context = module.getContext();
+  // As the pass declares them; outside of a pass nobody else does it.
+  context->loadDialect<arith::ArithDialect, math::MathDialect, linalg::LinalgDialect, tensor::TensorDialect,
+                       affine::AffineDialect, nn::NnDialect>();
+  auto main = module.lookupSymbol<func::FuncOp>("main");
+  while (true) {
+    DimSymbols symbols(context);
+    std::string problem;
+    for (const std::string &definition : dims)
+      if (!symbols.add(definition, problem))
+        return; // whoever reads the definitions next says so
+    open.clear();
+    for (BlockArgument argument : main.getArguments())
+      if (auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims"))
+        for (StringRef text : texts.getAsValueRange<StringAttr>())
+          symbols.parse(text, open);
+    if (open.empty())
+      return;
+    // Lower a copy with symbols in the place of the open dims, until two extents must be equal that are not.
+    for (const std::string &name : open)
+      symbols.addOpen(name);
+    OwningOpRef<ModuleOp> copy(module.clone());
+    ScopedDiagnosticHandler silence(context, [](Diagnostic &) { return success(); });
+    ModelLowering trial{*copy, copy->lookupSymbol<func::FuncOp>("main"), symbols, {}};
+    if (succeeded(trial.run()) || !trial.solution)
+      return;
+    dims.push_back(*trial.solution);
+  }
+}

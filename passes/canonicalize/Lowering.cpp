@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/LoweringTable.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Affine/Utils.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -15,7 +16,31 @@ using namespace snug;
 bool Lowering::hasInput(unsigned index) {
   return index < current->getNumOperands() && !isa<NoneType>(current->getOperand(index).getType());
 }
-LoweredValue &Lowering::input(unsigned index) { return values[current->getOperand(index)]; }
+LoweredValue &Lowering::input(unsigned index) {
+  if (hasInput(index))
+    return values[current->getOperand(index)];
+  if (!isInputMissing)
+    error() << "the node has no input " << index << ", which the op needs";
+  isInputMissing = true;
+  missingValue = splatValue(b.getF32FloatAttr(0), {});
+  return missingValue;
+}
+
+LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
+  current = node;
+  isInputMissing = false;
+  StringRef type = node.getOpType();
+  for (Value operand : node->getOperands())
+    if (values[operand].isSequence && !type.contains("Sequence") && type != "Identity")
+      return error() << "sequences are supported only where the model takes them apart again";
+  LogicalResult result = LoweringTable::get().find(node.getDomain(), type, node.getOpset())(*this);
+  if (failed(result) || isInputMissing)
+    return failure();
+  for (Value output : node->getResults())
+    if (!output.use_empty() && !values.count(output))
+      return error() << "output " << cast<OpResult>(output).getResultNumber() << " is not supported";
+  return success();
+}
 
 int64_t Lowering::intAttr(StringRef name, int64_t fallback) {
   auto value = dyn_cast_or_null<IntegerAttr>(attr(name));
@@ -36,7 +61,10 @@ std::optional<SmallVector<int64_t>> Lowering::intsAttr(StringRef name) {
   return SmallVector<int64_t>(value.asArrayRef());
 }
 InFlightDiagnostic Lowering::error() { return emitError(loc()) << current.getOpType() << ": "; }
-void Lowering::define(unsigned index, LoweredValue value) { values[current->getResult(index)] = std::move(value); }
+void Lowering::define(unsigned index, LoweredValue value) {
+  if (index < current->getNumResults())
+    values[current->getResult(index)] = std::move(value);
+}
 
 std::optional<int64_t> Lowering::normalizeAxis(int64_t axis, int64_t rank) {
   if (axis < -rank || axis >= rank) {
@@ -160,7 +188,7 @@ LoweredValue Lowering::intsValue(Type elementType, Extents elements, bool scalar
   if (!scalar)
     value.shape = {constant(elements.size())};
   value.closed = std::move(elements);
-  value.closedVector = !scalar;
+  value.closedVector = !scalar && value.closed.size() != 1; // one element is an expression like a scalar
   if (value.closed.size() == 1)
     if (auto number = dyn_cast<AffineConstantExpr>(value.closed[0]))
       value.splat = b.getIntegerAttr(elementType, number.getValue());
@@ -168,6 +196,9 @@ LoweredValue Lowering::intsValue(Type elementType, Extents elements, bool scalar
 }
 
 std::optional<Extents> Lowering::ints(const LoweredValue &value) {
+  if (auto boolean = dyn_cast_or_null<IntegerAttr>(value.splat);
+      boolean && value.elementType.isInteger(1) && !value.isClosed() && value.rank() == 0)
+    return Extents{constant(boolean.getValue().getZExtValue())};
   if (!value.isClosed() || value.rank() > 1)
     return std::nullopt;
   if (value.rank() == 0 || value.closedVector)
@@ -179,6 +210,11 @@ std::optional<Extents> Lowering::ints(const LoweredValue &value) {
   for (int64_t i = 0; i < count.getValue(); ++i)
     elements.push_back(simplifyAffineExpr(value.closed[0].replaceDims({constant(i)}), 0, dims.symbols().size()));
   return elements;
+}
+
+std::optional<Extents> Lowering::list(const LoweredValue &value) {
+  bool grid = value.rank() == 1 && value.isClosed() && !value.closedVector && !value.splat && value.shape[0] != constant(1);
+  return grid ? std::nullopt : ints(value);
 }
 
 std::optional<SmallVector<int64_t>> Lowering::constantInts(const LoweredValue &value) {
@@ -198,6 +234,8 @@ std::optional<SmallVector<int64_t>> Lowering::constantInts(const LoweredValue &v
 Value Lowering::tensor(LoweredValue &value) {
   if (value.tensor)
     return value.tensor;
+  if (value.closedVector && value.closed.empty())
+    return value.tensor = empty(value.shape, value.elementType);
   if (value.closedVector) {
     // One element a component: selects on the last index.
     auto body = [&](OpBuilder &builder, Location l, ValueRange) -> Value {
@@ -231,7 +269,7 @@ std::optional<Extents> Lowering::broadcast(ArrayRef<AffineExpr> left, ArrayRef<A
     AffineExpr &other = result[shift + index];
     if (other == extent || extent == constant(1))
       continue;
-    if (other != constant(1)) {
+    if (other != constant(1) && !same(other, extent)) {
       error() << "cannot broadcast shapes " << print(left) << " and " << print(right);
       return std::nullopt;
     }

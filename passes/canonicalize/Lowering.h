@@ -18,6 +18,7 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "passes/canonicalize/DimSymbols.h"
+#include <vector>
 
 namespace snug {
 
@@ -30,9 +31,12 @@ struct LoweredValue {
   mlir::TypedAttr splat;        // IntegerAttr or FloatAttr of elementType
   Extents closed;               // empty: not closed. One expression, or with `closedVector` one a position of the last dim
   bool closedVector = false;
+  // A sequence is a list of values at compile time and has none of the above.
+  bool isSequence = false;
+  std::vector<LoweredValue> elements;
 
   int64_t rank() const { return shape.size(); }
-  bool isClosed() const { return !closed.empty(); }
+  bool isClosed() const { return !closed.empty() || closedVector; }
 };
 
 enum class Reduction { Sum, Max, Min, Prod };
@@ -43,11 +47,11 @@ public:
   Lowering(mlir::OpBuilder &builder, const DimSymbols &dims) : b(builder), dims(dims) {}
 
   // --- the node at hand
-  void setNode(onnx::NodeOp node) { current = node; }
   onnx::NodeOp node() { return current; }
   mlir::Location loc() { return current.getLoc(); }
   unsigned numInputs() { return current->getNumOperands(); }
   bool hasInput(unsigned index);
+  // An input that the node must have. Where it lacks it: an error, and a stand-in so that the caller can go on to its end.
   LoweredValue &input(unsigned index);
   int64_t intAttr(llvm::StringRef name, int64_t fallback);
   double floatAttr(llvm::StringRef name, double fallback);
@@ -60,6 +64,9 @@ public:
   void define(unsigned index, LoweredValue value);
   // Axis attribute or value in [-rank, rank) to [0, rank); emits an error outside.
   std::optional<int64_t> normalizeAxis(int64_t axis, int64_t rank);
+
+  // Calls the node's table function; refuses what every function would have to check.
+  mlir::LogicalResult lowerNode(onnx::NodeOp node);
 
   // --- values
   void map(mlir::Value onnxValue, LoweredValue value) { values[onnxValue] = std::move(value); }
@@ -79,11 +86,19 @@ public:
   mlir::Value tensor(LoweredValue &value);
   // Elements of a rank 0 or 1 integer value known at compile time up to named dims.
   std::optional<Extents> ints(const LoweredValue &value);
-  // The same where all are numbers.
+  // The same without grids of positions (arange), which are better off as the one expression that they are.
+  std::optional<Extents> list(const LoweredValue &value);
+  // As ints(), where all are numbers.
   std::optional<llvm::SmallVector<int64_t>> constantInts(const LoweredValue &value);
 
   // --- shapes
   mlir::AffineExpr constant(int64_t value) { return mlir::getAffineConstantExpr(value, b.getContext()); }
+  // Whether two extents are the same; remembers what would make them so where a dim's extent is open.
+  bool same(mlir::AffineExpr left, mlir::AffineExpr right) {
+    if (left != right && !solution)
+      solution = dims.solve(left, right);
+    return left == right;
+  }
   std::optional<Extents> broadcast(llvm::ArrayRef<mlir::AffineExpr> left, llvm::ArrayRef<mlir::AffineExpr> right);
   // The larger (or smaller) of two expressions, where one is so for all values of the dims.
   std::optional<mlir::AffineExpr> extremum(mlir::AffineExpr left, mlir::AffineExpr right, bool larger);
@@ -103,6 +118,8 @@ public:
                       llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type resultType, Body body);
   // Same elements in row-major order; a view. Emits an error where the element counts cannot be shown equal.
   mlir::FailureOr<LoweredValue> reshape(LoweredValue &value, llvm::ArrayRef<mlir::AffineExpr> shape);
+  // Parts side by side along `axis`.
+  mlir::FailureOr<LoweredValue> concat(llvm::MutableArrayRef<LoweredValue> parts, int64_t axis);
   mlir::FailureOr<LoweredValue> transpose(LoweredValue &value, llvm::ArrayRef<int64_t> permutation);
   LoweredValue slice(LoweredValue &value, llvm::ArrayRef<mlir::AffineExpr> offsets, llvm::ArrayRef<mlir::AffineExpr> sizes,
                      llvm::ArrayRef<int64_t> steps);
@@ -127,10 +144,14 @@ public:
   // Index values of the symbols, set at the function's entry.
   llvm::SmallVector<mlir::Value> symbolValues;
   mlir::Block *entry = nullptr;
+  // What an open dim has to be ("s81=past + 1"), once the model has shown it; lowering fails then.
+  std::optional<std::string> solution;
   mlir::ModuleOp module;
 
 private:
   onnx::NodeOp current;
+  bool isInputMissing = false;
+  LoweredValue missingValue;
   llvm::DenseMap<mlir::Value, LoweredValue> values;
   llvm::DenseMap<mlir::AffineExpr, mlir::Value> materialized;
   llvm::DenseMap<mlir::Value, Extents> tensorShapes;

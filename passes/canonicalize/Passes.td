@@ -7,14 +7,15 @@ include "mlir/Pass/PassBase.td"
 def LowerOnnx : Pass<"snug-lower-onnx", "::mlir::ModuleOp"> {
   let summary = "Lower imported ONNX nodes to linalg, tensor and nn ops";
   let description = [{
-    Runs after import. Fixes or bounds the named dims given by `dims`, evaluates shape arithmetic on expressions of the
+    Runs after import. Fixes or bounds the named dims given by `dims`; a dim that is not given is taken for what the model
+    itself shows it to be equal to, else it is an error. Evaluates shape arithmetic on expressions of the
     dims instead of on tensors, and lowers each node by the lowering table (op type x opset -> function). A node that the
     table lacks is an error; all of them are listed at once. Weights become snug_nn.weight with recipes.
 
     Before: `%1 = snug_onnx.node "Relu"(%0)`; after: a `linalg.generic` whose body is `arith.maximumf`.
   }];
   let options = [
-    ListOption<"dims", "dims", "std::string", "Named dims, as NAME=VALUE or NAME=MIN..MAX[:STEP]">
+    ListOption<"dims", "dims", "std::string", "Named dims, as NAME=VALUE, NAME=MIN..MAX[:STEP] or NAME=EXPRESSION of others">
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::linalg::LinalgDialect",
                            "::mlir::tensor::TensorDialect", "::mlir::affine::AffineDialect", "::snug::nn::NnDialect"];

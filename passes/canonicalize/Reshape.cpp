@@ -57,7 +57,7 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
     return splatValue(value.splat, Extents(shape));
   // Shape lists and scalars, and grids that only gain or lose extents of 1.
   if (value.isClosed()) {
-    auto elements = ints(value);
+    auto elements = list(value);
     if (elements && shape.size() <= 1)
       return intsValue(value.elementType, *elements, shape.empty());
     if (!value.closedVector) {

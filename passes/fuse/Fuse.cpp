@@ -73,6 +73,8 @@ struct FusePass : snug::impl::FuseBase<FusePass> {
       DominanceInfo dominance(function);
       eliminateCommonSubExpressions(rewriter, dominance, function);
     }
+    // While each op is still one of the model's: an elementwise chain would take in what comes before or after a norm.
+    fuseRows(function);
     // Elementwise chains first: what an epilogue takes in one piece stays one kernel.
     RewritePatternSet elementwise(context);
     linalg::populateElementwiseOpsFusionPatterns(elementwise, mayFuse);

@@ -4,6 +4,7 @@
 #ifndef SNUG_PASSES_FUSE_PATTERNS_H
 #define SNUG_PASSES_FUSE_PATTERNS_H
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Pass/Pass.h"
@@ -15,6 +16,9 @@ bool isElementwise(mlir::linalg::GenericOp op);
 
 // An elementwise op that only moves elements: broadcasts and permutes. Its one input's map, or nullopt.
 std::optional<mlir::AffineMap> copiedMap(mlir::linalg::GenericOp op);
+
+// Norms and softmax along the last dim that are spelled out become one op each.
+void fuseRows(mlir::func::FuncOp function);
 
 // Copies are not made but read through: the indexing maps of what reads them are changed.
 void populateFoldCopyPatterns(mlir::RewritePatternSet &patterns);

@@ -115,6 +115,25 @@ def test_packed_weight_epilogue_in_place_dynamic(tmp_path, k, n):
             assert (part == whole[:, start:stop]).all()
 
 
+@pytest.mark.parametrize("letters,dims", [("nba", (37, 50, 20)), ("nab", (20, 33, 64)), ("anb", (3, 100, 17))])
+def test_destination_with_rows_inside(tmp_path, letters, dims):
+    """x[a, b, k] w[k, n] + bias[n], times res[a, b, n], written with a or b next to each other: transposed tiles."""
+    size = {"a": dims[0], "b": dims[1], "n": dims[2], "k": 40}
+    shape = lambda s: tuple(size[c] for c in s)
+    body = contract("abk,kn->" + letters, ("x", memref(shape("abk"))), ("w", memref(shape("kn"))), memref(shape(letters)),
+                    epilogue=[("bias", memref(shape("n")), "n"), ("res", memref(shape("abn")), "abn")],
+                    body="""    %v = arith.addf %acc, %e0 : f32
+    %r = arith.mulf %v, %e1 : f32
+    snug_nn.yield %r : f32""")
+    model = build(tmp_path, program([("x", shape("abk"), "f32"), ("w", shape("kn"), "f32"), ("bias", shape("n"), "f32"),
+                                     ("res", shape("abn"), "f32")], [("y", shape(letters), "f32")], body))
+    x, w, bias, res = (rng.standard_normal(shape(s), np.float32) for s in ("abk", "kn", "n", "abn"))
+    y = model.run(x, w, bias, res)
+    expected = np.einsum("abn->" + letters, (x.astype(np.float64) @ w + bias) * res)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+    assert (model.run(x, w, bias, res, split=-50) == y).all()
+
+
 def test_weights_recipes_and_embedding(tmp_path):
     w = rng.standard_normal((4, 6, 8), np.float32)
     (tmp_path / "d").write_bytes(w.tobytes())

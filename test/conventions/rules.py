@@ -159,5 +159,21 @@ def stages(root):
     return [] if want and want == have else [f"docs/pipeline.md: its stages are {have}, Stages.def has {want}"]
 
 
-ALL = [include_edges, passes, spdx, lengths, placement, exit_codes, stages]
+def named_files(root):
+    """Files and folders of the repository that the documentation names in backticks or links."""
+    found = []
+    for page in [root / "CONTRIBUTING.md", root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
+        if not page.is_file():
+            continue
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+        for name in re.findall(r"`((?:" + "|".join(TOP_LEVEL + ["test", "docs", "python"]) + r")/[\w./-]*)`", text):
+            if not (root / name).exists():
+                found.append(f"{page.relative_to(root).as_posix()}: there is no {name}")
+        for name in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            if not (page.parent / name).exists():
+                found.append(f"{page.relative_to(root).as_posix()}: links to {name}, which does not exist")
+    return found
+
+
+ALL = [include_edges, passes, spdx, lengths, placement, exit_codes, stages, named_files]
 ROOT = Path(__file__).resolve().parents[2]

@@ -29,6 +29,7 @@ GOOD = {
     "lib/import/onnx/Import.h": '#include "dialects/nn/NnDialect.h"\n',
     "lib/driver/Pipeline.cpp": '#include "passes/chunk/Passes.h.inc"\n#include "lib/import/onnx/Import.h"\n',
     "passes/chunk/Passes.td": PASS,
+    "passes/memory/Arena.h": "",
     "passes/chunk/SelectChunks.cpp": '#include "lib/solver/ArenaPacker.h"\n#define DEBUG_TYPE "snug-select-chunks"\n',
     "codegen/link/Link.cpp": '#include "snug/ModelABI.h"\n',
     "runtime/core/Model.cpp": '#include "snug/ModelABI.h"\n#include <dlfcn.h>\n',
@@ -102,6 +103,8 @@ CASES = [
     (CODES, {"include/snug/ExitCodes.h": ""}, "no table of exit codes"),
     (rules.stages, {"docs/pipeline.md": "| import | `lib/import` |\n"}, "its stages are ['import'], Stages.def has"),
     (rules.stages, {"docs/pipeline.md": "| plan | `a` |\n| import | `b` |\n"}, "its stages are ['plan', 'import']"),
+    (rules.named_files, {"CONTRIBUTING.md": "copy `passes/chunk/Gone.cpp`"}, "there is no passes/chunk/Gone.cpp"),
+    (rules.named_files, {"docs/a.md": "see [b](gone.md#x)"}, "links to gone.md"),
     (rules.stages, {"lib/driver/Stages.def": "", "docs/pipeline.md": ""}, "Stages.def has []"),
 ]
 

@@ -122,6 +122,48 @@ def test_unsupported_ops_are_all_listed(tmp_path):
     assert "fine" not in result.err and files(tmp_path) == ["m.onnx"]
 
 
+RELU = [helper.make_node("Relu", ["x"], ["y"], name="relu")]
+SAME = [helper.make_node("Identity", ["x"], ["y"], name="same")]
+
+
+@pytest.mark.parametrize("nodes,x,words", [
+    (RELU, values("x", None), ["input 'x'", "no shape"]),
+    (SAME, values("x", [2], TensorProto.STRING), ["input 'x'", "strings"]),
+    (SAME, values("x", [2], TensorProto.COMPLEX64), ["input 'x'", "complex"]),
+    (SAME, helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, None), ["input 'x'", "sequences"]),
+    ([helper.make_node("Add", ["x"], ["y"], name="sum")], values("x", [2]), ["node 'sum'", "input 1"]),
+    ([helper.make_node("Add", ["x", ""], ["y"], name="sum")], values("x", [2]), ["node 'sum'", "input 1"]),
+    ([helper.make_node("Cast", ["x"], ["y"], name="text", to=TensorProto.STRING)], values("x", [2]), ["node 'text'"]),
+    ([helper.make_node("Softmax", ["x"], ["y"], name="soft", axis=7)], values("x", [2]), ["node 'soft'", "axis 7"]),
+    ([helper.make_node("MatMul", ["x", "x"], ["y"], name="mul")], values("x", [2, 3]), ["node 'mul'", "[2, 3]"]),
+], ids=lambda value: None)
+def test_what_is_not_supported_is_refused(tmp_path, nodes, x, words):
+    path = model(nodes, [x], [values("y", None)], path=tmp_path / "m.onnx")
+    refused(snugc(path, "-o", tmp_path / "m.so"), 3, *words)
+    assert files(tmp_path) == ["m.onnx"]
+
+
+def test_names_cannot_steer_a_terminal_or_a_shell(tmp_path):
+    evil = "\x1b[2Jrm\n"
+    path = model([helper.make_node("Det", ["x"], ["y"], name=evil)], [values("x", [2, 2])], [values("y", None)],
+                 path=tmp_path / "m.onnx")
+    result = snugc(path, "--dry-run")
+    refused(result, 3, r"node '\x1b[2Jrm\x0a'")
+    assert "\x1b" not in result.err and len(result.err.splitlines()) == 1
+    path = model(RELU, [values("x", ["$(touch evil);"])], [values("y", None)], path=tmp_path / "n.onnx")
+    command = snugc(path, "--dry-run").err.strip().splitlines()[-1]
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True)
+    assert "'$(touch evil);=1'" in command and not (tmp_path / "evil").exists()
+
+
+def test_dims_without_a_name(tmp_path):
+    path = model(RELU, [values("x", [None, 3, None])], [values("y", None)], path=tmp_path / "m.onnx")
+    refused(snugc(path, "--dry-run"), 1, "'x_dim0', 'x_dim2'", "--dim x_dim0=1 --dim x_dim2=1")
+    assert snugc(path, "-o", tmp_path / "m.so", "--dim", "x_dim0=1..5", "--dim", "x_dim2=2").code == 0
+    np.save(tmp_path / "x.npy", np.ones((4, 3, 2), np.float32))
+    assert snug_run(tmp_path / "m.so", "--input", f"x={tmp_path / 'x.npy'}").code == 0
+
+
 def test_no_upper_bound(tmp_path):
     """A size that depends on data and that nothing bounds: the node is named, and it is no fault of Snug's."""
     nodes = [helper.make_node("Range", ["zero", "n", "one"], ["y"], name="count")]
@@ -216,6 +258,44 @@ def test_report_that_cannot_be_written_takes_the_library_along(mlp, tmp_path):
     result = snugc(mlp(), *ROWS, "-o", tmp_path / "m.so", "--depfile", tmp_path / "d", "--report", "/dev/full")
     refused(result, 5, "/dev/full")
     assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
+
+
+def test_outputs_do_not_replace_each_other_or_the_model(mlp, tmp_path):
+    path, same = mlp(), tmp_path / "m.so"
+    before = (tmp_path / "mlp.onnx.data").read_bytes()
+    refused(snugc(path, *ROWS, "-o", same, "--report", same), 1, "two things")
+    refused(snugc(path, *ROWS, "-o", same, "--depfile", f"{same}.safetensors"), 1, "two things")
+    refused(snugc(path, *ROWS, "-o", tmp_path / "mlp.onnx.data"), 1, "a file of the model")
+    (tmp_path / "mlp.onnx.data").rename(tmp_path / "out.safetensors")
+    proto = onnx.load(path, load_external_data=False)
+    for tensor in proto.graph.initializer:
+        tensor.external_data[0].value = "out.safetensors"
+    path.write_bytes(proto.SerializeToString())
+    refused(snugc(path, *ROWS, "-o", tmp_path / "out"), 1, "a file of the model")
+    assert files(tmp_path) == ["mlp.onnx", "out.safetensors"]
+    assert (tmp_path / "out.safetensors").read_bytes() == before
+
+
+def test_ended_by_a_signal_leaves_nothing(tmp_path):
+    size = 1 << 12
+    with open(tmp_path / "data", "wb") as data:
+        data.truncate(size * size * 4)
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[size, size], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="data")
+    path = model([helper.make_node("MatMul", ["x", "w"], ["y"], name="mm")], [values("x", [1, size])],
+                 [values("y", [1, size])], [tensor], path=tmp_path / "m.onnx")
+    partial = tmp_path / "m.so.safetensors.partial"
+    for _ in range(5):
+        process = subprocess.Popen([os.environ["SNUGC"], path, "-o", tmp_path / "m.so"], stderr=subprocess.DEVNULL)
+        while process.poll() is None and not partial.exists():
+            pass
+        process.send_signal(signal.SIGTERM)
+        if process.wait() == -signal.SIGTERM:
+            break
+        (tmp_path / "m.so").unlink(), (tmp_path / "m.so.safetensors").unlink()  # it was faster than the signal
+    else:
+        pytest.fail("the compiler was never seen writing")
+    assert files(tmp_path) == ["data", "m.onnx"]
 
 
 # --- runs: 6 ----------------------------------------------------------------------------------------------------------

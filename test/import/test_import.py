@@ -64,8 +64,8 @@ def refused(path, code, *words):
 def test_interface(tmp_path):
     shape = ["batch", "past + 1", None, 4]
     text = imported(tmp_path, model([relu()], [info("x", shape)], [info("y", shape)]))
-    dims = 'snug.dims = ["batch", "past + 1", "", "4"]'
-    typed = lambda name: f'tensor<?x?x?x4xf32> {{{dims}, snug.name = "{name}"}})'
+    dims = lambda name: f'snug.dims = ["batch", "past + 1", "{name}_dim2", "4"]'
+    typed = lambda name: f'tensor<?x?x?x4xf32> {{{dims(name)}, snug.name = "{name}"}})'
     assert typed("x") + " -> (" + typed("y") in text
     assert 'snug.ir_version = 10 : i64, snug.model_name = "g", snug.opset_imports = {ai.onnx = 20 : i64}' in text
 

@@ -8,6 +8,7 @@ weights, doc strings and metadata; materialize.py fills weights in again.
 import argparse
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,36 +19,127 @@ from onnx import TensorProto, numpy_helper
 from materialize import HERE, INLINE_ELEMENTS
 
 
-def gpt2(layers, hidden, heads, vocabulary, positions):
+class Function(torch.nn.Module):
+    """A model as a function of positional tensors."""
+
+    def __init__(self, inner, call):
+        super().__init__()
+        self.inner, self.call = inner, call
+
+    def forward(self, *inputs):
+        return self.call(self.inner, *inputs)
+
+
+@dataclass
+class Case:
+    module: torch.nn.Module
+    inputs: dict  # name -> (example, names of its dims; a number is no name and stays)
+    outputs: list
+
+
+EXAMPLE = {"batch": 2, "seq": 40, "past": 24, "past + 1": 25, "n": 12}
+
+
+def example(*dims, integers=0):
+    """Ones below a number of tokens, or noise; and the dims."""
+    shape = [EXAMPLE.get(dim, dim) for dim in dims]
+    return (torch.ones(shape, dtype=torch.int64) if integers else torch.randn(shape)), dims
+
+
+def text():
+    return {"input_ids": example("batch", "seq", integers=True), "attention_mask": example("batch", "seq", integers=True)}
+
+
+def causal(net):
+    return Case(Function(net, lambda m, ids, mask: m(input_ids=ids, attention_mask=mask, use_cache=False).logits),
+                text(), ["logits"])
+
+
+def gpt2(layers, hidden, heads, vocabulary, positions, attention="sdpa"):
     from transformers import GPT2Config, GPT2LMHeadModel
-    return GPT2LMHeadModel(GPT2Config(n_layer=layers, n_embd=hidden, n_head=heads, vocab_size=vocabulary,
-                                      n_positions=positions, bos_token_id=0, eos_token_id=0,
-                                      attn_implementation="sdpa"))
+    return causal(GPT2LMHeadModel(GPT2Config(n_layer=layers, n_embd=hidden, n_head=heads, vocab_size=vocabulary,
+                                             n_positions=positions, bos_token_id=0, eos_token_id=0,
+                                             attn_implementation=attention)))
 
 
-def llama(layers, hidden, heads, kv_heads, inner, vocabulary, positions):
+def llama_net(layers, hidden, heads, kv_heads, inner, vocabulary, positions):
     from transformers import LlamaConfig, LlamaForCausalLM
     return LlamaForCausalLM(LlamaConfig(num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=heads,
                                         num_key_value_heads=kv_heads, intermediate_size=inner, vocab_size=vocabulary,
                                         max_position_embeddings=positions, attn_implementation="sdpa"))
 
 
+def llama(*sizes):
+    return causal(llama_net(*sizes))
+
+
+def llama_decode(layers, hidden, heads, kv_heads, *sizes):
+    """One token after `past` others whose keys and values are given; the caches come back one longer."""
+    from transformers import DynamicCache
+
+    def call(net, ids, mask, positions, *past):
+        cache = DynamicCache(tuple((past[2 * i], past[2 * i + 1]) for i in range(layers)))
+        out = net(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+        return (out.logits, *(t for layer in out.past_key_values.layers for t in (layer.keys, layer.values)))
+
+    names = [f"{kind}_{i}" for i in range(layers) for kind in ("key", "value")]
+    inputs = {"input_ids": example("batch", 1, integers=True),
+              "attention_mask": example("batch", "past + 1", integers=True),
+              "position_ids": example("batch", 1, integers=True),
+              **{"past_" + name: example("batch", kv_heads, "past", hidden // heads) for name in names}}
+    return Case(Function(llama_net(layers, hidden, heads, kv_heads, *sizes), call), inputs,
+                ["logits"] + ["present_" + name for name in names])
+
+
+def bert(layers, hidden, heads, vocabulary, positions):
+    from transformers import BertConfig, BertModel
+    net = BertModel(BertConfig(num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=heads,
+                               intermediate_size=4 * hidden, vocab_size=vocabulary, max_position_embeddings=positions,
+                               attn_implementation="sdpa"))
+    inputs = {**text(), "token_type_ids": example("batch", "seq", integers=True)}
+    return Case(Function(net, lambda m, ids, mask, types: tuple(
+        m(input_ids=ids, attention_mask=mask, token_type_ids=types).to_tuple()[:2])),
+        inputs, ["last_hidden_state", "pooler_output"])
+
+
+def vit(layers, hidden, heads, image, patch):
+    from transformers import ViTConfig, ViTModel
+    net = ViTModel(ViTConfig(num_hidden_layers=layers, hidden_size=hidden, num_attention_heads=heads,
+                             intermediate_size=4 * hidden, image_size=image, patch_size=patch,
+                             attn_implementation="sdpa"), add_pooling_layer=False)
+    return Case(Function(net, lambda m, pixels: m(pixel_values=pixels).last_hidden_state),
+                {"pixel_values": example("batch", 3, image, image)}, ["last_hidden_state"])
+
+
+def folding(blocks, sequence, pair, width, pair_width):
+    from transformers.models.esm.configuration_esm import TrunkConfig
+    from transformers.models.esm.modeling_esmfold import EsmFoldTriangularSelfAttentionBlock
+    config = TrunkConfig(sequence_state_dim=sequence, pairwise_state_dim=pair, sequence_head_width=width,
+                         pairwise_head_width=pair_width)
+    net = torch.nn.ModuleList(EsmFoldTriangularSelfAttentionBlock(config) for _ in range(blocks))
+
+    def call(inner, state, pairs, mask):
+        for block in inner:
+            state, pairs = block(state, pairs, mask=mask)
+        return state, pairs
+
+    inputs = {"sequence_state": example("batch", "n", sequence), "pairwise_state": example("batch", "n", "n", pair),
+              "mask": (torch.ones(2, 12), ("batch", "n"))}
+    return Case(Function(net, call), inputs, ["sequence_out", "pairwise_out"])
+
+
+# name: (exporter, opset, what)
 MODELS = {
-    "gpt2_long": lambda: gpt2(2, 768, 12, 1024, 32768),
-    "gpt2_tiny": lambda: gpt2(2, 64, 4, 256, 512),
-    "llama_tiny": lambda: llama(2, 64, 4, 2, 176, 256, 512),
+    "gpt2_long": ("dynamo", 20, lambda: gpt2(2, 768, 12, 1024, 32768)),
+    "gpt2_tiny": ("dynamo", 20, lambda: gpt2(2, 64, 4, 256, 512)),
+    "gpt2_tiny_unoptimized": ("dynamo-unoptimized", 18, lambda: gpt2(1, 64, 4, 256, 512, "eager")),
+    "gpt2_tiny_ts14": ("torchscript", 14, lambda: gpt2(1, 64, 4, 256, 512)),
+    "llama_tiny": ("dynamo", 20, lambda: llama(2, 64, 4, 2, 176, 256, 512)),
+    "llama_tiny_decode": ("dynamo", 20, lambda: llama_decode(2, 64, 4, 2, 176, 256, 512)),
+    "bert_tiny": ("dynamo", 18, lambda: bert(2, 64, 4, 256, 512)),
+    "vit_tiny": ("dynamo", 20, lambda: vit(2, 64, 4, 64, 8)),
+    "folding_tiny": ("dynamo", 20, lambda: folding(1, 64, 40, 16, 8)),
 }
-
-
-class Logits(torch.nn.Module):
-    """The model as a function of positional tensors."""
-
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, input_ids, attention_mask):
-        return self.inner(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
 
 
 def untie(module):
@@ -69,10 +161,12 @@ def clean(message):
                 clean(item)
 
 
-def rename_dims(model):
-    """Symbols of the exporter (s12) become the names a user would give; it has its own for each input."""
+def rename_dims(model, case):
+    """Symbols of the exporter (s12) become the names a user would give; it has its own for each input. A dim that is
+    an expression of others (past + 1) keeps the exporter's name."""
     names = {dim.dim_param: name for value in model.graph.input
-             for dim, name in zip(value.type.tensor_type.shape.dim, ("batch", "seq"))}
+             for dim, name in zip(value.type.tensor_type.shape.dim, case.inputs[value.name][1])
+             if isinstance(name, str) and name.isidentifier()}
     pattern = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b")
     for value in [*model.graph.input, *model.graph.output, *model.graph.value_info]:
         for dim in value.type.tensor_type.shape.dim:
@@ -96,20 +190,32 @@ def strip(model, name):
         offset = -(-(offset + length) // 64) * 64
 
 
+def write(exporter, opset, case, path):
+    tensors = tuple(tensor for tensor, _ in case.inputs.values())
+    names = dict(input_names=list(case.inputs), output_names=case.outputs)
+    if exporter == "torchscript":
+        axes = {name: {i: dim for i, dim in enumerate(dims) if isinstance(dim, str)}
+                for name, (_, dims) in case.inputs.items()}
+        torch.onnx.export(case.module, tensors, path, dynamo=False, opset_version=opset, dynamic_axes=axes, **names)
+        return
+    dynamic = tuple({i: torch.export.Dim.DYNAMIC for i, dim in enumerate(dims) if isinstance(dim, str)}
+                    for _, dims in case.inputs.values())
+    program = torch.onnx.export(case.module, tensors, dynamo=True, opset_version=opset, dynamic_shapes=(dynamic,),
+                                verbose=False, optimize=exporter == "dynamo", **names)
+    program.save(path, external_data=True)
+
+
 def export(name, outdir):
     torch.manual_seed(0)
-    module = Logits(MODELS[name]()).eval()
-    untie(module)
-    ids = torch.ones(2, 40, dtype=torch.int64)
-    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    exporter, opset, make = MODELS[name]
+    case = make()
+    case.module.eval()
+    untie(case.module)
     with tempfile.TemporaryDirectory() as temp, torch.no_grad():
-        program = torch.onnx.export(module, (ids, torch.ones_like(ids)), dynamo=True, opset_version=20,
-                                    input_names=["input_ids", "attention_mask"], output_names=["logits"],
-                                    dynamic_shapes=(dynamic, dynamic), verbose=False)
-        program.save(Path(temp) / "model.onnx", external_data=True)
+        write(exporter, opset, case, Path(temp) / "model.onnx")
         model = onnx.load(Path(temp) / "model.onnx")
     clean(model)
-    rename_dims(model)
+    rename_dims(model, case)
     strip(model, name)
     path = Path(outdir) / (name + ".onnx")
     onnx.save(model, path)

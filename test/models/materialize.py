@@ -100,7 +100,8 @@ def materialize(source, outdir, seed=0):
 
 
 def make_inputs(path, dims, seed=0):
-    """Seeded inputs: noise, masks of ones, and token ids below the vocabulary, which is the width of the output."""
+    """Seeded inputs: noise, masks of ones but for the second position, and token ids below the vocabulary, which is the
+    width of the output."""
     model = onnx.load(path, load_external_data=False)
     weights, made = {t.name for t in model.graph.initializer}, {}
     vocabulary = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
@@ -112,10 +113,15 @@ def make_inputs(path, dims, seed=0):
             if dim.dim_param and dim.dim_param not in dims:
                 sys.exit(f"{path}: give --dim {dim.dim_param}=N for input {value.name}")
             shape.append(dims[dim.dim_param] if dim.dim_param else dim.dim_value)
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+        is_float = value.type.tensor_type.elem_type == TensorProto.FLOAT
+        if "mask" in value.name:
+            made[value.name] = np.ones(shape, np.float32 if is_float else np.int64)
+            if shape[-1] > 2:
+                made[value.name][..., 1] = 0
+        elif is_float:
             made[value.name] = noise(seed, "input/" + value.name, shape)
-        elif "mask" in value.name:
-            made[value.name] = np.ones(shape, np.int64)
+        elif "type" in value.name:
+            made[value.name] = integers(seed, "input/" + value.name, shape, 2)
         else:
             made[value.name] = integers(seed, "input/" + value.name, shape, vocabulary)
     return made

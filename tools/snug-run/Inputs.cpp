@@ -5,6 +5,7 @@
 #include "tools/snug-run/Info.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/NpzFile.h"
+#include "tools/snug-run/PbFile.h"
 
 using namespace snug;
 
@@ -24,10 +25,6 @@ static void checkName(const snug_model *model, const char *kind, InfoAt at, cons
   throw Failure(SNUG_EXIT_USAGE, source + ": the model has no " + kind + " '" + name + "'; it has " + known);
 }
 
-static bool endsWith(const std::string &text, const std::string &end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 static std::map<std::string, HostTensor> readInputs(const snug_model *model, const RunOptions &options) {
   std::map<std::string, HostTensor> tensors;
   if (!options.inputArchive.empty())
@@ -36,11 +33,7 @@ static std::map<std::string, HostTensor> readInputs(const snug_model *model, con
     checkName(model, "input", snug_model_input, item.first, options.inputArchive);
   for (const auto &[name, file] : options.inputs) {
     checkName(model, "input", snug_model_input, name, "--input");
-    if (endsWith(file, ".pb"))
-      throw Failure(SNUG_EXIT_UNSUPPORTED, "'" + file +
-                                               "': ONNX tensor files (.pb) cannot be read yet; save it with "
-                                               "numpy.save(FILE, onnx.numpy_helper.to_array(tensor))");
-    tensors[name] = readNpyFile(file);
+    tensors[name] = isPbFile(file) ? readPbFile(file) : readNpyFile(file);
   }
   for (const auto &item : options.outputs)
     checkName(model, "output", snug_model_output, item.first, "--output");

@@ -38,7 +38,7 @@ static std::map<std::string, std::string> named(const std::string &flag, const s
 
 static std::string exitCodes() {
   std::string text = "Exit codes:\n";
-#define SNUG_EXIT_CODE(name, value, meaning) text += "  " #value "\t" meaning "\n";
+#define SNUG_EXIT_CODE(name, value, meaning) text += "  " #value "  " meaning "\n";
   SNUG_EXIT_CODES(SNUG_EXIT_CODE)
 #undef SNUG_EXIT_CODE
   return text;
@@ -48,26 +48,36 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
   RunOptions options;
   std::vector<std::string> inputs, outputs, dims, ranges;
   uint64_t seed = 0;
-  CLI::App app("Runs a model that snugc compiled.");
+  CLI::App app("snug-run runs a model that snugc compiled.", "snug-run");
   app.footer(exitCodes());
   app.set_version_flag("--version", snug_version());
-  app.add_option("MODEL", options.model, "The compiled model (.so)")->required();
-  app.add_option("--input", inputs, "NAME=FILE.npy: an input of the model; may be repeated")->allow_extra_args(false);
-  app.add_option("--inputs", options.inputArchive, "FILE.npz: inputs by name");
-  auto *random = app.add_option("--random-inputs", seed,
-                                "SEED: fill the other inputs; floats uniform in [-1, 1), integers and bools 0 or 1");
-  app.add_option("--random-range", ranges, "NAME=LO..HI: range of a random integer input; may be repeated")
-      ->allow_extra_args(false)
-      ->needs(random);
-  app.add_option("--output", outputs, "NAME=FILE.npy: write an output; may be repeated")->allow_extra_args(false);
-  app.add_option("--outputs", options.outputArchive, "FILE.npz: write all outputs by name");
-  app.add_option("--dim", dims, "NAME=V: a dim that no input file determines; may be repeated")
+  // Required, but not said so here: CLI11 would name it before a flag that it does not know.
+  app.add_option("MODEL", options.model, "The compiled model (.so)")->type_name("");
+  app.add_option("--input", inputs, "An input of the model from a NumPy or ONNX tensor file; once for each")
+      ->type_name("NAME=FILE.npy|.pb")
       ->allow_extra_args(false);
-  app.add_option("--threads", options.threads, "N: threads to use, at most the planned number (default: as planned)")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--warmup", options.warmup, "N: runs before those that are timed (default 0)");
-  app.add_option("--repeat", options.repeat, "N: runs that are timed (default 1)")->check(CLI::PositiveNumber);
-  app.add_option("--stats", options.stats, "FILE.json: planned and measured bytes, latency");
+  app.add_option("--inputs", options.inputArchive, "Inputs by name")->type_name("FILE.npz");
+  auto *random = app.add_option("--random-inputs", seed,
+                                "Fill the other inputs: floats uniform in [-1, 1), integers and bools 0 or 1")
+                     ->type_name("SEED");
+  app.add_option("--random-range", ranges, "Range of a random integer input; once for each")
+      ->type_name("NAME=LO..HI")
+      ->allow_extra_args(false);
+  app.add_option("--output", outputs, "Write an output; once for each")
+      ->type_name("NAME=FILE.npy|.pb")
+      ->allow_extra_args(false);
+  app.add_option("--outputs", options.outputArchive, "Write all outputs by name")->type_name("FILE.npz");
+  app.add_option("--dim", dims, "A dim that no input file determines; once for each")
+      ->type_name("NAME=V")
+      ->allow_extra_args(false);
+  app.add_option("--threads", options.threads, "Threads to use, at most the planned number (default: as planned)")
+      ->check(CLI::PositiveNumber.description(""))
+      ->type_name("N");
+  app.add_option("--warmup", options.warmup, "Runs before those that are timed (default: 0)")->type_name("N");
+  app.add_option("--repeat", options.repeat, "Runs that are timed (default: 1)")
+      ->check(CLI::PositiveNumber.description(""))
+      ->type_name("N");
+  app.add_option("--stats", options.stats, "Write planned and measured bytes and latency as JSON")->type_name("FILE.json");
   app.add_flag("--profile", options.profile, "Print where the time of the timed runs went, by kernel");
   app.add_flag("--info", options.info, "Print what the model takes, gives and needs, and stop");
   try {
@@ -79,8 +89,12 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
     }
     throw Failure(SNUG_EXIT_USAGE, std::string(error.what()) + " (see --help)");
   }
+  if (options.model.empty())
+    throw Failure(SNUG_EXIT_USAGE, "no model named; write snug-run MODEL.so (see --help)");
   if (*random)
     options.randomSeed = seed;
+  else if (!ranges.empty())
+    throw Failure(SNUG_EXIT_USAGE, "--random-range needs --random-inputs SEED");
   options.inputs = named("--input", inputs);
   options.outputs = named("--output", outputs);
   for (const auto &[name, value] : named("--dim", dims))

@@ -12,7 +12,7 @@ namespace snug {
 // The command line of snug-run; Options.cpp binds each to its flag.
 struct RunOptions {
   std::string model;
-  std::map<std::string, std::string> inputs;                       // name -> .npy
+  std::map<std::string, std::string> inputs;                       // name -> .npy or .pb
   std::string inputArchive;                                        // .npz
   std::optional<uint64_t> randomSeed;                              // for inputs that no file gives
   std::map<std::string, std::pair<int64_t, int64_t>> randomRanges; // integer inputs: lo, hi

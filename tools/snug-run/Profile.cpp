@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 #include <string>
+#include <tuple>
 
 void snug::printProfile(const snug_model *model, const std::vector<uint64_t> &launchNs,
                         const std::vector<double> &runMs) {
@@ -30,7 +31,9 @@ void snug::printProfile(const snug_model *model, const std::vector<uint64_t> &la
     entries.push_back(entry);
     known += entry.ms;
   }
-  std::stable_sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) { return a.ms > b.ms; });
+  std::sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) {
+    return std::tie(b.ms, a.kernel) < std::tie(a.ms, b.kernel);
+  });
   entries.push_back({total - known, 0, "(host)", "between launches"});
   printf("%10s %6s %8s  %-16s %s\n", "ms a run", "share", "launches", "kernel", "nodes (of the first launch)");
   for (const Entry &entry : entries)

@@ -8,6 +8,7 @@
 #include "tools/snug-run/Measure.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/NpzFile.h"
+#include "tools/snug-run/PbFile.h"
 #include "tools/snug-run/Profile.h"
 #include "tools/snug-run/WholeFile.h"
 
@@ -131,7 +132,8 @@ static void writeOutputs(const snug_model *model, const RunTensors &tensors, con
     all[info->name] = &tensors.outputs[i];
     auto wanted = options.outputs.find(info->name);
     if (wanted != options.outputs.end())
-      writeNpyFile(wanted->second, tensors.outputs[i]);
+      isPbFile(wanted->second) ? writePbFile(wanted->second, info->name, tensors.outputs[i])
+                               : writeNpyFile(wanted->second, tensors.outputs[i]);
   }
   if (!options.outputArchive.empty())
     writeNpzFile(options.outputArchive, all);

@@ -21,7 +21,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "snug-run: error: out of memory\n");
     return SNUG_EXIT_MACHINE;
   } catch (const std::exception &error) {
-    fprintf(stderr, "snug-run: internal error: %s\n", error.what());
+    fprintf(stderr, "snug-run: error: internal fault: %s; please report it with this command\n", error.what());
     return SNUG_EXIT_FAULT;
   }
 }

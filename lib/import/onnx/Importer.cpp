@@ -63,7 +63,7 @@ LogicalResult GraphImporter::importMain(const ::onnx::GraphProto &graph) {
   auto describeTensor = [&](const ::onnx::ValueInfoProto &info) {
     NamedAttrList attributes;
     attributes.append(snug::onnx::kTensorName, builder.getStringAttr(info.name()));
-    if (ArrayAttr dims = tensors.dims(info.type()))
+    if (ArrayAttr dims = tensors.dims(info.type(), info.name()))
       attributes.append(snug::onnx::kTensorDims, dims);
     return attributes.getDictionary(builder.getContext());
   };

@@ -144,12 +144,17 @@ FailureOr<Type> TensorImporter::type(const ::onnx::TypeProto &type, const Twine 
   }
 }
 
-ArrayAttr TensorImporter::dims(const ::onnx::TypeProto &type) {
+ArrayAttr TensorImporter::dims(const ::onnx::TypeProto &type, StringRef name) {
   if (!type.has_tensor_type() || !type.tensor_type().has_shape())
     return {};
   SmallVector<Attribute> dims;
   for (const auto &dim : type.tensor_type().shape().dim())
-    dims.push_back(StringAttr::get(&context, dim.has_dim_value() ? Twine(dim.dim_value()) : Twine(dim.dim_param())));
+    if (dim.has_dim_value())
+      dims.push_back(StringAttr::get(&context, Twine(dim.dim_value())));
+    else if (dim.dim_param().empty())
+      dims.push_back(StringAttr::get(&context, name + "_dim" + Twine(dims.size())));
+    else
+      dims.push_back(StringAttr::get(&context, dim.dim_param()));
   return ArrayAttr::get(&context, dims);
 }
 

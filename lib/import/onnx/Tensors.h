@@ -45,8 +45,9 @@ public:
   mlir::FailureOr<mlir::DenseElementsAttr> elements(const ::onnx::TensorProto &tensor, const llvm::Twine &owner);
   mlir::FailureOr<mlir::SparseElementsAttr> elements(const ::onnx::SparseTensorProto &tensor, const llvm::Twine &owner);
 
-  /// The dims of a graph input or output as `snug.dims`; null without a shape.
-  mlir::ArrayAttr dims(const ::onnx::TypeProto &type);
+  /// The dims of a graph input or output as `snug.dims`; null without a shape. A dim without value or name is called
+  /// after the tensor and its position, "x_dim0", so that it can be given a value.
+  mlir::ArrayAttr dims(const ::onnx::TypeProto &type, llvm::StringRef name);
 
   const ExternalData &files() const { return external; }
 

@@ -116,7 +116,7 @@ FailureOr<LoweredValue> Lowering::matmul(LoweredValue &left, LoweredValue &right
     return reshape(*product, shape);
   }
   AffineExpr k = left.shape.back();
-  if (k != right.shape[right.rank() - 2]) {
+  if (!same(k, right.shape[right.rank() - 2])) {
     error() << "inner extents of shapes " << print(left.shape) << " and " << print(right.shape) << " differ";
     return failure();
   }
@@ -169,10 +169,15 @@ LogicalResult gemm(Lowering &l) {
   // (bias, activation, residual) has the same dims and can join the kernel.
   std::optional<Extents> flat;
   if (auto collapse = left->tensor ? left->tensor.getDefiningOp<tensor::CollapseShapeOp>() : nullptr;
-      collapse && collapse.getReassociationIndices()[1].size() == 1) {
+      collapse && collapse.getReassociationIndices()[0].size() > 1) {
     if (auto before = l.shapeOf(collapse.getSrc())) {
       flat = left->shape;
-      left = l.tensorValue(collapse.getSrc(), *before);
+      LoweredValue source = l.tensorValue(collapse.getSrc(), *before);
+      Extents rows(ArrayRef(*before).take_front(collapse.getReassociationIndices()[0].size()));
+      rows.push_back(left->shape.back());
+      left = l.reshape(source, rows);
+      if (failed(left))
+        return failure();
     }
   }
   auto result = l.matmul(*left, *right);

@@ -300,8 +300,11 @@ FailureOr<Operand> Einsum::pair(Operand x, Operand y, const llvm::SmallDenseSet<
   }
   Labels loops = result;
   loops.push_back(summed[0]);
+  SmallVector<AffineExpr> written;
+  for (unsigned dim = 0; dim < result.size(); ++dim)
+    written.push_back(getAffineDimExpr(dim, l.b.getContext()));
   SmallVector<AffineMap> maps = {mapOf(left, loops), mapOf(right, loops),
-                                 AffineMap::getMultiDimIdentityMap(loops.size(), l.b.getContext()).getMajorSubMap(result.size())};
+                                 AffineMap::get(loops.size(), 0, written, l.b.getContext())};
   auto value = l.contract(left.value, right.value, maps, shapeOf(result));
   if (failed(value))
     return failure();

@@ -125,24 +125,44 @@ std::optional<AffineExpr> affine(Arithmetic kind, AffineExpr left, AffineExpr ri
   return std::nullopt;
 }
 
+// Integers of shape lists, element by element, where `fold` can tell each; std::nullopt otherwise. Grids of positions
+// are left alone: a list of selects would be worse than their expression.
+std::optional<LoweredValue> foldLists(Lowering &l, ArrayRef<LoweredValue *> inputs, Type type,
+                                      llvm::function_ref<std::optional<AffineExpr>(ArrayRef<AffineExpr>)> fold) {
+  SmallVector<Extents> lists;
+  size_t length = 1;
+  bool scalar = true;
+  for (LoweredValue *in : inputs) {
+    if (in->rank() > 1 || isa<FloatType>(in->elementType))
+      return std::nullopt;
+    auto elements = l.list(*in);
+    if (!elements)
+      return std::nullopt;
+    scalar &= in->rank() == 0;
+    if (elements->size() != 1) {
+      if (length != 1 && elements->size() != length)
+        return std::nullopt;
+      length = elements->size();
+    }
+    lists.push_back(std::move(*elements));
+  }
+  Extents result;
+  for (size_t i = 0; i < length; ++i) {
+    Extents one = llvm::map_to_vector(lists, [&](const Extents &list) { return list[list.size() == 1 ? 0 : i]; });
+    auto value = fold(one);
+    if (!value)
+      return std::nullopt;
+    result.push_back(*value);
+  }
+  return l.intsValue(type, result, scalar);
+}
+
 std::optional<LoweredValue> closedBinary(Lowering &l, Arithmetic kind, LoweredValue &x, LoweredValue &y) {
   if (!x.isClosed() || !y.isClosed() || isa<FloatType>(x.elementType))
     return std::nullopt;
-  if (x.rank() <= 1 && y.rank() <= 1) {
-    auto left = l.ints(x), right = l.ints(y);
-    if (left && right && (left->size() == right->size() || left->size() == 1 || right->size() == 1)) {
-      Extents elements;
-      for (size_t i = 0; i < std::max(left->size(), right->size()); ++i) {
-        auto value = affine(kind, (*left)[left->size() == 1 ? 0 : i], (*right)[right->size() == 1 ? 0 : i], l);
-        if (!value)
-          return std::nullopt;
-        elements.push_back(*value);
-      }
-      return l.intsValue(x.elementType, elements, x.rank() == 0 && y.rank() == 0);
-    }
-  }
-  if (x.closedVector || y.closedVector)
-    return std::nullopt;
+  auto list = foldLists(l, {&x, &y}, x.elementType, [&](ArrayRef<AffineExpr> e) { return affine(kind, e[0], e[1], l); });
+  if (list || x.closedVector || y.closedVector)
+    return list;
   auto shape = l.broadcast(x.shape, y.shape);
   if (!shape)
     return std::nullopt;
@@ -155,6 +175,28 @@ std::optional<LoweredValue> closedBinary(Lowering &l, Arithmetic kind, LoweredVa
   out.shape = *shape;
   out.closed = {*value};
   return out;
+}
+
+// Whether a relation holds for all values of the dims (true), for none (false), or it depends (std::nullopt).
+std::optional<bool> decide(Lowering &l, arith::CmpIPredicate predicate, AffineExpr left, AffineExpr right) {
+  auto low = l.dims.lowerBound(left - right), high = l.dims.upperBound(left - right);
+  auto either = [](bool always, bool never) {
+    return always ? std::optional<bool>(true) : never ? std::optional<bool>(false) : std::nullopt;
+  };
+  switch (predicate) {
+  case arith::CmpIPredicate::eq:
+    return either(left == right, (low && *low > 0) || (high && *high < 0));
+  case arith::CmpIPredicate::slt:
+    return either(high && *high < 0, low && *low >= 0);
+  case arith::CmpIPredicate::sle:
+    return either(high && *high <= 0, low && *low > 0);
+  case arith::CmpIPredicate::sgt:
+    return either(low && *low > 0, high && *high <= 0);
+  case arith::CmpIPredicate::sge:
+    return either(low && *low >= 0, high && *high < 0);
+  default:
+    return std::nullopt;
+  }
 }
 
 template <Arithmetic Kind, class FloatOp, class IntOp> LogicalResult arithmetic(Lowering &l) {
@@ -205,6 +247,11 @@ LogicalResult power(Lowering &l) {
 template <bool Max> LogicalResult extremum(Lowering &l) {
   LoweredValue accumulated = l.input(0);
   for (unsigned i = 1; i < l.numInputs(); ++i) {
+    if (auto folded = foldLists(l, {&accumulated, &l.input(i)}, accumulated.elementType,
+                                [&](ArrayRef<AffineExpr> e) { return l.extremum(e[0], e[1], Max); })) {
+      accumulated = *folded;
+      continue;
+    }
     auto result = l.elementwise({&accumulated, &l.input(i)}, accumulated.elementType,
                                 [&](Builder &b, Location loc, ValueRange a) -> Value {
                                   if (isa<FloatType>(a[0].getType()))
@@ -223,6 +270,14 @@ template <bool Max> LogicalResult extremum(Lowering &l) {
 
 template <arith::CmpFPredicate FloatPredicate, arith::CmpIPredicate IntPredicate> LogicalResult compare(Lowering &l) {
   LoweredValue *x = &l.input(0), *y = &l.input(1);
+  auto folded = foldLists(l, {x, y}, l.b.getI1Type(), [&](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> {
+    auto holds = decide(l, IntPredicate, e[0], e[1]);
+    return holds ? std::optional<AffineExpr>(l.constant(*holds)) : std::nullopt;
+  });
+  if (folded) {
+    l.define(0, *folded);
+    return success();
+  }
   auto result = l.elementwise({x, y}, l.b.getI1Type(), [&](Builder &b, Location loc, ValueRange a) -> Value {
     if (isFloat(*x))
       return b.createOrFold<arith::CmpFOp>(loc, FloatPredicate, a[0], a[1]);
@@ -245,6 +300,15 @@ template <class Op> LogicalResult logical(Lowering &l) {
 }
 
 LogicalResult where(Lowering &l) {
+  auto folded = foldLists(l, {&l.input(0), &l.input(1), &l.input(2)}, l.input(1).elementType,
+                          [](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> {
+                            auto condition = dyn_cast<AffineConstantExpr>(e[0]);
+                            return condition ? std::optional<AffineExpr>(e[condition.getValue() ? 1 : 2]) : std::nullopt;
+                          });
+  if (folded) {
+    l.define(0, *folded);
+    return success();
+  }
   auto result = l.elementwise({&l.input(0), &l.input(1), &l.input(2)}, l.input(1).elementType,
                               [](Builder &b, Location loc, ValueRange a) -> Value {
                                 return b.createOrFold<arith::SelectOp>(loc, a[0], a[1], a[2]);
@@ -296,22 +360,58 @@ Value convert(Builder &b, Location loc, Value x, Type to) {
   return from.isInteger(1) ? b.createOrFold<arith::ExtUIOp>(loc, to, x) : b.createOrFold<arith::ExtSIOp>(loc, to, x);
 }
 
+// Whether all elements of a closed value are known to be integers of type `to`.
+bool fits(Lowering &l, LoweredValue &in, Type to) {
+  if (in.elementType.getIntOrFloatBitWidth() <= to.getIntOrFloatBitWidth())
+    return true;
+  return llvm::all_of(in.closed, [&](AffineExpr element) {
+    // The farthest index of each dim, one after the other: element is affine in them.
+    Extents last;
+    for (AffineExpr extent : in.shape)
+      last.push_back(extent - 1);
+    Extents first(in.rank(), l.constant(0));
+    for (Extents &corner : {std::ref(first), std::ref(last)}) {
+      AffineExpr at = element.replaceDims(corner);
+      auto low = l.dims.lowerBound(at), high = l.dims.upperBound(at);
+      if (!low || !high || *low < INT32_MIN || *high > INT32_MAX)
+        return false;
+    }
+    return true;
+  });
+}
+
 LogicalResult castTo(Lowering &l, Type to) {
   LoweredValue &in = l.input(0);
   if (!to) {
     l.error() << "casts to element type " << l.intAttr("to", 0) << " are not supported";
     return failure();
   }
-  if (in.elementType == to || (in.isClosed() && to.isInteger(64))) {
-    LoweredValue out = in;
-    if (out.elementType != to) {
-      out.elementType = to;
-      out.tensor = Value();
-      if (auto integer = dyn_cast_or_null<IntegerAttr>(out.splat))
-        out.splat = l.b.getIntegerAttr(to, integer.getInt());
-    }
+  if (in.elementType == to) {
+    l.define(0, in);
+    return success();
+  }
+  // Integers stay in closed form where they fit.
+  if (in.isClosed() && (to.isInteger(64) || to.isInteger(32)) && fits(l, in, to)) {
+    LoweredValue out;
+    out.elementType = to;
+    out.shape = in.shape;
+    out.closed = in.closed;
+    out.closedVector = in.closedVector;
+    if (auto integer = dyn_cast_or_null<IntegerAttr>(in.splat))
+      out.splat = l.b.getIntegerAttr(to, integer.getType().isInteger(1) ? integer.getValue().getZExtValue()
+                                                                        : integer.getValue().getSExtValue());
     l.define(0, out);
     return success();
+  }
+  if (to.isInteger(1)) {
+    auto folded = foldLists(l, {&in}, to, [&](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> {
+      auto zero = decide(l, arith::CmpIPredicate::eq, e[0], l.constant(0));
+      return zero ? std::optional<AffineExpr>(l.constant(!*zero)) : std::nullopt;
+    });
+    if (folded) {
+      l.define(0, *folded);
+      return success();
+    }
   }
   auto result = l.elementwise({&in}, to, [&](Builder &b, Location loc, ValueRange x) { return convert(b, loc, x[0], to); });
   if (failed(result))

@@ -9,6 +9,60 @@
 using namespace mlir;
 using namespace snug;
 
+FailureOr<LoweredValue> Lowering::concat(MutableArrayRef<LoweredValue> parts, int64_t axis) {
+  Type elementType = parts[0].elementType;
+  Extents shape = parts[0].shape;
+  int64_t rank = shape.size();
+  // Shape lists.
+  Extents elements;
+  bool lists = rank == 1;
+  for (LoweredValue &part : parts) {
+    auto own = lists && part.rank() == 1 ? list(part) : std::nullopt;
+    if ((lists = own.has_value()))
+      llvm::append_range(elements, *own);
+  }
+  if (lists)
+    return intsValue(elementType, elements);
+  // Grids side by side along a last dim of 1 each: an index tuple for GatherND.
+  bool grids = axis == rank - 1;
+  for (LoweredValue &part : parts)
+    grids &= part.isClosed() && !part.closedVector && part.shape.back() == constant(1);
+  for (LoweredValue &part : parts.drop_front()) {
+    for (int64_t dim = 0; dim < rank; ++dim)
+      if (part.rank() != rank || (dim != axis && !same(part.shape[dim], shape[dim]))) {
+        error() << "shapes " << print(parts[0].shape) << " and " << print(part.shape) << " differ outside axis " << axis;
+        return failure();
+      }
+    if (part.elementType != elementType) {
+      error() << "parts of element types " << elementType << " and " << part.elementType;
+      return failure();
+    }
+    shape[axis] = shape[axis] + part.shape[axis];
+  }
+  if (grids) {
+    LoweredValue out;
+    out.elementType = elementType;
+    out.shape = shape;
+    for (LoweredValue &part : parts)
+      out.closed.push_back(part.closed[0]);
+    out.closedVector = true;
+    return out;
+  }
+  if (parts.size() == 1)
+    return parts[0];
+  // Each part is copied into its place of the result.
+  Value result = empty(shape, elementType);
+  AffineExpr offset = constant(0);
+  for (LoweredValue &part : parts) {
+    SmallVector<OpFoldResult> offsets(rank, b.getIndexAttr(0)), strides(rank, b.getIndexAttr(1));
+    offsets[axis] = fold(offset);
+    SmallVector<OpFoldResult> sizes = llvm::map_to_vector(part.shape, [&](AffineExpr e) { return fold(e); });
+    result = tensor::InsertSliceOp::create(b, loc(), tensor(part), result, offsets, sizes, strides);
+    offset = offset + part.shape[axis];
+  }
+  return tensorValue(result, shape);
+}
+
 namespace {
 LogicalResult transpose(Lowering &l) {
   LoweredValue &in = l.input(0);
@@ -92,7 +146,7 @@ LogicalResult slice(Lowering &l) {
     sizes[*axis] = (*end - *start).ceilDiv(step.getValue());
     strides[*axis] = step.getValue();
   }
-  if (auto elements = l.ints(in); elements && in.rank() == 1) {
+  if (auto elements = l.list(in); elements && in.rank() == 1) {
     auto offset = dyn_cast<AffineConstantExpr>(offsets[0]), size = dyn_cast<AffineConstantExpr>(sizes[0]);
     if (offset && size) {
       Extents picked;
@@ -104,6 +158,28 @@ LogicalResult slice(Lowering &l) {
   }
   l.define(0, l.slice(in, offsets, sizes, strides));
   return success();
+}
+
+// The value in parts of the given lengths along `axis`.
+FailureOr<std::vector<LoweredValue>> cut(Lowering &l, LoweredValue &in, int64_t axis, ArrayRef<AffineExpr> lengths) {
+  AffineExpr total = l.constant(0);
+  for (AffineExpr length : lengths)
+    total = total + length;
+  if (total != in.shape[axis]) {
+    l.error() << "the parts have " << l.dims.print(total) << " elements together, the input has "
+              << l.dims.print(in.shape[axis]);
+    return failure();
+  }
+  std::vector<LoweredValue> pieces;
+  AffineExpr offset = l.constant(0);
+  for (AffineExpr length : lengths) {
+    Extents offsets(in.rank(), l.constant(0)), sizes = in.shape;
+    offsets[axis] = offset;
+    sizes[axis] = length;
+    pieces.push_back(l.slice(in, offsets, sizes, SmallVector<int64_t>(in.rank(), 1)));
+    offset = offset + length;
+  }
+  return pieces;
 }
 
 LogicalResult split(Lowering &l) {
@@ -124,90 +200,176 @@ LogicalResult split(Lowering &l) {
     int64_t length = llvm::divideCeil(extent.getValue(), parts);
     lengths.emplace();
     for (int64_t i = 0; i < parts; ++i)
-      lengths->push_back(l.constant(std::min(length, extent.getValue() - i * length)));
+      lengths->push_back(l.constant(std::clamp<int64_t>(extent.getValue() - i * length, 0, length)));
   }
   if (!lengths || static_cast<int64_t>(lengths->size()) != parts) {
     l.error() << "cannot tell the lengths of the " << parts << " parts";
     return failure();
   }
-  AffineExpr offset = l.constant(0);
-  for (int64_t i = 0; i < parts; ++i) {
-    Extents offsets(in.rank(), l.constant(0)), sizes = in.shape;
-    offsets[*axis] = offset;
-    sizes[*axis] = (*lengths)[i];
-    l.define(i, l.slice(in, offsets, sizes, SmallVector<int64_t>(in.rank(), 1)));
-    offset = offset + (*lengths)[i];
+  auto pieces = cut(l, in, *axis, *lengths);
+  if (failed(pieces))
+    return failure();
+  for (auto [index, piece] : llvm::enumerate(*pieces))
+    l.define(index, piece);
+  return success();
+}
+
+// --- sequences ----------------------------------------------------------------------------------------------------
+
+LoweredValue sequenceOf(std::vector<LoweredValue> elements) {
+  LoweredValue value;
+  value.isSequence = true;
+  value.elements = std::move(elements);
+  return value;
+}
+
+LogicalResult splitToSequence(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  auto axis = l.normalizeAxis(l.intAttr("axis", 0), in.rank());
+  if (!axis)
+    return failure();
+  auto extent = dyn_cast<AffineConstantExpr>(in.shape[*axis]);
+  auto given = l.hasInput(1) ? l.ints(l.input(1)) : std::nullopt;
+  bool drop = !l.hasInput(1) && !l.intAttr("keepdims", 1);
+  std::optional<Extents> lengths;
+  if (given && l.input(1).rank() == 1) {
+    lengths = given;
+  } else if (auto step = given ? dyn_cast<AffineConstantExpr>((*given)[0]) : AffineConstantExpr();
+             extent && (step ? step.getValue() > 0 : !l.hasInput(1))) {
+    // A scalar is the length of each part but the last; without it each part has one element.
+    int64_t length = step ? step.getValue() : 1;
+    lengths.emplace();
+    for (int64_t at = 0; at < extent.getValue(); at += length)
+      lengths->push_back(l.constant(std::min(length, extent.getValue() - at)));
   }
-  if (offset != in.shape[*axis]) {
-    l.error() << "the parts have " << l.dims.print(offset) << " elements together, the input has " << l.dims.print(in.shape[*axis]);
+  if (!lengths) {
+    l.error() << "cannot tell the lengths of the parts of extent " << l.dims.print(in.shape[*axis])
+              << "; only sequences whose length is known at compile time are supported";
     return failure();
   }
+  auto pieces = cut(l, in, *axis, *lengths);
+  if (failed(pieces))
+    return failure();
+  for (LoweredValue &piece : *pieces) {
+    if (!drop)
+      continue;
+    Extents shape = piece.shape;
+    shape.erase(shape.begin() + *axis);
+    auto dropped = l.reshape(piece, shape);
+    if (failed(dropped))
+      return failure();
+    piece = *dropped;
+  }
+  l.define(0, sequenceOf(std::move(*pieces)));
+  return success();
+}
+
+// The sequence of input 0 and the place in it that input `index` says, counted from the end where negative; `room` is
+// 1 where a place behind the last element is meant.
+std::optional<int64_t> placeIn(Lowering &l, unsigned index, int64_t room) {
+  int64_t count = l.input(0).elements.size();
+  if (!l.input(0).isSequence) {
+    l.error() << "input 0 is no sequence";
+    return std::nullopt;
+  }
+  auto position = l.constantInts(l.input(index));
+  if (!position || position->size() != 1) {
+    l.error() << "a position that is not constant is not supported";
+    return std::nullopt;
+  }
+  int64_t place = (*position)[0] < 0 ? (*position)[0] + count : (*position)[0];
+  if (place < 0 || place >= count + room) {
+    l.error() << "position " << (*position)[0] << " is outside a sequence of " << count << " elements";
+    return std::nullopt;
+  }
+  return place;
+}
+
+LogicalResult sequenceAt(Lowering &l) {
+  auto place = placeIn(l, 1, 0);
+  if (!place)
+    return failure();
+  LoweredValue element = l.input(0).elements[*place];
+  l.define(0, element);
+  return success();
+}
+
+LogicalResult sequenceConstruct(Lowering &l) {
+  std::vector<LoweredValue> elements;
+  for (unsigned i = 0; i < l.numInputs(); ++i)
+    elements.push_back(l.input(i));
+  l.define(0, sequenceOf(std::move(elements)));
+  return success();
+}
+
+LogicalResult sequenceEmpty(Lowering &l) {
+  l.define(0, sequenceOf({}));
+  return success();
+}
+
+LogicalResult sequenceInsert(Lowering &l) {
+  std::vector<LoweredValue> elements = l.input(0).elements;
+  auto place = l.hasInput(2) ? placeIn(l, 2, 1) : std::optional<int64_t>(elements.size());
+  if (!place)
+    return failure();
+  elements.insert(elements.begin() + *place, l.input(1));
+  l.define(0, sequenceOf(std::move(elements)));
+  return success();
+}
+
+LogicalResult sequenceErase(Lowering &l) {
+  std::vector<LoweredValue> elements = l.input(0).elements;
+  auto place = l.hasInput(1) ? placeIn(l, 1, 0) : std::optional<int64_t>(static_cast<int64_t>(elements.size()) - 1);
+  if (!place || *place < 0)
+    return failure();
+  elements.erase(elements.begin() + *place);
+  l.define(0, sequenceOf(std::move(elements)));
+  return success();
+}
+
+LogicalResult sequenceLength(Lowering &l) {
+  l.define(0, l.intsValue(l.b.getI64Type(), {l.constant(l.input(0).elements.size())}, /*scalar=*/true));
+  return success();
+}
+
+LogicalResult concatFromSequence(Lowering &l) {
+  std::vector<LoweredValue> parts = l.input(0).elements;
+  if (parts.empty()) {
+    l.error() << "the sequence is empty";
+    return failure();
+  }
+  bool newAxis = l.intAttr("new_axis", 0);
+  auto axis = l.normalizeAxis(l.intAttr("axis", 0), parts[0].rank() + newAxis);
+  if (!axis)
+    return failure();
+  for (LoweredValue &part : parts) {
+    if (!newAxis)
+      continue;
+    Extents shape = part.shape;
+    shape.insert(shape.begin() + std::min<int64_t>(*axis, part.rank()), l.constant(1));
+    auto grown = l.reshape(part, shape);
+    if (failed(grown))
+      return failure();
+    part = *grown;
+  }
+  auto result = l.concat(parts, *axis);
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
   return success();
 }
 
 // --- concat -------------------------------------------------------------------------------------------------------
 
 LogicalResult concat(Lowering &l) {
-  int64_t rank = l.input(0).rank();
-  auto axis = l.normalizeAxis(l.intAttr("axis", 0), rank);
-  if (!axis)
+  std::vector<LoweredValue> parts;
+  for (unsigned i = 0; i < l.numInputs(); ++i)
+    parts.push_back(l.input(i));
+  auto axis = l.normalizeAxis(l.intAttr("axis", 1), l.input(0).rank());
+  auto result = axis ? l.concat(parts, *axis) : FailureOr<LoweredValue>(failure());
+  if (failed(result))
     return failure();
-  Type elementType = l.input(0).elementType;
-  // Shape lists.
-  Extents elements;
-  bool lists = rank == 1;
-  for (unsigned i = 0; lists && i < l.numInputs(); ++i) {
-    auto part = l.ints(l.input(i));
-    if ((lists = part.has_value()))
-      llvm::append_range(elements, *part);
-  }
-  if (lists) {
-    l.define(0, l.intsValue(elementType, elements));
-    return success();
-  }
-  Extents shape = l.input(0).shape;
-  // Grids side by side along a last dim of 1 each: an index tuple for GatherND.
-  bool grids = *axis == rank - 1;
-  for (unsigned i = 0; i < l.numInputs(); ++i) {
-    LoweredValue &part = l.input(i);
-    grids &= part.isClosed() && !part.closedVector && part.shape.back() == l.constant(1);
-  }
-  for (unsigned i = 1; i < l.numInputs(); ++i) {
-    LoweredValue &part = l.input(i);
-    for (int64_t dim = 0; dim < rank; ++dim)
-      if (part.rank() != rank || (dim != *axis && part.shape[dim] != shape[dim])) {
-        l.error() << "shapes " << l.print(l.input(0).shape) << " and " << l.print(part.shape)
-                  << " differ outside axis " << *axis;
-        return failure();
-      }
-    shape[*axis] = shape[*axis] + part.shape[*axis];
-  }
-  if (grids) {
-    LoweredValue out;
-    out.elementType = elementType;
-    out.shape = shape;
-    for (unsigned i = 0; i < l.numInputs(); ++i)
-      out.closed.push_back(l.input(i).closed[0]);
-    out.closedVector = true;
-    l.define(0, out);
-    return success();
-  }
-  if (l.numInputs() == 1) {
-    l.define(0, l.input(0));
-    return success();
-  }
-  // Each part is copied into its place of the result.
-  Value result = l.empty(shape, elementType);
-  AffineExpr offset = l.constant(0);
-  for (unsigned i = 0; i < l.numInputs(); ++i) {
-    LoweredValue &part = l.input(i);
-    SmallVector<OpFoldResult> offsets(rank, l.b.getIndexAttr(0)), strides(rank, l.b.getIndexAttr(1));
-    offsets[*axis] = l.fold(offset);
-    SmallVector<OpFoldResult> sizes = llvm::map_to_vector(part.shape, [&](AffineExpr e) { return l.fold(e); });
-    result = tensor::InsertSliceOp::create(l.b, l.loc(), l.tensor(part), result, offsets, sizes, strides);
-    offset = offset + part.shape[*axis];
-  }
-  l.define(0, l.tensorValue(result, shape));
+  l.define(0, *result);
   return success();
 }
 } // namespace
@@ -217,4 +379,12 @@ void snug::addLayoutOps(LoweringTable &t) {
   t.add("Slice", 1, slice);
   t.add("Split", 1, split);
   t.add("Concat", 4, concat);
+  t.add("SplitToSequence", 11, splitToSequence);
+  t.add("SequenceAt", 11, sequenceAt);
+  t.add("SequenceConstruct", 11, sequenceConstruct);
+  t.add("SequenceEmpty", 11, sequenceEmpty);
+  t.add("SequenceInsert", 11, sequenceInsert);
+  t.add("SequenceErase", 11, sequenceErase);
+  t.add("SequenceLength", 11, sequenceLength);
+  t.add("ConcatFromSequence", 11, concatFromSequence);
 }

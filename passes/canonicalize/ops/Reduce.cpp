@@ -131,7 +131,7 @@ LogicalResult reduce(Lowering &l) {
       return failure();
     reduced[*normal] = true;
   }
-  if (auto list = l.ints(in); list && in.rank() == 1 && reduced[0] && !prepares && !finishes && !Mean)
+  if (auto list = l.list(in); list && in.rank() == 1 && reduced[0] && !prepares && !finishes && !Mean)
     if (auto folded = reduceList(l, Kind, *list)) {
       l.define(0, l.intsValue(type, {*folded}, /*scalar=*/!l.intAttr("keepdims", 1)));
       return success();
