@@ -155,14 +155,22 @@ bool mayBeRecomputed(Operation *op) {
 Operation *lastPlace(Operation *op, Operation *reader) {
   Operation *place = reader;
   SmallVector<Value> read;
-  for (OpOperand &operand : op->getOpOperands())
-    if (!cast<DestinationStyleOpInterface>(op).isDpsInit(&operand))
-      read.push_back(operand.get());
+  auto isView = [](Operation *at) {
+    return isa_and_nonnull<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp, tensor::CastOp>(at);
+  };
+  for (OpOperand &operand : op->getOpOperands()) {
+    if (cast<DestinationStyleOpInterface>(op).isDpsInit(&operand))
+      continue;
+    Value root = operand.get();
+    while (isView(root.getDefiningOp()))
+      root = root.getDefiningOp()->getOperand(0);
+    read.push_back(root);
+  }
   for (size_t i = 0; i < read.size(); ++i)
     for (OpOperand &use : read[i].getUses()) {
       Operation *user = use.getOwner();
       auto dps = dyn_cast<DestinationStyleOpInterface>(user);
-      if (isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::ExtractSliceOp, tensor::CastOp>(user))
+      if (isView(user))
         read.push_back(user->getResult(0));
       else if ((isa<LoopLikeOpInterface>(user) || (dps && dps.isDpsInit(&use))) && user->isBeforeInBlock(place))
         place = user;

@@ -4,6 +4,7 @@
 #include "lib/analysis/Liveness.h"
 #include "lib/analysis/NodeName.h"
 #include "passes/chunk/ChunkProgram.h"
+#include "passes/chunk/LowerBounds.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -68,6 +69,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
   // What the search did, summed over the module's functions.
   struct Figures {
     double unchunkedTime = 0, time = 0; // seconds
+    int64_t lb1 = 0, lb2 = 0;
     int64_t ops = 0, blocks = 0, distinctBlocks = 0, candidates = 0;
   } figures;
 
@@ -77,7 +79,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     auto ms = [&](StringRef name, double time) { return b.getNamedAttr(name, b.getF64FloatAttr(1e3 * time)); };
     return b.getDictionaryAttr({number("ops", figures.ops), number("blocks", figures.blocks),
                                 number("distinct_blocks", figures.distinctBlocks),
-                                number("candidates", figures.candidates), ms("unchunked_ms", figures.unchunkedTime),
+                                number("candidates", figures.candidates), number("lb1", figures.lb1),
+                                number("lb2", figures.lb2), ms("unchunked_ms", figures.unchunkedTime),
                                 ms("chunked_ms", figures.time)});
   }
 
@@ -87,14 +90,16 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       return failure();
     int64_t budget = std::max<int64_t>(activationBudget, 0);
     ChunkPlan plan = searchChunks(program->problem, budget, kMachine, threads);
+    LowerBounds bound = lowerBounds(program->problem);
     // Where loops cost much or are not enough, a program that shares less may do better.
-    if (plan.peak > budget || plan.time > kNoticeable * plan.unchunkedTime) {
+    if (loosen && (plan.peak > budget || plan.time > kNoticeable * plan.unchunkedTime)) {
       OwningOpRef<func::FuncOp> loosened(function.clone());
       FailureOr<ChunkProgram> other = failure();
       IndexBounds itsBounds(getOperation());
       if (loosenSharing(*loosened))
         other = buildChunkProgram(*loosened, itsBounds);
       if (succeeded(other)) {
+        bound.chunked = std::min(bound.chunked, lowerBounds(other->problem).chunked);
         ChunkPlan looser = searchChunks(other->problem, budget, kMachine, threads);
         LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << looser.peak << ", " << looser.loops.size() << " loops, at "
                                 << *other->ops[looser.peakNode] << "\n"
@@ -114,6 +119,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     }
     figures.unchunkedTime += plan.unchunkedTime;
     figures.time += plan.time;
+    figures.lb1 = std::max(figures.lb1, bound.wholeOps);
+    figures.lb2 = std::max(figures.lb2, bound.chunked);
     figures.ops += plan.ops;
     figures.blocks += plan.blocks;
     figures.distinctBlocks += plan.distinctBlocks;
