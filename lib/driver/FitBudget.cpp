@@ -8,6 +8,8 @@
 #include "lib/driver/Pipeline.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "passes/canonicalize/DimSymbols.h"
+#include "passes/chunk/ChunkProgram.h"
+#include "passes/chunk/MemoryBounds.h"
 #include "snug/ExitCodes.h"
 #include "llvm/Support/raw_ostream.h"
 #include <nlohmann/json.hpp>
@@ -49,6 +51,17 @@ void Pipeline::measureFixed() {
   }
 }
 
+void Pipeline::measureBounds() {
+  IndexBounds bounds(*program);
+  auto chunks = buildChunkProgram(program->lookupSymbol<func::FuncOp>("main"), bounds);
+  if (failed(chunks))
+    return;
+  MemoryBounds found = memoryBounds(chunks->problem);
+  report.lb0 = report.weights + report.inputs + report.outputs;
+  report.lb1 = found.anyOrder;
+  report.lb2 = found.anyChunks;
+}
+
 int Pipeline::chunk() {
   measureFixed();
   report.unchunkedArena = plannedArena(*program);
@@ -56,6 +69,8 @@ int Pipeline::chunk() {
     return SNUG_EXIT_FAULT;
   if (Operation *op = peakOp(*program))
     report.peakNode = nodeName(op->getLoc());
+  if (!options.report.empty())
+    measureBounds();
   if (options.memoryBudget.isSet()) {
     report.memoryBudget = options.memoryBudget.bytes;
     arenaLimit = report.memoryBudget - report.fixed();
@@ -92,6 +107,7 @@ int Pipeline::cannotFit() {
   if (!least)
     return SNUG_EXIT_FAULT;
   report.leastArena = least->arena;
+  measureBounds();
   int64_t arena = report.leastArena, memory = arena + report.fixed();
   bool activation = report.activationBudget >= 0 && arena > report.activationBudget;
   bool whole = report.memoryBudget >= 0 && memory > report.memoryBudget;
@@ -109,9 +125,7 @@ int Pipeline::cannotFit() {
   os << ": the least arena that can be reached is " << printBytes(arena) << " (unchunked "
      << printBytes(report.unchunkedArena) << ")";
   if (report.lb2 >= 0)
-    os << ", and no plan of single-level chunk loops needs less than " << printBytes(report.lb2);
-  if (report.lb0 >= 0)
-    os << ", no program of these ops less than " << printBytes(report.lb0);
+    os << "; no plan of single-level chunk loops needs less than " << printBytes(report.lb2);
   os << "; give" << (activation ? " --activation-budget " + std::to_string(arena) + "B" : "")
      << (whole ? " --memory-budget " + std::to_string(memory) + "B" : "") << "\n";
   if (Operation *witness = peakOp(*least->program))

@@ -195,7 +195,16 @@ int Pipeline::threads() const {
   return options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
 }
 
+void Pipeline::measureEager() {
+  ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) { return success(); });
+  OwningOpRef<ModuleOp> eager(program->clone());
+  if (!runPasses(*eager, SNUG_EXIT_FAULT, [](OpPassManager &pm) { pm.addPass(createSchedule()); }))
+    report.eagerArena = plannedArena(*eager);
+}
+
 int Pipeline::fuse() {
+  if (!options.report.empty())
+    measureEager();
   return runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) {
     pm.addNestedPass<func::FuncOp>(createFuse());
     pm.addNestedPass<func::FuncOp>(createVerifyKernels());
