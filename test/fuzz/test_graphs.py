@@ -12,6 +12,8 @@ import pytest
 from graphs import Graph
 
 TIER_1, ALL = 12, 300  # graphs
+# Found by this test before: sums across the contiguous dim of a chunk one element wide.
+FOUND = {135, 231}
 
 
 def run(variable, *arguments):
@@ -43,7 +45,7 @@ def assert_close(got, want):
             assert error <= 1e-4 or np.abs(got[name] - value).max() <= 1e-5, (name, error)
 
 
-@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[] if seed < TIER_1 else pytest.mark.long)
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[] if seed < TIER_1 or seed in FOUND else pytest.mark.long)
                                   for seed in range(ALL)])
 def test_random_graph(seed, tmp_path):
     graph = Graph(seed)
