@@ -155,7 +155,8 @@ void setReassociation(linalg::GenericOp op, Block *body) {
   unsigned last = op.getNumLoops() - 1;
   // A window (i * stride + last) is contiguous as well.
   auto isContiguous = [&](AffineExpr place) {
-    return !(place - getAffineDimExpr(last, op.getContext())).isFunctionOfDim(last);
+    AffineExpr rest = place - getAffineDimExpr(last, op.getContext());
+    return !simplifyAffineExpr(rest, op.getNumLoops(), 0).isFunctionOfDim(last);
   };
   bool along = op.getIteratorTypesArray().back() == IteratorType::reduction;
   for (OpOperand *input : op.getDpsInputOperands()) {
