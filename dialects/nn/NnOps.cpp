@@ -61,13 +61,32 @@ SNUG_KERNEL_EFFECTS(AttentionOp)
 
 SmallVector<AffineMap> ContractOp::getMaps() { return mapsOf(getIndexingMaps()); }
 
+namespace {
+// Results are constants or sums of dims, each times a positive constant: what a convolution reads.
+bool hasWindows(AffineMap map) {
+  std::function<bool(AffineExpr)> isWindow = [&](AffineExpr expr) {
+    if (auto binary = dyn_cast<AffineBinaryOpExpr>(expr)) {
+      if (binary.getKind() == AffineExprKind::Add)
+        return isWindow(binary.getLHS()) && isWindow(binary.getRHS());
+      auto factor = dyn_cast<AffineConstantExpr>(binary.getRHS());
+      return binary.getKind() == AffineExprKind::Mul && factor && factor.getValue() > 0 &&
+             isa<AffineDimExpr>(binary.getLHS());
+    }
+    auto constant = dyn_cast<AffineConstantExpr>(expr);
+    return isa<AffineDimExpr>(expr) || (constant && constant.getValue() >= 0);
+  };
+  return llvm::all_of(map.getResults(), isWindow);
+}
+} // namespace
+
 LogicalResult ContractOp::verify() {
   SmallVector<AffineMap> maps = getMaps();
   if (maps.size() != getNumOperands())
     return emitOpError() << "has " << getNumOperands() << " operands but " << maps.size() << " indexing maps";
   unsigned numDims = getIteratorTypes().size();
   for (auto [index, map, operand] : llvm::enumerate(maps, getOperands())) {
-    if (map.getNumDims() != numDims || map.getNumSymbols() != 0 || !map.isProjectedPermutation(/*allowZeroInResults=*/true))
+    if (map.getNumDims() != numDims || map.getNumSymbols() != 0 ||
+        !(map.isProjectedPermutation(/*allowZeroInResults=*/true) || (index == 0 && hasWindows(map))))
       return emitOpError() << "indexing map " << index << " is no projected permutation of " << numDims << " dims";
     int64_t rank = rankOf(operand) - (index == 1 && getPacked() ? 1 : 0);
     if (map.getNumResults() != rank)
@@ -82,8 +101,15 @@ LogicalResult ContractOp::verify() {
       return emitOpError() << "dim " << dim << " is " << type << " but " << (inInit ? "in" : "not in") << " the destination's map";
     reductions += type == "reduction";
   }
-  if (reductions != 1)
-    return emitOpError() << "has " << reductions << " reduction dims, wants one";
+  if (reductions == 0 || (reductions > 1 && getPacked()))
+    return emitOpError() << "has " << reductions << " reduction dims, wants " << (reductions ? "one" : "at least one");
+  for (unsigned dim = 0; dim < numDims; ++dim) {
+    auto isBare = [&](unsigned index) {
+      return !(index == 1 && getPacked()) && llvm::is_contained(maps[index].getResults(), getAffineDimExpr(dim, getContext()));
+    };
+    if (llvm::none_of(llvm::seq<unsigned>(maps.size()), isBare))
+      return emitOpError() << "dim " << dim << " is the extent of no operand";
+  }
   Block &block = getEpilogue().front();
   if (block.getNumArguments() != 1 + getEpilogueIns().size())
     return emitOpError() << "epilogue block has " << block.getNumArguments() << " arguments, wants the sum and one an epilogue input";
@@ -98,6 +124,12 @@ FailureOr<IndexRule> ContractOp::getIndexRule() {
     rule.dims.push_back(type == "parallel" ? IterDim{} : IterDim{IterKind::Reduction, Combiner::Sum});
   rule.operands = getMaps();
   rule.results.assign(1, rule.operands.back());
+  // A slice of a window's dims needs a halo: they are not split.
+  for (AffineExpr expr : rule.operands[0].getResults())
+    if (!isa<AffineDimExpr, AffineConstantExpr>(expr))
+      for (unsigned dim = 0; dim < rule.dims.size(); ++dim)
+        if (expr.isFunctionOfDim(dim))
+          rule.dims[dim] = {IterKind::Whole, Combiner::None};
   if (getPacked()) {
     // Panels cannot be sliced by plain offsets, so the weight is read whole and its own dims are not split.
     AffineMap b = rule.operands[1];

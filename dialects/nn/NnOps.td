@@ -91,9 +91,10 @@ def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"Yiel
   let description = [{
     init[c(i)] = epilogue(sum over reduction dims of a[a(i)] * b[b(i)], epilogue_ins[e(i)]...). `indexing_maps` are the
     maps of a, b, the epilogue inputs and the destination over `iterator_types` (linalg's "parallel", "reduction"), all
-    projected permutations; there is exactly one reduction dim, at least one dim in b and the destination but not in a
-    (n), any number of dims in a and the destination (m) and in all three (batch). The sum is accumulated in f32 or f64,
-    in the order of the reduction dim, from zero. The region's block takes the sum and one scalar an epilogue input.
+    projected permutations, but that a may be read through windows (2 * row + tap); there is a reduction dim, exactly
+    one with `packed`, at least one dim in b and the destination but not in a (n), any number of dims in a and the
+    destination (m) and in all three (batch). The sum is accumulated in f32 or f64 from zero, in an order that depends on
+    the reduction dims alone. The region's block takes the sum and one scalar an epilogue input.
 
     With `packed`, b is a weight in panels (n floordiv width, k, n mod width) and its map still speaks of the logical
     dims (k, n).

@@ -14,7 +14,10 @@ const LoweringTable &LoweringTable::get() {
     addGatherOps(t);
     addReduceOps(t);
     addAttentionOps(t);
+    addRotaryEmbedding(t);
     addEinsumOps(t);
+    addActivationOps(t);
+    addPoolingOps(t);
     addConvolutionOps(t);
     return t;
   }();

@@ -87,6 +87,7 @@ struct FusePass : snug::impl::FuseBase<FusePass> {
     tensor::CollapseShapeOp::getCanonicalizationPatterns(elementwise, context);
     tensor::ExpandShapeOp::getCanonicalizationPatterns(elementwise, context);
     tensor::ExtractSliceOp::getCanonicalizationPatterns(elementwise, context);
+    populateConvolutionPatterns(elementwise);
     populateFoldCopyPatterns(elementwise);
     if (failed(applyPatternsGreedily(function, std::move(elementwise))))
       return signalPassFailure();

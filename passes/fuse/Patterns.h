@@ -24,6 +24,9 @@ void fuseRows(mlir::func::FuncOp function);
 // After softmax is one op, while each elementwise op still stands alone.
 void fuseAttention(mlir::func::FuncOp function);
 
+// Loops over windows of an activation times a weight become contractions.
+void populateConvolutionPatterns(mlir::RewritePatternSet &patterns);
+
 // Copies are not made but read through: the indexing maps of what reads them are changed.
 void populateFoldCopyPatterns(mlir::RewritePatternSet &patterns);
 

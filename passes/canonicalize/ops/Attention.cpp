@@ -2,7 +2,6 @@
 //
 // Attention (opset 23): one snug_nn.attention, with scale, soft cap and masks in its region.
 #include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include <cmath>
@@ -51,22 +50,17 @@ FailureOr<Heads> append(Lowering &l, unsigned pastIndex, const Heads &heads) {
   if (!l.hasInput(pastIndex))
     return Heads{fresh};
   LoweredValue &past = l.input(pastIndex);
-  if (past.rank() != 4 || past.shape[0] != fresh.shape[0] || past.shape[1] != fresh.shape[1] ||
+  if (past.rank() != 4 || !l.same(past.shape[0], fresh.shape[0]) || past.shape[1] != fresh.shape[1] ||
       past.shape[3] != fresh.shape[3]) {
     l.error() << "the past of shape " << l.print(past.shape) << " does not fit new entries of shape "
               << l.print(fresh.shape);
     return failure();
   }
-  Extents shape = fresh.shape;
-  shape[2] = past.shape[2] + fresh.shape[2];
-  Value result = l.empty(shape, fresh.elementType);
-  for (auto [part, offset] : {std::pair(&past, l.constant(0)), std::pair(&fresh, past.shape[2])}) {
-    SmallVector<OpFoldResult> offsets(4, l.b.getIndexAttr(0)), strides(4, l.b.getIndexAttr(1));
-    offsets[2] = l.fold(offset);
-    SmallVector<OpFoldResult> sizes = llvm::map_to_vector(part->shape, [&](AffineExpr e) { return l.fold(e); });
-    result = tensor::InsertSliceOp::create(l.b, l.loc(), l.tensor(*part), result, offsets, sizes, strides);
-  }
-  return Heads{l.tensorValue(result, shape)};
+  LoweredValue parts[] = {past, fresh};
+  auto whole = l.concat(parts, 2);
+  if (failed(whole))
+    return failure();
+  return Heads{*whole};
 }
 
 // What the op computes beside q k^T, in the order of the standard: scale, soft cap, masks.
@@ -136,8 +130,9 @@ LogicalResult attention(Lowering &l) {
   }
   auto queryHeads = dyn_cast<AffineConstantExpr>(q->count()), keyHeads = dyn_cast<AffineConstantExpr>(k->count());
   auto size = dyn_cast<AffineConstantExpr>(q->size());
-  if (!q->value.elementType.isF32() || !queryHeads || !keyHeads || !size || k->size() != q->size() ||
-      v->count() != k->count() || v->length() != k->length() || queryHeads.getValue() % keyHeads.getValue() != 0) {
+  if (!q->value.elementType.isF32() || !queryHeads || !keyHeads || !size || !l.same(k->size(), q->size()) ||
+      v->count() != k->count() || !l.same(v->length(), k->length()) ||
+      queryHeads.getValue() % keyHeads.getValue() != 0) {
     l.error()
         << "Q, K and V of shapes " << l.print(l.input(Q).shape) << ", " << l.print(l.input(K).shape) << ", "
         << l.print(l.input(V).shape) << " and type " << q->value.elementType
@@ -168,7 +163,7 @@ LogicalResult attention(Lowering &l) {
     bool fits = mask.rank() <= 4 && (mask.elementType.isInteger(1) || mask.elementType.isF32());
     for (int64_t i = 0; fits && i < mask.rank(); ++i) {
       unsigned dim = 4 - mask.rank() + i;
-      bool spans = mask.shape[i] == full[dim];
+      bool spans = l.same(mask.shape[i], full[dim]);
       fits = spans || mask.shape[i] == l.constant(1);
       indices.push_back(spans ? dims[dim] : l.constant(0));
     }

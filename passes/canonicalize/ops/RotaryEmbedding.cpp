@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// RotaryEmbedding as an operator of its own (opset 23).
+#include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/LoweringTable.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace {
+// (b, s, h * d) with a number of heads as (b, s, h, d); (b, h, s, d) stays.
+FailureOr<LoweredValue> withHeads(Lowering &l, LoweredValue &value, int64_t heads) {
+  if (value.rank() == 4)
+    return value;
+  auto width = value.rank() == 3 ? dyn_cast<AffineConstantExpr>(value.shape[2]) : AffineConstantExpr();
+  if (!width || heads < 1 || width.getValue() % heads != 0) {
+    l.error() << "shape " << l.print(value.shape) << " does not have " << heads << " heads";
+    return failure();
+  }
+  return l.reshape(value, {value.shape[0], value.shape[1], l.constant(heads), l.constant(width.getValue() / heads)});
+}
+
+LogicalResult rotaryEmbedding(Lowering &l) {
+  bool flat = l.input(0).rank() == 3;
+  auto x = withHeads(l, l.input(0), l.intAttr("num_heads", 0));
+  if (failed(x))
+    return failure();
+  auto width = dyn_cast<AffineConstantExpr>(x->shape[3]);
+  int64_t rotated = l.intAttr("rotary_embedding_dim", 0);
+  rotated = rotated ? rotated : width ? width.getValue() : 0;
+  if (!width || rotated < 2 || rotated % 2 || rotated > width.getValue()) {
+    l.error() << "an input of shape " << l.print(x->shape) << " with " << rotated << " rotated elements is not supported";
+    return failure();
+  }
+  int64_t half = rotated / 2;
+  bool interleaved = l.intAttr("interleaved", 0);
+  // Angles (b, s, d / 2) beside the heads; with positions they are rows of a table.
+  auto angles = [&](LoweredValue table) -> FailureOr<LoweredValue> {
+    if (l.hasInput(3) && table.rank() == 2 && l.input(3).rank() == 2) {
+      Extents shape = l.input(3).shape;
+      shape.push_back(table.shape[1]);
+      Value init = l.empty(shape, table.elementType);
+      auto rows = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(table), l.tensor(l.input(3)), init,
+                                       l.b.getI64IntegerAttr(0));
+      table = l.tensorValue(rows->getResult(0), shape);
+    }
+    if (table.rank() != 3) {
+      l.error() << "tables of shape " << l.print(table.shape) << " are not supported";
+      return failure();
+    }
+    Extents shape = table.shape;
+    shape.insert(shape.begin() + (flat ? 2 : 1), l.constant(1));
+    return l.reshape(table, shape);
+  };
+  auto cosine = angles(l.input(1)), sine = angles(l.input(2));
+  if (failed(cosine) || failed(sine))
+    return failure();
+  auto part = [&](int64_t offset, int64_t size, int64_t step) {
+    Extents offsets(4, l.constant(0)), sizes = x->shape;
+    offsets[3] = l.constant(offset);
+    sizes[3] = l.constant(size);
+    SmallVector<int64_t> steps(4, 1);
+    steps[3] = step;
+    return l.slice(*x, offsets, sizes, steps);
+  };
+  LoweredValue first = interleaved ? part(0, half, 2) : part(0, half, 1);
+  LoweredValue second = interleaved ? part(1, half, 2) : part(half, half, 1);
+  // sign 1: p * cos - q * sin, the other way round q * cos + p * sin.
+  auto turn = [&](LoweredValue &p, LoweredValue &q, bool minus) {
+    return l.elementwise({&p, &*cosine, &q, &*sine}, x->elementType, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
+      Value left = b.createOrFold<arith::MulFOp>(loc, a[0], a[1]), right = b.createOrFold<arith::MulFOp>(loc, a[2], a[3]);
+      return minus ? b.createOrFold<arith::SubFOp>(loc, left, right) : b.createOrFold<arith::AddFOp>(loc, left, right);
+    });
+  };
+  auto real = turn(first, second, true), imaginary = turn(second, first, false);
+  if (failed(real) || failed(imaginary))
+    return failure();
+  FailureOr<LoweredValue> turned = failure();
+  if (interleaved) {
+    Extents pair = real->shape;
+    pair.push_back(l.constant(1));
+    auto even = l.reshape(*real, pair), odd = l.reshape(*imaginary, pair);
+    if (failed(even) || failed(odd))
+      return failure();
+    LoweredValue parts[] = {*even, *odd};
+    turned = l.concat(parts, 4);
+    Extents merged = real->shape;
+    merged[3] = l.constant(rotated);
+    if (succeeded(turned))
+      turned = l.reshape(*turned, merged);
+  } else {
+    LoweredValue parts[] = {*real, *imaginary};
+    turned = l.concat(parts, 3);
+  }
+  if (succeeded(turned) && rotated < width.getValue()) {
+    LoweredValue parts[] = {*turned, part(rotated, width.getValue() - rotated, 1)};
+    turned = l.concat(parts, 3);
+  }
+  auto result = succeeded(turned) ? l.reshape(*turned, l.input(0).shape) : turned;
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+} // namespace
+
+void snug::addRotaryEmbedding(LoweringTable &t) { t.add("RotaryEmbedding", 23, rotaryEmbedding); }
