@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Attention and RotaryEmbedding as operators of their own (opset 23).
+#include "lib/analysis/KernelRule.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
@@ -80,9 +81,9 @@ LogicalResult attention(Lowering &l) {
     }
   // Iteration dims of snug_nn.attention: b, h, s, t, d, e.
   auto d = [&](unsigned dim) { return getAffineDimExpr(dim, b.getContext()); };
-  auto map = [&](bool rowsFirst, unsigned row, unsigned column) {
-    return rowsFirst ? AffineMap::get(6, 0, {d(0), d(row), d(1), d(column)}, b.getContext())
-                     : AffineMap::get(6, 0, {d(0), d(1), d(row), d(column)}, b.getContext());
+  auto map = [&](bool rowsFirst, AffineExpr head, unsigned row, unsigned column) {
+    return rowsFirst ? AffineMap::get(6, 0, {d(0), d(row), head, d(column)}, b.getContext())
+                     : AffineMap::get(6, 0, {d(0), head, d(row), d(column)}, b.getContext());
   };
   unsigned rowDim = flat ? 1 : 2, headDim = flat ? 2 : 1, keyDim = keysFlat ? 1 : 2, keyHeads = keysFlat ? 2 : 1;
   auto queryHeads = dyn_cast<AffineConstantExpr>(q->shape[headDim]);
@@ -94,29 +95,70 @@ LogicalResult attention(Lowering &l) {
     return failure();
   }
   auto size = dyn_cast<AffineConstantExpr>(q->shape[3]);
-  double scale = l.floatAttr("scale", size ? 1 / std::sqrt(static_cast<double>(size.getValue())) : 1);
-  SmallVector<AffineMap> maps = {map(flat, 2, 4), map(keysFlat, 3, 4), map(keysFlat, 3, 5)};
-  Value bias, place;
+  auto valueSize = dyn_cast<AffineConstantExpr>(v->shape[3]);
+  if (!size || !valueSize || !streamsAttention(size.getValue(), valueSize.getValue())) {
+    l.error() << "heads of " << l.dims.print(q->shape[3]) << " and " << l.dims.print(v->shape[3]) << " elements are not supported";
+    return failure();
+  }
+  double scale = l.floatAttr("scale", 1 / std::sqrt(static_cast<double>(size.getValue())));
+  AffineExpr keyHead = d(1).floorDiv(queryHeads.getValue() / ownHeads.getValue());
+  SmallVector<AffineMap> maps = {map(flat, d(1), 2, 4), map(keysFlat, keyHead, 3, 4), map(keysFlat, keyHead, 3, 5)};
+  SmallVector<Value> scoreInputs;
+  auto addInput = [&](LoweredValue &value) {
+    SmallVector<AffineExpr> read;
+    for (auto [dim, extent] : llvm::enumerate(value.shape))
+      read.push_back(extent == l.constant(1) ? l.constant(0) : d(dim));
+    scoreInputs.push_back(l.tensor(value));
+    maps.push_back(AffineMap::get(6, 0, read, b.getContext()));
+  };
   if (l.hasInput(3)) {
     auto added = biasOf(l, l.input(3), type);
     if (failed(added))
       return failure();
-    bias = l.tensor(*added);
-    SmallVector<AffineExpr> read;
-    for (auto [dim, extent] : llvm::enumerate(added->shape))
-      read.push_back(extent == l.constant(1) ? l.constant(0) : d(dim));
-    maps.push_back(AffineMap::get(6, 0, read, b.getContext()));
+    addInput(*added);
   }
+  // Row s sees keys up to s + what was there before. Where that is no number, a mask made from positions says so, which
+  // fusion takes inside.
   bool causal = l.intAttr("is_causal", 0);
-  if (causal && !past && q->shape[rowDim] != k->shape[keyDim])
-    place = l.materialize(l.constant(0)); // the first row sees the first key alone, however many keys there are
-  maps.push_back(map(flat, 2, 5));
+  AffineExpr before = past ? l.input(4).shape[2] : l.constant(0);
+  auto offset = dyn_cast<AffineConstantExpr>(before);
+  if (causal && !offset) {
+    Extents rows = {l.constant(1), l.constant(1), q->shape[rowDim], k->shape[keyDim]};
+    Value seen = l.generic({}, {}, rows, b.getI1Type(), [&](OpBuilder &body, Location loc, ValueRange) -> Value {
+      Value row = l.scalarOf(body, loc, d(2) + before, body.getI64Type()), key = l.scalarOf(body, loc, d(3), body.getI64Type());
+      return arith::CmpIOp::create(body, loc, arith::CmpIPredicate::sle, key, row);
+    });
+    LoweredValue mask = l.tensorValue(seen, rows);
+    auto added = biasOf(l, mask, type);
+    if (failed(added))
+      return failure();
+    addInput(*added);
+  }
+  maps.push_back(map(flat, d(1), 2, 5));
   Extents shape = q->shape;
   shape[3] = v->shape[3];
   Value init = l.empty(shape, type);
-  auto op = nn::AttentionOp::create(b, l.loc(), TypeRange{init.getType()}, l.tensor(*q), l.tensor(*k), l.tensor(*v), bias,
-                                    place, init, b.getAffineMapArrayAttr(maps), b.getF32FloatAttr(scale),
-                                    causal ? b.getUnitAttr() : UnitAttr(), UnitAttr());
+  auto op = nn::AttentionOp::create(b, l.loc(), TypeRange{init.getType()}, l.tensor(*q), l.tensor(*k), l.tensor(*v),
+                                    scoreInputs, init, b.getAffineMapArrayAttr(maps), UnitAttr());
+  {
+    Block &block = op.getScore().emplaceBlock();
+    Value score = block.addArgument(type, l.loc());
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToEnd(&block);
+    score = arith::MulFOp::create(b, l.loc(), score, arith::ConstantOp::create(b, l.loc(), b.getFloatAttr(type, scale)));
+    for (size_t i = 0; i < scoreInputs.size(); ++i)
+      score = arith::AddFOp::create(b, l.loc(), score, block.addArgument(type, l.loc()));
+    if (causal && offset) {
+      Value row = nn::IndexOp::create(b, l.loc(), b.getIndexType(), b.getI64IntegerAttr(2));
+      Value key = nn::IndexOp::create(b, l.loc(), b.getIndexType(), b.getI64IntegerAttr(3));
+      Value last = arith::AddIOp::create(b, l.loc(), row, arith::ConstantIndexOp::create(b, l.loc(), offset.getValue()));
+      Value seen = arith::CmpIOp::create(b, l.loc(), arith::CmpIPredicate::sle, key, last);
+      Value never = arith::ConstantOp::create(
+          b, l.loc(), b.getFloatAttr(type, APFloat::getInf(cast<FloatType>(type).getFloatSemantics(), /*Negative=*/true)));
+      score = arith::SelectOp::create(b, l.loc(), seen, score, never);
+    }
+    nn::YieldOp::create(b, l.loc(), score);
+  }
   LoweredValue result = l.tensorValue(op->getResult(0), shape);
   auto back = flat ? l.reshape(result, {shape[0], shape[1], shape[2] * shape[3]}) : FailureOr<LoweredValue>(result);
   if (failed(back))
