@@ -66,7 +66,10 @@ module {
     %v1 = tensor.expand_shape %v0 [[0], [1], [2, 3]] output_shape [1, 512, 2, 32] : tensor<1x512x64xf32> into tensor<1x512x2x32xf32>
     %e2 = tensor.empty() : tensor<1x512x2x32xf32>
     %a = snug_nn.attention ins(%q1, %k1, %v1 : tensor<1x512x2x32xf32>, tensor<1x512x2x32xf32>, tensor<1x512x2x32xf32>) outs(%e2 : tensor<1x512x2x32xf32>)
-      {causal, indexing_maps = [#q, #k, #v, #o], scale = 1.0 : f32} -> tensor<1x512x2x32xf32>
+      attributes {indexing_maps = [#q, #k, #v, #o]} {
+    ^bb0(%qk: f32):
+      snug_nn.yield %qk : f32
+    } -> tensor<1x512x2x32xf32>
     %a1 = tensor.collapse_shape %a [[0], [1], [2, 3]] : tensor<1x512x2x32xf32> into tensor<1x512x64xf32>
     %w1 = snug_nn.weight @proj recipe [#snug_nn.pack<32>] : tensor<2x64x32xf32>
     %z = snug_nn.contract ins(%a1, %w1 : tensor<1x512x64xf32>, tensor<2x64x32xf32>) epilogue(%x : tensor<1x512x64xf32>) outs(%x : tensor<1x512x64xf32>)
