@@ -23,7 +23,8 @@
 // CHECK: snug_nn.norm
 // CHECK: snug_nn.contract ins(%{{.*}}, %[[WQ]]
 // Rows of causal attention know their place.
-// CHECK: snug_nn.attention {{.*}} past(%[[I]])
+// CHECK: snug_nn.attention
+// CHECK: arith.addi %{{.*}}, %[[I]]
 // CHECK: tensor.insert_slice {{.*}} into %[[X]]
 
 // Where nothing forces it, sharing stays.
@@ -68,7 +69,12 @@ module {
     %a = snug_nn.attention ins(%q1, %k1, %v1 : tensor<1x512x2x32xf32>, tensor<1x512x2x32xf32>, tensor<1x512x2x32xf32>) outs(%e2 : tensor<1x512x2x32xf32>)
       attributes {indexing_maps = [#q, #k, #v, #o]} {
     ^bb0(%qk: f32):
-      snug_nn.yield %qk : f32
+      %row = snug_nn.index 2
+      %key = snug_nn.index 3
+      %seen = arith.cmpi sle, %key, %row : index
+      %never = arith.constant 0xFF800000 : f32
+      %score = arith.select %seen, %qk, %never : f32
+      snug_nn.yield %score : f32
     } -> tensor<1x512x2x32xf32>
     %a1 = tensor.collapse_shape %a [[0], [1], [2, 3]] : tensor<1x512x2x32xf32> into tensor<1x512x64xf32>
     %w1 = snug_nn.weight @proj recipe [#snug_nn.pack<32>] : tensor<2x64x32xf32>
