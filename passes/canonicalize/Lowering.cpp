@@ -221,6 +221,27 @@ LoweredValue Lowering::intsValue(Type elementType, Extents elements, bool scalar
   return value;
 }
 
+LoweredValue Lowering::tableValue(Type elementType, Extents elements, ArrayRef<int64_t> shape) {
+  if (shape.size() < 2)
+    return intsValue(elementType, std::move(elements), shape.empty());
+  LoweredValue value;
+  value.elementType = elementType;
+  for (int64_t size : shape)
+    value.shape.push_back(constant(size));
+  value.table = std::move(elements);
+  return value;
+}
+
+std::optional<std::pair<Extents, SmallVector<int64_t>>> Lowering::table(const LoweredValue &value) {
+  auto elements = value.table.empty() && value.rank() == 1 ? list(value) : std::optional<Extents>(value.table);
+  if (!elements || elements->empty())
+    return std::nullopt;
+  SmallVector<int64_t> shape;
+  for (AffineExpr extent : value.shape)
+    shape.push_back(cast<AffineConstantExpr>(extent).getValue());
+  return std::pair(*elements, shape);
+}
+
 std::optional<Extents> Lowering::ints(const LoweredValue &value) {
   if (auto boolean = dyn_cast_or_null<IntegerAttr>(value.splat);
       boolean && value.elementType.isInteger(1) && !value.isClosed() && value.rank() == 0)
@@ -262,15 +283,21 @@ Value Lowering::tensor(LoweredValue &value) {
     return value.tensor;
   if (value.closedVector && value.closed.empty())
     return value.tensor = empty(value.shape, value.elementType);
-  if (value.closedVector) {
-    // One element a component: selects on the last index.
+  if (value.closedVector || !value.table.empty()) {
+    // One element a component: selects on the last index, or in a table on the place.
     auto body = [&](OpBuilder &builder, Location l, ValueRange) -> Value {
-      Value last = linalg::IndexOp::create(builder, l, value.rank() - 1);
-      Value result = scalarOf(builder, l, value.closed.back(), value.elementType);
-      for (int64_t i = static_cast<int64_t>(value.closed.size()) - 2; i >= 0; --i) {
+      ArrayRef<AffineExpr> elements = value.closedVector ? value.closed : value.table;
+      AffineExpr place = constant(0);
+      if (value.closedVector)
+        place = getAffineDimExpr(value.rank() - 1, builder.getContext());
+      for (int64_t dim = 0; dim < value.rank() && !value.closedVector; ++dim)
+        place = place * value.shape[dim] + getAffineDimExpr(dim, builder.getContext());
+      Value last = scalarOf(builder, l, place, builder.getI64Type());
+      Value result = scalarOf(builder, l, elements.back(), value.elementType);
+      for (int64_t i = static_cast<int64_t>(elements.size()) - 2; i >= 0; --i) {
         Value here = arith::CmpIOp::create(builder, l, arith::CmpIPredicate::eq, last,
-                                           arith::ConstantIndexOp::create(builder, l, i));
-        result = arith::SelectOp::create(builder, l, here, scalarOf(builder, l, value.closed[i], value.elementType), result);
+                                           arith::ConstantOp::create(builder, l, builder.getI64IntegerAttr(i)));
+        result = arith::SelectOp::create(builder, l, here, scalarOf(builder, l, elements[i], value.elementType), result);
       }
       return result;
     };
@@ -456,6 +483,23 @@ FailureOr<LoweredValue> Lowering::transpose(LoweredValue &value, ArrayRef<int64_
     shape.push_back(value.shape[dim]);
   if (value.splat)
     return splatValue(value.splat, shape);
+  if (auto elements = value.table.empty() ? std::nullopt : table(value)) {
+    SmallVector<int64_t> sizes, strides(permutation.size(), 1);
+    for (AffineExpr extent : shape)
+      sizes.push_back(cast<AffineConstantExpr>(extent).getValue());
+    for (int64_t dim = static_cast<int64_t>(permutation.size()) - 2; dim >= 0; --dim)
+      strides[dim] = strides[dim + 1] * elements->second[dim + 1];
+    Extents moved;
+    for (int64_t i = 0, count = value.table.size(); i < count; ++i) {
+      int64_t rest = i, place = 0;
+      for (int64_t dim = static_cast<int64_t>(permutation.size()) - 1; dim >= 0; --dim) {
+        place += rest % sizes[dim] * strides[permutation[dim]];
+        rest /= sizes[dim];
+      }
+      moved.push_back(value.table[place]);
+    }
+    return tableValue(value.elementType, moved, sizes);
+  }
   if (auto weight = value.tensor ? value.tensor.getDefiningOp<nn::WeightOp>() : nullptr)
     return tensorValue(withRecipeStep(weight, nn::RecipeTransposeAttr::get(b.getContext(), permutation),
                                       tensorType(shape, value.elementType).getShape()),

@@ -31,6 +31,7 @@ struct LoweredValue {
   mlir::TypedAttr splat;        // IntegerAttr or FloatAttr of elementType
   Extents closed;               // empty: not closed. One expression, or with `closedVector` one a position of the last dim
   bool closedVector = false;
+  Extents table;                // elements of a small integer tensor of rank 2 or more, in row-major order; not closed
   // A sequence is a list of values at compile time and has none of the above.
   bool isSequence = false;
   std::vector<LoweredValue> elements;
@@ -74,6 +75,10 @@ public:
   LoweredValue tensorValue(mlir::Value tensor, Extents shape);
   LoweredValue splatValue(mlir::TypedAttr constant, Extents shape);
   LoweredValue intsValue(mlir::Type elementType, Extents elements, bool scalar = false);
+  // Small integer tensors, such as the pairs of pads that exporters turn around; a list where the rank is 1.
+  LoweredValue tableValue(mlir::Type elementType, Extents elements, llvm::ArrayRef<int64_t> shape);
+  // Elements and shape of a list or table.
+  std::optional<std::pair<Extents, llvm::SmallVector<int64_t>>> table(const LoweredValue &value);
   // A constant of the file: a splat, a shape list, or else a small weight of its own (snug_nn.data with a value).
   LoweredValue denseValue(mlir::DenseElementsAttr value, mlir::Value onnxValue);
   // A constant as a weight, whatever its elements.

@@ -55,6 +55,18 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
     return value;
   if (value.splat)
     return splatValue(value.splat, Extents(shape));
+  if (auto elements = shape.size() > 1 || !value.table.empty() ? table(value) : std::nullopt;
+      elements && (value.closedVector || !value.table.empty())) {
+    SmallVector<int64_t> sizes;
+    int64_t count = 1;
+    for (AffineExpr extent : shape)
+      if (auto number = dyn_cast<AffineConstantExpr>(extent)) {
+        sizes.push_back(number.getValue());
+        count *= number.getValue();
+      }
+    if (sizes.size() == shape.size() && count == static_cast<int64_t>(elements->first.size()))
+      return tableValue(value.elementType, elements->first, sizes);
+  }
   // Shape lists and scalars, and grids that only gain or lose extents of 1.
   if (value.isClosed()) {
     auto elements = list(value);

@@ -282,7 +282,8 @@ Bound IndexBounds::ofDim(Value shaped, int64_t dim) {
           [&](auto expand) { return ofMixed(expand.getMixedOutputShape()[dim]); })
       .Case<tensor::CollapseShapeOp, memref::CollapseShapeOp>([&](auto collapse) {
         Bound product = Interval{1, 1};
-        for (int64_t source : collapse.getReassociationIndices()[dim])
+        SmallVector<ReassociationIndices> groups = collapse.getReassociationIndices(); // outlives the loop
+        for (int64_t source : groups[dim])
           product = mul(product, ofDim(collapse.getSrc(), source));
         return product;
       })
@@ -332,7 +333,8 @@ std::string IndexBounds::symbolOf(Value shaped, int64_t dim) {
       .Case<tensor::ExpandShapeOp>([&](auto expand) { return ofMixed(expand.getMixedOutputShape()[dim]); })
       .Case<tensor::CollapseShapeOp>([&](auto collapse) {
         std::string product;
-        for (int64_t source : collapse.getReassociationIndices()[dim])
+        SmallVector<ReassociationIndices> groups = collapse.getReassociationIndices(); // outlives the loop
+        for (int64_t source : groups[dim])
           if (std::string factor = symbolOf(collapse.getSrc(), source); factor != "1")
             product += (product.empty() ? "" : "*") + factor;
         return product;

@@ -482,3 +482,20 @@ def test_functions_of_the_model_are_inlined(tmp_path):
     got, _ = snug.run_model(tmp_path / "ops.so", inputs)
     for name, value in snug.reference(model, inputs).items():
         assert snug.relative_error(got[name], value) <= 1e-6
+
+
+def test_pads_as_the_torchscript_exporter_writes_them(tmp_path):
+    """Pairs of the last dims first, turned around in a table of two columns."""
+    graph = Graph()
+    x = graph.input("x", noise(2, 3, 4), ("n", 3, 4))
+    missing = graph.node("Sub", graph.node("Mul", graph.node("Size", graph.node("Shape", x)), graph.constant(np.int64(2))),
+                         graph.constant(np.int64(4)))
+    zeros = graph.node("ConstantOfShape", graph.node("Unsqueeze", missing, graph.constant(np.array([0]))),
+                       value=numpy_helper.from_array(np.array([0])))
+    pairs = graph.node("Concat", graph.constant(np.array([1, 2, 0, 3])), zeros, axis=0)
+    table = graph.node("Reshape", pairs, graph.constant(np.array([-1, 2])))
+    turned = graph.node("Slice", table, *(graph.constant(np.array([i])) for i in (-1, -2**63 + 1, 0, -1)))
+    flat = graph.node("Reshape", graph.node("Transpose", turned, perm=[1, 0]), graph.constant(np.array([-1])))
+    graph.output(graph.node("Pad", x, flat), 3)
+    graph.output(graph.node("Transpose", turned), 2, TensorProto.INT64)
+    check(graph, tmp_path, {"n": "1..5"})

@@ -81,7 +81,7 @@ private:
   }
 
   Lowering &l;
-  SmallVector<Operand> operands;
+  std::vector<Operand> operands;
   Labels output;
   llvm::DenseMap<Label, AffineExpr> extents;
 };
@@ -330,7 +330,7 @@ LogicalResult Einsum::run() {
   Operand result = operands[0];
   for (size_t i = 1; i < operands.size(); ++i) {
     llvm::SmallDenseSet<Label> kept(output.begin(), output.end());
-    for (const Operand &later : ArrayRef(operands).drop_front(i + 1))
+    for (const Operand &later : llvm::drop_begin(operands, i + 1))
       kept.insert(later.labels.begin(), later.labels.end());
     auto next = pair(result, operands[i], kept, output);
     if (failed(next))

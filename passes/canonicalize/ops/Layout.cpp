@@ -107,25 +107,52 @@ std::optional<AffineExpr> clampOffset(Lowering &l, AffineExpr value, AffineExpr 
   return std::nullopt;
 }
 
-// Elements of a shape list from the end to the start, as exporters turn pads around.
-std::optional<LoweredValue> reverseList(Lowering &l, LoweredValue &in, ArrayRef<AffineExpr> starts,
-                                        ArrayRef<AffineExpr> ends, std::optional<Extents> steps) {
-  auto elements = in.rank() == 1 && steps && steps->size() == 1 && starts.size() == 1 && ends.size() == 1 ? l.list(in)
-                                                                                                    : std::nullopt;
-  auto step = elements ? dyn_cast<AffineConstantExpr>((*steps)[0]) : AffineConstantExpr();
-  auto start = step ? dyn_cast<AffineConstantExpr>(starts[0]) : AffineConstantExpr();
-  auto end = step ? dyn_cast<AffineConstantExpr>(ends[0]) : AffineConstantExpr();
-  if (!step || step.getValue() >= 0 || step.getValue() < INT32_MIN || !start || !end)
+// Elements of a list or table by constant bounds, whose steps may go backwards.
+std::optional<LoweredValue> sliceTable(Lowering &l, LoweredValue &in, ArrayRef<AffineExpr> starts, ArrayRef<AffineExpr> ends,
+                                       const std::optional<Extents> &axes, const std::optional<Extents> &steps) {
+  auto table = l.table(in);
+  if (!table)
     return std::nullopt;
-  int64_t count = elements->size();
-  auto place = [&](int64_t value) { // in [-1, count)
-    value = value < 0 ? std::max<int64_t>(value, -count - 1) + count : value;
-    return std::clamp<int64_t>(value, -1, count - 1);
-  };
+  auto &[elements, shape] = *table;
+  SmallVector<SmallVector<int64_t>> chosen; // indices of each dim
+  for (int64_t size : shape)
+    chosen.push_back(llvm::to_vector(llvm::seq<int64_t>(0, size)));
+  for (size_t i = 0; i < starts.size(); ++i) {
+    auto number = [](AffineExpr e) { return dyn_cast<AffineConstantExpr>(e); };
+    auto start = number(starts[i]), end = number(ends[i]), axis = number(axes ? (*axes)[i] : l.constant(i)),
+         step = number(steps ? (*steps)[i] : l.constant(1));
+    int64_t rank = shape.size();
+    if (!start || !end || !axis || !step || step.getValue() == 0 || std::abs(step.getValue()) > INT32_MAX ||
+        axis.getValue() < -rank || axis.getValue() >= rank)
+      return std::nullopt;
+    int64_t dim = axis.getValue() < 0 ? axis.getValue() + rank : axis.getValue(), size = shape[dim];
+    bool forwards = step.getValue() > 0;
+    auto place = [&](int64_t value) {
+      value = value < 0 ? std::max<int64_t>(value, -size - 1) + size : value;
+      return std::clamp<int64_t>(value, forwards ? 0 : -1, forwards ? size : size - 1);
+    };
+    chosen[dim].clear();
+    for (int64_t at = place(start.getValue()), stop = place(end.getValue()); forwards ? at < stop : at > stop;
+         at += step.getValue())
+      chosen[dim].push_back(at);
+  }
+  SmallVector<int64_t> sizes = llvm::map_to_vector(chosen, [](const auto &dim) { return static_cast<int64_t>(dim.size()); });
+  int64_t count = 1;
+  for (int64_t size : sizes)
+    count *= size;
+  if (count == 0 && sizes.size() > 1)
+    return std::nullopt;
   Extents picked;
-  for (int64_t i = place(start.getValue()); i > place(end.getValue()); i += step.getValue())
-    picked.push_back((*elements)[i]);
-  return l.intsValue(in.elementType, picked);
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t rest = i, stride = 1, place = 0;
+    for (int64_t dim = static_cast<int64_t>(sizes.size()) - 1; dim >= 0; --dim) {
+      place += chosen[dim][rest % sizes[dim]] * stride;
+      rest /= sizes[dim];
+      stride *= shape[dim];
+    }
+    picked.push_back(elements[place]);
+  }
+  return l.tableValue(in.elementType, picked, sizes);
 }
 
 LogicalResult slice(Lowering &l) {
@@ -144,15 +171,15 @@ LogicalResult slice(Lowering &l) {
     l.error() << "bounds computed from data are not supported";
     return failure();
   }
-  if (auto reversed = reverseList(l, in, *starts, *ends, steps)) {
-    l.define(0, *reversed);
-    return success();
-  }
   Extents offsets(in.rank(), l.constant(0)), sizes = in.shape;
   SmallVector<int64_t> strides(in.rank(), 1);
   if (ends->size() != starts->size() || (axes && axes->size() != starts->size()) || (steps && steps->size() != starts->size())) {
     l.error() << "starts, ends, axes and steps have different lengths";
     return failure();
+  }
+  if (auto picked = sliceTable(l, in, *starts, *ends, axes, steps)) {
+    l.define(0, *picked);
+    return success();
   }
   for (size_t i = 0; i < starts->size(); ++i) {
     AffineExpr axisExpr = axes ? (*axes)[i] : l.constant(i), stepExpr = steps ? (*steps)[i] : l.constant(1);
@@ -174,16 +201,6 @@ LogicalResult slice(Lowering &l) {
     offsets[*axis] = *start;
     sizes[*axis] = (*end - *start).ceilDiv(step.getValue());
     strides[*axis] = step.getValue();
-  }
-  if (auto elements = l.list(in); elements && in.rank() == 1) {
-    auto offset = dyn_cast<AffineConstantExpr>(offsets[0]), size = dyn_cast<AffineConstantExpr>(sizes[0]);
-    if (offset && size) {
-      Extents picked;
-      for (int64_t i = 0; i < size.getValue(); ++i)
-        picked.push_back((*elements)[offset.getValue() + i * strides[0]]);
-      l.define(0, l.intsValue(in.elementType, picked));
-      return success();
-    }
   }
   l.define(0, l.slice(in, offsets, sizes, strides));
   return success();
