@@ -2,6 +2,7 @@
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/OpImplementation.h"
@@ -200,4 +201,24 @@ void AttentionOp::placeSlice(OpBuilder &builder, unsigned dim, Value offset, Val
       past = builder.createOrFold<arith::SubIOp>(loc, size, extent);
     }
   getPastMutable().assign(builder.createOrFold<arith::AddIOp>(loc, past, offset));
+}
+
+// --- in place -----------------------------------------------------------------------------------------------------
+
+bool snug::mayOverwrite(Operation *op, OpOperand &operand, OpOperand &init) {
+  if (operand.get().getType() != init.get().getType() || &operand == &init)
+    return false;
+  if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
+    return linalgOp.getNumLoops() == linalgOp.getNumParallelLoops() &&
+           linalgOp.getMatchingIndexingMap(&operand).isIdentity() &&
+           linalgOp.getMatchingIndexingMap(&init).isIdentity() && !linalgOp.payloadUsesValueFromOperand(&init);
+  // Rows are read in passes and written in the last one, at the index that is read.
+  if (isa<SoftmaxOp, nn::NormOp>(op))
+    return operand.getOperandNumber() == 0;
+  // An epilogue input is read where the finished sum is written.
+  if (auto contract = dyn_cast<ContractOp>(op)) {
+    SmallVector<AffineMap> maps = contract.getMaps();
+    return operand.getOperandNumber() >= 2 && maps[operand.getOperandNumber()] == maps.back();
+  }
+  return false;
 }
