@@ -23,7 +23,9 @@
 // CHECK: snug_nn.norm
 // CHECK: snug_nn.contract ins(%{{.*}}, %[[WQ]]
 // Rows of causal attention know their place.
-// CHECK: snug_nn.attention {{.*}} past(%[[I]])
+// CHECK: snug_nn.attention
+// CHECK: %[[ROW:.*]] = snug_nn.index 2
+// CHECK: arith.addi %[[ROW]], %[[I]]
 // CHECK: tensor.insert_slice {{.*}} into %[[X]]
 
 // Where nothing forces it, sharing stays.
@@ -45,6 +47,7 @@ module {
   snug_nn.data @proj : tensor<64x64xf32> {file = "w", length = 16384 : i64, offset = 0 : i64}
   func.func @attention_block(%in: tensor<1x512x64xf32>, %out: tensor<1x512x64xf32> {snug.output, bufferization.writable = true}) -> tensor<1x512x64xf32>
       attributes {snug.num_inputs = 1 : i64} {
+    %minus = arith.constant 0xFF800000 : f32
     %ex = tensor.empty() : tensor<1x512x64xf32>
     %x = linalg.exp ins(%in : tensor<1x512x64xf32>) outs(%ex : tensor<1x512x64xf32>) -> tensor<1x512x64xf32>
     %e0 = tensor.empty() : tensor<1x512x64xf32>
@@ -66,7 +69,14 @@ module {
     %v1 = tensor.expand_shape %v0 [[0], [1], [2, 3]] output_shape [1, 512, 2, 32] : tensor<1x512x64xf32> into tensor<1x512x2x32xf32>
     %e2 = tensor.empty() : tensor<1x512x2x32xf32>
     %a = snug_nn.attention ins(%q1, %k1, %v1 : tensor<1x512x2x32xf32>, tensor<1x512x2x32xf32>, tensor<1x512x2x32xf32>) outs(%e2 : tensor<1x512x2x32xf32>)
-      {causal, indexing_maps = [#q, #k, #v, #o], scale = 1.0 : f32} -> tensor<1x512x2x32xf32>
+      attributes {indexing_maps = [#q, #k, #v, #o]} {
+    ^bb0(%qk: f32):
+      %row = snug_nn.index 2
+      %key = snug_nn.index 3
+      %seen = arith.cmpi sle, %key, %row : index
+      %score = arith.select %seen, %qk, %minus : f32
+      snug_nn.yield %score : f32
+    } -> tensor<1x512x2x32xf32>
     %a1 = tensor.collapse_shape %a [[0], [1], [2, 3]] : tensor<1x512x2x32xf32> into tensor<1x512x64xf32>
     %w1 = snug_nn.weight @proj recipe [#snug_nn.pack<32>] : tensor<2x64x32xf32>
     %z = snug_nn.contract ins(%a1, %w1 : tensor<1x512x64xf32>, tensor<2x64x32xf32>) epilogue(%x : tensor<1x512x64xf32>) outs(%x : tensor<1x512x64xf32>)

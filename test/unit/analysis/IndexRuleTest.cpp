@@ -177,10 +177,12 @@ TEST_F(IndexRules, RowsAreWhole) {
 TEST_F(IndexRules, Attention) {
   IndexRule rule = ruleOf("%q: tensor<1x2x4x8xf32>, %k: tensor<1x2x6x8xf32>, %v: tensor<1x2x6x8xf32>, %y: tensor<1x2x4x8xf32>", R"(
     %r = snug_nn.attention ins(%q, %k, %v : tensor<1x2x4x8xf32>, tensor<1x2x6x8xf32>, tensor<1x2x6x8xf32>)
-      outs(%y : tensor<1x2x4x8xf32>) {causal, scale = 1.0 : f32, indexing_maps = [
+      outs(%y : tensor<1x2x4x8xf32>) attributes {indexing_maps = [
         affine_map<(b, h, s, t, d, e) -> (b, h, s, d)>, affine_map<(b, h, s, t, d, e) -> (b, h, t, d)>,
-        affine_map<(b, h, s, t, d, e) -> (b, h, t, e)>, affine_map<(b, h, s, t, d, e) -> (b, h, s, e)>]}
-      -> tensor<1x2x4x8xf32>)");
+        affine_map<(b, h, s, t, d, e) -> (b, h, t, e)>, affine_map<(b, h, s, t, d, e) -> (b, h, s, e)>]} {
+      ^bb0(%qk: f32):
+        snug_nn.yield %qk : f32
+      } -> tensor<1x2x4x8xf32>)");
   EXPECT_EQ(sharding(rule, 1), "S1 S1 S1 S1 -> S1"); // heads
   EXPECT_EQ(sharding(rule, 2), "S2 R R S2 -> S2");   // query rows
   EXPECT_EQ(sharding(rule, 3), "R S2 S2 R -> Psoftmax"); // keys
