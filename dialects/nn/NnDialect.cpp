@@ -35,6 +35,16 @@ struct KernelBufferization
   bool bufferizesToMemoryRead(Operation *op, OpOperand &operand, const bufferization::AnalysisState &) const {
     return !cast<DestinationStyleOpInterface>(op).isDpsInit(&operand);
   }
+  bool bufferizesToElementwiseAccess(Operation *op, const bufferization::AnalysisState &,
+                                     ArrayRef<OpOperand *> operands) const {
+    auto kernel = cast<DestinationStyleOpInterface>(op);
+    auto overwrites = [&](OpOperand *operand) {
+      return kernel.isDpsInit(operand) || llvm::any_of(kernel.getDpsInitsMutable(), [&](OpOperand &init) {
+               return snug::mayOverwrite(op, *operand, init);
+             });
+    };
+    return llvm::all_of(operands, overwrites);
+  }
   LogicalResult bufferize(Operation *op, RewriterBase &rewriter, const bufferization::BufferizationOptions &options,
                           bufferization::BufferizationState &state) const {
     SmallVector<Value> operands;

@@ -23,6 +23,9 @@
 namespace snug {
 // Registers the dialect with its bufferization models.
 void registerNnDialect(mlir::DialectRegistry &registry);
+// Whether the kernel may write its result over this operand: element by element or row by row, it reads before it
+// writes. That no other operand looks at the same buffer is up to the caller.
+bool mayOverwrite(mlir::Operation *op, mlir::OpOperand &operand, mlir::OpOperand &init);
 // IndexRule models of linalg and tensor ops.
 void registerIndexRuleModels(mlir::DialectRegistry &registry);
 } // namespace snug

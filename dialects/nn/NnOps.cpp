@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/OpImplementation.h"
 
@@ -268,4 +269,24 @@ void AttentionOp::placeSlice(OpBuilder &builder, unsigned dim, Value offset, Val
     auto sum = arith::AddIOp::create(builder, index.getLoc(), index.getResult(), offset);
     index.getResult().replaceAllUsesExcept(sum, sum);
   }
+}
+
+// --- in place -----------------------------------------------------------------------------------------------------
+
+bool snug::mayOverwrite(Operation *op, OpOperand &operand, OpOperand &init) {
+  if (operand.get().getType() != init.get().getType() || &operand == &init)
+    return false;
+  if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
+    return linalgOp.getNumLoops() == linalgOp.getNumParallelLoops() &&
+           linalgOp.getMatchingIndexingMap(&operand).isIdentity() &&
+           linalgOp.getMatchingIndexingMap(&init).isIdentity() && !linalgOp.payloadUsesValueFromOperand(&init);
+  // Rows are read in passes and written in the last one, at the index that is read.
+  if (isa<SoftmaxOp, nn::NormOp>(op))
+    return operand.getOperandNumber() == 0;
+  // An epilogue input is read where the finished sum is written.
+  if (auto contract = dyn_cast<ContractOp>(op)) {
+    SmallVector<AffineMap> maps = contract.getMaps();
+    return operand.getOperandNumber() >= 2 && maps[operand.getOperandNumber()] == maps.back();
+  }
+  return false;
 }

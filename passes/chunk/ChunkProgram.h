@@ -5,7 +5,7 @@
 #define SNUG_PASSES_CHUNK_CHUNKPROGRAM_H
 
 #include "passes/chunk/ChunkSearch.h"
-#include "passes/schedule/IndexBounds.h"
+#include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
 namespace snug {

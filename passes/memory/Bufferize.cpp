@@ -69,59 +69,6 @@ void protectInputs(ModuleOp module) {
         function.setArgAttr(i, "bufferization.writable", BoolAttr::get(module.getContext(), false));
 }
 
-// --- kernels that write over an operand ----------------------------------------------------------------------------
-// The schedule has found it safe that a kernel of ours reads and writes one buffer (Order.cpp); One-Shot Bufferize
-// knows that of linalg's elementwise ops only. So the tie is taken apart for the analysis: the operand that is written
-// over is replaced by a read of one element just before the kernel, which stands for the kernel's reading, so that
-// every other conflict about the buffer is still seen; afterwards the operand is put back.
-struct OverwrittenOperands {
-  struct Tie {
-    unsigned operand, init;
-  };
-  static constexpr StringLiteral attrName = "snug.overwrites";
-
-  static void takeApart(ModuleOp module) {
-    module.walk([](DestinationStyleOpInterface kernel) {
-      if (isa<linalg::LinalgOp>(kernel.getOperation()) || kernel->getDialect()->getNamespace() != "snug_nn")
-        return;
-      SmallVector<int64_t> ties;
-      for (OpOperand &init : kernel.getDpsInitsMutable())
-        for (OpOperand &operand : kernel->getOpOperands()) {
-          auto type = dyn_cast<RankedTensorType>(operand.get().getType());
-          if (&operand == &init || operand.get() != init.get() || !type)
-            continue;
-          OpBuilder builder(kernel);
-          Location loc = kernel.getLoc();
-          Value zero = arith::ConstantIndexOp::create(builder, loc, 0);
-          tensor::ExtractOp::create(builder, loc, operand.get(), SmallVector<Value>(type.getRank(), zero));
-          SmallVector<Value> sizes;
-          for (int64_t dim = 0; dim < type.getRank(); ++dim)
-            if (type.isDynamicDim(dim))
-              sizes.push_back(tensor::DimOp::create(builder, loc, init.get(), dim));
-          operand.set(bufferization::AllocTensorOp::create(builder, loc, type, sizes));
-          ties.append({operand.getOperandNumber(), init.getOperandNumber()});
-        }
-      if (!ties.empty())
-        kernel->setAttr(attrName, DenseI64ArrayAttr::get(kernel->getContext(), ties));
-    });
-  }
-
-  static void putBack(ModuleOp module) {
-    module.walk([](DestinationStyleOpInterface kernel) {
-      auto ties = kernel->getAttrOfType<DenseI64ArrayAttr>(attrName);
-      if (!ties)
-        return;
-      for (int64_t i = 0; i < ties.size(); i += 2) {
-        Operation *stand = kernel->getOperand(ties[i]).getDefiningOp();
-        kernel->setOperand(ties[i], kernel->getOperand(ties[i + 1]));
-        if (stand && stand->use_empty())
-          stand->erase();
-      }
-      kernel->removeAttr(attrName);
-    });
-  }
-};
-
 // --- after bufferization -------------------------------------------------------------------------------------------
 
 // Looks through views that keep all elements in order.
@@ -165,7 +112,6 @@ struct BufferizePass : snug::impl::BufferizeBase<BufferizePass> {
     merge.addPass(createCSEPass());
     if (failed(runPipeline(merge, module)))
       return signalPassFailure();
-    OverwrittenOperands::takeApart(module);
 
     bufferization::OneShotBufferizationOptions options;
     options.bufferizeFunctionBoundaries = true;
@@ -187,7 +133,6 @@ struct BufferizePass : snug::impl::BufferizeBase<BufferizePass> {
     });
     if (!sound || failed(bufferization::bufferizeModuleOp(module, options, state)))
       return signalPassFailure();
-    OverwrittenOperands::putBack(module);
     // Loops that carry a buffer unchanged lose it, and equal slices become one.
     OpPassManager cleanup(ModuleOp::getOperationName());
     cleanup.addPass(createCanonicalizerPass());

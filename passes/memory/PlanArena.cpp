@@ -8,7 +8,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
 #include "passes/memory/Passes.h"
-#include "passes/schedule/IndexBounds.h"
+#include "lib/analysis/IndexBounds.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MathExtras.h"

@@ -13,7 +13,7 @@
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
 #include "passes/memory/Passes.h"
-#include "passes/schedule/IndexBounds.h"
+#include "lib/analysis/IndexBounds.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 

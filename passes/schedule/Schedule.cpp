@@ -4,7 +4,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "passes/schedule/Order.h"
+#include "lib/analysis/Order.h"
 #include "passes/schedule/Passes.h"
 #include "llvm/Support/Debug.h"
 

@@ -1,1 +1,1 @@
-snug_add_passes(Schedule schedule SOURCES Schedule.cpp Order.cpp IndexBounds.cpp LINK SnugNn)
+snug_add_passes(Schedule schedule SOURCES Schedule.cpp LINK SnugNn SnugAnalysis)

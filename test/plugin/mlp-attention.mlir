@@ -4,6 +4,9 @@
 // The plugin alone turns stock mlir-opt into a chunking compiler; what it prints when chunked is what it prints unchunked.
 // RUN: mlir-opt %s --load-pass-plugin=%snug_lib_dir/libSnugPlugin.so \
 // RUN:   --pass-pipeline='builtin.module(snug-select-chunks{activation-budget=140000})' -o %t.chunked.mlir 2> %t.remarks
+// The command of docs/plugin.md, as it stands there but for the folder of the build, says the same.
+// RUN: cd %S/../.. && sed -n "s#^mlir-opt-22 \(.*\)=build/dev/lib/#mlir-opt \1=%snug_lib_dir/#p" docs/plugin.md > %t.sh && sh %t.sh > %t.documented.mlir
+// RUN: diff %t.chunked.mlir %t.documented.mlir
 // RUN: FileCheck %s --check-prefix=REMARK < %t.remarks
 // RUN: FileCheck %s < %t.chunked.mlir
 // RUN: mlir-opt %t.chunked.mlir --pass-pipeline='builtin.module(transform-interpreter,test-transform-dialect-erase-schedule,func.func(linalg-generalize-named-ops),one-shot-bufferize{bufferize-function-boundaries function-boundary-type-conversion=identity-layout-map},func.func(convert-linalg-to-loops),convert-scf-to-cf,expand-strided-metadata,lower-affine,convert-math-to-llvm,convert-math-to-libm,convert-arith-to-llvm,finalize-memref-to-llvm,convert-func-to-llvm,convert-cf-to-llvm,reconcile-unrealized-casts)' | mlir-runner -e main -entry-point-result=void \

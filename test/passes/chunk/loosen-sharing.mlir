@@ -47,6 +47,7 @@ module {
   snug_nn.data @proj : tensor<64x64xf32> {file = "w", length = 16384 : i64, offset = 0 : i64}
   func.func @attention_block(%in: tensor<1x512x64xf32>, %out: tensor<1x512x64xf32> {snug.output, bufferization.writable = true}) -> tensor<1x512x64xf32>
       attributes {snug.num_inputs = 1 : i64} {
+    %minus = arith.constant 0xFF800000 : f32
     %ex = tensor.empty() : tensor<1x512x64xf32>
     %x = linalg.exp ins(%in : tensor<1x512x64xf32>) outs(%ex : tensor<1x512x64xf32>) -> tensor<1x512x64xf32>
     %e0 = tensor.empty() : tensor<1x512x64xf32>
@@ -70,11 +71,10 @@ module {
     %a = snug_nn.attention ins(%q1, %k1, %v1 : tensor<1x512x2x32xf32>, tensor<1x512x2x32xf32>, tensor<1x512x2x32xf32>) outs(%e2 : tensor<1x512x2x32xf32>)
       attributes {indexing_maps = [#q, #k, #v, #o]} {
     ^bb0(%qk: f32):
-      %masked = arith.constant 0xFF800000 : f32
       %row = snug_nn.index 2
       %key = snug_nn.index 3
       %seen = arith.cmpi sle, %key, %row : index
-      %score = arith.select %seen, %qk, %masked : f32
+      %score = arith.select %seen, %qk, %minus : f32
       snug_nn.yield %score : f32
     } -> tensor<1x512x2x32xf32>
     %a1 = tensor.collapse_shape %a [[0], [1], [2, 3]] : tensor<1x512x2x32xf32> into tensor<1x512x64xf32>

@@ -2,11 +2,11 @@
 //
 // The kernels of a block as a graph over buffers, its orders, and what an order costs. A storage class is a set of
 // tensors that live in one buffer: views of each other, and destinations with what is written into them.
-#ifndef SNUG_PASSES_SCHEDULE_ORDER_H
-#define SNUG_PASSES_SCHEDULE_ORDER_H
+#ifndef SNUG_LIB_ANALYSIS_ORDER_H
+#define SNUG_LIB_ANALYSIS_ORDER_H
 
 #include "mlir/IR/Operation.h"
-#include "passes/schedule/IndexBounds.h"
+#include "lib/analysis/IndexBounds.h"
 #include "llvm/ADT/SmallVector.h"
 
 #include <vector>

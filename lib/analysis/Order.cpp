@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "passes/schedule/Order.h"
+#include "lib/analysis/Order.h"
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -28,25 +28,6 @@ void forEachTensor(Operation *op, llvm::function_ref<void(Value)> fn) {
       fn(value);
 }
 
-// Whether the kernel may write its result over this operand, element by element or row by row, reading ahead of
-// writing. (That no other operand looks at the same buffer is checked by the caller.)
-bool readsOnlyWhatItOverwrites(Operation *op, OpOperand &operand, OpOperand &init) {
-  if (operand.get().getType() != init.get().getType() || &operand == &init)
-    return false;
-  if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
-    return linalgOp.getNumLoops() == linalgOp.getNumParallelLoops() &&
-           linalgOp.getMatchingIndexingMap(&operand).isIdentity() &&
-           linalgOp.getMatchingIndexingMap(&init).isIdentity() && !linalgOp.payloadUsesValueFromOperand(&init);
-  // Rows are read in passes and written in the last one, at the index that is read.
-  if (isa<nn::SoftmaxOp, nn::NormOp>(op))
-    return operand.getOperandNumber() == 0;
-  // An epilogue input is read where the finished sum is written.
-  if (auto contract = dyn_cast<nn::ContractOp>(op)) {
-    SmallVector<AffineMap> maps = contract.getMaps();
-    return operand.getOperandNumber() >= 2 && maps[operand.getOperandNumber()] == maps.back();
-  }
-  return false;
-}
 } // namespace
 
 bool snug::isFree(Operation *op) {
@@ -150,7 +131,7 @@ KernelGraph::KernelGraph(Block &block, IndexBounds &bounds, bool inPlace) : boun
       if (!init.get().getDefiningOp<tensor::EmptyOp>())
         continue;
       for (OpOperand &operand : op->getOpOperands()) {
-        if (!isTensor(operand.get()) || !readsOnlyWhatItOverwrites(op, operand, init))
+        if (!isTensor(operand.get()) || !mayOverwrite(op, operand, init))
           continue;
         // A slice is not the buffer: it would keep all of it. And no other operand may look at the buffer, unless it
         // is the same tensor, read the same way.
@@ -161,7 +142,7 @@ KernelGraph::KernelGraph(Block &block, IndexBounds &bounds, bool inPlace) : boun
         unsigned storage = classOf(operand.get());
         for (OpOperand &other : op->getOpOperands())
           if (&other != &operand && isTensor(other.get()) && classOf(other.get()) == storage)
-            safe &= other.get() == operand.get() && readsOnlyWhatItOverwrites(op, other, init);
+            safe &= other.get() == operand.get() && mayOverwrite(op, other, init);
         llvm::SetVector<Value> captured;
         getUsedValuesDefinedAbove(op->getRegions(), captured);
         for (Value value : captured)

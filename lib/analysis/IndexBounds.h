@@ -2,8 +2,8 @@
 //
 // Bounds of index values, from the bounds that the user states for the model's named dims. Works alike on tensors
 // (schedule) and on memrefs (memory), so that both see the same number of bytes for a buffer.
-#ifndef SNUG_PASSES_SCHEDULE_INDEXBOUNDS_H
-#define SNUG_PASSES_SCHEDULE_INDEXBOUNDS_H
+#ifndef SNUG_LIB_ANALYSIS_INDEXBOUNDS_H
+#define SNUG_LIB_ANALYSIS_INDEXBOUNDS_H
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Value.h"

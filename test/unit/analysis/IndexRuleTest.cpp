@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Index rules and their two readings. Sharding: a dim of the iteration space is cut over devices, and each operand and
+// result is then sharded along the tensor dim that it stands at, replicated where it does not stand, and a result is a
+// partial sum where the dim is reduced. Chunking: the same for slices. So both are read off one rule.
+#include "dialects/nn/IndexRule.h"
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Parser/Parser.h"
+#include "gtest/gtest.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace {
+// "S0" sharded along dim 0, "R" replicated, "P" partial (a sum unless named), "-" the op may not be cut so.
+std::string placement(AffineMap map, unsigned dim) {
+  if (!map)
+    return "R";
+  for (auto [position, expr] : llvm::enumerate(map.getResults()))
+    if (expr.isFunctionOfDim(dim))
+      return "S" + std::to_string(position);
+  return "R";
+}
+
+std::string sharding(const IndexRule &rule, unsigned dim) {
+  std::string text;
+  if (rule.dims[dim].kind == IterKind::Whole)
+    return "-";
+  for (AffineMap map : rule.operands)
+    text += placement(map, dim) + " ";
+  text += "->";
+  for (AffineMap map : rule.results) {
+    bool partial = rule.dims[dim].kind == IterKind::Reduction;
+    switch (rule.dims[dim].combiner) {
+    case Combiner::Max:
+      text += " Pmax";
+      break;
+    case Combiner::OnlineSoftmax:
+      text += " Psoftmax";
+      break;
+    default:
+      text += partial ? " P" : " " + placement(map, dim);
+    }
+  }
+  return text;
+}
+
+class IndexRules : public testing::Test {
+protected:
+  IndexRules() : context(registry()) { context.loadAllAvailableDialects(); }
+
+  static const DialectRegistry &registry() {
+    static DialectRegistry registry = [] {
+      DialectRegistry r;
+      r.insert<arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect, math::MathDialect, tensor::TensorDialect>();
+      registerNnDialect(r);
+      registerIndexRuleModels(r);
+      return r;
+    }();
+    return registry;
+  }
+
+  // The rule of the op before the return of a function with this body.
+  IndexRule ruleOf(const std::string &arguments, const std::string &body) {
+    std::string text = "func.func @f(" + arguments + ") {\n" + body + "\nreturn\n}\n";
+    module = parseSourceString<ModuleOp>(text, &context);
+    if (!module) {
+      ADD_FAILURE() << text;
+      return {};
+    }
+    Block &block = (*module->getOps<func::FuncOp>().begin()).front();
+    auto op = dyn_cast<IndexRuleOpInterface>(block.getTerminator()->getPrevNode());
+    FailureOr<IndexRule> rule = op ? op.getIndexRule() : FailureOr<IndexRule>(failure());
+    if (failed(rule)) {
+      ADD_FAILURE() << "no rule: " << text;
+      return {};
+    }
+    return *rule;
+  }
+
+  IndexRule contraction(const std::string &dims, const std::string &a, const std::string &b, const std::string &c) {
+    auto map = [&](const std::string &letters) {
+      std::string all, some;
+      for (char d : dims)
+        all += (all.empty() ? "" : ", ") + std::string(1, d);
+      for (char d : letters)
+        some += (some.empty() ? "" : ", ") + std::string(1, d);
+      return "affine_map<(" + all + ") -> (" + some + ")>";
+    };
+    auto type = [](const std::string &letters) {
+      std::string text = "tensor<";
+      for (size_t i = 0; i < letters.size(); ++i)
+        text += "4x";
+      return text + "f32>";
+    };
+    std::string kinds;
+    for (char d : dims)
+      kinds += (kinds.empty() ? "\"" : ", \"") +
+               std::string(c.find(d) != std::string::npos ? "parallel\"" : "reduction\"");
+    return ruleOf("%a: " + type(a) + ", %b: " + type(b) + ", %c: " + type(c),
+                  "%r = linalg.generic {indexing_maps = [" + map(a) + ", " + map(b) + ", " + map(c) +
+                      "], iterator_types = [" + kinds + "]} ins(%a, %b : " + type(a) + ", " + type(b) + ") outs(%c : " +
+                      type(c) + ") {\n^bb0(%x: f32, %y: f32, %z: f32):\n%p = arith.mulf %x, %y : f32\n" +
+                      "%s = arith.addf %z, %p : f32\nlinalg.yield %s : f32\n} -> " + type(c));
+  }
+
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+};
+
+// One row a dim of the einsum: what cutting it does to x, w, the destination and the result.
+struct Einsum {
+  const char *dims, *a, *b, *c;
+  std::vector<const char *> expected;
+};
+
+TEST_F(IndexRules, ShardingOfEinsums) {
+  const Einsum table[] = {
+      // Linear layers: tokens leave the weight replicated; the output dim shards weight and result (column); the input
+      // dim shards activation and weight and leaves partial sums (row).
+      {"mnk", "mk", "kn", "mn", {"S0 R S0 -> S0", "R S1 S1 -> S1", "S1 S0 R -> P"}},
+      // Scores and their product with values: batch and heads shard all, queries leave keys replicated, keys shard the
+      // scores in one and leave partial sums in the other.
+      {"bhstd", "bhsd", "bhtd", "bhst",
+       {"S0 S0 S0 -> S0", "S1 S1 S1 -> S1", "S2 R S2 -> S2", "R S2 S3 -> S3", "S3 S3 R -> P"}},
+      {"bhsdt", "bhst", "bhtd", "bhsd",
+       {"S0 S0 S0 -> S0", "S1 S1 S1 -> S1", "S2 R S2 -> S2", "R S3 S3 -> S3", "S3 S2 R -> P"}},
+      // Outgoing edges of a triangle: rows of one factor, rows of the other, the third node is summed.
+      {"ijck", "ikc", "jkc", "ijc", {"S0 R S0 -> S0", "R S0 S1 -> S1", "S2 S2 S2 -> S2", "S1 S1 R -> P"}},
+  };
+  for (const Einsum &row : table) {
+    IndexRule rule = contraction(row.dims, row.a, row.b, row.c);
+    ASSERT_EQ(rule.dims.size(), std::string(row.dims).size());
+    for (size_t dim = 0; dim < row.expected.size(); ++dim)
+      EXPECT_EQ(sharding(rule, dim), row.expected[dim]) << row.dims << " dim " << row.dims[dim];
+  }
+  // x[b,s,h] w[h,f]: the two strategies of a two-level linear, o over the output dim and i over the input dim.
+  IndexRule linear = contraction("bsfh", "bsh", "hf", "bsf");
+  EXPECT_EQ(sharding(linear, 2), "R S1 S2 -> S2");
+  EXPECT_EQ(sharding(linear, 3), "S2 S0 R -> P");
+}
+
+TEST_F(IndexRules, CombinersOfReductions) {
+  IndexRule sum = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4xf32>", R"(
+    %r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1]
+      (%a: f32, %b: f32) { %s = arith.addf %a, %b : f32 linalg.yield %s : f32 })");
+  EXPECT_EQ(sharding(sum, 0), "S0 S0 -> S0");
+  EXPECT_EQ(sharding(sum, 1), "S1 R -> P");
+  IndexRule max = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4xf32>", R"(
+    %r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1]
+      (%a: f32, %b: f32) { %s = arith.maximumf %a, %b : f32 linalg.yield %s : f32 })");
+  EXPECT_EQ(sharding(max, 1), "S1 R -> Pmax");
+  // Not a known combiner: whole.
+  IndexRule other = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4xf32>", R"(
+    %r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1]
+      (%a: f32, %b: f32) { %s = arith.subf %a, %b : f32 linalg.yield %s : f32 })");
+  EXPECT_EQ(sharding(other, 1), "-");
+}
+
+TEST_F(IndexRules, RowsAreWhole) {
+  IndexRule softmax = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4x8xf32>",
+                             "%r = snug_nn.softmax ins(%x : tensor<4x8xf32>) outs(%y : tensor<4x8xf32>) -> tensor<4x8xf32>");
+  EXPECT_EQ(sharding(softmax, 0), "S0 S0 -> S0");
+  EXPECT_EQ(sharding(softmax, 1), "-");
+  IndexRule norm = ruleOf("%x: tensor<4x8xf32>, %w: tensor<8xf32>, %y: tensor<4x8xf32>", R"(
+    %r = snug_nn.norm layer ins(%x : tensor<4x8xf32>) scale(%w : tensor<8xf32>) outs(%y : tensor<4x8xf32>)
+      {epsilon = 1.0e-05 : f32} -> tensor<4x8xf32>)");
+  EXPECT_EQ(sharding(norm, 0), "S0 R S0 -> S0");
+  EXPECT_EQ(sharding(norm, 1), "-");
+}
+
+TEST_F(IndexRules, Attention) {
+  IndexRule rule = ruleOf("%q: tensor<1x2x4x8xf32>, %k: tensor<1x2x6x8xf32>, %v: tensor<1x2x6x8xf32>, %y: tensor<1x2x4x8xf32>", R"(
+    %r = snug_nn.attention ins(%q, %k, %v : tensor<1x2x4x8xf32>, tensor<1x2x6x8xf32>, tensor<1x2x6x8xf32>)
+      outs(%y : tensor<1x2x4x8xf32>) attributes {indexing_maps = [
+        affine_map<(b, h, s, t, d, e) -> (b, h, s, d)>, affine_map<(b, h, s, t, d, e) -> (b, h, t, d)>,
+        affine_map<(b, h, s, t, d, e) -> (b, h, t, e)>, affine_map<(b, h, s, t, d, e) -> (b, h, s, e)>]} {
+      ^bb0(%qk: f32):
+        snug_nn.yield %qk : f32
+      } -> tensor<1x2x4x8xf32>)");
+  EXPECT_EQ(sharding(rule, 1), "S1 S1 S1 S1 -> S1"); // heads
+  EXPECT_EQ(sharding(rule, 2), "S2 R R S2 -> S2");   // query rows
+  EXPECT_EQ(sharding(rule, 3), "R S2 S2 R -> Psoftmax"); // keys
+  EXPECT_EQ(sharding(rule, 4), "-");
+}
+
+// Of merged dims only the outermost that is not 1 is contiguous in the merged one: a slice of it is so many times longer.
+TEST_F(IndexRules, Reshapes) {
+  IndexRule expand = ruleOf("%x: tensor<6x40xf32>",
+                            "%r = tensor.expand_shape %x [[0], [1, 2]] output_shape [6, 5, 8] : tensor<6x40xf32> into tensor<6x5x8xf32>");
+  EXPECT_EQ(sharding(expand, 0), "S0 -> S0");
+  EXPECT_EQ(sharding(expand, 1), "S1 -> S1");
+  EXPECT_EQ(sharding(expand, 2), "-");
+  IndexRule collapse = ruleOf("%x: tensor<1x5x8xf32>",
+                              "%r = tensor.collapse_shape %x [[0, 1, 2]] : tensor<1x5x8xf32> into tensor<40xf32>");
+  EXPECT_EQ(sharding(collapse, 0), "-");
+  EXPECT_EQ(sharding(collapse, 1), "S1 -> S0");
+  AffineExpr merged = getAffineDimExpr(1, &context) * 8 + getAffineDimExpr(2, &context);
+  EXPECT_EQ(simplifyAffineExpr(collapse.results[0].getResult(0) - merged, 3, 0), getAffineConstantExpr(0, &context));
+}
+
+// A slice passes the dims that it keeps whole on.
+TEST_F(IndexRules, Slice) {
+  IndexRule rule = ruleOf("%x: tensor<6x40xf32>",
+                          "%r = tensor.extract_slice %x[0, 8] [6, 16] [1, 1] : tensor<6x40xf32> to tensor<6x16xf32>");
+  EXPECT_EQ(sharding(rule, 0), "S0 -> S0");
+  EXPECT_EQ(sharding(rule, 1), "-");
+}
+
+TEST_F(IndexRules, TransposeAndBroadcast) {
+  IndexRule transpose = ruleOf("%x: tensor<4x8xf32>, %y: tensor<8x4xf32>",
+                               "%r = linalg.transpose ins(%x : tensor<4x8xf32>) outs(%y : tensor<8x4xf32>) permutation = [1, 0]");
+  EXPECT_EQ(sharding(transpose, 0), "S1 S0 -> S0");
+  EXPECT_EQ(sharding(transpose, 1), "S0 S1 -> S1");
+  IndexRule broadcast = ruleOf("%x: tensor<8xf32>, %y: tensor<4x8xf32>",
+                               "%r = linalg.broadcast ins(%x : tensor<8xf32>) outs(%y : tensor<4x8xf32>) dimensions = [0]");
+  EXPECT_EQ(sharding(broadcast, 0), "R S0 -> S0");
+  EXPECT_EQ(sharding(broadcast, 1), "S0 S1 -> S1");
+}
+
+// Rows are taken from anywhere: the data is whole along the gathered dim, the indices are not.
+TEST_F(IndexRules, Gather) {
+  IndexRule rule = ruleOf("%x: tensor<100x8xf32>, %i: tensor<2x3xi64>, %y: tensor<2x3x8xf32>", R"(
+    %r = snug_nn.gather ins(%x, %i : tensor<100x8xf32>, tensor<2x3xi64>) outs(%y : tensor<2x3x8xf32>) axis = 0
+      -> tensor<2x3x8xf32>)");
+  EXPECT_EQ(sharding(rule, 0), "R S0 S0 -> S0");
+  EXPECT_EQ(sharding(rule, 1), "R S1 S1 -> S1");
+  EXPECT_EQ(sharding(rule, 2), "-");
+}
+} // namespace
