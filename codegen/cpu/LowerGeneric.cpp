@@ -148,8 +148,21 @@ double nsPerPoint(linalg::GenericOp op) {
   return ns;
 }
 
-// A declared sum may be reassociated: without it LLVM may not vectorise the loop.
-void allowReassociation(linalg::GenericOp op, Block *body) {
+// A declared sum may be reassociated: without it LLVM may not vectorise the loop. That holds along the dim in which all
+// that is summed up is contiguous. A sum across it is vectorised along what is contiguous instead, and keeps its order:
+// else LLVM would turn to the sum where a chunk leaves one element of the contiguous dim, and results would differ.
+void setReassociation(linalg::GenericOp op, Block *body) {
+  unsigned last = op.getNumLoops() - 1;
+  // A window (i * stride + last) is contiguous as well.
+  auto isContiguous = [&](AffineExpr place) {
+    AffineExpr rest = place - getAffineDimExpr(last, op.getContext());
+    return !simplifyAffineExpr(rest, op.getNumLoops(), 0).isFunctionOfDim(last);
+  };
+  bool along = op.getIteratorTypesArray().back() == IteratorType::reduction;
+  for (OpOperand *input : op.getDpsInputOperands()) {
+    AffineMap map = op.getMatchingIndexingMap(input);
+    along &= !map.isFunctionOfDim(last) || isContiguous(map.getResults().back());
+  }
   auto yield = cast<linalg::YieldOp>(body->getTerminator());
   unsigned numInputs = op.getNumDpsInputs();
   for (auto [index, value] : llvm::enumerate(yield.getValues())) {
@@ -157,8 +170,10 @@ void allowReassociation(linalg::GenericOp op, Block *body) {
     if (!sum)
       continue;
     Value accumulator = body->getArgument(numInputs + index);
-    if (sum.getLhs() == accumulator || sum.getRhs() == accumulator)
-      sum.setFastmath(sum.getFastmath() | arith::FastMathFlags::reassoc);
+    if (sum.getLhs() != accumulator && sum.getRhs() != accumulator)
+      continue;
+    arith::FastMathFlags others = sum.getFastmath() & ~arith::FastMathFlags::reassoc;
+    sum.setFastmath(along ? others | arith::FastMathFlags::reassoc : others);
   }
 }
 } // namespace
@@ -196,7 +211,7 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
   }
   Block *body = op.getBlock();
   if (op.getNumReductionLoops())
-    allowReassociation(op, body);
+    setReassociation(op, body);
 
   bool flat = isFlat(op);
   SmallVector<Value> operands(op->getOperands());

@@ -51,6 +51,7 @@ void Pipeline::measureFixed() {
 
 int Pipeline::chunk() {
   measureFixed();
+  report.lb0 = report.weights + report.inputs + report.outputs;
   report.unchunkedArena = plannedArena(*program);
   if (report.unchunkedArena < 0)
     return SNUG_EXIT_FAULT;
@@ -110,8 +111,6 @@ int Pipeline::cannotFit() {
      << printBytes(report.unchunkedArena) << ")";
   if (report.lb2 >= 0)
     os << ", and no plan of single-level chunk loops needs less than " << printBytes(report.lb2);
-  if (report.lb0 >= 0)
-    os << ", no program of these ops less than " << printBytes(report.lb0);
   os << "; give" << (activation ? " --activation-budget " + std::to_string(arena) + "B" : "")
      << (whole ? " --memory-budget " + std::to_string(memory) + "B" : "") << "\n";
   if (Operation *witness = peakOp(*least->program))
@@ -121,6 +120,8 @@ int Pipeline::cannotFit() {
 
 void Pipeline::recordPlan(const ActivationPlan &plan) {
   report.search = plan.figures;
+  report.lb1 = plan.figures.lb1;
+  report.lb2 = plan.figures.lb2;
   auto loops = (*plan.program)->getAttrOfType<ArrayAttr>("snug.chunk_report");
   nlohmann::json all = nlohmann::json::array();
   for (Attribute attribute : loops ? loops.getValue() : ArrayRef<Attribute>()) {

@@ -185,10 +185,13 @@ int Pipeline::canonicalize() {
   LowerOnnxOptions lower;
   for (const std::string &definition : dims)
     lower.dims.push_back(definition);
-  return runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) {
+  int code = runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) {
     pm.addPass(createLowerOnnx(lower));
     pm.addPass(createVerifyCanonical());
   });
+  if (!code && options.emit >= Stage::Chunk)
+    report.eagerArena = eagerArena(*program);
+  return code;
 }
 
 int Pipeline::threads() const {
