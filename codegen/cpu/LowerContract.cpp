@@ -207,7 +207,8 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     return b.size(op->getOperand(source.operand), source.dim);
   };
   Value inside = b.constant(plan.rowsInside);
-  Value sizeM = plan.outerRows ? b.mul(sizeOf(plan.outerRows), inside) : sizeOf(plan.m), sizeN = sizeOf(plan.n), sizeK = sizeOf(plan.k), zero = b.constant(0);
+  Value sizeM = plan.outerRows ? b.mul(sizeOf(plan.outerRows), inside) : sizeOf(plan.m), sizeN = sizeOf(plan.n),
+        sizeK = sizeOf(plan.k), zero = b.constant(0);
   SmallVector<Value> factors;
   for (unsigned dim : plan.outer)
     factors.push_back(sizeOf(dim));
@@ -258,57 +259,59 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     bool byRows = !plan.m || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) == 1 ||
                   strideOf(op.getInit(), plan.maps.back(), *plan.m) != 1;
     bool oneBlock = !ShapedType::isDynamic(plan.sizeK) && plan.sizeK <= kBlock && plan.taps.empty();
-    auto sumOverK = [&] { b.loop(zero, sizeK, kBlock, [&](Value from) {
-      Value to = b.min(sizeK, b.add(from, b.constant(kBlock)));
-      Value fresh;
-      if (!oneBlock) {
-        Value position = from;
-        for (unsigned tap : plan.taps)
-          position = b.add(position, dims[tap]);
-        fresh = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, position, zero);
-      }
-      if (plan.copied) {
-        b.loop(zero, columns, shape.columns, [&](Value column) {
-          Value existing = b.min(b.constant(shape.columns), b.sub(columns, column));
-          Value first = b.add(n0, column);
-          packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, right,
-                    [&](Value k, Value n) { return at(rightMap, {}, b.add(first, n), k); });
-          tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
+    auto sumOverK = [&] {
+      b.loop(zero, sizeK, kBlock, [&](Value from) {
+        Value to = b.min(sizeK, b.add(from, b.constant(kBlock)));
+        Value fresh;
+        if (!oneBlock) {
+          Value position = from;
+          for (unsigned tap : plan.taps)
+            position = b.add(position, dims[tap]);
+          fresh = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, position, zero);
+        }
+        if (plan.copied) {
+          b.loop(zero, columns, shape.columns, [&](Value column) {
+            Value existing = b.min(b.constant(shape.columns), b.sub(columns, column));
+            Value first = b.add(n0, column);
+            packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, right,
+                      [&](Value k, Value n) { return at(rightMap, {}, b.add(first, n), k); });
+            tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
+              tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
+                return vector::LoadOp::create(b, vector, panel, ValueRange{b.sub(k, from), b.constant(offset)});
+              });
+            });
+          });
+          return;
+        }
+        // The epilogue's stores would wait for lines that nothing has asked for: the last block of k hides that.
+        Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, to, sizeK);
+        auto prefetch = [&](int64_t tileRows, Value row) {
+          if (!byRows || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) != 1)
+            return;
+          Value end = arith::SelectOp::create(b, isLast, columns, zero);
+          for (int64_t r = 0; r < tileRows; ++r)
+            b.loop(zero, end, blockSide, [&](Value c) {
+              memref::PrefetchOp::create(b, op.getInit(), destination(b.add(row, b.constant(r)), c), /*isWrite=*/true,
+                                         /*localityHint=*/3, /*isDataCache=*/true);
+            });
+        };
+        // Rows outside: a block of left's rows stays in the first-level cache, right streams from the second.
+        tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
+          prefetch(tileRows, row);
+          b.loop(zero, columns, shape.columns, [&](Value column) {
+            Value first = b.add(n0, column), width = b.constant(plan.width);
+            Value panelIndex = plan.packed ? b.div(first, width) : Value();
+            Value inPanel = plan.packed ? b.rem(first, width) : Value();
             tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
-              return vector::LoadOp::create(b, vector, panel, ValueRange{b.sub(k, from), b.constant(offset)});
+              if (plan.packed)
+                return vector::LoadOp::create(b, vector, right,
+                                              ValueRange{panelIndex, k, b.add(inPanel, b.constant(offset))});
+              return vector::LoadOp::create(b, vector, right, at(rightMap, {}, b.add(first, b.constant(offset)), k));
             });
           });
         });
-        return;
-      }
-      // The epilogue's stores would wait for lines that nothing has asked for: the last block of k hides that.
-      Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, to, sizeK);
-      auto prefetch = [&](int64_t tileRows, Value row) {
-        if (!byRows || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) != 1)
-          return;
-        Value end = arith::SelectOp::create(b, isLast, columns, zero);
-        for (int64_t r = 0; r < tileRows; ++r)
-          b.loop(zero, end, blockSide, [&](Value c) {
-            memref::PrefetchOp::create(b, op.getInit(), destination(b.add(row, b.constant(r)), c), /*isWrite=*/true,
-                                       /*localityHint=*/3, /*isDataCache=*/true);
-          });
-      };
-      // Rows outside: a block of left's rows stays in the first-level cache, right streams from the second.
-      tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
-        prefetch(tileRows, row);
-        b.loop(zero, columns, shape.columns, [&](Value column) {
-          Value first = b.add(n0, column), width = b.constant(plan.width);
-          Value panelIndex = plan.packed ? b.div(first, width) : Value();
-          Value inPanel = plan.packed ? b.rem(first, width) : Value();
-          tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
-            if (plan.packed)
-              return vector::LoadOp::create(b, vector, right,
-                                            ValueRange{panelIndex, k, b.add(inPanel, b.constant(offset))});
-            return vector::LoadOp::create(b, vector, right, at(rightMap, {}, b.add(first, b.constant(offset)), k));
-          });
-        });
       });
-    }); };
+    };
     std::function<void(unsigned)> overTaps = [&](unsigned index) {
       if (index == plan.taps.size())
         return sumOverK();
