@@ -23,6 +23,8 @@ struct Plan {
   unsigned k = 0;
   SmallVector<unsigned> taps; // further reduction dims, outside of k
   std::optional<unsigned> m, n;
+  std::optional<unsigned> outerRows; // where m is short: a second dim of rows, around `rowsInside` = all of m
+  int64_t rowsInside = 1;
   SmallVector<unsigned> outer;         // batch and all further dims
   bool packed = false, copied = false; // right is in panels; right is copied to a panel on the stack
   bool contiguous = false;             // neighbouring columns of right are neighbours in memory
@@ -123,11 +125,23 @@ FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
     std::swap(plan.m, plan.n);
     std::swap(plan.left, plan.right);
   }
+  // A short m (a small image's row) takes the dim around it along, if the result has both next to each other.
+  plan.sizeM = plan.m ? extent(*plan.m) : 1;
+  if (plan.left == 0 && plan.m && !ShapedType::isDynamic(plan.sizeM) && plan.sizeM > 1 && plan.sizeM < 48)
+    for (unsigned dim : ms) {
+      int64_t inner = strideOf(op.getInit(), plan.maps.back(), *plan.m);
+      int64_t around = strideOf(op.getInit(), plan.maps.back(), dim);
+      if (dim != plan.m && !ShapedType::isDynamic(inner) && around == inner * plan.sizeM && extent(dim) > 1) {
+        plan.outerRows = dim;
+        plan.rowsInside = plan.sizeM;
+        plan.sizeM = ShapedType::isDynamic(extent(dim)) ? ShapedType::kDynamic : plan.sizeM * extent(dim);
+        break;
+      }
+    }
   for (unsigned dim : llvm::concat<unsigned>(ms, ns))
-    if (dim != plan.m && dim != plan.n)
+    if (dim != plan.m && dim != plan.n && dim != plan.outerRows)
       plan.outer.push_back(dim);
   llvm::sort(plan.outer);
-  plan.sizeM = plan.m ? extent(*plan.m) : 1;
   plan.sizeN = plan.n ? extent(*plan.n) : 1;
   plan.sizeK = extent(plan.k);
   plan.width = plan.packed ? typeOf(op.getB()).getDimSize(2) : shape.columns;
@@ -140,7 +154,7 @@ FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
   plan.copied = !plan.packed && !(plan.contiguous && whole && last);
   // 48 KiB of accumulators, or 24 KiB and 32 KiB of copied panel: with what is spilled, below 64 KiB of stack.
   plan.tileColumns = plan.copied ? 64 : 128;
-  plan.tileRows = 96;
+  plan.tileRows = 96 / plan.rowsInside * plan.rowsInside;
   // The operand that is read again and again should be the one that a cache holds: right's columns, if right is large.
   constexpr int64_t large = 2 << 20;
   plan.columnsOutside = !ShapedType::isDynamic(plan.sizeN) && !ShapedType::isDynamic(plan.sizeK) &&
@@ -167,7 +181,7 @@ KernelRange codegen::planContract(nn::ContractOp op, const CpuTarget &target) {
   if (plan->n && plan->columnsOutside)
     factor(*plan->n, plan->tileColumns);
   if (plan->m)
-    factor(*plan->m, plan->tileRows);
+    factor(plan->outerRows.value_or(*plan->m), plan->tileRows / plan->rowsInside);
   if (plan->n && !plan->columnsOutside)
     factor(*plan->n, plan->tileColumns);
   double k = guessExtent(plan->sizeK), columns = std::min<double>(plan->tileColumns, guessExtent(plan->sizeN));
@@ -192,7 +206,9 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     RangeFactor source = sourceOf(op, plan.maps, *dim);
     return b.size(op->getOperand(source.operand), source.dim);
   };
-  Value sizeM = sizeOf(plan.m), sizeN = sizeOf(plan.n), sizeK = sizeOf(plan.k), zero = b.constant(0);
+  Value inside = b.constant(plan.rowsInside);
+  Value sizeM = plan.outerRows ? b.mul(sizeOf(plan.outerRows), inside) : sizeOf(plan.m), sizeN = sizeOf(plan.n),
+        sizeK = sizeOf(plan.k), zero = b.constant(0);
   SmallVector<Value> factors;
   for (unsigned dim : plan.outer)
     factors.push_back(sizeOf(dim));
@@ -216,7 +232,9 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     auto at = [&](AffineMap map, Value m, Value n, Value k) {
       SmallVector<Value> point = dims;
       if (plan.m && m)
-        point[*plan.m] = m;
+        point[*plan.m] = plan.outerRows ? b.rem(m, inside) : m;
+      if (plan.outerRows && m)
+        point[*plan.outerRows] = b.div(m, inside);
       if (plan.n && n)
         point[*plan.n] = n;
       if (k)
@@ -241,57 +259,59 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     bool byRows = !plan.m || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) == 1 ||
                   strideOf(op.getInit(), plan.maps.back(), *plan.m) != 1;
     bool oneBlock = !ShapedType::isDynamic(plan.sizeK) && plan.sizeK <= kBlock && plan.taps.empty();
-    auto sumOverK = [&] { b.loop(zero, sizeK, kBlock, [&](Value from) {
-      Value to = b.min(sizeK, b.add(from, b.constant(kBlock)));
-      Value fresh;
-      if (!oneBlock) {
-        Value position = from;
-        for (unsigned tap : plan.taps)
-          position = b.add(position, dims[tap]);
-        fresh = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, position, zero);
-      }
-      if (plan.copied) {
-        b.loop(zero, columns, shape.columns, [&](Value column) {
-          Value existing = b.min(b.constant(shape.columns), b.sub(columns, column));
-          Value first = b.add(n0, column);
-          packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, right,
-                    [&](Value k, Value n) { return at(rightMap, {}, b.add(first, n), k); });
-          tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
+    auto sumOverK = [&] {
+      b.loop(zero, sizeK, kBlock, [&](Value from) {
+        Value to = b.min(sizeK, b.add(from, b.constant(kBlock)));
+        Value fresh;
+        if (!oneBlock) {
+          Value position = from;
+          for (unsigned tap : plan.taps)
+            position = b.add(position, dims[tap]);
+          fresh = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, position, zero);
+        }
+        if (plan.copied) {
+          b.loop(zero, columns, shape.columns, [&](Value column) {
+            Value existing = b.min(b.constant(shape.columns), b.sub(columns, column));
+            Value first = b.add(n0, column);
+            packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, right,
+                      [&](Value k, Value n) { return at(rightMap, {}, b.add(first, n), k); });
+            tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
+              tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
+                return vector::LoadOp::create(b, vector, panel, ValueRange{b.sub(k, from), b.constant(offset)});
+              });
+            });
+          });
+          return;
+        }
+        // The epilogue's stores would wait for lines that nothing has asked for: the last block of k hides that.
+        Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, to, sizeK);
+        auto prefetch = [&](int64_t tileRows, Value row) {
+          if (!byRows || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) != 1)
+            return;
+          Value end = arith::SelectOp::create(b, isLast, columns, zero);
+          for (int64_t r = 0; r < tileRows; ++r)
+            b.loop(zero, end, blockSide, [&](Value c) {
+              memref::PrefetchOp::create(b, op.getInit(), destination(b.add(row, b.constant(r)), c), /*isWrite=*/true,
+                                         /*localityHint=*/3, /*isDataCache=*/true);
+            });
+        };
+        // Rows outside: a block of left's rows stays in the first-level cache, right streams from the second.
+        tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
+          prefetch(tileRows, row);
+          b.loop(zero, columns, shape.columns, [&](Value column) {
+            Value first = b.add(n0, column), width = b.constant(plan.width);
+            Value panelIndex = plan.packed ? b.div(first, width) : Value();
+            Value inPanel = plan.packed ? b.rem(first, width) : Value();
             tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
-              return vector::LoadOp::create(b, vector, panel, ValueRange{b.sub(k, from), b.constant(offset)});
+              if (plan.packed)
+                return vector::LoadOp::create(b, vector, right,
+                                              ValueRange{panelIndex, k, b.add(inPanel, b.constant(offset))});
+              return vector::LoadOp::create(b, vector, right, at(rightMap, {}, b.add(first, b.constant(offset)), k));
             });
           });
         });
-        return;
-      }
-      // The epilogue's stores would wait for lines that nothing has asked for: the last block of k hides that.
-      Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, to, sizeK);
-      auto prefetch = [&](int64_t tileRows, Value row) {
-        if (!byRows || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) != 1)
-          return;
-        Value end = arith::SelectOp::create(b, isLast, columns, zero);
-        for (int64_t r = 0; r < tileRows; ++r)
-          b.loop(zero, end, blockSide, [&](Value c) {
-            memref::PrefetchOp::create(b, op.getInit(), destination(b.add(row, b.constant(r)), c), /*isWrite=*/true,
-                                       /*localityHint=*/3, /*isDataCache=*/true);
-          });
-      };
-      // Rows outside: a block of left's rows stays in the first-level cache, right streams from the second.
-      tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
-        prefetch(tileRows, row);
-        b.loop(zero, columns, shape.columns, [&](Value column) {
-          Value first = b.add(n0, column), width = b.constant(plan.width);
-          Value panelIndex = plan.packed ? b.div(first, width) : Value();
-          Value inPanel = plan.packed ? b.rem(first, width) : Value();
-          tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
-            if (plan.packed)
-              return vector::LoadOp::create(b, vector, right,
-                                            ValueRange{panelIndex, k, b.add(inPanel, b.constant(offset))});
-            return vector::LoadOp::create(b, vector, right, at(rightMap, {}, b.add(first, b.constant(offset)), k));
-          });
-        });
       });
-    }); };
+    };
     std::function<void(unsigned)> overTaps = [&](unsigned index) {
       if (index == plan.taps.size())
         return sumOverK();

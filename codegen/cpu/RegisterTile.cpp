@@ -83,7 +83,8 @@ void snug::codegen::tileRows(KernelBuilder &b, const TileShape &shape, Value row
 
 void snug::codegen::moveBlock(KernelBuilder &b, BlockPlace rowAt, Value source, BlockPlace columnAt,
                               Value destination) {
-  auto vector = VectorType::get({blockSide}, b.getF32Type()), square = VectorType::get({blockSide, blockSide}, b.getF32Type());
+  auto vector = VectorType::get({blockSide}, b.getF32Type()),
+       square = VectorType::get({blockSide, blockSide}, b.getF32Type());
   Value block = arith::ConstantOp::create(b, b.getZeroAttr(square));
   for (int64_t i = 0; i < blockSide; ++i)
     block =

@@ -29,12 +29,13 @@ struct RegisterTile {
   void emit(KernelBuilder &builder) const;
 };
 
-// Calls `body` with the tiles that cover rows [0, rows): full ones, then of 4, 2 and 1 rows. `staticRows`: rows if known.
+// Calls `body` with the tiles that cover rows [0, rows): full ones, then of 4, 2 and 1 rows. `staticRows`: rows if
+// known.
 void tileRows(KernelBuilder &b, const TileShape &shape, mlir::Value rows, std::optional<int64_t> staticRows,
               llvm::function_ref<void(int64_t, mlir::Value)> body);
 
-// Transposes blockSide x blockSide elements in registers: row i of the block starts at rowAt(i) in `source`, column i at
-// columnAt(i) in `destination`, both contiguous. Worth it with vectors of 512 bits.
+// Transposes blockSide x blockSide elements in registers: row i of the block starts at rowAt(i) in `source`, column i
+// at columnAt(i) in `destination`, both contiguous. Worth it with vectors of 512 bits.
 constexpr int64_t blockSide = 16; // a cache line of f32
 using BlockPlace = llvm::function_ref<llvm::SmallVector<mlir::Value>(int64_t)>;
 void moveBlock(KernelBuilder &b, BlockPlace rowAt, mlir::Value source, BlockPlace columnAt, mlir::Value destination);

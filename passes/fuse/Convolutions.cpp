@@ -55,12 +55,13 @@ struct FormContraction : OpRewritePattern<linalg::GenericOp> {
     Value moved = nn::WeightOp::create(rewriter, weight.getLoc(), type.clone(shape), weight.getDataAttr(),
                                        rewriter.getArrayAttr(recipe));
 
-    SmallVector<StringRef> iterators = llvm::map_to_vector(op.getIteratorTypesArray(), [](utils::IteratorType iterator) {
-      return StringRef(iterator == utils::IteratorType::parallel ? "parallel" : "reduction");
-    });
-    auto contract = nn::ContractOp::create(rewriter, op.getLoc(), op.getResultTypes(), op.getDpsInputOperand(0)->get(),
-                                           moved, ValueRange(), fill.getOutputs()[0], rewriter.getAffineMapArrayAttr(maps),
-                                           rewriter.getStrArrayAttr(iterators), UnitAttr());
+    SmallVector<StringRef> iterators =
+        llvm::map_to_vector(op.getIteratorTypesArray(), [](utils::IteratorType iterator) {
+          return StringRef(iterator == utils::IteratorType::parallel ? "parallel" : "reduction");
+        });
+    auto contract = nn::ContractOp::create(
+        rewriter, op.getLoc(), op.getResultTypes(), op.getDpsInputOperand(0)->get(), moved, ValueRange(),
+        fill.getOutputs()[0], rewriter.getAffineMapArrayAttr(maps), rewriter.getStrArrayAttr(iterators), UnitAttr());
     Block &block = contract.getEpilogue().emplaceBlock();
     block.addArgument(rewriter.getF32Type(), op.getLoc());
     OpBuilder::InsertionGuard guard(rewriter);
@@ -81,7 +82,8 @@ private:
       return false;
     auto product = (sum.getLhs() == accumulator ? sum.getRhs() : sum.getLhs()).getDefiningOp<arith::MulFOp>();
     Value x = body->getArgument(0), w = body->getArgument(1);
-    return product && ((product.getLhs() == x && product.getRhs() == w) || (product.getLhs() == w && product.getRhs() == x));
+    return product &&
+           ((product.getLhs() == x && product.getRhs() == w) || (product.getLhs() == w && product.getRhs() == x));
   }
 };
 } // namespace

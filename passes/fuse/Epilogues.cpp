@@ -57,10 +57,10 @@ private:
       maps.push_back(genericMaps[other->getOperandNumber()].compose(result));
     }
     maps.push_back(result);
-    auto fused = nn::ContractOp::create(rewriter, rewriter.getFusedLoc({contract.getLoc(), op.getLoc()}), op.getResultTypes(),
-                                        contract.getA(), contract.getB(), epilogueIns, op.getDpsInits()[0],
-                                        rewriter.getAffineMapArrayAttr(maps), contract.getIteratorTypes(),
-                                        contract.getPackedAttr());
+    auto fused = nn::ContractOp::create(rewriter, rewriter.getFusedLoc({contract.getLoc(), op.getLoc()}),
+                                        op.getResultTypes(), contract.getA(), contract.getB(), epilogueIns,
+                                        op.getDpsInits()[0], rewriter.getAffineMapArrayAttr(maps),
+                                        contract.getIteratorTypes(), contract.getPackedAttr());
     // Old epilogue, then the generic's body on what it yields.
     Block &block = fused.getEpilogue().emplaceBlock();
     IRMapping mapping;
@@ -83,8 +83,8 @@ private:
   }
 };
 
-// What changes layout and computes, on a contraction's result: first computes in the layout that the contraction writes,
-// where it can be an epilogue, then changes the layout, which can often be read through.
+// What changes layout and computes, on a contraction's result: first computes in the layout that the contraction
+// writes, where it can be an epilogue, then changes the layout, which can often be read through.
 struct ComputeBeforeMoving : OpRewritePattern<linalg::GenericOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -134,7 +134,8 @@ void snug::populateEpiloguePatterns(RewritePatternSet &patterns) {
   MLIRContext *context = patterns.getContext();
   patterns.add<FuseEpilogue>(context);
   patterns.add<ComputeBeforeMoving>(context);
-  // A contraction's result that is viewed with more dims: the consumer takes the contraction's dims, the view comes after.
+  // A contraction's result that is viewed with more dims: the consumer takes the contraction's dims, the view comes
+  // after.
   linalg::populateFoldReshapeOpsByCollapsingPatterns(patterns, [](OpOperand *operand) {
     return isa_and_nonnull<tensor::ExpandShapeOp>(operand->get().getDefiningOp()) &&
            static_cast<bool>(onlyUseOfContract(operand->get()));

@@ -17,7 +17,8 @@ std::optional<AffineMap> snug::copiedMap(linalg::GenericOp op) {
     return std::nullopt;
   auto yield = cast<linalg::YieldOp>(op.getBody()->getTerminator());
   AffineMap source = op.getIndexingMapsArray()[0];
-  if (yield.getOperand(0) != op.getBody()->getArgument(0) || !source.isProjectedPermutation(/*allowZeroInResults=*/true))
+  if (yield.getOperand(0) != op.getBody()->getArgument(0) ||
+      !source.isProjectedPermutation(/*allowZeroInResults=*/true))
     return std::nullopt;
   return source;
 }
@@ -124,8 +125,8 @@ struct SliceOfCopy : OpRewritePattern<tensor::ExtractSliceOp> {
       sizes.push_back(op.getMixedSizes()[dim]);
       strides.push_back(op.getMixedStrides()[dim]);
     }
-    Value slice = tensor::ExtractSliceOp::create(rewriter, op.getLoc(), copy.getDpsInputOperand(0)->get(), offsets, sizes,
-                                                 strides);
+    Value slice = tensor::ExtractSliceOp::create(rewriter, op.getLoc(), copy.getDpsInputOperand(0)->get(), offsets,
+                                                 sizes, strides);
     Value empty = tensor::EmptyOp::create(rewriter, op.getLoc(), op.getMixedSizes(), op.getType().getElementType());
     if (empty.getType() != op.getType())
       return failure();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Softmax and norms that a model spells out in elementwise ops and reductions along the last dim. An elementwise op that
-// is a function of one element x, of sums over x's row, and of vectors along the row is compared with the formulas of
-// the row kernels at sample points. The candidates for x are what the reductions read, however far back.
+// Softmax and norms that a model spells out in elementwise ops and reductions along the last dim. An elementwise op
+// that is a function of one element x, of sums over x's row, and of vectors along the row is compared with the formulas
+// of the row kernels at sample points. The candidates for x are what the reductions read, however far back.
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -76,8 +76,8 @@ bool isSame(const Leaf &a, const Leaf &b) {
 
 // The value that a reduction starts from.
 std::optional<double> initialValue(Value init) {
-  Leaf source = throughUnitReshapes({init, AffineMap::getMultiDimIdentityMap(
-                                               cast<ShapedType>(init.getType()).getRank(), init.getContext())});
+  Leaf source = throughUnitReshapes(
+      {init, AffineMap::getMultiDimIdentityMap(cast<ShapedType>(init.getType()).getRank(), init.getContext())});
   auto fill = source.value.getDefiningOp<linalg::FillOp>();
   FloatAttr value;
   if (!fill || !matchPattern(fill.getInputs()[0], m_Constant(&value)))
@@ -238,7 +238,8 @@ bool RowMatcher::matchNorm(nn::NormKind kind) {
     return false;
   std::optional<double> c;
   if (layer)
-    c = factor(*squares, [&](ArrayRef<double> s) { return (s[0] - s[1] / n) * (s[0] - s[1] / n); }, sum->leaf, sumFactor);
+    c = factor(
+        *squares, [&](ArrayRef<double> s) { return (s[0] - s[1] / n) * (s[0] - s[1] / n); }, sum->leaf, sumFactor);
   if (!c) { // the variance may be written as mean of squares less square of mean
     centered = false;
     c = factor(*squares, [](ArrayRef<double> s) { return s[0] * s[0]; });

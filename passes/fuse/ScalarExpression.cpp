@@ -99,17 +99,39 @@ double ScalarExpression::evaluate(ArrayRef<double> leafValues) const {
         node.kind == Kind::Pow)
       b = results[node.b];
     switch (node.kind) {
-    case Kind::Constant: results.push_back(node.constant); break;
-    case Kind::Leaf: results.push_back(leafValues[node.a]); break;
-    case Kind::Add: results.push_back(a + b); break;
-    case Kind::Sub: results.push_back(a - b); break;
-    case Kind::Mul: results.push_back(a * b); break;
-    case Kind::Div: results.push_back(a / b); break;
-    case Kind::Neg: results.push_back(-a); break;
-    case Kind::Sqrt: results.push_back(std::sqrt(a)); break;
-    case Kind::Rsqrt: results.push_back(1 / std::sqrt(a)); break;
-    case Kind::Exp: results.push_back(std::exp(a)); break;
-    case Kind::Pow: results.push_back(std::pow(a, b)); break;
+    case Kind::Constant:
+      results.push_back(node.constant);
+      break;
+    case Kind::Leaf:
+      results.push_back(leafValues[node.a]);
+      break;
+    case Kind::Add:
+      results.push_back(a + b);
+      break;
+    case Kind::Sub:
+      results.push_back(a - b);
+      break;
+    case Kind::Mul:
+      results.push_back(a * b);
+      break;
+    case Kind::Div:
+      results.push_back(a / b);
+      break;
+    case Kind::Neg:
+      results.push_back(-a);
+      break;
+    case Kind::Sqrt:
+      results.push_back(std::sqrt(a));
+      break;
+    case Kind::Rsqrt:
+      results.push_back(1 / std::sqrt(a));
+      break;
+    case Kind::Exp:
+      results.push_back(std::exp(a));
+      break;
+    case Kind::Pow:
+      results.push_back(std::pow(a, b));
+      break;
     }
   }
   return results.back();

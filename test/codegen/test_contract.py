@@ -57,6 +57,7 @@ def test_plain(tmp_path, m, k, n):
     ("bhst,bthd->bshd", (2, 3, 20, 30), (2, 30, 3, 16), (2, 20, 3, 16)),   # p v
     ("ikc,jkc->ijc", (9, 11, 33), (10, 11, 33), (9, 10, 33)),              # triangle multiplication
     ("abk,kn->abn", (5, 13, 40), (40, 96), (5, 13, 96)),
+    ("abk,kn->abn", (50, 7, 40), (40, 96), (50, 7, 96)),   # short rows: several a of b's at once
     ("k,kn->n", (40,), (40, 96), (96,)),
     ("mk,kpq->mpq", (21, 40), (40, 5, 32), (21, 5, 32)),
 ])

@@ -31,9 +31,8 @@ void snug::printProfile(const snug_model *model, const std::vector<uint64_t> &la
     entries.push_back(entry);
     known += entry.ms;
   }
-  std::sort(entries.begin(), entries.end(), [](const Entry &a, const Entry &b) {
-    return std::tie(b.ms, a.kernel) < std::tie(a.ms, b.kernel);
-  });
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry &a, const Entry &b) { return std::tie(b.ms, a.kernel) < std::tie(a.ms, b.kernel); });
   entries.push_back({total - known, 0, "(host)", "between launches"});
   printf("%10s %6s %8s  %-16s %s\n", "ms a run", "share", "launches", "kernel", "nodes (of the first launch)");
   for (const Entry &entry : entries)
