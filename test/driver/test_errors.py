@@ -37,6 +37,7 @@ def test_usage(mlp, tmp_path):
     refused(snugc("--bogus"), 1, "--bogus")
     refused(snugc(path), 1, "-o OUT.so")
     refused(snugc(path, "-o", out, "--emit", "nothing"), 1, "'nothing'", "import, canonicalize, fuse")
+    refused(snugc(path, "--dry-run", "--emit", "plan", *ROWS), 1, "exclude each other")
     refused(snugc(path, "-o", out, *ROWS, "--march", "pentium99"), 1, "pentium99", "leave --march out")
     refused(snugc(path, "-o", out, *ROWS, "--target", "toaster"), 1, "--target")
     refused(snugc(path, "-o", out, *ROWS, "--threads", "0"), 1, "--threads")
