@@ -84,10 +84,11 @@ void KernelBuilder::store(Value value, Value memref, ValueRange indices) {
   memref::StoreOp::create(*this, value, memref, indices);
 }
 
-Value KernelBuilder::stackBuffer(ArrayRef<int64_t> shape) {
+Value KernelBuilder::stackBuffer(ArrayRef<int64_t> shape, Type elementType) {
   OpBuilder::InsertionGuard guard(*this);
   setInsertionPointToStart(&lo.getParentRegion()->front());
-  return memref::AllocaOp::create(*this, MemRefType::get(shape, getF32Type()), ValueRange{}, getI64IntegerAttr(64));
+  return memref::AllocaOp::create(*this, MemRefType::get(shape, elementType ? elementType : getF32Type()), ValueRange{},
+                                  getI64IntegerAttr(64));
 }
 
 void KernelBuilder::loop(Value from, Value to, int64_t step, LoopBody body) {

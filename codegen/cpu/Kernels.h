@@ -67,8 +67,8 @@ struct KernelBuilder : mlir::ImplicitLocOpBuilder {
   mlir::Value ceilDiv(mlir::Value a, int64_t b);
   mlir::Value load(mlir::Value memref, mlir::ValueRange indices);
   void store(mlir::Value value, mlir::Value memref, mlir::ValueRange indices);
-  // A static buffer on the stack, 64-byte aligned; made at the function's start, so never grown by a loop.
-  mlir::Value stackBuffer(llvm::ArrayRef<int64_t> shape);
+  // A static buffer on the stack (f32 unless said), 64-byte aligned; made at the function's start, so never grown by a loop.
+  mlir::Value stackBuffer(llvm::ArrayRef<int64_t> shape, mlir::Type elementType = {});
   void loop(mlir::Value from, mlir::Value to, int64_t step, LoopBody body);
   // A loop that carries one value; `body` returns its next one.
   mlir::Value reduceLoop(mlir::Value from, mlir::Value to, mlir::Value init,

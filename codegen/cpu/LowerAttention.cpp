@@ -3,11 +3,17 @@
 // Attention streamed over blocks of keys (online softmax): for a block of query rows the scores of one block of keys,
 // the running maximum, sum and weighted values stand on the stack. A row's result depends only on its own scores in
 // blocks that start at multiples of `keyBlock`, so cutting the query rows anywhere gives the same bits.
+//
+// Where the score region masks all keys beyond a bound (causal), a row ends at its bound and a block of rows at the
+// farthest of its rows' bounds. A row that saw nothing but masked scores may owe its weights to keys beyond the bound
+// (finite masks: all weights are equal), so such rows are done again with all keys.
 #include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/RegisterTile.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/KeyBound.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/TypeUtilities.h"
 
@@ -17,7 +23,6 @@ using namespace snug::codegen;
 
 namespace {
 constexpr int64_t keyBlock = 128, headBlock = 128, stackBudget = 60 * 1024;
-enum Dim { B, H, S, T, D, E };
 
 MemRefType typeOf(Value value) { return cast<MemRefType>(value.getType()); }
 
@@ -36,26 +41,26 @@ struct Plan {
 
   static FailureOr<Plan> of(nn::AttentionOp op, const CpuTarget &target) {
     TileShape shape = TileShape::of(target);
-    for (Value operand : op->getOperands())
-      if (Type type = getElementTypeOrSelf(operand); operand != op.getPast() && !type.isF32())
+    for (Value operand : {op.getQ(), op.getK(), op.getV(), op.getInit()})
+      if (Type type = typeOf(operand).getElementType(); !type.isF32())
         return op.emitOpError() << "is generated for f32 only, not " << type;
     auto extent = [&](unsigned dim, unsigned operand) {
       std::optional<RangeFactor> source = sourceOf(op, dim, {operand});
       return source ? typeOf(op->getOperand(operand)).getDimSize(source->dim) : 1;
     };
     Plan plan;
-    plan.sizeD = extent(D, 1);
-    plan.sizeE = extent(E, 2);
+    plan.sizeD = extent(op.headSizeDim(), 1);
+    plan.sizeE = extent(op.valueSizeDim(), 2);
     if (ShapedType::isDynamic(plan.sizeD) || ShapedType::isDynamic(plan.sizeE))
       return op.emitOpError("has a dynamic head size, which is not generated");
     plan.paddedE = llvm::alignTo(plan.sizeE, shape.columns);
     int64_t offset;
     SmallVector<int64_t> strides;
-    std::optional<RangeFactor> e = sourceOf(op, E, {2});
+    std::optional<RangeFactor> e = sourceOf(op, op.valueSizeDim(), {2});
     plan.valuesInPlace = e && succeeded(typeOf(op.getV()).getStridesAndOffset(strides, offset)) &&
                          e->dim + 1 == strides.size() && strides.back() == 1 && plan.paddedE == plan.sizeE;
     int64_t panel = 4 * shape.columns * plan.panelRows();
-    int64_t perRow = 4 * (keyBlock + plan.paddedE + 2);
+    int64_t perRow = 4 * (keyBlock + plan.paddedE + 4);
     plan.rows = (stackBudget - panel) / perRow / shape.rows * shape.rows;
     if (plan.rows <= 0)
       return op.emitOpError() << "has values of size " << plan.sizeE << ", more than a block on the stack can hold";
@@ -75,12 +80,12 @@ KernelRange codegen::planAttention(nn::AttentionOp op, const CpuTarget &target) 
   if (failed(plan))
     return range; // the lowering fails with the same message
   unsigned init = op->getNumOperands() - 1;
-  for (unsigned dim : {B, H, S})
-    if (std::optional<RangeFactor> source = sourceOf(op, dim, {init, 0})) {
-      source->tile = dim == S ? plan->rows : 1;
-      range.factors.push_back(*source);
-    }
-  std::optional<RangeFactor> keys = sourceOf(op, T, {1});
+  for (unsigned dim = 0; dim <= op.rowDim(); ++dim) {
+    RangeFactor source = *sourceOf(op, dim, {init});
+    source.tile = dim == op.rowDim() ? plan->rows : 1;
+    range.factors.push_back(source);
+  }
+  std::optional<RangeFactor> keys = sourceOf(op, op.keyDim(), {1});
   double t = keys ? guessExtent(typeOf(op.getK()).getDimSize(keys->dim)) : 1;
   range.grain = grainOf(2.0 * plan->rows * t * (plan->sizeD + plan->sizeE) / 80);
   return range;
@@ -99,132 +104,189 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
     std::optional<RangeFactor> source = sourceOf(op, dim, operands);
     return source ? b.size(op->getOperand(source->operand), source->dim) : b.constant(1);
   };
-  Value sizeB = sizeOf(B, {init, 0}), sizeH = sizeOf(H, {init, 0}), sizeS = sizeOf(S, {init, 0});
-  Value sizeT = sizeOf(T, {1}), keyHeads = sizeOf(H, {1}), valueHeads = sizeOf(H, {2});
+  unsigned numBatch = op.getNumBatchDims();
+  SmallVector<Value> factors;
+  for (unsigned dim = 0; dim < numBatch; ++dim)
+    factors.push_back(sizeOf(dim, {init}));
+  Value sizeS = sizeOf(op.rowDim(), {init}), sizeT = sizeOf(op.keyDim(), {1});
+  factors.push_back(b.ceilDiv(sizeS, plan.rows));
   Value zero = b.constant(0), one = b.constant(1), minusInfinity = b.constantF32(-INFINITY);
-  Value scale = b.constantF32(op.getScale().convertToFloat());
   Value never = arith::ConstantOp::create(b, b.getBoolAttr(false));
-  Value past = op.getPast() ? op.getPast() : b.sub(sizeT, sizeS); // causal: row s sees keys up to s + past
+  std::optional<KeyBound> bound = keyBound(op);
+  bool redoes = bound && !bound->infinite;
 
   Value scores = b.stackBuffer({plan.rows, keyBlock}), sums = b.stackBuffer({plan.rows, plan.paddedE});
   Value panel = b.stackBuffer({plan.panelRows(), shape.columns});
   Value maximum = b.stackBuffer({plan.rows}), total = b.stackBuffer({plan.rows});
+  Value limits = bound ? b.stackBuffer({plan.rows}, b.getIndexType()) : Value(); // of keys that a row looks at
 
-  auto less = [&](Value x, Value y) { return arith::CmpIOp::create(b, arith::CmpIPredicate::slt, x, y).getResult(); };
+  auto compare = [&](arith::CmpIPredicate predicate, Value x, Value y) {
+    return arith::CmpIOp::create(b, predicate, x, y).getResult();
+  };
   auto clamp = [&](Value x, Value high) { // to [0, high]
-    x = arith::SelectOp::create(b, less(x, zero), zero, x);
+    x = arith::SelectOp::create(b, compare(arith::CmpIPredicate::slt, x, zero), zero, x);
     return b.min(x, high);
   };
 
   b.loop(b.lo, b.hi, 1, [&](Value i) {
-    SmallVector<Value> place = b.delinearize(i, {sizeB, sizeH, b.ceilDiv(sizeS, plan.rows)});
-    Value batch = place[0], head = place[1], s0 = b.mul(place[2], b.constant(plan.rows));
+    SmallVector<Value> place = b.delinearize(i, factors);
+    Value s0 = b.mul(place.back(), b.constant(plan.rows));
     Value rows = b.min(b.constant(plan.rows), b.sub(sizeS, s0));
-    // Grouped queries: heads of k and v are fewer.
-    Value keyHead = b.div(head, b.div(sizeH, keyHeads)), valueHead = b.div(head, b.div(sizeH, valueHeads));
-    auto at = [&](unsigned operand, Value h, Value s, Value t, Value d, Value e) {
-      return b.apply(maps[operand], {batch, h, s, t, d, e});
+    // Indices that only batch dims tell are computed here, outside of all loops.
+    SmallVector<Value> origin(place.begin(), place.end() - 1);
+    origin.append(4, zero);
+    SmallVector<SmallVector<Value>> fixed;
+    for (AffineMap map : maps)
+      fixed.push_back(b.apply(map, origin));
+    auto at = [&](unsigned operand, Value s, Value t, Value d, Value e) {
+      SmallVector<Value> indices = fixed[operand];
+      Value own[] = {s, t, d, e};
+      for (auto [index, expr] : llvm::zip(indices, maps[operand].getResults()))
+        if (auto dim = dyn_cast<AffineDimExpr>(expr); dim && dim.getPosition() >= numBatch)
+          index = own[dim.getPosition() - numBatch];
+      return indices;
     };
-
-    b.loop(zero, rows, 1, [&](Value r) {
+    auto forget = [&](Value r, Value columns) {
       b.store(minusInfinity, maximum, r);
       b.store(b.constantF32(0), total, r);
-      b.loop(zero, b.constant(plan.paddedE), 1, [&](Value e) { b.store(b.constantF32(0), sums, {r, e}); });
-    });
-    Value endT = op.getCausal() ? clamp(b.add(b.add(s0, rows), past), sizeT) : sizeT;
-    b.loop(zero, endT, keyBlock, [&](Value t0) {
-      Value keys = b.min(b.constant(keyBlock), b.sub(endT, t0));
-      // scores = q k^T
-      b.loop(zero, b.constant(plan.sizeD), headBlock, [&](Value d0) {
-        Value d1 = b.min(b.constant(plan.sizeD), b.add(d0, b.constant(headBlock)));
-        Value fresh = plan.sizeD <= headBlock
-                          ? Value()
-                          : arith::CmpIOp::create(b, arith::CmpIPredicate::eq, d0, zero).getResult();
-        b.loop(zero, keys, shape.columns, [&](Value column) {
-          Value existing = b.min(b.constant(shape.columns), b.sub(keys, column));
-          packPanel(b, panel, d0, d1, existing, shape.columns, /*contiguous=*/false, op.getK(),
-                    [&](Value d, Value t) { return at(1, keyHead, zero, b.add(b.add(t0, column), t), d, zero); });
+      b.loop(zero, columns, 1, [&](Value e) { b.store(b.constantF32(0), sums, {r, e}); });
+    };
+
+    Value endT = sizeT;
+    b.loop(zero, rows, 1, [&](Value r) { forget(r, b.constant(plan.paddedE)); });
+    if (bound)
+      endT = b.reduceLoop(zero, rows, zero, [&](Value r, Value end) -> Value {
+        Value last = b.constant(bound->last.constant);
+        for (auto [dim, factor] : bound->last.dims)
+          last = b.add(last, b.mul(dim == op.rowDim() ? b.add(s0, r) : place[dim], b.constant(factor)));
+        for (auto [value, factor] : bound->last.values) {
+          if (!value.getType().isIndex())
+            value = arith::IndexCastOp::create(b, b.getIndexType(), value);
+          last = b.add(last, b.mul(value, b.constant(factor)));
+        }
+        Value limit = clamp(b.add(last, one), sizeT);
+        b.store(limit, limits, r);
+        return arith::MaxSIOp::create(b, end, limit);
+      });
+    // The second time, only rows that have seen nothing.
+    b.loop(zero, b.constant(redoes ? 2 : 1), 1, [&](Value time) {
+      Value end = endT;
+      if (redoes) {
+        Value first = compare(arith::CmpIPredicate::eq, time, zero);
+        Value again =
+            b.reduceLoop(zero, arith::SelectOp::create(b, first, zero, rows), zero, [&](Value r, Value end) -> Value {
+              Value none =
+                  arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, b.load(maximum, r), b.constantF32(kSeenScore));
+              Value limit = arith::SelectOp::create(b, none, sizeT, zero);
+              b.store(limit, limits, r);
+              auto choose = scf::IfOp::create(b, none, /*withElse=*/false);
+              OpBuilder::InsertionGuard guard(b);
+              b.setInsertionPointToStart(choose.thenBlock());
+              forget(r, b.constant(plan.paddedE));
+              b.setInsertionPointAfter(choose);
+              return arith::MaxSIOp::create(b, end, limit);
+            });
+        end = arith::SelectOp::create(b, first, endT, again);
+      }
+      b.loop(zero, end, keyBlock, [&](Value t0) {
+        Value keys = b.min(b.constant(keyBlock), b.sub(end, t0));
+        // scores = q k^T
+        b.loop(zero, b.constant(plan.sizeD), headBlock, [&](Value d0) {
+          Value d1 = b.min(b.constant(plan.sizeD), b.add(d0, b.constant(headBlock)));
+          Value fresh = plan.sizeD <= headBlock
+                            ? Value()
+                            : arith::CmpIOp::create(b, arith::CmpIPredicate::eq, d0, zero).getResult();
+          b.loop(zero, keys, shape.columns, [&](Value column) {
+            Value existing = b.min(b.constant(shape.columns), b.sub(keys, column));
+            packPanel(b, panel, d0, d1, existing, shape.columns, /*contiguous=*/false, op.getK(),
+                      [&](Value d, Value t) { return at(1, zero, b.add(b.add(t0, column), t), d, zero); });
+            tileRows(b, shape, rows, std::nullopt, [&](int64_t tile, Value row) {
+              auto q = [&](int64_t r, Value d) {
+                return b.load(op.getQ(), at(0, b.add(b.add(s0, row), b.constant(r)), zero, d, zero));
+              };
+              auto k = [&](Value d, int64_t offset) -> Value {
+                return vector::LoadOp::create(b, vector, panel, ValueRange{b.sub(d, d0), b.constant(offset)});
+              };
+              RegisterTile{shape, tile, q, k, scores, row, column, d0, d1, fresh}.emit(b);
+            });
+          });
+        });
+        // scores = exp(score(scores) - maximum), with what was summed so far brought to the new maximum.
+        b.loop(zero, rows, 1, [&](Value r) {
+          Value s = b.add(s0, r);
+          Value seen = bound ? clamp(b.sub(b.load(limits, r), t0), keys) : keys;
+          auto score = [&](Value c) -> Value {
+            Block &block = op.getScore().front();
+            Value t = b.add(t0, c);
+            IRMapping mapping;
+            mapping.map(block.getArgument(0), b.load(scores, {r, c}));
+            for (auto [index, operand] : llvm::enumerate(op.getScoreIns()))
+              if (!block.getArgument(index + 1).use_empty())
+                mapping.map(block.getArgument(index + 1), b.load(operand, at(3 + index, s, t, zero, zero)));
+            for (Operation &inner : block.without_terminator()) {
+              auto index = dyn_cast<nn::IndexOp>(inner);
+              if (!index)
+                b.clone(inner, mapping);
+              else
+                mapping.map(index.getResult(), index.getDim() == op.rowDim()   ? s
+                                               : index.getDim() == op.keyDim() ? t
+                                                                               : place[index.getDim()]);
+            }
+            return mapping.lookupOrDefault(block.getTerminator()->getOperand(0));
+          };
+          Value old = b.load(maximum, r);
+          Value next = b.reduceLoop(zero, seen, old, [&](Value c, Value m) -> Value {
+            Value x = score(c);
+            b.store(x, scores, {r, c});
+            return arith::MaximumFOp::create(b, m, x);
+          });
+          // Nothing seen but -inf: keep -inf - -inf away.
+          Value none = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, next, minusInfinity);
+          Value base = arith::SelectOp::create(b, none, b.constantF32(0), next);
+          Value sum = b.reduceLoop(zero, seen, b.constantF32(0), [&](Value c, Value l) -> Value {
+            Value p = math::ExpOp::create(b, arith::SubFOp::create(b, b.load(scores, {r, c}), base));
+            b.store(p, scores, {r, c});
+            auto next = arith::AddFOp::create(b, l, p);
+            next.setFastmath(arith::FastMathFlags::reassoc);
+            return next;
+          });
+          b.loop(seen, keys, 1, [&](Value c) { b.store(b.constantF32(0), scores, {r, c}); });
+          Value alpha = math::ExpOp::create(b, arith::SubFOp::create(b, old, base));
+          b.store(next, maximum, r);
+          b.store(arith::AddFOp::create(b, arith::MulFOp::create(b, b.load(total, r), alpha), sum), total, r);
+          b.loop(zero, b.constant(plan.paddedE), 1, [&](Value e) {
+            b.store(arith::MulFOp::create(b, b.load(sums, {r, e}), alpha), sums, {r, e});
+          });
+        });
+        // sums += scores v
+        b.loop(zero, b.constant(plan.paddedE), shape.columns, [&](Value column) {
+          if (!plan.valuesInPlace) {
+            Value existing = b.min(b.constant(shape.columns), b.sub(b.constant(plan.sizeE), column));
+            packPanel(b, panel, zero, keys, existing, shape.columns, /*contiguous=*/true, op.getV(),
+                      [&](Value t, Value e) { return at(2, zero, b.add(t0, t), zero, b.add(column, e)); });
+          }
           tileRows(b, shape, rows, std::nullopt, [&](int64_t tile, Value row) {
-            auto q = [&](int64_t r, Value d) {
-              return b.load(op.getQ(), at(0, head, b.add(b.add(s0, row), b.constant(r)), zero, d, zero));
+            auto p = [&](int64_t r, Value t) { return b.load(scores, {b.add(row, b.constant(r)), t}); };
+            auto v = [&](Value t, int64_t offset) -> Value {
+              if (!plan.valuesInPlace)
+                return vector::LoadOp::create(b, vector, panel, ValueRange{t, b.constant(offset)});
+              return vector::LoadOp::create(b, vector, op.getV(),
+                                            at(2, zero, b.add(t0, t), zero, b.add(column, b.constant(offset))));
             };
-            auto k = [&](Value d, int64_t offset) -> Value {
-              return vector::LoadOp::create(b, vector, panel, ValueRange{b.sub(d, d0), b.constant(offset)});
-            };
-            RegisterTile{shape, tile, q, k, scores, row, column, d0, d1, fresh}.emit(b);
+            RegisterTile{shape, tile, p, v, sums, row, column, zero, keys, never}.emit(b);
           });
         });
       });
-      // scores = exp(scale * scores + bias - maximum), with what was summed so far brought to the new maximum.
-      b.loop(zero, rows, 1, [&](Value r) {
-        Value s = b.add(s0, r);
-        Value seen = op.getCausal() ? clamp(b.sub(b.add(b.add(s, past), one), t0), keys) : keys;
-        auto score = [&](Value c) -> Value {
-          Value x = arith::MulFOp::create(b, b.load(scores, {r, c}), scale);
-          if (!op.getBias())
-            return x;
-          SmallVector<Value> indices = at(3, head, s, b.add(t0, c), zero, zero);
-          for (unsigned dim = 0; dim < indices.size(); ++dim) { // a dim of extent 1 is broadcast
-            Value size = b.size(op.getBias(), dim);
-            if (typeOf(op.getBias()).getDimSize(dim) == 1)
-              indices[dim] = zero;
-            else if (typeOf(op.getBias()).isDynamicDim(dim))
-              indices[dim] = arith::SelectOp::create(b, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, size, one),
-                                                     zero, indices[dim]);
-          }
-          return arith::AddFOp::create(b, x, b.load(op.getBias(), indices));
-        };
-        Value old = b.load(maximum, r);
-        Value next = b.reduceLoop(zero, seen, old, [&](Value c, Value m) -> Value {
-          Value x = score(c);
-          b.store(x, scores, {r, c});
-          return arith::MaximumFOp::create(b, m, x);
-        });
-        // Nothing seen but -inf: keep -inf - -inf away.
-        Value none = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, next, minusInfinity);
-        Value base = arith::SelectOp::create(b, none, b.constantF32(0), next);
-        Value sum = b.reduceLoop(zero, seen, b.constantF32(0), [&](Value c, Value l) -> Value {
-          Value p = math::ExpOp::create(b, arith::SubFOp::create(b, b.load(scores, {r, c}), base));
-          b.store(p, scores, {r, c});
-          auto next = arith::AddFOp::create(b, l, p);
-          next.setFastmath(arith::FastMathFlags::reassoc);
-          return next;
-        });
-        b.loop(seen, keys, 1, [&](Value c) { b.store(b.constantF32(0), scores, {r, c}); });
-        Value alpha = math::ExpOp::create(b, arith::SubFOp::create(b, old, base));
-        b.store(next, maximum, r);
-        b.store(arith::AddFOp::create(b, arith::MulFOp::create(b, b.load(total, r), alpha), sum), total, r);
-        b.loop(zero, b.constant(plan.paddedE), 1,
-               [&](Value e) { b.store(arith::MulFOp::create(b, b.load(sums, {r, e}), alpha), sums, {r, e}); });
-      });
-      // sums += scores v
-      b.loop(zero, b.constant(plan.paddedE), shape.columns, [&](Value column) {
-        if (!plan.valuesInPlace) {
-          Value existing = b.min(b.constant(shape.columns), b.sub(b.constant(plan.sizeE), column));
-          packPanel(b, panel, zero, keys, existing, shape.columns, /*contiguous=*/true, op.getV(),
-                    [&](Value t, Value e) { return at(2, valueHead, zero, b.add(t0, t), zero, b.add(column, e)); });
-        }
-        tileRows(b, shape, rows, std::nullopt, [&](int64_t tile, Value row) {
-          auto p = [&](int64_t r, Value t) { return b.load(scores, {b.add(row, b.constant(r)), t}); };
-          auto v = [&](Value t, int64_t offset) -> Value {
-            if (!plan.valuesInPlace)
-              return vector::LoadOp::create(b, vector, panel, ValueRange{t, b.constant(offset)});
-            return vector::LoadOp::create(
-                b, vector, op.getV(), at(2, valueHead, zero, b.add(t0, t), zero, b.add(column, b.constant(offset))));
-          };
-          RegisterTile{shape, tile, p, v, sums, row, column, zero, keys, never}.emit(b);
-        });
-      });
     });
     b.loop(zero, rows, 1, [&](Value r) {
-      Value l = b.load(total, r), inverse = arith::DivFOp::create(b, b.constantF32(1), l);
-      if (op.getZeroIfMasked()) {
-        Value masked = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, l, b.constantF32(0));
-        inverse = arith::SelectOp::create(b, masked, b.constantF32(0), inverse);
-      }
+      Value l = b.load(total, r), inverse = arith::DivFOp::create(b, b.constantF32(1), l), nothing;
+      if (op.getZeroIfMasked()) // no weight at all, or NaN
+        nothing = arith::CmpFOp::create(b, arith::CmpFPredicate::ULE, l, b.constantF32(0));
       b.loop(zero, b.constant(plan.sizeE), 1, [&](Value e) {
-        b.store(arith::MulFOp::create(b, b.load(sums, {r, e}), inverse), op.getInit(),
-                at(init, head, b.add(s0, r), zero, zero, e));
+        Value value = arith::MulFOp::create(b, b.load(sums, {r, e}), inverse);
+        if (nothing)
+          value = arith::SelectOp::create(b, nothing, b.constantF32(0), value);
+        b.store(value, op.getInit(), at(init, b.add(s0, r), zero, zero, e));
       });
     });
   });

@@ -21,6 +21,7 @@ constexpr int64_t kBlock = 256;
 struct Plan {
   unsigned left = 0, right = 1; // operands: rows of C are left's, columns right's; swapped where that reads better
   unsigned k = 0;
+  SmallVector<unsigned> taps; // further reduction dims, outside of k
   std::optional<unsigned> m, n;
   SmallVector<unsigned> outer;         // batch and all further dims
   bool packed = false, copied = false; // right is in panels; right is copied to a panel on the stack
@@ -80,11 +81,11 @@ FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
   auto weight = [&](std::optional<unsigned> dim) { // dynamic extents count as large
     return !dim ? 0 : ShapedType::isDynamic(extent(*dim)) ? INT64_MAX : extent(*dim);
   };
-  SmallVector<unsigned> ms, ns;
+  SmallVector<unsigned> ms, ns, ks;
   for (unsigned dim = 0; dim < dims; ++dim) {
     bool inA = plan.maps[0].isFunctionOfDim(dim), inB = plan.maps[1].isFunctionOfDim(dim);
     if (cast<StringAttr>(op.getIteratorTypes()[dim]).getValue() == "reduction")
-      plan.k = dim;
+      ks.push_back(dim);
     else if (inA && !inB)
       ms.push_back(dim);
     else if (inB && !inA)
@@ -92,8 +93,14 @@ FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
     else
       plan.outer.push_back(dim);
   }
-  if (!plan.maps[0].isFunctionOfDim(plan.k) || !plan.maps[1].isFunctionOfDim(plan.k))
-    return op.emitOpError("has a reduction dim that one operand lacks");
+  for (unsigned dim : ks)
+    if (!plan.maps[0].isFunctionOfDim(dim) || !plan.maps[1].isFunctionOfDim(dim))
+      return op.emitOpError("has a reduction dim that one operand lacks");
+  plan.k = ks.front();
+  for (unsigned dim : ks)
+    if (weight(dim) > weight(plan.k))
+      plan.k = dim;
+  llvm::copy_if(ks, std::back_inserter(plan.taps), [&](unsigned dim) { return dim != plan.k; });
   if (plan.packed && ns.size() != 1)
     return op.emitOpError("reads a packed weight with other than one column dim");
   // Rows are the dim along which the destination is contiguous, if one is; else the longest.
@@ -233,10 +240,16 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     };
     bool byRows = !plan.m || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) == 1 ||
                   strideOf(op.getInit(), plan.maps.back(), *plan.m) != 1;
-    bool oneBlock = !ShapedType::isDynamic(plan.sizeK) && plan.sizeK <= kBlock;
-    b.loop(zero, sizeK, kBlock, [&](Value from) {
+    bool oneBlock = !ShapedType::isDynamic(plan.sizeK) && plan.sizeK <= kBlock && plan.taps.empty();
+    auto sumOverK = [&] { b.loop(zero, sizeK, kBlock, [&](Value from) {
       Value to = b.min(sizeK, b.add(from, b.constant(kBlock)));
-      Value fresh = oneBlock ? Value() : arith::CmpIOp::create(b, arith::CmpIPredicate::eq, from, zero).getResult();
+      Value fresh;
+      if (!oneBlock) {
+        Value position = from;
+        for (unsigned tap : plan.taps)
+          position = b.add(position, dims[tap]);
+        fresh = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, position, zero);
+      }
       if (plan.copied) {
         b.loop(zero, columns, shape.columns, [&](Value column) {
           Value existing = b.min(b.constant(shape.columns), b.sub(columns, column));
@@ -278,7 +291,16 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
           });
         });
       });
-    });
+    }); };
+    std::function<void(unsigned)> overTaps = [&](unsigned index) {
+      if (index == plan.taps.size())
+        return sumOverK();
+      b.loop(zero, sizeOf(plan.taps[index]), 1, [&](Value tap) {
+        dims[plan.taps[index]] = tap;
+        overTaps(index + 1);
+      });
+    };
+    overTaps(0);
     // K of 0 leaves a sum of nothing.
     if (ShapedType::isDynamic(plan.sizeK)) {
       Value end =

@@ -70,7 +70,7 @@ void snug::codegen::tileRows(KernelBuilder &b, const TileShape &shape, Value row
                              function_ref<void(int64_t, Value)> body) {
   Value done = b.constant(0);
   int64_t left = staticRows.value_or(INT64_MAX);
-  for (int64_t tile : {shape.rows, int64_t(4), int64_t(1)}) {
+  for (int64_t tile : {shape.rows, int64_t(4), int64_t(2), int64_t(1)}) {
     if (tile > left || left == 0)
       continue;
     Value end = b.add(done, b.mul(b.div(b.sub(rows, done), b.constant(tile)), b.constant(tile)));

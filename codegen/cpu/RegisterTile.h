@@ -29,7 +29,7 @@ struct RegisterTile {
   void emit(KernelBuilder &builder) const;
 };
 
-// Calls `body` with the tiles that cover rows [0, rows): full ones, then of 4 and 1 rows. `staticRows`: rows if known.
+// Calls `body` with the tiles that cover rows [0, rows): full ones, then of 4, 2 and 1 rows. `staticRows`: rows if known.
 void tileRows(KernelBuilder &b, const TileShape &shape, mlir::Value rows, std::optional<int64_t> staticRows,
               llvm::function_ref<void(int64_t, mlir::Value)> body);
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Arith/Utils/Utils.h"
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/OpImplementation.h"
 
@@ -63,13 +61,32 @@ SNUG_KERNEL_EFFECTS(AttentionOp)
 
 SmallVector<AffineMap> ContractOp::getMaps() { return mapsOf(getIndexingMaps()); }
 
+namespace {
+// Results are constants or sums of dims, each times a positive constant: what a convolution reads.
+bool hasWindows(AffineMap map) {
+  std::function<bool(AffineExpr)> isWindow = [&](AffineExpr expr) {
+    if (auto binary = dyn_cast<AffineBinaryOpExpr>(expr)) {
+      if (binary.getKind() == AffineExprKind::Add)
+        return isWindow(binary.getLHS()) && isWindow(binary.getRHS());
+      auto factor = dyn_cast<AffineConstantExpr>(binary.getRHS());
+      return binary.getKind() == AffineExprKind::Mul && factor && factor.getValue() > 0 &&
+             isa<AffineDimExpr>(binary.getLHS());
+    }
+    auto constant = dyn_cast<AffineConstantExpr>(expr);
+    return isa<AffineDimExpr>(expr) || (constant && constant.getValue() >= 0);
+  };
+  return llvm::all_of(map.getResults(), isWindow);
+}
+} // namespace
+
 LogicalResult ContractOp::verify() {
   SmallVector<AffineMap> maps = getMaps();
   if (maps.size() != getNumOperands())
     return emitOpError() << "has " << getNumOperands() << " operands but " << maps.size() << " indexing maps";
   unsigned numDims = getIteratorTypes().size();
   for (auto [index, map, operand] : llvm::enumerate(maps, getOperands())) {
-    if (map.getNumDims() != numDims || map.getNumSymbols() != 0 || !map.isProjectedPermutation(/*allowZeroInResults=*/true))
+    if (map.getNumDims() != numDims || map.getNumSymbols() != 0 ||
+        !(map.isProjectedPermutation(/*allowZeroInResults=*/true) || (index == 0 && hasWindows(map))))
       return emitOpError() << "indexing map " << index << " is no projected permutation of " << numDims << " dims";
     int64_t rank = rankOf(operand) - (index == 1 && getPacked() ? 1 : 0);
     if (map.getNumResults() != rank)
@@ -84,8 +101,15 @@ LogicalResult ContractOp::verify() {
       return emitOpError() << "dim " << dim << " is " << type << " but " << (inInit ? "in" : "not in") << " the destination's map";
     reductions += type == "reduction";
   }
-  if (reductions != 1)
-    return emitOpError() << "has " << reductions << " reduction dims, wants one";
+  if (reductions == 0 || (reductions > 1 && getPacked()))
+    return emitOpError() << "has " << reductions << " reduction dims, wants " << (reductions ? "one" : "at least one");
+  for (unsigned dim = 0; dim < numDims; ++dim) {
+    auto isBare = [&](unsigned index) {
+      return !(index == 1 && getPacked()) && llvm::is_contained(maps[index].getResults(), getAffineDimExpr(dim, getContext()));
+    };
+    if (llvm::none_of(llvm::seq<unsigned>(maps.size()), isBare))
+      return emitOpError() << "dim " << dim << " is the extent of no operand";
+  }
   Block &block = getEpilogue().front();
   if (block.getNumArguments() != 1 + getEpilogueIns().size())
     return emitOpError() << "epilogue block has " << block.getNumArguments() << " arguments, wants the sum and one an epilogue input";
@@ -100,6 +124,12 @@ FailureOr<IndexRule> ContractOp::getIndexRule() {
     rule.dims.push_back(type == "parallel" ? IterDim{} : IterDim{IterKind::Reduction, Combiner::Sum});
   rule.operands = getMaps();
   rule.results.assign(1, rule.operands.back());
+  // A slice of a window's dims needs a halo: they are not split.
+  for (AffineExpr expr : rule.operands[0].getResults())
+    if (!isa<AffineDimExpr, AffineConstantExpr>(expr))
+      for (unsigned dim = 0; dim < rule.dims.size(); ++dim)
+        if (expr.isFunctionOfDim(dim))
+          rule.dims[dim] = {IterKind::Whole, Combiner::None};
   if (getPacked()) {
     // Panels cannot be sliced by plain offsets, so the weight is read whole and its own dims are not split.
     AffineMap b = rule.operands[1];
@@ -148,56 +178,94 @@ FailureOr<IndexRule> GatherOp::getIndexRule() {
 
 // --- attention ----------------------------------------------------------------------------------------------------
 
-SmallVector<AffineMap> AttentionOp::getMaps() {
-  SmallVector<AffineMap> maps = mapsOf(getIndexingMaps());
-  if (getPast())
-    maps.insert(maps.empty() ? maps.end() : maps.end() - 1, AffineMap::get(6, 0, getContext()));
-  return maps;
+SmallVector<AffineMap> AttentionOp::getMaps() { return mapsOf(getIndexingMaps()); }
+
+bool AttentionOp::isSupportedAccess(ArrayRef<AffineExpr> indices, unsigned numBatchDims) {
+  return llvm::all_of(indices, [&](AffineExpr index) {
+    if (isa<AffineDimExpr>(index))
+      return true;
+    for (unsigned dim = numBatchDims; dim < numBatchDims + 4; ++dim)
+      if (index.isFunctionOfDim(dim))
+        return false;
+    auto constant = dyn_cast<AffineConstantExpr>(index);
+    return !constant || constant.getValue() == 0;
+  });
 }
 
 LogicalResult AttentionOp::verify() {
   SmallVector<AffineMap> maps = getMaps();
   if (maps.size() != getNumOperands())
     return emitOpError() << "has " << getNumOperands() << " operands but " << maps.size() << " indexing maps";
+  unsigned numDims = maps[0].getNumDims();
+  if (numDims < 4)
+    return emitOpError() << "has " << numDims << " iteration dims, wants (batch..., s, t, d, e)";
   for (auto [index, map, operand] : llvm::enumerate(maps, getOperands()))
-    if (operand != getPast() && (map.getNumDims() != 6 || !map.isProjectedPermutation(/*allowZeroInResults=*/true) ||
-                                 static_cast<int64_t>(map.getNumResults()) != rankOf(operand)))
-      return emitOpError() << "indexing map " << index << " does not map (b, h, s, t, d, e) to the operand's dims";
-  if (getPast() && !getCausal())
-    return emitOpError("has `past` but is not causal");
+    if (map.getNumDims() != numDims || map.getNumSymbols() != 0 ||
+        !isSupportedAccess(map.getResults(), numDims - 4) || static_cast<int64_t>(map.getNumResults()) != rankOf(operand))
+      return emitOpError() << "indexing map " << index << " does not map (batch..., s, t, d, e) to the operand's dims";
+  // Where each dim may and must stand. Extents are read there.
+  struct Role {
+    unsigned dim;
+    StringRef name;
+    SmallVector<unsigned> in;
+  };
+  unsigned init = getNumOperands() - 1;
+  for (const Role &role : {Role{rowDim(), "s", {0, init}}, Role{keyDim(), "t", {1, 2}}, Role{headSizeDim(), "d", {0, 1}},
+                           Role{valueSizeDim(), "e", {2, init}}})
+    for (unsigned operand = 0; operand <= init; ++operand) {
+      bool isScore = operand > 2 && operand < init && (role.dim == rowDim() || role.dim == keyDim());
+      if (!isScore && maps[operand].isFunctionOfDim(role.dim) != llvm::is_contained(role.in, operand))
+        return emitOpError() << "indexing map " << operand << (maps[operand].isFunctionOfDim(role.dim) ? " has" : " lacks")
+                             << " dim " << role.name;
+    }
+  for (unsigned dim = 0; dim < getNumBatchDims(); ++dim)
+    if (!llvm::is_contained(maps.back().getResults(), getAffineDimExpr(dim, getContext())))
+      return emitOpError() << "batch dim " << dim << " is not in the destination";
+  Block &block = getScore().front();
+  if (block.getNumArguments() != 1 + getScoreIns().size())
+    return emitOpError() << "score block has " << block.getNumArguments() << " arguments, wants q k^T and one a score input";
+  for (auto [argument, operand] : llvm::zip(block.getArguments().drop_front(), getScoreIns()))
+    if (argument.getType() != cast<ShapedType>(operand.getType()).getElementType())
+      return emitOpError() << "score block takes " << argument.getType() << " of an input of " << operand.getType();
+  Type element = cast<ShapedType>(getInit().getType()).getElementType();
+  Operation *yield = block.getTerminator();
+  if (block.getArgument(0).getType() != element || yield->getNumOperands() != 1 || yield->getOperand(0).getType() != element)
+    return emitOpError() << "score block takes and yields one " << element;
+  return success();
+}
+
+LogicalResult IndexOp::verify() {
+  unsigned dims = cast<AttentionOp>((*this)->getParentOp()).getNumBatchDims() + 2;
+  if (getDim() >= dims)
+    return emitOpError() << "asks for dim " << getDim() << ", a score has " << dims;
   return success();
 }
 
 FailureOr<IndexRule> AttentionOp::getIndexRule() {
   IndexRule rule;
-  rule.dims.assign(6, IterDim{});
-  rule.dims[3] = {IterKind::Reduction, Combiner::OnlineSoftmax};
-  rule.dims[4] = {IterKind::Whole, Combiner::None};
-  rule.dims[5] = {IterKind::Whole, Combiner::None};
   rule.operands = getMaps();
-  auto headExtent = [&](Value value, AffineMap map) {
-    for (auto [dim, expr] : llvm::enumerate(map.getResults()))
-      if (auto d = dyn_cast<AffineDimExpr>(expr); d && d.getPosition() == 1)
-        return cast<ShapedType>(value.getType()).getDimSize(dim);
-    return int64_t(1);
-  };
+  rule.dims.assign(rule.operands[0].getNumDims(), IterDim{});
+  rule.dims[keyDim()] = {IterKind::Reduction, Combiner::OnlineSoftmax};
+  rule.dims[headSizeDim()].kind = IterKind::Whole;
+  rule.dims[valueSizeDim()].kind = IterKind::Whole;
   // Grouped queries: heads of k and v are not those of q, so heads are not split.
-  if (headExtent(getQ(), rule.operands[0]) != headExtent(getK(), rule.operands[1]))
-    rule.dims[1].kind = IterKind::Whole;
+  for (AffineMap map : rule.operands)
+    for (AffineExpr index : map.getResults())
+      for (unsigned dim = 0; dim < getNumBatchDims(); ++dim)
+        if (!isa<AffineDimExpr>(index) && index.isFunctionOfDim(dim))
+          rule.dims[dim].kind = IterKind::Whole;
   rule.results.assign(1, rule.operands.back());
   return rule;
 }
 
-void AttentionOp::placeSlice(OpBuilder &builder, unsigned dim, Value offset, Value extent) {
-  if (!getCausal() || dim != 2)
-    return;
-  Location loc = getLoc();
-  Value past = getPast();
-  SmallVector<AffineMap> maps = getMaps();
-  for (unsigned position = 0; !past && position < maps[1].getNumResults(); ++position)
-    if (auto keys = dyn_cast<AffineDimExpr>(maps[1].getResult(position)); keys && keys.getPosition() == 3) {
-      Value size = getValueOrCreateConstantIndexOp(builder, loc, tensor::getMixedSize(builder, loc, getK(), position));
-      past = builder.createOrFold<arith::SubIOp>(loc, size, extent);
-    }
-  getPastMutable().assign(builder.createOrFold<arith::AddIOp>(loc, past, offset));
+// snug_nn.index counts from the slice's start.
+void AttentionOp::placeSlice(OpBuilder &builder, unsigned dim, Value offset, Value) {
+  for (IndexOp index : llvm::make_early_inc_range(getScore().front().getOps<IndexOp>())) {
+    if (index.getDim() != dim)
+      continue;
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointAfter(index);
+    auto sum = arith::AddIOp::create(builder, index.getLoc(), index.getResult(), offset);
+    index.getResult().replaceAllUsesExcept(sum, sum);
+  }
 }

@@ -8,6 +8,7 @@ include "mlir/IR/EnumAttr.td"
 include "mlir/IR/BuiltinAttributeInterfaces.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/DestinationStyleOpInterface.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 include "dialects/nn/IndexRuleInterface.td"
 
@@ -90,9 +91,10 @@ def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"Yiel
   let description = [{
     init[c(i)] = epilogue(sum over reduction dims of a[a(i)] * b[b(i)], epilogue_ins[e(i)]...). `indexing_maps` are the
     maps of a, b, the epilogue inputs and the destination over `iterator_types` (linalg's "parallel", "reduction"), all
-    projected permutations; there is exactly one reduction dim, at least one dim in b and the destination but not in a
-    (n), any number of dims in a and the destination (m) and in all three (batch). The sum is accumulated in f32 or f64,
-    in the order of the reduction dim, from zero. The region's block takes the sum and one scalar an epilogue input.
+    projected permutations, but that a may be read through windows (2 * row + tap); there is a reduction dim, exactly
+    one with `packed`, at least one dim in b and the destination but not in a (n), any number of dims in a and the
+    destination (m) and in all three (batch). The sum is accumulated in f32 or f64 from zero, in an order that depends on
+    the reduction dims alone. The region's block takes the sum and one scalar an epilogue input.
 
     With `packed`, b is a weight in panels (n floordiv width, k, n mod width) and its map still speaks of the logical
     dims (k, n).
@@ -120,8 +122,8 @@ def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"Yiel
   let hasVerifier = 1;
 }
 
-def Nn_YieldOp : Op<Nn_Dialect, "yield", [Pure, Terminator, ParentOneOf<["ContractOp"]>]> {
-  let summary = "Ends an epilogue region";
+def Nn_YieldOp : Op<Nn_Dialect, "yield", [Pure, Terminator, ParentOneOf<["ContractOp", "AttentionOp"]>]> {
+  let summary = "Ends the region of a kernel";
   let arguments = (ins Variadic<AnyType>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
   let builders = [OpBuilder<(ins), [{ /* only for the implicit terminator; the verifier wants one value */ }]>];
@@ -171,35 +173,65 @@ def Nn_GatherOp : Nn_KernelOp<"gather"> {
   }];
 }
 
-def Nn_AttentionOp : Nn_KernelOp<"attention", [AttrSizedOperandSegments,
+def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"YieldOp">,
     DeclareOpInterfaceMethods<IndexRuleOpInterface, ["placeSlice"]>]> {
-  let summary = "softmax(scale * q k^T + bias) v, streamed over the keys";
+  let summary = "softmax(score(q k^T)) v, streamed over the keys";
   let description = [{
-    Iteration dims are fixed: (b, h, s, t, d, e) = batch, query head, query row, key row, head size, value size.
-    `indexing_maps` of q, k, v, bias (if any) and the destination are projected permutations over them in any order,
-    so that transposes around attention fold away; in k and v the head dim may have fewer heads (grouped queries): query
-    head h reads head h floordiv (H / Hk). A dim of extent 1 of bias is broadcast. With `causal`, query row s sees keys
-    t <= s + past, where `past` is T - S unless given (a slice of the rows stands further down). A row whose keys are all masked by -inf gives 0 with `zero_if_masked`, else NaN as in ONNX.
-    No S x T tensor ever exists.
+    Iteration dims are (batch..., s, t, d, e): any number of batch dims (batch, query head...), query row, key row, head
+    size, value size. `indexing_maps` of q, k, v, the score inputs and the destination give each operand dim as a bare
+    iteration dim, the constant 0 (broadcast), or an affine expression of batch dims: transposes around attention fold
+    away, and grouped queries read key head `h floordiv group`.
+
+    The region makes the score of one (row, key) pair from q k^T at that pair and one scalar a score input; it asks for
+    its place by snug_nn.index. Scale, bias, masks and soft caps are all said there. With `zero_if_masked` a row whose
+    softmax is NaN (all of its scores are -inf) gives 0. No S x T tensor ever exists.
+
+    ```mlir
+    %r = snug_nn.attention ins(%q, %k, %v : tensor<2x8x?x64xf32>, tensor<2x2x?x64xf32>, tensor<2x2x?x64xf32>)
+        score(%bias : tensor<8x?x?xf32>) outs(%e : tensor<2x?x8x64xf32>)
+        attributes {indexing_maps = [affine_map<(b, h, s, t, d, e) -> (b, h, s, d)>,
+                                     affine_map<(b, h, s, t, d, e) -> (b, h floordiv 4, t, d)>,
+                                     affine_map<(b, h, s, t, d, e) -> (b, h floordiv 4, t, e)>,
+                                     affine_map<(b, h, s, t, d, e) -> (h, s, t)>,
+                                     affine_map<(b, h, s, t, d, e) -> (b, s, h, e)>]} {
+    ^bb0(%qk: f32, %b: f32):
+      %scaled = arith.mulf %qk, %scale : f32
+      %biased = arith.addf %scaled, %b : f32
+      %s = snug_nn.index 2
+      %t = snug_nn.index 3
+      %seen = arith.cmpi sle, %t, %s : index
+      %score = arith.select %seen, %biased, %minusInfinity : f32
+      snug_nn.yield %score : f32
+    } -> tensor<2x?x8x64xf32>
+    ```
   }];
-  let arguments = (ins Nn_Shaped:$q, Nn_Shaped:$k, Nn_Shaped:$v, Optional<Nn_Shaped>:$bias, Optional<Index>:$past,
-                       Nn_Shaped:$init, AffineMapArrayAttr:$indexing_maps, F32Attr:$scale, UnitAttr:$causal,
-                       UnitAttr:$zero_if_masked);
-  let builders = [OpBuilder<(ins "::mlir::TypeRange":$results, "::mlir::Value":$q, "::mlir::Value":$k,
-                                 "::mlir::Value":$v, "::mlir::Value":$bias, "::mlir::Value":$init,
-                                 "::mlir::ArrayAttr":$maps, "::mlir::FloatAttr":$scale,
-                                 "::mlir::UnitAttr":$causal, "::mlir::UnitAttr":$zeroIfMasked), [{
-    build($_builder, $_state, results, q, k, v, bias, ::mlir::Value(), init, maps, scale, causal, zeroIfMasked);
-  }]>];
+  let arguments = (ins Nn_Shaped:$q, Nn_Shaped:$k, Nn_Shaped:$v, Variadic<Nn_Shaped>:$score_ins, Nn_Shaped:$init,
+                       AffineMapArrayAttr:$indexing_maps, UnitAttr:$zero_if_masked);
+  let regions = (region SizedRegion<1>:$score);
   let extraClassDeclaration = [{
     ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
-    /// One an operand; that of `past` is empty.
     ::mlir::SmallVector<::mlir::AffineMap> getMaps();
+    // Positions of the iteration dims.
+    unsigned getNumBatchDims() { return getMaps()[0].getNumDims() - 4; }
+    unsigned rowDim() { return getNumBatchDims(); }
+    unsigned keyDim() { return getNumBatchDims() + 1; }
+    unsigned headSizeDim() { return getNumBatchDims() + 2; }
+    unsigned valueSizeDim() { return getNumBatchDims() + 3; }
+    // Whether each of these indices may stand in an operand's map.
+    static bool isSupportedAccess(::llvm::ArrayRef<::mlir::AffineExpr> indices, unsigned numBatchDims);
   }];
   let assemblyFormat = [{
-    `ins` `(` $q `,` $k `,` $v `:` type($q) `,` type($k) `,` type($v) `)` (`bias` `(` $bias^ `:` type($bias) `)`)?
-    (`past` `(` $past^ `)`)? `outs` `(` $init `:` type($init) `)` attr-dict (`->` type($results)^)?
+    `ins` `(` $q `,` $k `,` $v `:` type($q) `,` type($k) `,` type($v) `)` (`score` `(` $score_ins^ `:` type($score_ins) `)`)?
+    `outs` `(` $init `:` type($init) `)` attr-dict-with-keyword $score (`->` type($results)^)?
   }];
+  let hasVerifier = 1;
+}
+
+def Nn_IndexOp : Op<Nn_Dialect, "index", [Pure, ParentOneOf<["AttentionOp"]>]> {
+  let summary = "The place of a score along one iteration dim (batch, row or key) of the enclosing attention";
+  let arguments = (ins ConfinedAttr<I64Attr, [IntMinValue<0>]>:$dim);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$dim attr-dict";
   let hasVerifier = 1;
 }
 

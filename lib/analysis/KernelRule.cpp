@@ -12,6 +12,14 @@ static constexpr int64_t kContractionRows = 16;
 // Operations an element for exp and the like, which dominate elementwise kernels and rows.
 static constexpr double kRowOperations = 8;
 
+// A block of rows keeps its weighted values on the stack.
+static constexpr int64_t kLargestHead = 512;
+
+bool snug::streamsAttention(int64_t headSize, int64_t valueSize) {
+  return !ShapedType::isDynamic(headSize) && !ShapedType::isDynamic(valueSize) && headSize <= kLargestHead &&
+         valueSize <= kLargestHead;
+}
+
 KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64_t> extents) {
   KernelRule kernel;
   kernel.tile.assign(rule.dims.size(), 1);
@@ -22,10 +30,11 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
   double iterations = 1;
   for (int64_t extent : extents)
     iterations *= static_cast<double>(extent);
-  if (isa<nn::AttentionOp>(op)) {
-    // (b, h, s, t, d, e): both products.
-    kernel.flops = 2 * iterations / std::max<int64_t>(1, extents[5]) + 2 * iterations / std::max<int64_t>(1, extents[4]);
-    kernel.tile[2] = kContractionRows;
+  if (auto attention = dyn_cast<nn::AttentionOp>(op)) {
+    // Both products.
+    int64_t d = extents[attention.headSizeDim()], e = extents[attention.valueSizeDim()];
+    kernel.flops = 2 * iterations / std::max<int64_t>(1, e) + 2 * iterations / std::max<int64_t>(1, d);
+    kernel.tile[attention.rowDim()] = kContractionRows;
     return kernel;
   }
   auto linalgOp = dyn_cast<linalg::LinalgOp>(op);

@@ -20,6 +20,9 @@ struct KernelRule {
 /// `extents`: upper bounds of the op's iteration dims, in the order of rule.dims.
 KernelRule kernelRule(mlir::Operation *op, const IndexRule &rule, llvm::ArrayRef<int64_t> extents);
 
+/// Whether attention of this head size and value size (or ShapedType::kDynamic) has a kernel that streams it.
+bool streamsAttention(int64_t headSize, int64_t valueSize);
+
 } // namespace snug
 
 #endif

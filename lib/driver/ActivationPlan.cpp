@@ -2,12 +2,14 @@
 #include "lib/driver/ActivationPlan.h"
 #include "lib/analysis/Liveness.h"
 #include "lib/analysis/NodeName.h"
+#include "lib/solver/ArenaPacker.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Pass/PassManager.h"
 #include "passes/chunk/ChunkProgram.h"
 #include "passes/chunk/Passes.h"
 #include "passes/memory/Passes.h"
+#include "passes/schedule/Passes.h"
 #include <chrono>
 
 using namespace mlir;
@@ -27,8 +29,29 @@ int64_t snug::plannedArena(ModuleOp scheduled) {
   return failed(manager.run(*copy)) ? -1 : numberOf(*copy, "snug.arena_bytes");
 }
 
+int64_t snug::eagerArena(ModuleOp canonical) {
+  ScopedDiagnosticHandler quiet(canonical.getContext(), [](Diagnostic &) { return success(); });
+  OwningOpRef<ModuleOp> copy(canonical.clone());
+  PassManager manager(canonical.getContext());
+  manager.addPass(createSchedule());
+  auto main = succeeded(manager.run(*copy)) ? copy->lookupSymbol<func::FuncOp>("main") : func::FuncOp();
+  if (!main)
+    return -1;
+  IndexBounds bounds(*copy);
+  auto liveness = Liveness::compute(main, [&](Value value) { return tensorBytes(value, bounds); });
+  if (failed(liveness))
+    return -1;
+  ArenaProblem problem;
+  for (const TensorBuffer &buffer : liveness->buffers)
+    if (buffer.inArena && buffer.upper > buffer.lower)
+      problem.buffers.push_back(
+          {static_cast<int64_t>(problem.buffers.size()), buffer.bytes, buffer.lower, buffer.upper, 64});
+  std::optional<ArenaSolution> solution = packArena(problem);
+  return solution ? solution->capacity : -1;
+}
+
 // Chunks a copy to `peak` live bytes (-1: as few as can be reached) and plans its arena.
-static std::optional<ActivationPlan> tryPeak(ModuleOp scheduled, int64_t peak, int threads) {
+static std::optional<ActivationPlan> tryPeak(ModuleOp scheduled, int64_t peak, int threads, bool loosen = true) {
   // What the search says of a peak that it cannot reach is said once, by who asked, in terms of the arena.
   ScopedDiagnosticHandler quiet(scheduled.getContext(), [](Diagnostic &) { return success(); });
   ActivationPlan plan;
@@ -36,6 +59,7 @@ static std::optional<ActivationPlan> tryPeak(ModuleOp scheduled, int64_t peak, i
   SelectChunksOptions select;
   select.activationBudget = peak;
   select.threads = threads;
+  select.loosen = loosen;
   PassManager manager(scheduled.getContext());
   manager.addPass(createSelectChunks(select));
   auto start = std::chrono::steady_clock::now();
@@ -50,10 +74,14 @@ static std::optional<ActivationPlan> tryPeak(ModuleOp scheduled, int64_t peak, i
     plan.figures.blocks = number("blocks");
     plan.figures.distinctBlocks = number("distinct_blocks");
     plan.figures.candidates = number("candidates");
+    plan.figures.lb1 = number("lb1");
+    plan.figures.lb2 = number("lb2");
     plan.figures.unchunkedMs = ms("unchunked_ms");
     plan.figures.chunkedMs = ms("chunked_ms");
   }
   plan.arena = plannedArena(*plan.program);
+  if (plan.arena < 0 && loosen)
+    return tryPeak(scheduled, peak, threads, /*loosen=*/false);
   return plan.arena < 0 ? std::nullopt : std::optional(std::move(plan));
 }
 

@@ -23,6 +23,10 @@ struct ActivationPlan {
 /// The arena of a scheduled program as it stands; -1 after an error was emitted.
 int64_t plannedArena(mlir::ModuleOp scheduled);
 
+/// The arena that a canonical program would need op by op, in its best order and in place, without fusion: what savings
+/// are stated against in the literature. -1 where it cannot be planned.
+int64_t eagerArena(mlir::ModuleOp canonical);
+
 /// Chunk loops with which the arena fits `limit`; nullopt where none are found. With a limit of no less than
 /// plannedArena() it has none.
 std::optional<ActivationPlan> fitActivations(mlir::ModuleOp scheduled, int64_t limit, int threads);

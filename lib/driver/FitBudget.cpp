@@ -8,8 +8,6 @@
 #include "lib/driver/Pipeline.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "passes/canonicalize/DimSymbols.h"
-#include "passes/chunk/ChunkProgram.h"
-#include "passes/chunk/MemoryBounds.h"
 #include "snug/ExitCodes.h"
 #include "llvm/Support/raw_ostream.h"
 #include <nlohmann/json.hpp>
@@ -51,26 +49,14 @@ void Pipeline::measureFixed() {
   }
 }
 
-void Pipeline::measureBounds() {
-  IndexBounds bounds(*program);
-  auto chunks = buildChunkProgram(program->lookupSymbol<func::FuncOp>("main"), bounds);
-  if (failed(chunks))
-    return;
-  MemoryBounds found = memoryBounds(chunks->problem);
-  report.lb0 = report.weights + report.inputs + report.outputs;
-  report.lb1 = found.anyOrder;
-  report.lb2 = found.anyChunks;
-}
-
 int Pipeline::chunk() {
   measureFixed();
+  report.lb0 = report.weights + report.inputs + report.outputs;
   report.unchunkedArena = plannedArena(*program);
   if (report.unchunkedArena < 0)
     return SNUG_EXIT_FAULT;
   if (Operation *op = peakOp(*program))
     report.peakNode = nodeName(op->getLoc());
-  if (!options.report.empty())
-    measureBounds();
   if (options.memoryBudget.isSet()) {
     report.memoryBudget = options.memoryBudget.bytes;
     arenaLimit = report.memoryBudget - report.fixed();
@@ -107,7 +93,6 @@ int Pipeline::cannotFit() {
   if (!least)
     return SNUG_EXIT_FAULT;
   report.leastArena = least->arena;
-  measureBounds();
   int64_t arena = report.leastArena, memory = arena + report.fixed();
   bool activation = report.activationBudget >= 0 && arena > report.activationBudget;
   bool whole = report.memoryBudget >= 0 && memory > report.memoryBudget;
@@ -125,7 +110,7 @@ int Pipeline::cannotFit() {
   os << ": the least arena that can be reached is " << printBytes(arena) << " (unchunked "
      << printBytes(report.unchunkedArena) << ")";
   if (report.lb2 >= 0)
-    os << "; no plan of single-level chunk loops needs less than " << printBytes(report.lb2);
+    os << ", and no plan of single-level chunk loops needs less than " << printBytes(report.lb2);
   os << "; give" << (activation ? " --activation-budget " + std::to_string(arena) + "B" : "")
      << (whole ? " --memory-budget " + std::to_string(memory) + "B" : "") << "\n";
   if (Operation *witness = peakOp(*least->program))
@@ -135,6 +120,8 @@ int Pipeline::cannotFit() {
 
 void Pipeline::recordPlan(const ActivationPlan &plan) {
   report.search = plan.figures;
+  report.lb1 = plan.figures.lb1;
+  report.lb2 = plan.figures.lb2;
   auto loops = (*plan.program)->getAttrOfType<ArrayAttr>("snug.chunk_report");
   nlohmann::json all = nlohmann::json::array();
   for (Attribute attribute : loops ? loops.getValue() : ArrayRef<Attribute>()) {

@@ -185,26 +185,20 @@ int Pipeline::canonicalize() {
   LowerOnnxOptions lower;
   for (const std::string &definition : dims)
     lower.dims.push_back(definition);
-  return runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) {
+  int code = runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) {
     pm.addPass(createLowerOnnx(lower));
     pm.addPass(createVerifyCanonical());
   });
+  if (!code && options.emit >= Stage::Chunk)
+    report.eagerArena = eagerArena(*program);
+  return code;
 }
 
 int Pipeline::threads() const {
   return options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
 }
 
-void Pipeline::measureEager() {
-  ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) { return success(); });
-  OwningOpRef<ModuleOp> eager(program->clone());
-  if (!runPasses(*eager, SNUG_EXIT_FAULT, [](OpPassManager &pm) { pm.addPass(createSchedule()); }))
-    report.eagerArena = plannedArena(*eager);
-}
-
 int Pipeline::fuse() {
-  if (!options.report.empty())
-    measureEager();
   return runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) {
     pm.addNestedPass<func::FuncOp>(createFuse());
     pm.addNestedPass<func::FuncOp>(createVerifyKernels());

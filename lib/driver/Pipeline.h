@@ -24,8 +24,6 @@ private:
   int import();
   int canonicalize();
   int fuse();
-  // The arena of the canonical program before fusion, best order, in place: what literature's percentages refer to.
-  void measureEager();
   int schedule();
   int chunk();
   int memory();
@@ -39,8 +37,6 @@ private:
   void recordFiles();
   // Writes the program as it stands for --save-temps.
   int saveProgram(Stage stage);
-  // Lower bounds for the report.
-  void measureBounds();
   // Bytes of the weights, inputs and outputs, known from the scheduled program.
   void measureFixed();
   // Puts chunk loops into the program so that its arena fits arenaLimit, or says what could be reached.

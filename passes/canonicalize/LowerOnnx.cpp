@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "passes/canonicalize/InferDims.h"
+#include "passes/canonicalize/InlineFunctions.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/Passes.h"
@@ -29,7 +30,9 @@ struct ModelLowering {
   const DimSymbols &symbols;
   std::optional<std::string> solution; // see Lowering
 
-  LogicalResult run() { return failed(checkSupported()) ? failure() : lower(); }
+  LogicalResult run() {
+    return failed(inlineFunctions(module, main)) || failed(checkSupported()) ? failure() : lower();
+  }
 
 private:
   MLIRContext *context() { return module.getContext(); }
@@ -37,11 +40,15 @@ private:
   // All unsupported ops at once: op type, opset, how many, the first names.
   LogicalResult checkSupported() {
     std::map<std::pair<std::string, int64_t>, SmallVector<onnx::NodeOp>> missing;
-    main.walk([&](onnx::NodeOp node) {
+    main.walk<WalkOrder::PreOrder>([&](onnx::NodeOp node) {
+      // Which branch of an If is taken is known only when its condition is; the other one may hold anything.
+      if (node.getDomain().empty() && node.getOpType() == "If")
+        return WalkResult::skip();
       if (!LoweringTable::get().find(node.getDomain(), node.getOpType(), node.getOpset())) {
         std::string name = node.getDomain().empty() ? "" : node.getDomain().str() + ".";
         missing[{name + node.getOpType().str(), node.getOpset()}].push_back(node);
       }
+      return WalkResult::advance();
     });
     for (auto &[key, nodes] : missing) {
       InFlightDiagnostic error = nodes.front().emitError();
@@ -94,17 +101,45 @@ private:
   LogicalResult lowerBody(Lowering &lowering) {
     for (Operation &op : llvm::make_early_inc_range(main.front())) {
       lowering.b.setInsertionPoint(&op);
-      if (auto get = dyn_cast<onnx::GetOp>(op)) {
-        auto initializer = module.lookupSymbol<onnx::InitializerOp>(get.getInitializer());
-        lowering.map(get.getResult(), lowering.initializerValue(initializer, get.getResult()));
-      } else if (auto node = dyn_cast<onnx::NodeOp>(op)) {
-        if (failed(lowering.lowerNode(node)))
-          return failure();
-      } else if (auto ret = dyn_cast<func::ReturnOp>(op)) {
+      if (auto ret = dyn_cast<func::ReturnOp>(op)) {
         if (failed(lowerReturn(lowering, ret)))
           return failure();
+      } else if (failed(lowerOp(lowering, &op))) {
+        return failure();
       }
     }
+    return success();
+  }
+
+  // Code goes to the builder's place in @main, whatever region the op is in.
+  LogicalResult lowerOp(Lowering &lowering, Operation *op) {
+    if (auto get = dyn_cast<onnx::GetOp>(op)) {
+      auto initializer = module.lookupSymbol<onnx::InitializerOp>(get.getInitializer());
+      lowering.map(get.getResult(), lowering.initializerValue(initializer, get.getResult()));
+      return success();
+    }
+    auto node = dyn_cast<onnx::NodeOp>(op);
+    if (!node)
+      return success();
+    if (node.getDomain().empty() && node.getOpType() == "If")
+      return lowerIf(lowering, node);
+    return lowering.lowerNode(node);
+  }
+
+  // A condition that is known chooses a branch, which is lowered in the node's place.
+  LogicalResult lowerIf(Lowering &lowering, onnx::NodeOp node) {
+    auto condition = node.hasInput(0) ? lowering.constantInts(lowering.lookup(node->getOperand(0))) : std::nullopt;
+    if (!condition || condition->size() != 1)
+      return node.emitError() << "If: a condition computed from data is not supported, only one that follows from shapes "
+                                 "and constants";
+    Region *branch = node.getBody((*condition)[0] ? "then_branch" : "else_branch");
+    if (!branch)
+      return node.emitError() << "If: a branch is missing";
+    for (Operation &op : branch->front().without_terminator())
+      if (failed(lowerOp(lowering, &op)))
+        return failure();
+    for (auto [result, value] : llvm::zip(node->getResults(), branch->front().getTerminator()->getOperands()))
+      lowering.map(result, lowering.lookup(value));
     return success();
   }
 

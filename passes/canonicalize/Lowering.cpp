@@ -33,7 +33,10 @@ LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
   for (Value operand : node->getOperands())
     if (values[operand].isSequence && !type.contains("Sequence") && type != "Identity")
       return error() << "sequences are supported only where the model takes them apart again";
-  LogicalResult result = LoweringTable::get().find(node.getDomain(), type, node.getOpset())(*this);
+  LoweringFunction lower = LoweringTable::get().find(node.getDomain(), type, node.getOpset());
+  if (!lower) // inside a branch, which was not looked at before
+    return error() << "the op of opset " << node.getOpset() << " is not supported";
+  LogicalResult result = lower(*this);
   if (failed(result) || isInputMissing)
     return failure();
   for (Value output : node->getResults())
@@ -164,12 +167,35 @@ LoweredValue Lowering::denseValue(DenseElementsAttr value, Value onnxValue) {
       result.closed = {*positions};
       return result;
     }
+  return dataValue(value);
+}
+
+LoweredValue Lowering::dataValue(DenseElementsAttr value) {
+  auto type = cast<RankedTensorType>(value.getType());
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(module.getBody());
   auto name = b.getStringAttr("constant_" + Twine(numDenseData++));
-  nn::DataOp::create(b, onnxValue.getLoc(), name, TypeAttr::get(type), StringAttr(), IntegerAttr(), IntegerAttr(), value);
+  nn::DataOp::create(b, b.getUnknownLoc(), name, TypeAttr::get(type), StringAttr(), IntegerAttr(), IntegerAttr(), value);
   b.setInsertionPointToStart(entry);
   return weightValue(FlatSymbolRefAttr::get(name), type);
+}
+
+std::optional<SmallVector<double>> Lowering::constantFloats(const LoweredValue &value) {
+  if (value.rank() > 1)
+    return std::nullopt;
+  auto count = value.rank() ? dyn_cast<AffineConstantExpr>(value.shape[0]) : cast<AffineConstantExpr>(constant(1));
+  if (auto splat = dyn_cast_or_null<FloatAttr>(value.splat); splat && count)
+    return SmallVector<double>(count.getValue(), splat.getValueAsDouble());
+  auto weight = value.tensor ? value.tensor.getDefiningOp<nn::WeightOp>() : nullptr;
+  auto data = weight && weight.getRecipe().empty() ? module.lookupSymbol<nn::DataOp>(weight.getData()) : nullptr;
+  auto dense = data ? dyn_cast_or_null<DenseFPElementsAttr>(data.getValueAttr()) : nullptr;
+  if (!dense)
+    return std::nullopt;
+  return llvm::map_to_vector(dense.getValues<APFloat>(), [](APFloat element) {
+    bool lost;
+    element.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
+    return element.convertToDouble();
+  });
 }
 
 LoweredValue Lowering::splatValue(TypedAttr constant, Extents shape) {

@@ -76,6 +76,10 @@ public:
   LoweredValue intsValue(mlir::Type elementType, Extents elements, bool scalar = false);
   // A constant of the file: a splat, a shape list, or else a small weight of its own (snug_nn.data with a value).
   LoweredValue denseValue(mlir::DenseElementsAttr value, mlir::Value onnxValue);
+  // A constant as a weight, whatever its elements.
+  LoweredValue dataValue(mlir::DenseElementsAttr value);
+  // Elements of a small constant of floats.
+  std::optional<llvm::SmallVector<double>> constantFloats(const LoweredValue &value);
   // A constant that is a reference into a file.
   LoweredValue weightValue(mlir::FlatSymbolRefAttr data, mlir::RankedTensorType type);
   // An initializer of the graph, whichever of the two it is; `onnxValue` is what it stands for.

@@ -13,7 +13,10 @@ const LoweringTable &LoweringTable::get() {
     addRowOps(t);
     addGatherOps(t);
     addReduceOps(t);
+    addAttentionOps(t);
     addEinsumOps(t);
+    addActivationOps(t);
+    addPoolingOps(t);
     addConvolutionOps(t);
     return t;
   }();

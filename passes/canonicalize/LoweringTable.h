@@ -36,7 +36,10 @@ void addContractionOps(LoweringTable &table);
 void addRowOps(LoweringTable &table);
 void addGatherOps(LoweringTable &table);
 void addReduceOps(LoweringTable &table);
+void addAttentionOps(LoweringTable &table);
 void addEinsumOps(LoweringTable &table);
+void addActivationOps(LoweringTable &table);
+void addPoolingOps(LoweringTable &table);
 void addConvolutionOps(LoweringTable &table);
 
 } // namespace snug

@@ -7,6 +7,8 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/ADT/SetVector.h"
 
+#include <map>
+
 using namespace mlir;
 using namespace snug;
 
@@ -94,17 +96,21 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, IndexBoun
   ChunkProgram program;
   ChunkProblem &problem = program.problem;
   DenseMap<Value, int> ids;
+  std::map<std::pair<void *, std::string>, int> shapes;
   auto idOf = [&](Value value) {
     auto [entry, inserted] = ids.try_emplace(value, problem.values.size());
     if (!inserted)
       return entry->second;
     ChunkValue v;
     if (auto type = dyn_cast<RankedTensorType>(value.getType())) {
+      std::string shape;
       v.elementBytes = elementBytes(type.getElementType());
       for (int64_t dim = 0; dim < type.getRank(); ++dim) {
         std::optional<Interval> extent = bounds.ofDim(value, dim);
         v.extents.push_back(extent ? extent->max : -1);
+        shape += "x" + bounds.symbolOf(value, dim);
       }
+      v.shape = shapes.try_emplace({const_cast<void *>(type.getElementType().getAsOpaquePointer()), shape}, shapes.size()).first->second;
       std::optional<unsigned> buffer = liveness->bufferOf(value);
       v.buffer = buffer && liveness->buffers[*buffer].writable ? static_cast<int>(*buffer) : -1;
     }

@@ -24,6 +24,10 @@ std::optional<int64_t> tensorBytes(mlir::Value value, IndexBounds &bounds);
 /// Emits an error where a buffer has no bound.
 mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, IndexBounds &bounds);
 
+/// Gives each reader of some cheap or separable values its own, so that they can be chunked apart. True if it changed
+/// the function. Costs time where no chunk loop makes use of it.
+bool loosenSharing(mlir::func::FuncOp function);
+
 /// Puts the loop into the IR. Loops of one plan may be applied in any order. Returns the scf.for.
 mlir::Operation *applyChunkLoop(const ChunkProgram &program, const ChunkLoop &loop);
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/chunk/ChunkSearch.h"
+#include "passes/chunk/Blocks.h"
 #include "passes/chunk/GrowRegion.h"
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <set>
 
 using namespace snug;
@@ -21,25 +23,9 @@ class Search {
 public:
   Search(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads)
       : problem(problem), budget(budget), machine(machine), threads(threads) {
-    int64_t numNodes = problem.nodes.size();
-    std::vector<int64_t> change(numNodes + 1), crossing(numNodes + 1);
-    for (const ChunkBuffer &buffer : problem.buffers) {
-      if (buffer.nodes.empty())
-        continue;
-      change[buffer.nodes.front()] += buffer.bytes;
-      change[buffer.nodes.back() + 1] -= buffer.bytes;
-      crossing[buffer.nodes.front() + 1 <= numNodes ? buffer.nodes.front() + 1 : numNodes] += buffer.bytes;
-      crossing[buffer.nodes.back() + 1] -= buffer.bytes;
-    }
-    profile.resize(numNodes);
-    crossingBytes.resize(numNodes + 1);
-    int64_t live = 0, through = 0;
-    for (int64_t node = 0; node < numNodes; ++node) {
-      live += change[node];
-      through += crossing[node];
-      profile[node] = live + problem.nodes[node].workspace;
-      crossingBytes[node] = through;
-    }
+    order.resize(problem.nodes.size());
+    std::iota(order.begin(), order.end(), 0);
+    measure();
   }
 
   ChunkPlan run();
@@ -52,24 +38,53 @@ private:
     double time = 0;             // more than now
   };
 
+  void measure();
   Peak peakOf(const ChunkLoop &loop) const;
   double timeOf(const ChunkLoop &loop) const;
   Peak peakOfRange(int first, int last, const std::vector<ChunkLoop> &loops) const;
   std::vector<int> cuts(int node, int step) const;
   std::vector<std::pair<int, int>> seeds(int node) const;
   bool improve(const Peak &peak);
+  std::optional<Candidate> best(const Peak &peak);
+  void overlapping(Candidate &candidate, int &from, int &to) const;
+  void accept(const Candidate &candidate);
   void enlarge();
 
-  const ChunkProblem &problem;
+  ChunkProblem problem;
+  std::vector<int> order;             // of the nodes
+  std::vector<size_t> kinds;          // of the nodes
   int64_t budget;
   const Machine &machine;
   int threads;
   std::vector<int64_t> profile;       // live bytes at each node, unchunked
   std::vector<int64_t> crossingBytes; // live on both sides of the point just before a node
   std::vector<ChunkLoop> loops;
-  int64_t candidates = 0;
+  int64_t candidates = 0, blocks = 0, distinctBlocks = 0;
 };
 } // namespace
+
+void Search::measure() {
+  int64_t numNodes = problem.nodes.size();
+  std::vector<int64_t> change(numNodes + 1), crossing(numNodes + 1);
+  for (const ChunkBuffer &buffer : problem.buffers) {
+    if (buffer.nodes.empty())
+      continue;
+    change[buffer.nodes.front()] += buffer.bytes;
+    change[buffer.nodes.back() + 1] -= buffer.bytes;
+    crossing[buffer.nodes.front() + 1 <= numNodes ? buffer.nodes.front() + 1 : numNodes] += buffer.bytes;
+    crossing[buffer.nodes.back() + 1] -= buffer.bytes;
+  }
+  profile.resize(numNodes);
+  crossingBytes.resize(numNodes + 1);
+  int64_t live = 0, through = 0;
+  for (int64_t node = 0; node < numNodes; ++node) {
+    live += change[node];
+    through += crossing[node];
+    profile[node] = live + problem.nodes[node].workspace;
+    crossingBytes[node] = through;
+  }
+  kinds = nodeKinds(problem);
+}
 
 // The peak inside of [loop.first, loop.last] with the loop applied. Outside of it nothing changes.
 Peak Search::peakOf(const ChunkLoop &loop) const {
@@ -257,8 +272,22 @@ std::vector<std::pair<int, int>> Search::seeds(int node) const {
   return result;
 }
 
-// Adds the loop that lowers the peak at this node: the fastest that fits, else the one that lowers it most.
-bool Search::improve(const Peak &peak) {
+// Which loops the candidate stands in for, and the nodes that its plan changes.
+void Search::overlapping(Candidate &candidate, int &from, int &to) const {
+  from = candidate.loop.first;
+  to = candidate.loop.last;
+  candidate.dropped.clear();
+  for (size_t i = 0; i < loops.size(); ++i)
+    if (loops[i].first <= candidate.loop.last && loops[i].last >= candidate.loop.first) {
+      candidate.dropped.push_back(i);
+      candidate.time -= timeOf(loops[i]);
+      from = std::min(from, loops[i].first);
+      to = std::max(to, loops[i].last);
+    }
+}
+
+// The loop that lowers the peak at this node: the fastest that fits, else the one that lowers it most.
+std::optional<Search::Candidate> Search::best(const Peak &peak) {
   std::vector<Candidate> found;
   std::set<std::vector<int64_t>> seen;
   std::vector<int> firsts = cuts(peak.node, -1), lasts = cuts(peak.node, 1);
@@ -277,37 +306,83 @@ bool Search::improve(const Peak &peak) {
           continue;
         Candidate candidate;
         candidate.loop = *loop;
-        double freed = 0;
-        int from = loop->first, to = loop->last;
+        int from, to;
+        overlapping(candidate, from, to);
+        double freed = candidate.time;
         std::vector<ChunkLoop> kept{*loop};
-        for (size_t i = 0; i < loops.size(); ++i)
-          if (loops[i].first <= loop->last && loops[i].last >= loop->first) {
-            candidate.dropped.push_back(i);
-            freed += timeOf(loops[i]);
-            from = std::min(from, loops[i].first);
-            to = std::max(to, loops[i].last);
-          }
         for (int64_t size : candidateChunkSizes(loop->extent, loop->tile)) {
           ++candidates;
           candidate.loop.size = kept[0].size = size;
           candidate.peak = peakOfRange(from, to, kept);
-          candidate.time = timeOf(candidate.loop) - freed;
+          candidate.time = timeOf(candidate.loop) + freed;
           if (candidate.peak.bytes < peak.bytes)
             found.push_back(candidate);
         }
       }
   if (found.empty())
-    return false;
+    return std::nullopt;
   std::vector<PlanPoint> points;
   int64_t least = std::numeric_limits<int64_t>::max();
   for (size_t i = 0; i < found.size(); ++i) {
     points.push_back({found[i].time, found[i].peak.bytes, static_cast<int32_t>(i)});
     least = std::min(least, found[i].peak.bytes);
   }
-  const Candidate &best = found[selectFastestThatFits(points, std::max(budget, least))->id];
-  for (auto it = best.dropped.rbegin(); it != best.dropped.rend(); ++it)
+  return found[selectFastestThatFits(points, std::max(budget, least))->id];
+}
+
+// Puts the loop into the plan, and its members side by side: what is before or behind them is then free for other loops.
+void Search::accept(const Candidate &candidate) {
+  for (auto it = candidate.dropped.rbegin(); it != candidate.dropped.rend(); ++it)
     loops.erase(loops.begin() + *it);
-  loops.push_back(best.loop);
+  ChunkLoop loop = candidate.loop;
+  std::set<int> after(loop.after.begin(), loop.after.end()), members;
+  for (const ChunkMember &m : loop.members)
+    members.insert(m.node);
+  std::vector<int> placed;
+  for (int node = loop.first; node <= loop.last; ++node)
+    if (!members.count(node) && !after.count(node))
+      placed.push_back(node);
+  int start = loop.first + static_cast<int>(placed.size());
+  placed.insert(placed.end(), members.begin(), members.end());
+  placed.insert(placed.end(), after.begin(), after.end());
+  reorder(problem, loop.first, placed);
+  std::vector<int> previous(order);
+  for (size_t i = 0; i < placed.size(); ++i)
+    order[loop.first + i] = previous[placed[i]];
+  for (size_t i = 0; i < loop.members.size(); ++i)
+    loop.members[i].node = start + static_cast<int>(i);
+  loop.first = start;
+  loop.last = start + static_cast<int>(loop.members.size()) - 1;
+  loop.after.clear();
+  loops.push_back(loop);
+  ++blocks;
+}
+
+// Adds the loop that lowers the peak at this node, and the same one in all blocks that are the same.
+bool Search::improve(const Peak &peak) {
+  std::optional<Candidate> found = best(peak);
+  if (!found)
+    return false;
+  ++distinctBlocks;
+  std::vector<ChunkLoop> same{found->loop};
+  for (int node = 0; node < static_cast<int>(kinds.size()); ++node) {
+    int shift = node - peak.node;
+    if (shift != 0 && kinds[node] == kinds[peak.node] && profile[node] > budget &&
+        isSameBlock(problem, kinds, found->loop.first, found->loop.last, shift))
+      same.push_back(shifted(problem, found->loop, shift));
+  }
+  for (size_t i = 0; i < same.size(); ++i) {
+    Candidate candidate;
+    candidate.loop = same[i];
+    int from, to;
+    overlapping(candidate, from, to);
+    bool free = true; // of blocks that overlap the first one counts
+    for (size_t j = 0; j < i; ++j)
+      free = free && (same[j].last < same[i].first || same[j].first > same[i].last);
+    if (i == 0 || (free && peakOfRange(from, to, {candidate.loop}).bytes <= found->peak.bytes))
+      accept(candidate);
+  }
+  measure();
   return true;
 }
 
@@ -336,6 +411,7 @@ ChunkPlan Search::run() {
   for (const ChunkNode &node : problem.nodes) {
     if (node.buffers.empty() && node.flops == 0)
       continue;
+    plan.ops += !node.isView;
     KernelCost cost;
     cost.flops = node.flops;
     for (const ChunkUse &use : node.uses)
@@ -362,6 +438,10 @@ ChunkPlan Search::run() {
     plan.time += timeOf(loop);
   plan.loops = loops;
   plan.candidates = candidates;
+  plan.blocks = blocks;
+  plan.distinctBlocks = distinctBlocks;
+  plan.order = std::move(order);
+  plan.problem = std::move(problem);
   return plan;
 }
 

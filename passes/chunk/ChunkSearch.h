@@ -42,6 +42,7 @@ struct ChunkNode {
 struct ChunkValue {
   std::vector<int64_t> extents;   ///< upper bounds; empty for what is no tensor
   int64_t elementBytes = 0;
+  int shape = -1;                 ///< equal for tensors of equal type and extents, whatever the dims are at run time
   int producer = -1;              ///< node; -1: an argument
   int buffer = -1;                ///< of the arena; -1: none
   std::vector<int> users;         ///< nodes, each once
@@ -65,8 +66,8 @@ struct ChunkMember {
   int64_t scale = 1;              ///< iterations of `dim` for one of the loop
 };
 
-/// A loop over [0, extent) in steps of `size` with all members in its body, in order. It stands behind the last node of
-/// [first, last]; nodes of that range that need its results follow it, the others precede it.
+/// A loop over [0, extent) in steps of `size` with all members in its body, in order. Of the nodes of [first, last] that
+/// are no members, those in `after` need its results and follow it, the others precede it. In a plan there are none.
 struct ChunkLoop {
   std::vector<ChunkMember> members;
   std::vector<int> after;
@@ -77,12 +78,14 @@ struct ChunkLoop {
 };
 
 struct ChunkPlan {
+  std::vector<int> order;         ///< of the problem's nodes; indices here are places in it
+  ChunkProblem problem;           ///< in that order
   std::vector<ChunkLoop> loops;   ///< by position
   int64_t unchunkedPeak = 0, peak = 0;
   int peakNode = -1;              ///< where the peak is
   double unchunkedTime = 0, time = 0;
   int64_t ops = 0;                ///< that compute
-  int64_t blocks = 0;             ///< stretches of the program that the search worked on
+  int64_t blocks = 0;             ///< stretches of the program that got a loop
   int64_t distinctBlocks = 0;     ///< of them, those unlike all before: equal ones are searched once
   int64_t candidates = 0;         ///< plans looked at
 };

@@ -34,6 +34,7 @@ private:
   void addForward(int seed);
   std::optional<ChunkMember> dimFor(int node);
   bool placeRest();
+  bool keepsBuffers(const ChunkLoop &loop);
   bool collectUpdates(ChunkLoop &loop);
   static DimAccess slice(const ChunkUse &use, const ChunkMember &m) {
     if (use.access.empty() || use.access[m.dim].position < 0)
@@ -213,6 +214,32 @@ bool Region::placeRest() {
   return true;
 }
 
+// Nodes that move past each other must not write what the other one reads or writes.
+bool Region::keepsBuffers(const ChunkLoop &loop) {
+  struct Ranks {
+    int any = -1, writer = -1; // the latest place so far
+  };
+  std::map<int, Ranks> ranks;
+  for (int node = loop.first; node <= loop.last; ++node) {
+    const ChunkNode &n = problem.nodes[node];
+    int rank = place(node) == Place::Before ? 0 : place(node) == Place::Loop ? 1 : 2;
+    std::set<int> written;
+    if (!n.isView)
+      for (const ChunkUse &result : n.results)
+        written.insert(problem.values[result.value].buffer);
+    for (int buffer : n.buffers) {
+      Ranks &r = ranks[buffer];
+      bool writes = written.count(buffer);
+      if ((writes ? r.any : r.writer) > rank)
+        return false;
+      r.any = std::max(r.any, rank);
+      if (writes)
+        r.writer = std::max(r.writer, rank);
+    }
+  }
+  return true;
+}
+
 // Buffers that the loop writes and that come from outside of it: every access in the loop must be the same slice. Also
 // finds dying values that a result made in the loop may overwrite.
 bool Region::collectUpdates(ChunkLoop &loop) {
@@ -260,7 +287,7 @@ bool Region::collectUpdates(ChunkLoop &loop) {
         continue;
       int target = empty.buffer;
       for (const ChunkUse &result : n.results)
-        if (problem.values[result.value].extents == empty.extents)
+        if (problem.values[result.value].shape == empty.shape)
           target = problem.values[result.value].buffer;
       if (target < 0)
         continue;
@@ -271,7 +298,7 @@ bool Region::collectUpdates(ChunkLoop &loop) {
       for (auto &[buffer, list] : readers) {
         const ChunkValue &source = problem.values[list[0].value];
         if (taken.count(buffer) || written.count(buffer) || !uniform(list) || buffer == target ||
-            source.extents != empty.extents || source.elementBytes != empty.elementBytes ||
+            source.shape != empty.shape ||
             list[0].access.position != access.position || list[0].access.scale != access.scale)
           continue;
         bool dies = std::all_of(problem.buffers[buffer].nodes.begin(), problem.buffers[buffer].nodes.end(), [&](int t) {
@@ -320,7 +347,7 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
   for (int node = loop.first; node <= loop.last; ++node)
     if (place(node) == Place::After)
       loop.after.push_back(node);
-  if (!collectUpdates(loop))
+  if (!keepsBuffers(loop) || !collectUpdates(loop))
     return std::nullopt;
   return loop;
 }

@@ -17,6 +17,8 @@ def SelectChunks : Pass<"snug-select-chunks", "::mlir::ModuleOp"> {
   let options = [
     Option<"activationBudget", "activation-budget", "int64_t", "-1",
            "Bytes that intermediate tensors may take at one time; -1: as few as can be reached">,
+    Option<"loosen", "loosen", "bool", "true",
+           "Where it helps, split contractions that are read in parts and recompute cheap tensors for each reader">,
     Option<"threads", "threads", "int", "1", "Threads that the time model assumes">
   ];
   let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",

@@ -4,6 +4,7 @@
 #include "lib/analysis/Liveness.h"
 #include "lib/analysis/NodeName.h"
 #include "passes/chunk/ChunkProgram.h"
+#include "passes/chunk/LowerBounds.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -12,6 +13,7 @@
 #include "mlir/Dialect/Tensor/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/Arith/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "llvm/Support/Debug.h"
 
 #define DEBUG_TYPE "snug-select-chunks"
 
@@ -26,6 +28,8 @@ namespace snug {
 namespace {
 // What a current server core does; a machine file replaces it where there is one.
 const Machine kMachine{/*flops_per_s=*/1e11, /*bytes_per_s=*/{1e10, 2e10, 3e10, 4e10}, /*launch_s=*/2e-6};
+// What a plan may cost before others are tried.
+constexpr double kNoticeable = 1.02;
 
 struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
   using SelectChunksBase::SelectChunksBase;
@@ -65,6 +69,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
   // What the search did, summed over the module's functions.
   struct Figures {
     double unchunkedTime = 0, time = 0; // seconds
+    int64_t lb1 = 0, lb2 = 0;
     int64_t ops = 0, blocks = 0, distinctBlocks = 0, candidates = 0;
   } figures;
 
@@ -74,7 +79,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     auto ms = [&](StringRef name, double time) { return b.getNamedAttr(name, b.getF64FloatAttr(1e3 * time)); };
     return b.getDictionaryAttr({number("ops", figures.ops), number("blocks", figures.blocks),
                                 number("distinct_blocks", figures.distinctBlocks),
-                                number("candidates", figures.candidates), ms("unchunked_ms", figures.unchunkedTime),
+                                number("candidates", figures.candidates), number("lb1", figures.lb1),
+                                number("lb2", figures.lb2), ms("unchunked_ms", figures.unchunkedTime),
                                 ms("chunked_ms", figures.time)});
   }
 
@@ -82,15 +88,45 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     FailureOr<ChunkProgram> program = buildChunkProgram(function, bounds);
     if (failed(program))
       return failure();
-    ChunkPlan plan = searchChunks(program->problem, std::max<int64_t>(activationBudget, 0), kMachine, threads);
+    int64_t budget = std::max<int64_t>(activationBudget, 0);
+    ChunkPlan plan = searchChunks(program->problem, budget, kMachine, threads);
+    LowerBounds bound = lowerBounds(program->problem);
+    // Where loops cost much or are not enough, a program that shares less may do better.
+    if (loosen && (plan.peak > budget || plan.time > kNoticeable * plan.unchunkedTime)) {
+      OwningOpRef<func::FuncOp> loosened(function.clone());
+      FailureOr<ChunkProgram> other = failure();
+      IndexBounds itsBounds(getOperation());
+      if (loosenSharing(*loosened))
+        other = buildChunkProgram(*loosened, itsBounds);
+      if (succeeded(other)) {
+        bound.chunked = std::min(bound.chunked, lowerBounds(other->problem).chunked);
+        ChunkPlan looser = searchChunks(other->problem, budget, kMachine, threads);
+        LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << looser.peak << ", " << looser.loops.size() << " loops, at "
+                                << *other->ops[looser.peakNode] << "\n"
+                                << *loosened);
+        looser.candidates += plan.candidates;
+        bool fits = plan.peak <= budget, looserFits = looser.peak <= budget;
+        if (fits == looserFits ? (fits ? looser.time < plan.time : looser.peak < plan.peak) : looserFits) {
+          looser.unchunkedPeak = plan.unchunkedPeak;
+          looser.unchunkedTime = plan.unchunkedTime;
+          plan = std::move(looser);
+          program = std::move(other);
+          function.getBody().takeBody(loosened->getBody());
+        } else {
+          plan.candidates = looser.candidates;
+        }
+      }
+    }
     figures.unchunkedTime += plan.unchunkedTime;
     figures.time += plan.time;
+    figures.lb1 = std::max(figures.lb1, bound.wholeOps);
+    figures.lb2 = std::max(figures.lb2, bound.chunked);
     figures.ops += plan.ops;
     figures.blocks += plan.blocks;
     figures.distinctBlocks += plan.distinctBlocks;
     figures.candidates += plan.candidates;
     if (activationBudget >= 0 && plan.peak > activationBudget) {
-      Operation *op = program->ops[plan.peakNode];
+      Operation *op = program->ops[plan.order[plan.peakNode]];
       InFlightDiagnostic diagnostic = op->emitError()
                                       << "cannot chunk to " << activationBudget.getValue() << " bytes: the least peak that can be "
                                       << "reached is " << plan.peak << " bytes, here in '" << op->getName()
@@ -101,6 +137,16 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     getOperation()->setAttr("snug.time_model",
                             b.getDictionaryAttr({b.getNamedAttr("unchunked_ms", b.getF64FloatAttr(plan.unchunkedTime * 1e3)),
                                                  b.getNamedAttr("chunked_ms", b.getF64FloatAttr(plan.time * 1e3))}));
+    // The plan's order, so that the members of each loop stand side by side.
+    std::vector<Operation *> ops;
+    for (int node : plan.order)
+      ops.push_back(program->ops[node]);
+    if (!plan.loops.empty())
+      for (Operation *op : ops)
+        if (!op->hasTrait<OpTrait::IsTerminator>())
+          op->moveBefore(function.front().getTerminator());
+    program->ops = std::move(ops);
+    program->problem = std::move(plan.problem);
     for (const ChunkLoop &loop : plan.loops) {
       report.push_back(describe(*program, loop));
       program->ops[loop.members.front().node]->emitRemark()

@@ -40,7 +40,7 @@ bool isBatchDim(Operation *op, unsigned dim) {
     SmallVector<AffineMap> maps = contract.getMaps();
     return maps[0].isFunctionOfDim(dim) && maps[1].isFunctionOfDim(dim) && maps.back().isFunctionOfDim(dim);
   }
-  return dim < 2; // batch and head of attention
+  return dim < cast<nn::AttentionOp>(op).getNumBatchDims();
 }
 
 // Reads the source of a copy in place of the copy.

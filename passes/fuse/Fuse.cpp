@@ -75,6 +75,8 @@ struct FusePass : snug::impl::FuseBase<FusePass> {
     }
     // While each op is still one of the model's: an elementwise chain would take in what comes before or after a norm.
     fuseRows(function);
+    // After softmax is one op, and before elementwise chains hide copies and scales of its operands.
+    fuseAttention(function);
     // Elementwise chains first: what an epilogue takes in one piece stays one kernel.
     RewritePatternSet elementwise(context);
     linalg::populateElementwiseOpsFusionPatterns(elementwise, mayFuse);
@@ -85,6 +87,7 @@ struct FusePass : snug::impl::FuseBase<FusePass> {
     tensor::CollapseShapeOp::getCanonicalizationPatterns(elementwise, context);
     tensor::ExpandShapeOp::getCanonicalizationPatterns(elementwise, context);
     tensor::ExtractSliceOp::getCanonicalizationPatterns(elementwise, context);
+    populateConvolutionPatterns(elementwise);
     populateFoldCopyPatterns(elementwise);
     if (failed(applyPatternsGreedily(function, std::move(elementwise))))
       return signalPassFailure();

@@ -7,10 +7,11 @@ include "mlir/Pass/PassBase.td"
 def Fuse : Pass<"snug-fuse", "::mlir::func::FuncOp"> {
   let summary = "Form kernels: elementwise chains, layout changes and contraction epilogues";
   let description = [{
-    Runs on canonical tensor IR (C1). Elementwise producers join their consumers, permuted copies become indexing maps of
-    contractions, and elementwise consumers become epilogues of contractions. A producer with several consumers is fused
-    only when recomputing it reads less than it writes (masks, broadcasts). Afterwards one op is one kernel and each
-    kernel has a destination of its own.
+    Runs on canonical tensor IR (C1). Attention, from the product of queries and keys to that of weights and values,
+    becomes one kernel with all that happens to the scores in its region. Elementwise producers join their consumers,
+    permuted copies become indexing maps of contractions, and elementwise consumers become epilogues of contractions. A
+    producer with several consumers is fused only when recomputing it reads less than it writes (masks, broadcasts).
+    Afterwards one op is one kernel and each kernel has a destination of its own.
   }];
   let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
                            "::mlir::affine::AffineDialect", "::snug::nn::NnDialect"];

@@ -20,6 +20,13 @@ std::optional<mlir::AffineMap> copiedMap(mlir::linalg::GenericOp op);
 // Norms and softmax along the last dim that are spelled out become one op each.
 void fuseRows(mlir::func::FuncOp function);
 
+// Products, softmax and elementwise ops between them become one attention each, which reads its operands where they lie.
+// After softmax is one op, while each elementwise op still stands alone.
+void fuseAttention(mlir::func::FuncOp function);
+
+// Loops over windows of an activation times a weight become contractions.
+void populateConvolutionPatterns(mlir::RewritePatternSet &patterns);
+
 // Copies are not made but read through: the indexing maps of what reads them are changed.
 void populateFoldCopyPatterns(mlir::RewritePatternSet &patterns);
 

@@ -1,1 +1,4 @@
-snug_add_passes(Fuse fuse SOURCES Epilogues.cpp FoldCopies.cpp Fuse.cpp FuseRows.cpp ScalarExpression.cpp VerifyKernels.cpp LINK SnugNn)
+snug_add_passes(Fuse fuse
+  SOURCES Convolutions.cpp Epilogues.cpp FoldCopies.cpp Fuse.cpp FuseAttention.cpp FuseRows.cpp ScalarExpression.cpp TensorAccess.cpp
+    VerifyKernels.cpp
+  LINK SnugNn SnugAnalysis)

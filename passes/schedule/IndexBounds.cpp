@@ -304,6 +304,57 @@ Bound IndexBounds::ofDim(Value shaped, int64_t dim) {
       });
 }
 
+std::string IndexBounds::symbolOf(Value shaped, int64_t dim) {
+  auto type = cast<ShapedType>(shaped.getType());
+  if (!type.isDynamicDim(dim))
+    return std::to_string(type.getDimSize(dim));
+  auto opaque = [](Value value, int64_t part) {
+    return "%" + llvm::utohexstr(reinterpret_cast<uintptr_t>(value.getAsOpaquePointer())) + "." + std::to_string(part);
+  };
+  auto ofMixed = [&](OpFoldResult size) {
+    if (auto constant = getConstantIntValue(size))
+      return std::to_string(*constant);
+    auto value = cast<Value>(size);
+    if (auto inner = value.getDefiningOp<tensor::DimOp>(); inner && inner.getConstantIndex())
+      return symbolOf(inner.getSource(), *inner.getConstantIndex());
+    return opaque(value, 0);
+  };
+  if (auto argument = dyn_cast<BlockArgument>(shaped)) {
+    if (auto function = dyn_cast<FunctionOpInterface>(argument.getOwner()->getParentOp()))
+      if (auto texts = function.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims"))
+        if (auto text = dim < static_cast<int64_t>(texts.size()) ? dyn_cast<StringAttr>(texts[dim]) : StringAttr())
+          return text.str();
+    return opaque(shaped, dim);
+  }
+  return llvm::TypeSwitch<Operation *, std::string>(shaped.getDefiningOp())
+      .Case<tensor::EmptyOp>([&](auto empty) { return ofMixed(empty.getMixedSizes()[dim]); })
+      .Case<tensor::CastOp>([&](auto cast) { return symbolOf(cast.getSource(), dim); })
+      .Case<tensor::ExpandShapeOp>([&](auto expand) { return ofMixed(expand.getMixedOutputShape()[dim]); })
+      .Case<tensor::CollapseShapeOp>([&](auto collapse) {
+        std::string product;
+        for (int64_t source : collapse.getReassociationIndices()[dim])
+          if (std::string factor = symbolOf(collapse.getSrc(), source); factor != "1")
+            product += (product.empty() ? "" : "*") + factor;
+        return product;
+      })
+      .Case<tensor::ExtractSliceOp>([&](auto slice) {
+        llvm::SmallBitVector dropped = slice.getDroppedDims();
+        int64_t kept = -1;
+        for (auto [i, size] : llvm::enumerate(slice.getMixedSizes()))
+          if (!dropped.test(i) && ++kept == dim)
+            return ofMixed(size);
+        return opaque(slice, dim);
+      })
+      .Case<scf::ForOp>([&](auto loop) {
+        return symbolOf(loop.getInitArgs()[cast<OpResult>(shaped).getResultNumber()], dim);
+      })
+      .Default([&](Operation *op) {
+        auto kernel = dyn_cast<DestinationStyleOpInterface>(op);
+        OpOperand *init = kernel ? kernel.getTiedOpOperand(cast<OpResult>(shaped)) : nullptr;
+        return init ? symbolOf(init->get(), dim) : opaque(shaped, dim);
+      });
+}
+
 std::optional<int64_t> IndexBounds::bytes(ShapedType type, ValueRange dynamicSizes) {
   std::optional<int64_t> total = elementBytes(type.getElementType());
   if (*total == 0)

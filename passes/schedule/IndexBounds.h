@@ -11,6 +11,7 @@
 #include "llvm/ADT/StringMap.h"
 
 #include <optional>
+#include <string>
 
 namespace snug {
 
@@ -28,6 +29,9 @@ public:
   std::optional<Interval> of(mlir::Value value);
   /// Bounds of an extent of a tensor or memref.
   std::optional<Interval> ofDim(mlir::Value shaped, int64_t dim);
+  /// A text that is the same for extents which are equal whatever the dims are: a number, or an expression over dim names
+  /// or values. Extents with different texts may be equal, too.
+  std::string symbolOf(mlir::Value shaped, int64_t dim);
   /// The most bytes a buffer of `type` with these dynamic sizes takes, not rounded; nullopt as above.
   std::optional<int64_t> bytes(mlir::ShapedType type, mlir::ValueRange dynamicSizes);
   /// Bounds of a dim expression: integers, dim names, + - * / and parentheses.

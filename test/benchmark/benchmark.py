@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Latency of Snug against ONNX Runtime, and OpenVINO where it is installed, in interleaved runs.
 
-  benchmark.py --bin build/release/bin gpt2_long batch=1 seq=1024 [--rounds 15] [--threads 2] [--activation-budget B]
+  benchmark.py --bin build/release/bin [MODEL [NAME=N]...]... [--rounds 15] [--threads 2] [--activation-budget B]
 
-MODEL is a graph of test/models or the path of a complete model. In each round every engine runs once, one after another;
-a round in which other processes used more than 0.1 of a core is void and repeated. Printed are medians, and the median
-of the rounds' ratios with its 90 % interval: below 1, Snug is faster.
+MODEL is a graph of test/models or the path of a complete model, with its dims after it; without any, a long
+and a short prompt are measured. In each round every engine runs once, one after another; a round in which other
+processes used more than --foreign-cores is void and repeated. Printed are medians, and the median of the rounds' ratios
+with its 90 % interval: below 1, Snug is faster.
 """
 import argparse
 import importlib.util
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
 import materialize  # noqa: E402
 import resident  # noqa: E402
 
-FOREIGN_CORES = 0.1
+DEFAULT = ["gpt2_long", "batch=1", "seq=1024", "gpt2_long", "batch=1", "seq=128"]
 PEERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -105,7 +106,7 @@ def measure(args, library, inputs, workers):
             latency[name] = worker.go("ran")[2]["latency"]
         wall = time.perf_counter() - start
         foreign = (machine_seconds() - machine - own_seconds(pids) + own) / wall
-        if foreign > FOREIGN_CORES:
+        if foreign > args.foreign_cores:
             void += 1
             print(f"   void: other processes used {foreign:.2f} cores", file=sys.stderr)
             continue
@@ -113,64 +114,91 @@ def measure(args, library, inputs, workers):
     return rounds, void
 
 
-def print_table(rounds, void, title):
-    print(f"\n{title}; {len(rounds)} rounds, {void} void")
-    print(f"{'':14}{'median':>10}   Snug / it, 90 % interval")
-    for name in rounds[0]:
-        line = f"{PEERS.get(name, 'Snug'):14}{statistics.median(r[name] for r in rounds):7.1f} ms"
-        if name != "snug":
+def cases(words):
+    """[(model, ["NAME=N"])] of a command line: dims belong to the model before them."""
+    found = []
+    for word in words:
+        if "=" not in word:
+            found.append((word, []))
+        elif found:
+            found[-1][1].append(word)
+        else:
+            sys.exit(f"benchmark: {word} stands before any model")
+    return found
+
+
+def row(title, rounds, void):
+    """One line of the table: Snug's median, then of each peer its median and Snug's ratio to it."""
+    line = f"{title:34}{statistics.median(r['snug'] for r in rounds):9.1f} ms"
+    for name in PEERS:
+        if name in rounds[0]:
             low, middle, high = interval([r["snug"] / r[name] for r in rounds])
-            line += f"   {middle:.2f} ({low:.2f} to {high:.2f})"
-        print(line)
+            line += f"{statistics.median(r[name] for r in rounds):9.1f} ms  {middle:.2f} ({low:.2f} to {high:.2f})"
+        else:
+            line += f"{'-':>12}{'':21}"
+    return line + f"{len(rounds):5}{void:5}"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("dims", nargs="*", metavar="NAME=N")
-    parser.add_argument("--bin", type=Path, required=True, help="folder of snugc and snug-run")
-    parser.add_argument("--inputs", help=".npz; default: seeded")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--repeat", type=int, default=3, help="runs of an engine in a round, of which the median counts")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--activation-budget")
-    parser.add_argument("--work", type=Path, default=Path("build/benchmark"))
-    parser.add_argument("--peer-worker", choices=PEERS, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.peer_worker:
-        return peer_worker(args.peer_worker, args.model, args.inputs, args.threads, args.repeat)
+def header():
+    return f"{'':34}{'Snug':>12}" + "".join(f"{name:>14} {'Snug / it':>18}" for name in PEERS.values()) + " rounds void"
 
-    args.work.mkdir(parents=True, exist_ok=True)
-    model = Path(args.model)
+
+def run_case(args, name, dim_texts):
+    model = Path(name)
     if not model.is_file():
-        model = materialize.materialize(materialize.HERE / (args.model + ".onnx"), args.work)
-    dims, inputs = materialize.parse_dims(args.dims), args.inputs
+        model = materialize.materialize(materialize.HERE / (name + ".onnx"), args.work)
+    dims, inputs = materialize.parse_dims(dim_texts), args.inputs
     if not inputs:
         inputs = args.work / (model.stem + ".inputs.npz")
         np.savez(inputs, **materialize.make_inputs(model, dims))
     library = args.work / (model.stem + ".so")
     command = [args.bin / "snugc", model, "-o", library, "--threads", str(args.threads)]
-    command += [text for dim in args.dims for text in ("--dim", dim)]
+    command += [text for dim in dim_texts for text in ("--dim", dim)]
     command += ["--activation-budget", args.activation_budget] if args.activation_budget else []
     subprocess.run(command, check=True)
 
     workers = {}
     try:
-        for name in PEERS:
-            if importlib.util.find_spec(name) is None:
-                print(f"{PEERS[name]} is not installed (pip install {name}): left out", file=sys.stderr)
+        for peer in PEERS:
+            if importlib.util.find_spec(peer) is None:
                 continue
-            workers[name] = resident.Steps([sys.executable, __file__, model, "--bin", args.bin, "--inputs", inputs,
-                                            "--threads", args.threads, "--repeat", args.repeat, "--peer-worker", name])
-            workers[name].go("ready", first=True)
+            workers[peer] = resident.Steps([sys.executable, __file__, model, "--bin", args.bin, "--inputs", inputs,
+                                            "--threads", args.threads, "--repeat", args.repeat, "--peer-worker", peer])
+            workers[peer].go("ready", first=True)
         rounds, void = measure(args, library, inputs, workers)
     finally:
         for worker in workers.values():
             worker.__exit__()
     if len(rounds) < args.rounds:
         sys.exit(f"benchmark: only {len(rounds)} of {args.rounds} rounds were quiet: stop other work on this machine")
-    print_table(rounds, void, f"{model.stem} {' '.join(args.dims)}, {args.threads} threads, "
-                              f"{args.activation_budget or 'no'} activation budget")
+    return row(f"{model.stem} {' '.join(dim_texts)}", rounds, void)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", default=DEFAULT, metavar="MODEL [NAME=N]...")
+    parser.add_argument("--bin", type=Path, required=True, help="folder of snugc and snug-run")
+    parser.add_argument("--inputs", help=".npz, for one model; default: seeded")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--repeat", type=int, default=3, help="runs of an engine in a round, of which the median counts")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--activation-budget")
+    parser.add_argument("--foreign-cores", type=float, default=0.1, help="what other processes may use in a round")
+    parser.add_argument("--work", type=Path, default=Path("build/benchmark"))
+    parser.add_argument("--peer-worker", choices=PEERS, help=argparse.SUPPRESS)
+    args = parser.parse_intermixed_args()
+    if args.peer_worker:
+        return peer_worker(args.peer_worker, args.cases[0], args.inputs, args.threads, args.repeat)
+
+    args.work.mkdir(parents=True, exist_ok=True)
+    for name in PEERS:
+        if importlib.util.find_spec(name) is None:
+            print(f"{PEERS[name]} is not installed (pip install {name}): left out", file=sys.stderr)
+    rows = [run_case(args, name, dims) for name, dims in cases(args.cases)]
+    print(f"\n{args.threads} threads, {args.activation_budget or 'no'} activation budget; "
+          "ratios with their 90 % interval")
+    print(header())
+    print("\n".join(rows))
 
 
 if __name__ == "__main__":

@@ -22,3 +22,14 @@ def test_interval_holds_the_true_median_nine_times_in_ten():
         low, _, high = benchmark.interval([random.gauss(1.0, 0.1) for _ in range(15)])
         hits += low <= 1.0 <= high
     assert 0.9 <= hits / 2000 < 0.99
+
+
+def test_dims_belong_to_the_model_before_them():
+    assert benchmark.cases(["a", "batch=1", "seq=8", "b.onnx", "c", "n=2"]) == [
+        ("a", ["batch=1", "seq=8"]), ("b.onnx", []), ("c", ["n=2"])]
+
+
+def test_a_row_has_ratios_of_the_same_round():
+    rounds = [{"snug": 2.0, "onnxruntime": 4.0}, {"snug": 3.0, "onnxruntime": 6.0}, {"snug": 10.0, "onnxruntime": 20.0}]
+    line = benchmark.row("m", rounds, 1)
+    assert "3.0 ms" in line and "6.0 ms  0.50 (0.50 to 0.50)" in line and line.split()[-2:] == ["3", "1"]

@@ -7,15 +7,41 @@ from harness import build, memref, program
 rng = np.random.default_rng(6)
 L = "bhstde"
 
+SCALE = """%scale = arith.constant {scale} : f32
+      %scaled = arith.mulf %qk, %scale : f32"""
+BIAS = """
+      %biased = arith.addf %scaled, %in0 : f32"""
+CAUSAL = """
+      %s = snug_nn.index {row}
+      %t = snug_nn.index {key}
+      %past = arith.constant {past} : index
+      %last = arith.addi %s, %past : index
+      %seen = arith.cmpi sle, %t, %last : index
+      %masked = arith.constant {masked} : f32
+      %causal = arith.select %seen, {score}, %masked : f32"""
+MINUS_INFINITY, LOWEST = "0xFF800000", "-3.40282347E+38"
 
-def attention(q, k, v, y, bias=None, scale=0.125, causal=False, zero=False):
-    """Each operand: (letters, shape)."""
-    to_map = lambda s: f"affine_map<({', '.join(L)}) -> ({', '.join(s)})>"
-    maps = ", ".join(to_map(o[0]) for o in (q, k, v, *([bias] if bias else []), y))
-    b = f"bias(%bias : {memref(bias[1])})" if bias else ""
-    flags = ("causal, " if causal else "") + ("zero_if_masked, " if zero else "")
-    return f'''  snug_nn.attention ins(%q, %k, %v : {memref(q[1])}, {memref(k[1])}, {memref(v[1])}) {b}
-    outs(%y : {memref(y[1])}) {{{flags}indexing_maps = [{maps}], scale = {scale} : f32}}'''
+
+def attention(q, k, v, y, inputs=(), scale=0.125, causal=None, past=0, zero=False, region=None, result=None, dims=L):
+    """Each operand: (indices of its map, separated by commas or one letter each; shape). causal: what hides later keys."""
+    to_map = lambda s: f"affine_map<({', '.join(dims)}) -> ({', '.join(s.split(',') if ',' in s else s)})>"
+    maps = ", ".join(to_map(o[0]) for o in (q, k, v, *inputs, y))
+    types = ["f32" if len(o) < 3 else o[2] for o in inputs]
+    score = f"score({', '.join(f'%x{i}' for i in range(len(inputs)))} : {', '.join(memref(o[1], t) for o, t in zip(inputs, types))})"
+    if region is None:
+        region, result = SCALE.format(scale=scale), "%scaled"
+        if inputs:
+            region, result = region + BIAS, "%biased"
+        if causal:
+            region += CAUSAL.format(row=len(dims) - 4, key=len(dims) - 3, past=past, masked=causal, score=result)
+            result = "%causal"
+    arguments = "".join(f", %in{i}: {t}" for i, t in enumerate(types))
+    return f'''  snug_nn.attention ins(%q, %k, %v : {memref(q[1])}, {memref(k[1])}, {memref(v[1])}) {score if inputs else ""}
+    outs(%y : {memref(y[1])}) attributes {{{"zero_if_masked, " if zero else ""}indexing_maps = [{maps}]}} {{
+    ^bb0(%qk: f32{arguments}):
+      {region}
+      snug_nn.yield {result} : f32
+    }}'''
 
 
 def reference(q, k, v, bias, scale, causal):
@@ -37,10 +63,14 @@ def as_layout(x, letters):
     return np.ascontiguousarray(x.transpose([order[c] for c in letters]))
 
 
-@pytest.mark.parametrize("s,t,d,e", [(1, 1, 8, 8), (7, 31, 16, 33), (33, 257, 64, 64), (100, 100, 80, 80), (257, 300, 160, 32),
-                                     (1, 700, 64, 64), (130, 129, 64, 128)])
+# Another block of keys, another block of rows, neither a multiple of a register tile, both products padded.
+SHAPES = [(1, 1, 8, 8), (7, 31, 16, 33), (33, 257, 64, 64), (100, 100, 80, 80), (257, 300, 160, 32), (1, 700, 64, 64),
+          (130, 129, 64, 128)]
+
+
+@pytest.mark.parametrize("s,t,d,e", SHAPES)
 @pytest.mark.parametrize("layout", ["heads outside", "rows outside"])
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("causal", [None, MINUS_INFINITY, LOWEST])
 def test_shapes(tmp_path, s, t, d, e, layout, causal):
     if causal and s > t:
         pytest.skip("rows without a key are test_masked_rows'")
@@ -49,7 +79,9 @@ def test_shapes(tmp_path, s, t, d, e, layout, causal):
     q, k, v = (rng.standard_normal(n, np.float32) for n in ((B, H, s, d), (B, K, t, d), (B, K, t, e)))
     qa, ka, va = as_layout(q, ls[0]), as_layout(k, ls[1]), as_layout(v, ls[2])
     y_shape = (B, H, s, e) if layout == "heads outside" else (B, s, H, e)
-    body = attention((ls[0], qa.shape), (ls[1], ka.shape), (ls[2], va.shape), (ls[3], y_shape), causal=causal)
+    grouped = lambda letters: ",".join(letters).replace("h", f"h floordiv {H // K}")
+    body = attention((ls[0], qa.shape), (grouped(ls[1]), ka.shape), (grouped(ls[2]), va.shape), (ls[3], y_shape),
+                     causal=causal, past=t - s)
     m = build(tmp_path, program([("q", qa.shape, "f32"), ("k", ka.shape, "f32"), ("v", va.shape, "f32")],
                                 [("y", y_shape, "f32")], body))
     exact = reference(*(x.astype(np.float64) for x in (q, k, v)), 0, 0.125, causal)
@@ -58,21 +90,29 @@ def test_shapes(tmp_path, s, t, d, e, layout, causal):
     assert (m.run(qa, ka, va, split=-1000) == y).all()
 
 
-def test_dynamic_rows_bias_broadcast_and_row_cuts(tmp_path):
+@pytest.mark.parametrize("bias_letters,bias_shape", [("0,0,s,t", (1, 1, "s", 290)), ("h,s,t", (3, "s", 290)),
+                                                     ("0,0,0,t", (1, 1, 1, 290)), ("s", ("s",))])
+def test_dynamic_rows_bias_broadcast_and_row_cuts(tmp_path, bias_letters, bias_shape):
     H, d, t = 3, 64, 290
-    q_, y_, bias_ = (1, H, "s", d), (1, H, "s", d), (1, 1, "s", t)
-    body = attention(("bhsd", q_), ("bhtd", (1, H, t, d)), ("bhte", (1, H, t, d)), ("bhse", y_), ("bhst", bias_), 0.3)
+    q_, y_ = (1, H, "s", d), (1, H, "s", d)
+    body = attention(("bhsd", q_), ("bhtd", (1, H, t, d)), ("bhte", (1, H, t, d)), ("bhse", y_),
+                     [(bias_letters if "," in bias_letters else bias_letters + ",", bias_shape)], 0.3)
+    body = body.replace("(s, )", "(s)")
     m = build(tmp_path, program([("q", q_, "f32"), ("k", (1, H, t, d), "f32"), ("v", (1, H, t, d), "f32"),
-                                 ("bias", bias_, "f32")], [("y", y_, "f32")], body, [("s", 200)]))
+                                 ("x0", bias_shape, "f32")], [("y", y_, "f32")], body, [("s", 200)]))
     q = rng.standard_normal((1, H, 200, d), np.float32)
     k, v = (rng.standard_normal((1, H, t, d), np.float32) for _ in range(2))
-    bias = rng.standard_normal((1, 1, 200, t), np.float32)
-    bias[:, :, :, 200:] = -np.inf
+    full = tuple(200 if n == "s" else n for n in bias_shape)
+    bias = rng.standard_normal(full, np.float32)
+    if full[-1] == t:
+        bias[..., 200:] = -np.inf
     y = m.run(q, k, v, bias, dims=(200,))
-    exact = reference(*(x.astype(np.float64) for x in (q, k, v, bias)), 0.3, False)
+    wide = bias[:, None] if bias_letters == "s" else bias
+    exact = reference(*(x.astype(np.float64) for x in (q, k, v, wide)), 0.3, False)
     np.testing.assert_allclose(y, exact, rtol=1e-5, atol=2e-6)
     for start, stop in [(0, 1), (5, 18), (50, 147), (199, 200)]:
-        part = m.run(q[:, :, start:stop], k, v, bias[:, :, start:stop], dims=(stop - start,))
+        part_bias = bias[tuple(slice(start, stop) if n == "s" else slice(None) for n in bias_shape)]
+        part = m.run(q[:, :, start:stop], k, v, part_bias, dims=(stop - start,))
         assert (part == y[:, :, start:stop]).all()
 
 
@@ -80,9 +120,9 @@ def test_dynamic_rows_bias_broadcast_and_row_cuts(tmp_path):
 def test_masked_rows(tmp_path, zero):
     s, t, d = 5, 140, 16
     body = attention(("bhsd", (1, 1, s, d)), ("bhtd", (1, 1, t, d)), ("bhte", (1, 1, t, d)), ("bhse", (1, 1, s, d)),
-                     ("st", (s, t)), zero=zero)
+                     [("st", (s, t))], zero=zero)
     m = build(tmp_path, program([(n, (1, 1, r, d), "f32") for n, r in (("q", s), ("k", t), ("v", t))] +
-                                [("bias", (s, t), "f32")], [("y", (1, 1, s, d), "f32")], body))
+                                [("x0", (s, t), "f32")], [("y", (1, 1, s, d), "f32")], body))
     q, k, v = (rng.standard_normal((1, 1, r, d), np.float32) for r in (s, t, t))
     bias = np.zeros((s, t), np.float32)
     bias[1] = -np.inf
@@ -93,28 +133,115 @@ def test_masked_rows(tmp_path, zero):
     assert (y[0, 0, 1] == 0).all() if zero else np.isnan(y[0, 0, 1]).all()
 
 
+MASKS = {  # %cond: whether key t is seen by row s; %in0: whether key t is no padding
+    "select": """%score = arith.select %cond, %scaled, %low : f32""",
+    "add": """%zero = arith.constant 0.0 : f32
+      %bias = arith.select %cond, %zero, %low : f32
+      %score = arith.addf %scaled, %bias : f32""",
+    "inverted": """%true = arith.constant true
+      %hidden = arith.xori %cond, %true : i1
+      %score = arith.select %hidden, %low, %scaled : f32""",
+    "product": """%true = arith.constant true
+      %hidden = arith.xori %cond, %true : i1
+      %one = arith.uitofp %hidden : i1 to f32
+      %finite = arith.constant -3.0e38 : f32
+      %bias = arith.mulf %one, %finite : f32
+      %score = arith.addf %scaled, %bias : f32""",
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("low", [MINUS_INFINITY, LOWEST])
+@pytest.mark.parametrize("zero", [False, True])
+def test_causal_with_padding(tmp_path, mask, low, zero):
+    """Padding on the left: the first rows see no key at all, so finite masks give all keys, later ones too, equal weight."""
+    B, s, d, pad = 2, 300, 32, 131
+    region = SCALE.format(scale=0.5) + f"""
+      %s = snug_nn.index 2
+      %t = snug_nn.index 3
+      %s64 = arith.index_cast %s : index to i64
+      %t64 = arith.index_cast %t : index to i64
+      %before = arith.cmpi sle, %t64, %s64 : i64
+      %cond = arith.andi %before, %in0 : i1
+      %low = arith.constant {low} : f32
+      """ + MASKS[mask]
+    shape = (B, 1, s, d)
+    body = attention(("bhsd", shape), ("bhtd", shape), ("bhte", shape), ("bhse", shape), [("bt", (B, s), "i1")], zero=zero,
+                     region=region, result="%score")
+    m = build(tmp_path, program([(n, shape, "f32") for n in "qkv"] + [("x0", (B, s), "i1")], [("y", shape, "f32")], body))
+    q, k, v = (rng.standard_normal(shape, np.float32) for _ in range(3))
+    real = np.ones((B, s), bool)
+    real[1, :pad] = False
+    y = m.run(q, k, v, real)
+    seen = (np.arange(s)[None] <= np.arange(s)[:, None]) & real[:, None, None, :]
+    finite = low == LOWEST or mask == "product"
+    exact = reference(*(x.astype(np.float64) for x in (q, k, v)), np.where(seen, 0, -3e38 if finite else -np.inf), 0.5, False)
+    if zero:
+        exact = np.nan_to_num(exact)
+    assert finite or zero or np.isnan(exact[1, 0, :pad]).all()
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=2e-6)
+    assert np.array_equal(m.run(q, k, v, real, split=-1000), y, equal_nan=True)
+
+
+def test_three_batch_dims_and_index_of_a_batch_dim(tmp_path):
+    """Triangle attention: a bias for (head, row, key) shared by the outer rows, a slope a head, a mask a key."""
+    I, H, n, d = 3, 4, 70, 32
+    dims = ["b", "i", "h", "s", "t", "d", "e"]
+    region = SCALE.format(scale=1.0) + """
+      %h = snug_nn.index 2
+      %h64 = arith.index_cast %h : index to i64
+      %slope = arith.sitofp %h64 : i64 to f32
+      %tilted = arith.addf %scaled, %slope : f32
+      %biased = arith.mulf %tilted, %in0 : f32
+      %score = arith.addf %biased, %in1 : f32"""
+    shape = (1, I, n, H, d)
+    body = attention(("bishd", shape), ("bithd", shape), ("bithe", shape), ("bishe", shape),
+                     [("bhst", (1, H, n, n)), ("0,i,0,0,t", (1, I, 1, 1, n))], region=region, result="%score", dims=dims)
+    m = build(tmp_path, program([(x, shape, "f32") for x in "qkv"] + [("x0", (1, H, n, n), "f32"), ("x1", (1, I, 1, 1, n), "f32")],
+                                [("y", shape, "f32")], body))
+    q, k, v = (rng.standard_normal(shape, np.float32) for _ in range(3))
+    bias, mask = rng.standard_normal((1, H, n, n), np.float32), np.where(rng.random((1, I, 1, 1, n)) < 0.3, -1e9, 0).astype(np.float32)
+    y = m.run(q, k, v, bias, mask)
+    x = np.einsum("bishd,bithd->bihst", q.astype(np.float64), k) + np.arange(H)[:, None, None]
+    x = x * bias[:, None] + mask
+    e = np.exp(x - x.max(-1, keepdims=True))
+    exact = np.einsum("bihst,bithd->bishd", e / e.sum(-1, keepdims=True), v)
+    np.testing.assert_allclose(y, exact, rtol=1e-4, atol=1e-5)
+
+
 def test_causal_rows_in_slices(tmp_path):
-    """`past` places a slice of the rows: two slices give the bits of the whole."""
+    """What places a slice of the rows comes from outside of the region: two slices give the bits of the whole."""
     H, s, t, d, cut = 2, 70, 90, 32, 41
     q, k, v = (rng.standard_normal((1, H, n, d), np.float32) for n in (s, t, t))
     keys = (1, H, "t", d)
-    whole = attention(("bhsd", q.shape), ("bhtd", keys), ("bhte", keys), ("bhse", q.shape), causal=True)
-    slices = f"  %c2 = arith.constant 2 : index\n  %t = memref.dim %k, %c2 : {memref(keys)}\n"
-    for i, (offset, rows) in enumerate([(0, cut), (cut, s - cut)]):
+    whole = attention(("bhsd", q.shape), ("bhtd", keys), ("bhte", keys), ("bhse", q.shape), causal=LOWEST)
+    whole = whole.replace("      %past = arith.constant 0 : index\n", "")
+    slices = f"  %c2 = arith.constant 2 : index\n  %t_ = memref.dim %k, %c2 : {memref(keys)}\n"
+    for i, (offset, rows) in enumerate([(0, s), (0, cut), (cut, s - cut)]):
         to = f"memref<1x{H}x{rows}x{d}xf32, strided<[{H * s * d}, {s * d}, {d}, 1], offset: {offset * d}>>"
         sizes = f"[0, 0, {offset}, 0] [1, {H}, {rows}, {d}] [1, 1, 1, 1] : {memref(q.shape)} to {to}"
-        part = whole.replace("%q,", f"%q{i},").replace("%y", f"%z{i}").replace(memref(q.shape), to)
-        part = part.replace("outs(", f"past(%past{i}) outs(")
+        part = whole.replace("%q,", f"%q{i},").replace("%y", f"%{'z' if i else 'y'}{i}").replace(memref(q.shape), to)
         slices += f"""  %shift{i} = arith.constant {offset - s} : index
-  %past{i} = arith.addi %t, %shift{i} : index
+  %past{i} = arith.addi %t_, %shift{i} : index
   %q{i} = memref.subview %q{sizes}
-  %z{i} = memref.subview %z{sizes}
-{part}
+  %{'z' if i else 'y'}{i} = memref.subview %{'z' if i else 'y'}{sizes}
+{part.replace("%past", f"%past{i}")}
 """
     inputs = [("q", q.shape, "f32"), ("k", keys, "f32"), ("v", keys, "f32")]
     outputs = [("y", q.shape, "f32"), ("z", q.shape, "f32")]
-    m = build(tmp_path, program(inputs, outputs, whole + "\n" + slices, [("t", 100)]))
+    m = build(tmp_path, program(inputs, outputs, slices, [("t", 100)]))
     y, z = m.run(q, k, v, dims=(t,))
     exact = reference(*(x.astype(np.float64) for x in (q, k, v)), 0, 0.125, True)
     np.testing.assert_allclose(y, exact, rtol=1e-5, atol=2e-6)
     assert (y == z).all()
+
+
+def test_unseen_keys_are_not_read(tmp_path):
+    """Blocks of keys beyond the last row's bound are skipped: NaN there does no harm, though 0 times NaN is NaN."""
+    s, t, d = 100, 400, 16
+    body = attention(("sd", (s, d)), ("td", (t, d)), ("te", (t, d)), ("se", (s, d)), causal=LOWEST, dims="stde")
+    m = build(tmp_path, program([("q", (s, d), "f32"), ("k", (t, d), "f32"), ("v", (t, d), "f32")], [("y", (s, d), "f32")], body))
+    q, k, v = (rng.standard_normal((n, d), np.float32) for n in (s, t, t))
+    k[s:], v[s:] = np.nan, np.nan
+    exact = reference(*(x.astype(np.float64)[None, None] for x in (q, k[:s], v[:s])), 0, 0.125, True)[0, 0]
+    np.testing.assert_allclose(m.run(q, k, v), exact, rtol=1e-5, atol=2e-6)

@@ -134,6 +134,26 @@ def test_destination_with_rows_inside(tmp_path, letters, dims):
     assert (model.run(x, w, bias, res, split=-50) == y).all()
 
 
+@pytest.mark.parametrize("channels,filters,size,kernel,stride", [(20, 34, 19, 3, 2), (300, 64, 9, 3, 1), (3, 40, 40, 5, 3)])
+def test_windows(tmp_path, channels, filters, size, kernel, stride):
+    """A convolution: x read through windows, several reduction dims, the result's rows inside."""
+    out = (size - kernel) // stride + 1
+    x, w, y = (2, channels, size, size), (kernel, kernel, channels, filters), (2, filters, out, out)
+    body = contract("bcpq,ijcn->bnhw", ("x", memref(x)), ("w", memref(w)), memref(y))
+    letters = "(b, c, h, i, j, n, w)"
+    body = body.replace("(b, c, i, j, n, p, q)", letters).replace(
+        "(b, c, p, q)>", f"(b, c, h * {stride} + i, w * {stride} + j)>")
+    body = body.replace('["parallel", "reduction", "reduction", "reduction", "parallel", "reduction", "reduction"]',
+                        '["parallel", "reduction", "parallel", "reduction", "reduction", "parallel", "parallel"]')
+    assert f"h * {stride}" in body
+    model = build(tmp_path, program([("x", x, "f32"), ("w", w, "f32")], [("y", y, "f32")], body))
+    x_, w_ = rng.standard_normal(x, np.float32), rng.standard_normal(w, np.float32)
+    got = model.run(x_, w_)
+    windows = np.lib.stride_tricks.sliding_window_view(x_, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride]
+    check(got, windows, w_, "bchwij,ijcn->bnhw")
+    assert (model.run(x_, w_, split=-20) == got).all()
+
+
 def test_weights_recipes_and_embedding(tmp_path):
     w = rng.standard_normal((4, 6, 8), np.float32)
     (tmp_path / "d").write_bytes(w.tobytes())

@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/Window.h"
 
 using namespace mlir;
 using namespace snug;
@@ -35,15 +36,7 @@ FailureOr<LoweredValue> Lowering::pad(LoweredValue &value, ArrayRef<AffineExpr> 
   return tensorValue(tensor::InsertSliceOp::create(b, loc(), tensor(value), filled, offsets, sizes, strides), shape);
 }
 
-namespace {
-struct Window {
-  SmallVector<int64_t> kernel, strides, dilations;
-  Extents before, after; // pads of the spatial dims
-  Extents out;           // spatial extents of the result
-};
-
-// Reads strides, dilations and pads, whichever way the node states them. `kernel` has the spatial extents.
-std::optional<Window> windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, ArrayRef<int64_t> kernel) {
+std::optional<Window> snug::windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, ArrayRef<int64_t> kernel) {
   size_t rank = spatial.size();
   Window window;
   window.kernel.assign(kernel.begin(), kernel.end());
@@ -85,22 +78,44 @@ std::optional<Window> windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, ArrayR
       return std::nullopt;
     }
     window.before.push_back(before);
+    window.statedAfter.push_back(after);
+    AffineExpr out = room.floorDiv(stride) + 1;
+    if (l.intAttr("ceil_mode", 0)) {
+      // One more window, unless it would begin behind the input.
+      AffineExpr larger = room.ceilDiv(stride) + 1;
+      auto begins = l.dims.upperBound((larger - 1) * stride - before - spatial[i]);
+      auto inside = l.dims.lowerBound((larger - 1) * stride - before - spatial[i]);
+      if (!begins || !inside || (*begins >= 0) != (*inside >= 0)) {
+        l.error() << "cannot tell the number of windows over extent " << l.dims.print(spatial[i]) << " with ceil_mode; "
+                  << "give the dim a value";
+        return std::nullopt;
+      }
+      out = *begins >= 0 ? larger - 1 : larger;
+      auto more = l.extremum((out - 1) * stride + reach - spatial[i] - before, after, /*larger=*/true);
+      after = more.value_or(after + (stride - 1));
+    }
     window.after.push_back(after);
-    window.out.push_back(room.floorDiv(stride) + 1);
+    window.out.push_back(out);
   }
   return window;
 }
+
+namespace {
 
 class Convolution {
 public:
   explicit Convolution(Lowering &l) : l(l) {}
   LogicalResult run();
+  LogicalResult runTransposed();
 
 private:
   // Results with channels last, and where they belong.
   FailureOr<LoweredValue> patches();
   FailureOr<LoweredValue> pointwise();
   FailureOr<LoweredValue> windows();
+  FailureOr<LoweredValue> loops(LoweredValue &padded);
+  FailureOr<LoweredValue> blocks();
+  FailureOr<LoweredValue> spread(ArrayRef<int64_t> outputPads);
   FailureOr<LoweredValue> addBias(FailureOr<LoweredValue> result, int64_t channelDim);
   AffineExpr d(unsigned dim) { return getAffineDimExpr(dim, l.b.getContext()); }
 
@@ -108,6 +123,7 @@ private:
   LoweredValue x, weight;
   int64_t groups = 1, channels = 0, filters = 0;
   unsigned rank = 0; // spatial dims
+  bool transposed = false;
   Window window;
 };
 
@@ -189,6 +205,10 @@ FailureOr<LoweredValue> Convolution::windows() {
   auto padded = l.pad(x, before, after, cast<TypedAttr>(l.b.getZeroAttr(x.elementType)));
   if (failed(padded))
     return failure();
+  return loops(*padded);
+}
+
+FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
   int64_t perGroup = channels / groups, filtersPerGroup = filters / groups;
   auto grouped = [&](LoweredValue &value, unsigned dim, int64_t inner) {
     Extents shape = value.shape;
@@ -196,18 +216,22 @@ FailureOr<LoweredValue> Convolution::windows() {
     shape.insert(shape.begin() + dim, l.constant(groups));
     return l.reshape(value, shape);
   };
-  auto input = grouped(*padded, 1, perGroup), kernel = grouped(weight, 0, filtersPerGroup);
+  auto input = grouped(padded, 1, perGroup), kernel = grouped(weight, 0, transposed ? perGroup : filtersPerGroup);
   if (failed(input) || failed(kernel))
     return failure();
   unsigned numLoops = 2 * rank + 4, n = 0, g = 1, m = 2, firstOut = 3, c = rank + 2, firstKernel = rank + 3,
            lastOut = numLoops - 1;
   SmallVector<utils::IteratorType> iterators(numLoops, utils::IteratorType::parallel);
   SmallVector<AffineExpr> in = {d(n), d(g), d(c)}, filter = {d(g), d(m), d(c)}, out = {d(n), d(g), d(m)};
+  if (transposed)
+    std::swap(filter[1], filter[2]);
   iterators[c] = utils::IteratorType::reduction;
   for (unsigned i = 0; i < rank; ++i) {
     AffineExpr o = d(i + 1 == rank ? lastOut : firstOut + i), k = d(firstKernel + i);
     iterators[firstKernel + i] = utils::IteratorType::reduction;
-    in.push_back(o * window.strides[i] + k * window.dilations[i]);
+    // The other way round for a transposed convolution, whose strides are in the input by now.
+    in.push_back(transposed ? o + (window.kernel[i] - 1 - k) * window.dilations[i]
+                            : o * window.strides[i] + k * window.dilations[i]);
     filter.push_back(k);
     out.push_back(o);
   }
@@ -273,6 +297,113 @@ LogicalResult Convolution::run() {
   return success();
 }
 
+// A transposed convolution whose windows do not overlap: a matrix product makes the blocks of the result.
+FailureOr<LoweredValue> Convolution::blocks() {
+  SmallVector<int64_t> permutation = {0, rank + 1};
+  Extents shape = {x.shape[0]}, split = {x.shape[0]}, whole = {x.shape[0], l.constant(filters)};
+  int64_t length = filters;
+  unsigned c = rank + 2;
+  SmallVector<AffineExpr> in = {d(0), d(c)}, out = {d(0)};
+  for (unsigned i = 0; i < rank; ++i) {
+    in.push_back(d(1 + i));
+    out.push_back(d(1 + i));
+    shape.push_back(x.shape[2 + i]);
+    whole.push_back(x.shape[2 + i] * window.kernel[i]);
+    permutation.append({1 + i, rank + 2 + i});
+    length *= window.kernel[i];
+  }
+  out.push_back(d(rank + 1));
+  split.append(shape.begin() + 1, shape.end());
+  split.push_back(l.constant(filters));
+  for (int64_t k : window.kernel)
+    split.push_back(l.constant(k));
+  shape.push_back(l.constant(length));
+  auto right = l.reshape(weight, {l.constant(channels), l.constant(length)});
+  if (failed(right))
+    return failure();
+  auto map = [&](ArrayRef<AffineExpr> exprs) { return AffineMap::get(rank + 3, 0, exprs, l.b.getContext()); };
+  auto product = l.contract(x, *right, {map(in), map({d(c), d(rank + 1)}), map(out)}, shape);
+  auto parts = succeeded(product) ? addBias(l.reshape(*product, split), rank + 1) : product;
+  auto moved = succeeded(parts) ? l.transpose(*parts, permutation) : parts;
+  return succeeded(moved) ? l.reshape(*moved, whole) : moved;
+}
+
+// Any other one: a convolution of stride 1 over the input with zeros between its elements.
+FailureOr<LoweredValue> Convolution::spread(ArrayRef<int64_t> outputPads) {
+  Extents shape = {x.shape[0], x.shape[1]};
+  SmallVector<OpFoldResult> offsets(rank + 2, l.b.getIndexAttr(0)), strides(2, l.b.getIndexAttr(1)), sizes;
+  for (AffineExpr extent : x.shape)
+    sizes.push_back(l.fold(extent));
+  window.out.clear();
+  for (unsigned i = 0; i < rank; ++i) {
+    AffineExpr reach = l.constant((window.kernel[i] - 1) * window.dilations[i]);
+    AffineExpr before = reach - window.before[i], after = reach - window.after[i] + outputPads[i];
+    AffineExpr extent = (x.shape[2 + i] - 1) * window.strides[i] + 1 + before + after;
+    auto low = l.dims.lowerBound(before), high = l.dims.lowerBound(after);
+    if (!low || *low < 0 || !high || *high < 0) {
+      l.error() << "pads larger than the kernel are not supported";
+      return failure();
+    }
+    offsets[2 + i] = l.fold(before);
+    strides.push_back(l.b.getIndexAttr(window.strides[i]));
+    shape.push_back(extent);
+    window.out.push_back(extent - reach);
+  }
+  Value zero = arith::ConstantOp::create(l.b, l.loc(), l.b.getZeroAttr(x.elementType));
+  Value filled = linalg::FillOp::create(l.b, l.loc(), zero, l.empty(shape, x.elementType)).getResult(0);
+  LoweredValue padded = l.tensorValue(
+      tensor::InsertSliceOp::create(l.b, l.loc(), l.tensor(x), filled, offsets, sizes, strides), shape);
+  return loops(padded);
+}
+
+LogicalResult Convolution::runTransposed() {
+  x = l.input(0);
+  weight = l.input(1);
+  groups = l.intAttr("group", 1);
+  transposed = true;
+  SmallVector<int64_t> sizes;
+  for (AffineExpr extent : weight.shape) {
+    auto number = dyn_cast<AffineConstantExpr>(extent);
+    sizes.push_back(number ? number.getValue() : -1);
+  }
+  if (x.rank() < 3 || weight.rank() != x.rank() || llvm::is_contained(sizes, -1) || groups < 1 ||
+      sizes[0] % groups != 0 || x.shape[1] != l.constant(sizes[0]) || !isa<FloatType>(x.elementType) ||
+      x.elementType != weight.elementType) {
+    l.error() << "a weight of shape " << l.print(weight.shape) << " in " << groups << " groups does not fit an input of shape "
+              << l.print(x.shape) << " and type " << x.elementType;
+    return failure();
+  }
+  rank = x.rank() - 2;
+  channels = sizes[0];
+  filters = sizes[1] * groups;
+  SmallVector<int64_t> outputPads = l.intsAttr("output_padding").value_or(SmallVector<int64_t>(rank, 0));
+  window.kernel.assign(sizes.begin() + 2, sizes.end());
+  window.strides = l.intsAttr("strides").value_or(SmallVector<int64_t>(rank, 1));
+  window.dilations = l.intsAttr("dilations").value_or(SmallVector<int64_t>(rank, 1));
+  SmallVector<int64_t> pads = l.intsAttr("pads").value_or(SmallVector<int64_t>(2 * rank, 0));
+  StringRef automatic = l.stringAttr("auto_pad", "NOTSET");
+  bool sizesGiven = l.intsAttr("output_shape").has_value();
+  if (window.strides.size() != rank || window.dilations.size() != rank || pads.size() != 2 * rank ||
+      outputPads.size() != rank || sizesGiven || (automatic != "NOTSET" && automatic != "VALID")) {
+    l.error() << "output_shape and automatic pads are not supported, and strides, dilations and pads must fit " << rank
+              << " spatial dims";
+    return failure();
+  }
+  bool plain = groups == 1;
+  for (unsigned i = 0; i < rank; ++i) {
+    window.before.push_back(l.constant(pads[i]));
+    window.after.push_back(l.constant(pads[rank + i]));
+    plain &= pads[i] == 0 && pads[rank + i] == 0 && outputPads[i] == 0 && window.dilations[i] == 1 &&
+             window.kernel[i] == window.strides[i];
+  }
+  auto result = plain ? blocks() : spread(outputPads);
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+LogicalResult convolutionTransposed(Lowering &l) { return Convolution(l).runTransposed(); }
 LogicalResult convolution(Lowering &l) { return Convolution(l).run(); }
 
 LogicalResult padOp(Lowering &l) {
@@ -335,5 +466,6 @@ LogicalResult padOp(Lowering &l) {
 
 void snug::addConvolutionOps(LoweringTable &t) {
   t.add("Conv", 1, convolution);
+  t.add("ConvTranspose", 1, convolutionTransposed);
   t.add("Pad", 2, padOp);
 }

@@ -431,7 +431,6 @@ LogicalResult identity(Lowering &l) {
 void snug::addElementwiseOps(LoweringTable &t) {
   t.add("Relu", 1, unary<relu>);
   t.add("Neg", 6, negateOp);
-  t.add("Abs", 6, unary<floatOp<math::AbsFOp>>);
   t.add("Exp", 6, unary<floatOp<math::ExpOp>>);
   t.add("Log", 6, unary<floatOp<math::LogOp>>);
   t.add("Sqrt", 6, unary<floatOp<math::SqrtOp>>);

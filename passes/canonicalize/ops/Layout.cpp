@@ -107,6 +107,27 @@ std::optional<AffineExpr> clampOffset(Lowering &l, AffineExpr value, AffineExpr 
   return std::nullopt;
 }
 
+// Elements of a shape list from the end to the start, as exporters turn pads around.
+std::optional<LoweredValue> reverseList(Lowering &l, LoweredValue &in, ArrayRef<AffineExpr> starts,
+                                        ArrayRef<AffineExpr> ends, std::optional<Extents> steps) {
+  auto elements = in.rank() == 1 && steps && steps->size() == 1 && starts.size() == 1 && ends.size() == 1 ? l.list(in)
+                                                                                                    : std::nullopt;
+  auto step = elements ? dyn_cast<AffineConstantExpr>((*steps)[0]) : AffineConstantExpr();
+  auto start = step ? dyn_cast<AffineConstantExpr>(starts[0]) : AffineConstantExpr();
+  auto end = step ? dyn_cast<AffineConstantExpr>(ends[0]) : AffineConstantExpr();
+  if (!step || step.getValue() >= 0 || step.getValue() < INT32_MIN || !start || !end)
+    return std::nullopt;
+  int64_t count = elements->size();
+  auto place = [&](int64_t value) { // in [-1, count)
+    value = value < 0 ? std::max<int64_t>(value, -count - 1) + count : value;
+    return std::clamp<int64_t>(value, -1, count - 1);
+  };
+  Extents picked;
+  for (int64_t i = place(start.getValue()); i > place(end.getValue()); i += step.getValue())
+    picked.push_back((*elements)[i]);
+  return l.intsValue(in.elementType, picked);
+}
+
 LogicalResult slice(Lowering &l) {
   LoweredValue &in = l.input(0);
   auto list = [&](StringRef attribute, unsigned index) -> std::optional<Extents> {
@@ -123,8 +144,16 @@ LogicalResult slice(Lowering &l) {
     l.error() << "bounds computed from data are not supported";
     return failure();
   }
+  if (auto reversed = reverseList(l, in, *starts, *ends, steps)) {
+    l.define(0, *reversed);
+    return success();
+  }
   Extents offsets(in.rank(), l.constant(0)), sizes = in.shape;
   SmallVector<int64_t> strides(in.rank(), 1);
+  if (ends->size() != starts->size() || (axes && axes->size() != starts->size()) || (steps && steps->size() != starts->size())) {
+    l.error() << "starts, ends, axes and steps have different lengths";
+    return failure();
+  }
   for (size_t i = 0; i < starts->size(); ++i) {
     AffineExpr axisExpr = axes ? (*axes)[i] : l.constant(i), stepExpr = steps ? (*steps)[i] : l.constant(1);
     auto axisNumber = dyn_cast<AffineConstantExpr>(axisExpr), step = dyn_cast<AffineConstantExpr>(stepExpr);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Ops that look at whole rows: Softmax, LayerNormalization, RMSNormalization.
+// Ops that look at whole rows or planes: softmax and the normalizations.
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 
@@ -31,6 +32,30 @@ LogicalResult softmax(Lowering &l) {
     result = *back;
   }
   l.define(0, result);
+  return success();
+}
+
+// Before opset 13 the dims from the axis on are one row.
+LogicalResult softmaxOfRows(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  auto axis = l.normalizeAxis(l.intAttr("axis", 1), in.rank());
+  if (!axis)
+    return failure();
+  Extents rows(in.shape.begin(), in.shape.begin() + *axis);
+  AffineExpr length = l.constant(1);
+  for (AffineExpr extent : ArrayRef(in.shape).drop_front(*axis))
+    length = length * extent;
+  rows.push_back(length);
+  auto flat = l.reshape(in, rows);
+  if (failed(flat))
+    return failure();
+  Value init = l.empty(rows, in.elementType);
+  auto op = nn::SoftmaxOp::create(l.b, l.loc(), init.getType(), l.tensor(*flat), init, l.b.getF32FloatAttr(1));
+  LoweredValue result = l.tensorValue(op->getResult(0), rows);
+  auto back = l.reshape(result, in.shape);
+  if (failed(back))
+    return failure();
+  l.define(0, *back);
   return success();
 }
 
@@ -76,10 +101,127 @@ LogicalResult norm(Lowering &l, nn::NormKind kind) {
 }
 LogicalResult layerNorm(Lowering &l) { return norm(l, nn::NormKind::Layer); }
 LogicalResult rmsNorm(Lowering &l) { return norm(l, nn::NormKind::Rms); }
+
+// log(softmax x) as x - max - log(sum(exp(x - max))): the exponentials would round to 0 far below the maximum.
+LogicalResult logSoftmax(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  auto axis = l.normalizeAxis(l.intAttr("axis", -1), in.rank());
+  if (!axis || !isa<FloatType>(in.elementType))
+    return axis ? (l.error() << "only floating-point inputs are supported", failure()) : failure();
+  SmallVector<bool> reduced(in.rank(), false);
+  reduced[*axis] = true;
+  Extents kept = in.shape;
+  kept[*axis] = l.constant(1);
+  auto over = [&](Reduction kind, LoweredValue &value) {
+    LoweredValue result = l.reduce(kind, value, reduced);
+    return l.reshape(result, kept);
+  };
+  auto most = over(Reduction::Max, in);
+  if (failed(most))
+    return failure();
+  auto difference = l.elementwise({&in, &*most}, in.elementType, [](OpBuilder &b, Location loc, ValueRange x) -> Value {
+    return b.createOrFold<arith::SubFOp>(loc, x[0], x[1]);
+  });
+  if (failed(difference))
+    return failure();
+  auto power = l.elementwise({&*difference}, in.elementType, [](OpBuilder &b, Location loc, ValueRange x) -> Value {
+    return b.createOrFold<math::ExpOp>(loc, x[0]);
+  });
+  auto sum = succeeded(power) ? over(Reduction::Sum, *power) : power;
+  if (failed(sum))
+    return failure();
+  auto result = l.elementwise({&*difference, &*sum}, in.elementType, [](OpBuilder &b, Location loc, ValueRange x) -> Value {
+    return b.createOrFold<arith::SubFOp>(loc, x[0], b.createOrFold<math::LogOp>(loc, x[1]));
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+// x * factor[c] + shift[c] over (n, c, ...).
+FailureOr<LoweredValue> perChannel(Lowering &l, LoweredValue &x, LoweredValue &factor, LoweredValue &shift) {
+  Extents shape(x.rank() - 1, l.constant(1));
+  shape[0] = x.shape[1];
+  auto a = l.reshape(factor, shape), c = l.reshape(shift, shape);
+  if (failed(a) || failed(c))
+    return failure();
+  return l.elementwise({&x, &*a, &*c}, x.elementType, [](OpBuilder &b, Location loc, ValueRange v) -> Value {
+    return b.createOrFold<arith::AddFOp>(loc, b.createOrFold<arith::MulFOp>(loc, v[0], v[1]), v[2]);
+  });
+}
+
+LogicalResult batchNorm(Lowering &l) {
+  LoweredValue &x = l.input(0), &scale = l.input(1), &shift = l.input(2), &mean = l.input(3), &variance = l.input(4);
+  if (l.intAttr("training_mode", 0) || x.rank() < 2 || !isa<FloatType>(x.elementType)) {
+    l.error() << "training, and inputs of rank below 2, are not supported";
+    return failure();
+  }
+  double epsilon = l.floatAttr("epsilon", 1e-5);
+  auto factor = l.elementwise({&scale, &variance}, scale.elementType, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+    Value e = arith::ConstantOp::create(b, loc, b.getFloatAttr(v[1].getType(), epsilon));
+    Value deviation = b.createOrFold<math::SqrtOp>(loc, b.createOrFold<arith::AddFOp>(loc, v[1], e));
+    return b.createOrFold<arith::DivFOp>(loc, v[0], deviation);
+  });
+  if (failed(factor))
+    return failure();
+  auto offset = l.elementwise({&shift, &mean, &*factor}, shift.elementType, [](OpBuilder &b, Location loc, ValueRange v) -> Value {
+    return b.createOrFold<arith::SubFOp>(loc, v[0], b.createOrFold<arith::MulFOp>(loc, v[1], v[2]));
+  });
+  auto result = succeeded(offset) ? perChannel(l, x, *factor, *offset) : offset;
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+// Channels in groups, each normalized over all it has; `groups` of 0 is one for every channel.
+LogicalResult planesNorm(Lowering &l, int64_t groups, bool scalesGroups) {
+  LoweredValue &x = l.input(0), scale = l.input(1), shift = l.input(2);
+  auto channels = x.rank() >= 3 ? dyn_cast<AffineConstantExpr>(x.shape[1]) : AffineConstantExpr();
+  if (!channels || groups < 0 || (groups && channels.getValue() % groups != 0) || !isa<FloatType>(x.elementType)) {
+    l.error() << "an input of shape " << l.print(x.shape) << " is not supported; channels must be fixed and fill the groups";
+    return failure();
+  }
+  groups = groups ? groups : channels.getValue();
+  AffineExpr length = l.constant(channels.getValue() / groups);
+  for (AffineExpr extent : ArrayRef(x.shape).drop_front(2))
+    length = length * extent;
+  Extents rows = {x.shape[0], l.constant(groups), length};
+  auto flat = l.reshape(x, rows);
+  if (failed(flat))
+    return failure();
+  Value init = l.empty(rows, x.elementType);
+  auto op = nn::NormOp::create(l.b, l.loc(), init.getType(), l.tensor(*flat), Value(), Value(), init,
+                               nn::NormKindAttr::get(l.b.getContext(), nn::NormKind::Layer),
+                               l.b.getF32FloatAttr(l.floatAttr("epsilon", 1e-5)));
+  LoweredValue normal = l.tensorValue(op->getResult(0), rows);
+  if (scalesGroups) {
+    auto scaled = perChannel(l, normal, scale, shift);
+    if (failed(scaled))
+      return failure();
+    normal = *scaled;
+  }
+  auto back = l.reshape(normal, x.shape);
+  auto result = succeeded(back) && !scalesGroups ? perChannel(l, *back, scale, shift) : back;
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+LogicalResult instanceNorm(Lowering &l) { return planesNorm(l, 0, false); }
+LogicalResult groupNorm18(Lowering &l) { return planesNorm(l, l.intAttr("num_groups", -1), true); }
+LogicalResult groupNorm(Lowering &l) { return planesNorm(l, l.intAttr("num_groups", -1), false); }
 } // namespace
 
 void snug::addRowOps(LoweringTable &t) {
+  t.add("Softmax", 1, softmaxOfRows);
   t.add("Softmax", 13, softmax);
   t.add("LayerNormalization", 17, layerNorm);
   t.add("RMSNormalization", 23, rmsNorm);
+  t.add("LogSoftmax", 13, logSoftmax);
+  t.add("BatchNormalization", 9, batchNorm);
+  t.add("InstanceNormalization", 6, instanceNorm);
+  t.add("GroupNormalization", 18, groupNorm18);
+  t.add("GroupNormalization", 21, groupNorm);
 }

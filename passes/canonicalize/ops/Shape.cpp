@@ -220,6 +220,33 @@ LogicalResult expand(Lowering &l) {
                                  [](OpBuilder &, Location, ValueRange x) -> Value { return x[0]; }));
 }
 
+// Each repeated dim gets one before it, which a generic does not read; both together are the longer dim.
+LogicalResult tile(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  auto repeats = l.ints(l.input(1));
+  if (!repeats || static_cast<int64_t>(repeats->size()) != in.rank()) {
+    l.error() << "repeats must be computed from dims, one for each dim of shape " << l.print(in.shape);
+    return failure();
+  }
+  Extents blocks, result;
+  SmallVector<AffineExpr> read;
+  for (auto [extent, repeat] : llvm::zip_equal(in.shape, *repeats)) {
+    if (repeat != l.constant(1))
+      blocks.push_back(repeat);
+    read.push_back(getAffineDimExpr(blocks.size(), l.b.getContext()));
+    blocks.push_back(extent);
+    result.push_back(extent * repeat);
+  }
+  if (blocks.size() == in.shape.size())
+    return finish(l, in);
+  if (in.splat)
+    return finish(l, l.splatValue(in.splat, result));
+  Value grown = l.generic({l.tensor(in)}, {AffineMap::get(blocks.size(), 0, read, l.b.getContext())}, blocks, in.elementType,
+                          [](OpBuilder &, Location, ValueRange x) -> Value { return x[0]; });
+  LoweredValue value = l.tensorValue(grown, blocks);
+  return finish(l, l.reshape(value, result));
+}
+
 // --- generators ---------------------------------------------------------------------------------------------------
 
 LogicalResult constant(Lowering &l) {
@@ -301,6 +328,7 @@ void snug::addShapeOps(LoweringTable &t) {
   t.add("Squeeze", 1, squeeze);
   t.add("Flatten", 1, flatten);
   t.add("Expand", 8, expand);
+  t.add("Tile", 6, tile);
   t.add("Constant", 1, constant);
   t.add("ConstantOfShape", 9, constantOfShape);
   t.add("Range", 11, range);

@@ -66,7 +66,12 @@ func.func @main(%ids: tensor<1x?xi64> {snug.name = "input_ids", snug.dims = ["1"
   %kh0 = tensor.expand_shape %k0 [[0], [1], [2, 3]] output_shape [1, %s, 12, 64] : tensor<1x?x768xf32> into tensor<1x?x12x64xf32>
   %vh0 = tensor.expand_shape %v0 [[0], [1], [2, 3]] output_shape [1, %s, 12, 64] : tensor<1x?x768xf32> into tensor<1x?x12x64xf32>
   %at0 = snug_nn.attention ins(%qh0, %kh0, %vh0 : tensor<1x?x12x64xf32>, tensor<1x?x12x64xf32>, tensor<1x?x12x64xf32>) outs(%e4 : tensor<1x?x12x64xf32>)
-      {indexing_maps = [#q, #k, #val, #o], scale = 0.125 : f32} -> tensor<1x?x12x64xf32>
+      attributes {indexing_maps = [#q, #k, #val, #o]} {
+  ^bb0(%qk: f32):
+    %scale = arith.constant 0.125 : f32
+    %score = arith.mulf %qk, %scale : f32
+    snug_nn.yield %score : f32
+  } -> tensor<1x?x12x64xf32>
   %am0 = tensor.collapse_shape %at0 [[0], [1], [2, 3]] : tensor<1x?x12x64xf32> into tensor<1x?x768xf32>
   %r0 = snug_nn.contract ins(%am0, %wd : tensor<1x?x768xf32>, tensor<768x768xf32>) epilogue(%bd, %h0 : tensor<768xf32>, tensor<1x?x768xf32>)
       outs(%e : tensor<1x?x768xf32>) attributes {indexing_maps = [#a, #b, #v, #c, #c],
@@ -121,7 +126,12 @@ func.func @main(%ids: tensor<1x?xi64> {snug.name = "input_ids", snug.dims = ["1"
   %kh1 = tensor.expand_shape %k1 [[0], [1], [2, 3]] output_shape [1, %s, 12, 64] : tensor<1x?x768xf32> into tensor<1x?x12x64xf32>
   %vh1 = tensor.expand_shape %v1 [[0], [1], [2, 3]] output_shape [1, %s, 12, 64] : tensor<1x?x768xf32> into tensor<1x?x12x64xf32>
   %at1 = snug_nn.attention ins(%qh1, %kh1, %vh1 : tensor<1x?x12x64xf32>, tensor<1x?x12x64xf32>, tensor<1x?x12x64xf32>) outs(%e4 : tensor<1x?x12x64xf32>)
-      {indexing_maps = [#q, #k, #val, #o], scale = 0.125 : f32} -> tensor<1x?x12x64xf32>
+      attributes {indexing_maps = [#q, #k, #val, #o]} {
+  ^bb0(%qk: f32):
+    %scale = arith.constant 0.125 : f32
+    %score = arith.mulf %qk, %scale : f32
+    snug_nn.yield %score : f32
+  } -> tensor<1x?x12x64xf32>
   %am1 = tensor.collapse_shape %at1 [[0], [1], [2, 3]] : tensor<1x?x12x64xf32> into tensor<1x?x768xf32>
   %r1 = snug_nn.contract ins(%am1, %wd : tensor<1x?x768xf32>, tensor<768x768xf32>) epilogue(%bd, %o0 : tensor<768xf32>, tensor<1x?x768xf32>)
       outs(%e : tensor<1x?x768xf32>) attributes {indexing_maps = [#a, #b, #v, #c, #c],

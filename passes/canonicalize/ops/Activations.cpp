@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Elementwise ops of one tensor, most of them with attributes: activations, rounding, Clip.
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/LoweringTable.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace {
+// Scalar arithmetic on floats, for bodies that read like their formulas.
+struct Scalar {
+  OpBuilder &b;
+  Location loc;
+  Value value;
+
+  Scalar with(Value v) const { return {b, loc, v}; }
+  Scalar number(double v) const {
+    return with(arith::ConstantOp::create(b, loc, b.getFloatAttr(value.getType(), v)));
+  }
+  template <class Op> Scalar unary() const { return with(b.createOrFold<Op>(loc, value)); }
+  template <class Op> Scalar binary(Scalar o) const { return with(b.createOrFold<Op>(loc, value, o.value)); }
+  Scalar operator+(Scalar o) const { return binary<arith::AddFOp>(o); }
+  Scalar operator-(Scalar o) const { return binary<arith::SubFOp>(o); }
+  Scalar operator*(Scalar o) const { return binary<arith::MulFOp>(o); }
+  Scalar operator/(Scalar o) const { return binary<arith::DivFOp>(o); }
+  Scalar operator+(double o) const { return *this + number(o); }
+  Scalar operator-(double o) const { return *this - number(o); }
+  Scalar operator*(double o) const { return *this * number(o); }
+  Scalar max(Scalar o) const { return binary<arith::MaximumFOp>(o); }
+  Scalar min(Scalar o) const { return binary<arith::MinimumFOp>(o); }
+  Scalar exp() const { return unary<math::ExpOp>(); }
+  Scalar log() const { return unary<math::LogOp>(); }
+  Scalar above(double limit, Scalar yes, Scalar no) const {
+    Value condition = b.createOrFold<arith::CmpFOp>(loc, arith::CmpFPredicate::OGT, value, number(limit).value);
+    return with(b.createOrFold<arith::SelectOp>(loc, condition, yes.value, no.value));
+  }
+};
+
+LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value) {
+  if (failed(value))
+    return failure();
+  l.define(0, *value);
+  return success();
+}
+
+LogicalResult apply(Lowering &l, llvm::function_ref<Scalar(Scalar)> function) {
+  LoweredValue &in = l.input(0);
+  if (!isa<FloatType>(in.elementType)) {
+    l.error() << "only floating-point inputs are supported";
+    return failure();
+  }
+  return finish(l, l.elementwise({&in}, in.elementType, [&](OpBuilder &b, Location loc, ValueRange x) {
+    return function(Scalar{b, loc, x[0]}).value;
+  }));
+}
+
+// log(1 + exp(x)) without overflow.
+Scalar softplus(Scalar x) {
+  Scalar magnitude = x.unary<math::AbsFOp>();
+  return x.max(x.number(0)) + ((x.number(0) - magnitude).exp() + 1).log();
+}
+Scalar hardSigmoid(Scalar x, double alpha, double beta) { return (x * alpha + beta).max(x.number(0)).min(x.number(1)); }
+
+LogicalResult leakyRelu(Lowering &l) {
+  double alpha = l.floatAttr("alpha", 0.01);
+  return apply(l, [&](Scalar x) { return x.above(0, x, x * alpha); });
+}
+LogicalResult thresholdedRelu(Lowering &l) {
+  double alpha = l.floatAttr("alpha", 1);
+  return apply(l, [&](Scalar x) { return x.above(alpha, x, x.number(0)); });
+}
+LogicalResult elu(Lowering &l) {
+  double alpha = l.floatAttr("alpha", 1);
+  return apply(l, [&](Scalar x) { return x.above(0, x, (x.exp() - 1) * alpha); });
+}
+LogicalResult celu(Lowering &l) {
+  double alpha = l.floatAttr("alpha", 1);
+  return apply(l, [&](Scalar x) { return x.above(0, x, ((x * (1 / alpha)).exp() - 1) * alpha); });
+}
+LogicalResult selu(Lowering &l) {
+  double alpha = l.floatAttr("alpha", 1.67326319217681884765625), gamma = l.floatAttr("gamma", 1.05070102214813232421875);
+  return apply(l, [&](Scalar x) { return x.above(0, x, (x.exp() - 1) * alpha) * gamma; });
+}
+LogicalResult hardSigmoidOp(Lowering &l) {
+  double alpha = l.floatAttr("alpha", 0.2), beta = l.floatAttr("beta", 0.5);
+  return apply(l, [&](Scalar x) { return hardSigmoid(x, alpha, beta); });
+}
+LogicalResult hardSwish(Lowering &l) {
+  return apply(l, [](Scalar x) { return x * hardSigmoid(x, 1.0 / 6, 0.5); });
+}
+LogicalResult swish(Lowering &l) {
+  double alpha = l.floatAttr("alpha", 1);
+  return apply(l, [&](Scalar x) { return x / ((x * -alpha).exp() + 1); });
+}
+LogicalResult softplusOp(Lowering &l) { return apply(l, softplus); }
+LogicalResult mish(Lowering &l) {
+  return apply(l, [](Scalar x) { return x * softplus(x).unary<math::TanhOp>(); });
+}
+LogicalResult softsign(Lowering &l) {
+  return apply(l, [](Scalar x) { return x / (x.unary<math::AbsFOp>() + 1); });
+}
+template <class Op> LogicalResult simple(Lowering &l) {
+  return apply(l, [](Scalar x) { return x.unary<Op>(); });
+}
+
+LogicalResult absolute(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  return finish(l, l.elementwise({&in}, in.elementType, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
+    if (isa<FloatType>(in.elementType))
+      return b.createOrFold<math::AbsFOp>(loc, x[0]);
+    return b.createOrFold<math::AbsIOp>(loc, x[0]);
+  }));
+}
+
+LogicalResult sign(Lowering &l) {
+  return apply(l, [](Scalar x) {
+    Scalar positive = x.above(0, x.number(1), x * 0.0); // a NaN stays one
+    return (x.number(0) - x).above(0, x.number(-1), positive);
+  });
+}
+
+LogicalResult prelu(Lowering &l) {
+  LoweredValue &in = l.input(0), &slope = l.input(1);
+  return finish(l, l.elementwise({&in, &slope}, in.elementType, [](OpBuilder &b, Location loc, ValueRange a) {
+    Scalar x{b, loc, a[0]};
+    return x.above(0, x, x * x.with(a[1])).value;
+  }));
+}
+
+// Bounds are attributes in opset 6, optional inputs later.
+LogicalResult clip(Lowering &l) {
+  LoweredValue value = l.input(0);
+  bool isFloat = isa<FloatType>(value.elementType);
+  auto bound = [&](LoweredValue limit, bool lower) -> LogicalResult {
+    auto result = l.elementwise({&value, &limit}, value.elementType, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
+      if (isFloat)
+        return lower ? b.createOrFold<arith::MaximumFOp>(loc, a[0], a[1]) : b.createOrFold<arith::MinimumFOp>(loc, a[0], a[1]);
+      return lower ? b.createOrFold<arith::MaxSIOp>(loc, a[0], a[1]) : b.createOrFold<arith::MinSIOp>(loc, a[0], a[1]);
+    });
+    if (failed(result))
+      return failure();
+    value = *result;
+    return success();
+  };
+  for (bool lower : {true, false}) {
+    unsigned index = lower ? 1 : 2;
+    StringRef name = lower ? "min" : "max";
+    if (l.hasInput(index)) {
+      if (failed(bound(l.input(index), lower)))
+        return failure();
+    } else if (isFloat && l.attr(name)) {
+      if (failed(bound(l.splatValue(l.b.getFloatAttr(value.elementType, l.floatAttr(name, 0)), {}), lower)))
+        return failure();
+    }
+  }
+  l.define(0, value);
+  return success();
+}
+
+// fmod: the sign of the dividend, as C has it; without, the sign of the divisor (integers alone).
+LogicalResult mod(Lowering &l) {
+  LoweredValue &x = l.input(0), &y = l.input(1);
+  bool truncated = l.intAttr("fmod", 0);
+  if (isa<FloatType>(x.elementType) && !truncated) {
+    l.error() << "floating-point inputs need fmod = 1";
+    return failure();
+  }
+  return finish(l, l.elementwise({&x, &y}, x.elementType, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
+    if (isa<FloatType>(x.elementType))
+      return b.createOrFold<arith::RemFOp>(loc, a[0], a[1]);
+    Value rest = b.createOrFold<arith::RemSIOp>(loc, a[0], a[1]);
+    if (truncated)
+      return rest;
+    // Differing signs: one divisor more.
+    Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(x.elementType));
+    Value differs = b.createOrFold<arith::CmpIOp>(loc, arith::CmpIPredicate::slt,
+                                                  b.createOrFold<arith::XOrIOp>(loc, rest, a[1]), zero);
+    Value left = b.createOrFold<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, rest, zero);
+    Value add = b.createOrFold<arith::AndIOp>(loc, differs, left);
+    return b.createOrFold<arith::SelectOp>(loc, add, b.createOrFold<arith::AddIOp>(loc, rest, a[1]), rest);
+  }));
+}
+} // namespace
+
+void snug::addActivationOps(LoweringTable &t) {
+  t.add("LeakyRelu", 1, leakyRelu);
+  t.add("ThresholdedRelu", 10, thresholdedRelu);
+  t.add("Elu", 1, elu);
+  t.add("Celu", 12, celu);
+  t.add("Selu", 1, selu);
+  t.add("HardSigmoid", 1, hardSigmoidOp);
+  t.add("HardSwish", 14, hardSwish);
+  t.add("Swish", 24, swish);
+  t.add("Softplus", 1, softplusOp);
+  t.add("Mish", 18, mish);
+  t.add("Softsign", 1, softsign);
+  t.add("PRelu", 7, prelu);
+  t.add("Clip", 6, clip);
+  t.add("Mod", 10, mod);
+  t.add("Abs", 6, absolute);
+  t.add("Sign", 9, sign);
+  t.add("Floor", 6, simple<math::FloorOp>);
+  t.add("Ceil", 6, simple<math::CeilOp>);
+  t.add("Round", 11, simple<math::RoundEvenOp>);
+}
