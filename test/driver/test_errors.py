@@ -182,7 +182,7 @@ def test_no_upper_bound(tmp_path):
 def test_activation_budget_that_cannot_be_met(mlp, tmp_path):
     path, report, out = mlp(), tmp_path / "r.json", tmp_path / "m.so"
     result = snugc(path, "-o", out, *ROWS, "--activation-budget", "1KiB", "--report", report, "--depfile", tmp_path / "d")
-    refused(result, 4, "--activation-budget 1.0 KiB", "least", "needs less than 16.0 KiB", "stands in the way")
+    refused(result, 4, "--activation-budget 1.0 KiB", "least", "needs less than", "stands in the way")
     assert re.search(r"node '(up|relu|down)'", result.err)
     least = int(re.search(r"give --activation-budget (\d+)B", result.err).group(1))
     budget = json.loads(report.read_text())["budget"]
