@@ -44,6 +44,8 @@ private:
   int checkOptions() {
     if (options.model.empty())
       return fail(SNUG_EXIT_USAGE, "no model named; write snugc MODEL.onnx -o OUT.so (see snugc --help)");
+    if (options.dryRun && options.emit != Stage::Library)
+      return fail(SNUG_EXIT_USAGE, "--dry-run and --emit exclude each other");
     if (writesLibrary && options.output.empty())
       return fail(SNUG_EXIT_USAGE, "no output named; add -o OUT.so (or --dry-run)");
     if (!options.depfile.empty() && options.output.empty())

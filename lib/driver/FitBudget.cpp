@@ -68,8 +68,8 @@ int Pipeline::chunk() {
             : static_cast<int64_t>(report.unchunkedArena * (options.activationBudget.percent / 100));
     arenaLimit = std::min(arenaLimit.value_or(report.activationBudget), report.activationBudget);
   }
-  if (options.dryRun) {
-    report.fits = whatFits(*program, threads());
+  if (options.dryRun || options.budgetSweep) {
+    report.fits = whatFits(*program, threads(), /*numBetween=*/options.budgetSweep ? 15 : 3);
     if (!report.fits)
       return SNUG_EXIT_FAULT;
     report.leastArena = report.fits->least.arena;

@@ -140,6 +140,7 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
       ->type_name("STAGE");
   app.add_flag("--dry-run", o.dryRun,
                "Say what a run would need and which budgets can be met; read no weights, write no library");
+  app.add_flag("--budget-sweep", o.budgetSweep, "Say what fits at 17 budgets, from unchunked to the least");
   app.add_option("--report", o.report, "Write the plan and what led to it as JSON")->type_name("FILE.json");
   app.add_option("--depfile", o.depfile, "Write a Makefile rule naming the files read")->type_name("FILE");
   app.add_option("--save-temps", o.saveTemps, "Write the program after each stage to a folder")->type_name("DIR");

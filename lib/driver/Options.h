@@ -43,6 +43,7 @@ struct CompileOptions {
   std::string depfile;              // path of a Makefile rule naming all files read
   std::string saveTemps;            // folder for the program after each stage
   bool dryRun = false;              // plan only: print what a run would need
+  bool budgetSweep = false;              // say what fits at many budgets
   bool timeReport = false;          // print the time of each stage
   bool verbose = false;             // print remarks: chunk loops and their effect
 };

@@ -23,7 +23,7 @@ struct CompileReport {
   int64_t leastReachable = -1;             // of the budget that decides: --memory-budget where that one cannot be met
   int64_t leastArena = -1;                 // the least --activation-budget
   std::string peakNode;                    // where most is live without chunk loops
-  std::optional<WhatFits> fits;            // on a dry run
+  std::optional<WhatFits> fits;            // on a dry run or a sweep
   std::string chunkLoops = "[]";           // JSON array
   std::optional<ChunkFigures> search;      // times of the model, and what the search did
   std::vector<std::pair<std::string, double>> timing; // stage -> time of compilation

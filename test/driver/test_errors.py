@@ -37,6 +37,7 @@ def test_usage(mlp, tmp_path):
     refused(snugc("--bogus"), 1, "--bogus")
     refused(snugc(path), 1, "-o OUT.so")
     refused(snugc(path, "-o", out, "--emit", "nothing"), 1, "'nothing'", "import, canonicalize, fuse")
+    refused(snugc(path, "--dry-run", "--emit", "plan", *ROWS), 1, "exclude each other")
     refused(snugc(path, "-o", out, *ROWS, "--march", "pentium99"), 1, "pentium99", "leave --march out")
     refused(snugc(path, "-o", out, *ROWS, "--target", "toaster"), 1, "--target")
     refused(snugc(path, "-o", out, *ROWS, "--threads", "0"), 1, "--threads")
@@ -181,7 +182,7 @@ def test_no_upper_bound(tmp_path):
 def test_activation_budget_that_cannot_be_met(mlp, tmp_path):
     path, report, out = mlp(), tmp_path / "r.json", tmp_path / "m.so"
     result = snugc(path, "-o", out, *ROWS, "--activation-budget", "1KiB", "--report", report, "--depfile", tmp_path / "d")
-    refused(result, 4, "--activation-budget 1.0 KiB", "least", "needs less than 16.0 KiB", "stands in the way")
+    refused(result, 4, "--activation-budget 1.0 KiB", "least", "needs less than", "stands in the way")
     assert re.search(r"node '(up|relu|down)'", result.err)
     least = int(re.search(r"give --activation-budget (\d+)B", result.err).group(1))
     budget = json.loads(report.read_text())["budget"]

@@ -109,6 +109,20 @@ def test_dry_run_says_what_fits(mlp, tmp_path):
     assert snugc(path, *ROWS, "--dry-run", "--activation-budget", f"{budgets[-1] - 1}B").code == 4
 
 
+def test_budget_sweep(mlp, tmp_path):
+    """From unchunked to the least; a compilation at each of them has what the curve says."""
+    path = mlp()
+    fits = report_of(path, *ROWS, "-o", tmp_path / "m.so", "--budget-sweep")["fits"]
+    assert (tmp_path / "m.so").exists() and len(fits) == 17
+    budgets = [point["activation"] for point in fits]
+    assert budgets == sorted(budgets, reverse=True)
+    for point in fits[::4]:
+        report = report_of(path, *ROWS, "--dry-run", "--activation-budget", f"{point['activation']}B")
+        model = report["time_model"]
+        assert report["memory"]["arena"] <= point["activation"]
+        assert model["chunked_ms"] / model["unchunked_ms"] == pytest.approx(point["slowdown"])
+
+
 def test_budgets_hold(mlp, tmp_path):
     path = mlp()
     free = report_of(path, *ROWS, "--dry-run")["memory"]
