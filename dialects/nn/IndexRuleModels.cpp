@@ -132,6 +132,19 @@ template <class OpT> struct ReshapeRule : IndexRuleOpInterface::ExternalModel<Re
   }
 };
 
+// Whether dim `dim` of `whole` is covered by a slice of it.
+template <class OpT> bool isFull(OpT op, Value whole, int64_t dim) {
+  if (getConstantIntValue(op.getMixedOffsets()[dim]) != 0 || getConstantIntValue(op.getMixedStrides()[dim]) != 1)
+    return false;
+  OpFoldResult size = op.getMixedSizes()[dim];
+  int64_t extent = cast<RankedTensorType>(whole.getType()).getDimSize(dim);
+  if (std::optional<int64_t> constant = getConstantIntValue(size))
+    return *constant == extent;
+  FailureOr<bool> equal = ValueBoundsConstraintSet::areEqual(ValueBoundsConstraintSet::Variable(size),
+                                                             ValueBoundsConstraintSet::Variable(whole, dim));
+  return succeeded(equal) && *equal;
+}
+
 struct ExtractSliceRule : IndexRuleOpInterface::ExternalModel<ExtractSliceRule, tensor::ExtractSliceOp> {
   FailureOr<IndexRule> getIndexRule(Operation *operation) const {
     auto op = cast<tensor::ExtractSliceOp>(operation);
@@ -144,7 +157,7 @@ struct ExtractSliceRule : IndexRuleOpInterface::ExternalModel<ExtractSliceRule, 
     for (int64_t dim = 0; dim < source.getRank(); ++dim) {
       if (!dropped.test(dim))
         kept.push_back(getAffineDimExpr(dim, context));
-      if (isFull(op, dim))
+      if (isFull(op, op.getSource(), dim))
         rule.dims[dim].kind = dropped.test(dim) ? IterKind::Whole : IterKind::Parallel;
     }
     rule.operands.assign(operation->getNumOperands(), AffineMap());
@@ -152,17 +165,30 @@ struct ExtractSliceRule : IndexRuleOpInterface::ExternalModel<ExtractSliceRule, 
     rule.results.assign(1, AffineMap::get(source.getRank(), 0, kept, context));
     return rule;
   }
+};
 
-  static bool isFull(tensor::ExtractSliceOp op, int64_t dim) {
-    if (getConstantIntValue(op.getMixedOffsets()[dim]) != 0 || getConstantIntValue(op.getMixedStrides()[dim]) != 1)
-      return false;
-    OpFoldResult size = op.getMixedSizes()[dim];
-    int64_t extent = op.getSourceType().getDimSize(dim);
-    if (std::optional<int64_t> constant = getConstantIntValue(size))
-      return *constant == extent;
-    FailureOr<bool> equal = ValueBoundsConstraintSet::areEqual(
-        ValueBoundsConstraintSet::Variable(size), ValueBoundsConstraintSet::Variable(op.getSource(), dim));
-    return succeeded(equal) && *equal;
+// A part of a concatenation: dims along which it is as long as the whole are split with it.
+struct InsertSliceRule : IndexRuleOpInterface::ExternalModel<InsertSliceRule, tensor::InsertSliceOp> {
+  FailureOr<IndexRule> getIndexRule(Operation *operation) const {
+    auto op = cast<tensor::InsertSliceOp>(operation);
+    MLIRContext *context = op.getContext();
+    int64_t rank = op.getDestType().getRank();
+    IndexRule rule;
+    rule.dims.assign(rank, IterDim{IterKind::Whole, Combiner::None});
+    SmallVector<AffineExpr> kept;
+    llvm::SmallBitVector dropped = op.getDroppedDims();
+    for (int64_t dim = 0; dim < rank; ++dim) {
+      if (!dropped.test(dim))
+        kept.push_back(getAffineDimExpr(dim, context));
+      if (!dropped.test(dim) && isFull(op, op.getDest(), dim))
+        rule.dims[dim].kind = IterKind::Parallel;
+    }
+    AffineMap identity = AffineMap::getMultiDimIdentityMap(rank, context);
+    rule.operands.assign(operation->getNumOperands(), AffineMap());
+    rule.operands[0] = AffineMap::get(rank, 0, kept, context);
+    rule.operands[1] = identity;
+    rule.results.assign(1, identity);
+    return rule;
   }
 };
 
@@ -183,5 +209,6 @@ void snug::registerIndexRuleModels(DialectRegistry &registry) {
     tensor::ExpandShapeOp::attachInterface<ReshapeRule<tensor::ExpandShapeOp>>(*context);
     tensor::CollapseShapeOp::attachInterface<ReshapeRule<tensor::CollapseShapeOp>>(*context);
     tensor::ExtractSliceOp::attachInterface<ExtractSliceRule>(*context);
+    tensor::InsertSliceOp::attachInterface<InsertSliceRule>(*context);
   });
 }

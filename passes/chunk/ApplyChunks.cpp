@@ -61,6 +61,18 @@ private:
 };
 } // namespace
 
+// The operand that a result is computed in; null for views and what makes its own tensor.
+static OpOperand *destinationOf(OpResult value) {
+  if (auto dps = dyn_cast<DestinationStyleOpInterface>(value.getOwner()))
+    return dps.getTiedOpOperand(value);
+  auto insert = dyn_cast<tensor::InsertSliceOp>(value.getOwner());
+  return insert ? &insert.getDestMutable() : nullptr;
+}
+
+static bool isDestination(OpOperand &operand) {
+  return llvm::any_of(operand.getOwner()->getResults(), [&](OpResult value) { return destinationOf(value) == &operand; });
+}
+
 OpFoldResult Applier::times(OpFoldResult value, int64_t factor) {
   AffineExpr s0 = builder.getAffineSymbolExpr(0);
   return factor == 1 ? value
@@ -80,8 +92,8 @@ void Applier::findCarried() {
   auto isInside = [&](Operation *op) { return llvm::any_of(loop.members, [&](auto &m) { return program.ops[m.node] == op; }); };
 
   for (const ChunkMember &m : loop.members) {
-    auto op = dyn_cast<DestinationStyleOpInterface>(program.ops[m.node]);
-    if (!op)
+    Operation *op = program.ops[m.node];
+    if (op->getNumResults() == 0 || !destinationOf(op->getResult(0)))
       continue;
     for (auto [index, value] : llvm::enumerate(op->getResults())) {
       // The last of a chain of members that write one destination.
@@ -94,18 +106,18 @@ void Applier::findCarried() {
           leaves = leaves || !insideUser;
           if (insideUser && isa<tensor::ExtractSliceOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp>(user))
             aliases.push_back(user->getResult(0));
-          auto dps = dyn_cast<DestinationStyleOpInterface>(user);
-          continues = continues || (insideUser && dps && dps.isDpsInit(&use));
+          continues = continues || (insideUser && isDestination(use));
         }
       if (continues)
         continue;
       Operation *first = op;
-      OpOperand *init = op.getTiedOpOperand(cast<OpResult>(value));
+      OpOperand *init = destinationOf(cast<OpResult>(value));
       while (Operation *writer = init->get().getDefiningOp()) {
-        if (!memberOf.count(init->get()) || !isa<DestinationStyleOpInterface>(writer))
+        OpOperand *before = destinationOf(cast<OpResult>(init->get()));
+        if (!memberOf.count(init->get()) || !before)
           break;
         first = writer;
-        init = cast<DestinationStyleOpInterface>(writer).getTiedOpOperand(cast<OpResult>(init->get()));
+        init = before;
       }
       Value root = init->get();
       bool interior = root.getDefiningOp<tensor::EmptyOp>() && !leaves;
@@ -189,6 +201,13 @@ void Applier::cloneMember(const ChunkMember &m) {
     auto type = RankedTensorType::get(shape, slice.getType().getElementType());
     mapped[op->getResult(0)] = tensor::ExtractSliceOp::create(builder, loc, type, operands[0], slice.getMixedOffsets(),
                                                               sizes, slice.getMixedStrides());
+    return;
+  }
+  if (auto insert = dyn_cast<tensor::InsertSliceOp>(op)) {
+    SmallVector<OpFoldResult> sizes = insert.getMixedSizes();
+    sizes[result.position] = times(size, result.scale);
+    mapped[op->getResult(0)] = tensor::InsertSliceOp::create(builder, loc, operands[0], operands[1],
+                                                             insert.getMixedOffsets(), sizes, insert.getMixedStrides());
     return;
   }
   auto dps = cast<DestinationStyleOpInterface>(op);

@@ -134,7 +134,8 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, IndexBoun
       ChunkUse use;
       use.value = idOf(operand.get());
       auto dps = dyn_cast<DestinationStyleOpInterface>(op);
-      use.isInit = dps && dps.isDpsInit(&operand);
+      auto insert = dyn_cast<tensor::InsertSliceOp>(op);
+      use.isInit = (dps && dps.isDpsInit(&operand)) || (insert && &operand == &insert.getDestMutable());
       node.uses.push_back(use);
     }
     llvm::SetVector<Value> captured;

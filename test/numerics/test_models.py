@@ -104,8 +104,8 @@ def test_budget_changes_memory_not_results(name, percent, weights, tmp_path):
     assert len(stats["latency_ms"]["all"]) == 2 and stats["latency_ms"]["min"] > 0
 
 
-# Not yet where rotary positions stand in the way (halves put together by Concat), or caches that are inputs and outputs.
-@pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("llama")])
+# A decoder's step has one row, which cannot be cut.
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "llama_tiny_decode"])
 def test_80_and_60_percent_are_not_refused(name, weights, tmp_path):
     model, dims = weights(name), dims_of(name)
     for percent in (80, 60):
