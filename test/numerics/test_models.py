@@ -112,12 +112,14 @@ def test_80_and_60_percent_are_not_refused(name, weights, tmp_path):
         snug.compile_model(model, tmp_path / "m.so", dims, f"{percent}%")  # asserts exit code 0
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", MODELS)
 def test_bounds_are_bounds(name, weights, tmp_path):
-    _, report = snug.compile_model(weights(name), tmp_path / "m.so", {"batch": 1, "seq": LENGTH}, flags=("--dry-run",))
+    _, report = snug.compile_model(weights(name), tmp_path / "m.so", dims_of(name), flags=("--dry-run",))
     memory, bounds, least = report["memory"], report["bounds"], report["budget"]["least_activation"]
     assert 0 < bounds["lb2"] <= bounds["lb1"] <= memory["unchunked_arena"]
-    assert bounds["lb2"] <= least <= memory["unchunked_arena"]
+    assert least <= memory["unchunked_arena"]
+    if name != "llama_tiny_decode":  # which gets below by recomputing, which these bounds leave out
+        assert bounds["lb2"] <= least
     assert bounds["sched"] <= memory["arena"] <= bounds["sched"] * 1.01
 
 
