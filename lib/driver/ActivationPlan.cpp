@@ -90,6 +90,13 @@ std::optional<ActivationPlan> snug::leastActivations(ModuleOp scheduled, int thr
   // Packing luck: without loops it may be as small.
   if (auto whole = tryPeak(scheduled, INT64_MAX, threads); whole && (!plan || whole->arena <= plan->arena))
     return whole;
+  // The search goes greedily for the least peak; asked for less than that took, it may find another way.
+  for (int attempt = 0; plan && attempt < 4; ++attempt) {
+    auto less = tryPeak(scheduled, plan->arena - 1, threads);
+    if (!less || less->arena >= plan->arena)
+      break;
+    plan = std::move(less);
+  }
   return plan;
 }
 
