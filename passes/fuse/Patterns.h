@@ -4,6 +4,7 @@
 #ifndef SNUG_PASSES_FUSE_PATTERNS_H
 #define SNUG_PASSES_FUSE_PATTERNS_H
 
+#include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/IR/PatternMatch.h"
@@ -23,6 +24,9 @@ void fuseRows(mlir::func::FuncOp function);
 // Products, softmax and elementwise ops between them become one attention each, which reads its operands where they
 // lie. After softmax is one op, while each elementwise op still stands alone.
 void fuseAttention(mlir::func::FuncOp function);
+
+// What stands in front of an attention joins it, which is replaced.
+void absorbOperands(nn::AttentionOp op);
 
 // Loops over windows of an activation times a weight become contractions.
 void populateConvolutionPatterns(mlir::RewritePatternSet &patterns);

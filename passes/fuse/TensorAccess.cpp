@@ -8,6 +8,12 @@
 using namespace mlir;
 using namespace snug;
 
+void IterationSpace::read(Value tensor, AffineMap map) {
+  for (auto [position, expr] : llvm::enumerate(map.getResults()))
+    if (auto dim = dyn_cast<AffineDimExpr>(expr))
+      extents[dim.getPosition()] = cast<ShapedType>(tensor.getType()).getDimSize(position);
+}
+
 // --- expressions --------------------------------------------------------------------------------------------------
 
 namespace {

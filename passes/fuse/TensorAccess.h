@@ -24,6 +24,8 @@ struct TensorAccess {
 struct IterationSpace {
   llvm::SmallVector<int64_t> extents;
 
+  /// Learns the extents of dims that index a tensor as they are.
+  void read(mlir::Value tensor, mlir::AffineMap map);
   /// (expr floordiv divisor) and (expr mod divisor), for expr >= 0.
   mlir::AffineExpr divide(mlir::AffineExpr expr, int64_t divisor) const;
   mlir::AffineExpr modulo(mlir::AffineExpr expr, int64_t divisor) const;

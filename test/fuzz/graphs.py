@@ -24,6 +24,8 @@ class Graph:
         for _ in range(self.random.randint(3, 14)):
             name, shape = self.random.choice(self.values[-4:])
             getattr(self, self.random.choice(STEPS))(name, shape)
+        if not self.nodes:  # no step fitted
+            self.unary(*self.values[0])
         chosen = [self.values[-1]] + ([self.random.choice(self.values)] if self.random.random() < 0.3 else [])
         self.outputs = [name for name in dict.fromkeys(name for name, _ in chosen) if name != "x"]
 

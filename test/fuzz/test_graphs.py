@@ -12,8 +12,10 @@ import pytest
 from graphs import Graph
 
 TIER_1, ALL = 12, 300  # graphs
-# Found by this test before: sums across the contiguous dim of a chunk one element wide.
-FOUND = {135, 231}
+FOUND = {  # by this test before
+    135, 231,  # sums across the contiguous dim of a chunk one element wide
+    321, 349, 402, 437, 471, 509, 541,  # attention of one row, or of heads of one element
+}
 
 
 def run(variable, *arguments):
@@ -46,19 +48,14 @@ def assert_close(got, want):
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[] if seed < TIER_1 or seed in FOUND else pytest.mark.long)
-                                  for seed in range(ALL)])
+                                  for seed in sorted({*range(ALL), *FOUND})])
 def test_random_graph(seed, tmp_path):
     graph = Graph(seed)
-    if not graph.outputs:
-        return
     graph.save(tmp_path / "m.onnx")
     x = graph.input()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(tmp_path / "m.onnx", options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # a graph that is none: shapes that do not fit
-        pytest.skip(str(error))
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", options, providers=["CPUExecutionProvider"])
     want = dict(zip(graph.outputs, session.run(graph.outputs, {"x": x})))
 
     free, memory = results(tmp_path, x, graph.dims)

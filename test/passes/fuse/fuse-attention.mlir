@@ -295,3 +295,33 @@ func.func @long_values(%q: tensor<6x16xf32>, %k: tensor<10x16xf32>, %v: tensor<1
   } -> tensor<6x1024xf32>
   return %y : tensor<6x1024xf32>
 }
+
+// -----
+
+// One row of queries each batch, viewed from what has no rows: the op keeps a dim for rows, so the view stays.
+// CHECK: #[[$QUERIES:.*]] = affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d3)>
+// CHECK-LABEL: func.func @one_row
+// CHECK: %[[Q:.*]] = tensor.expand_shape %arg0
+// CHECK: snug_nn.attention ins(%[[Q]], %arg1, %arg2 :
+// CHECK-SAME: indexing_maps = [#[[$QUERIES]],
+func.func @one_row(%vector: tensor<2x16xf32>, %k: tensor<2x10x16xf32>, %v: tensor<2x10x16xf32>) -> tensor<2x1x16xf32> {
+  %q = tensor.expand_shape %vector [[0, 1], [2]] output_shape [2, 1, 16] : tensor<2x16xf32> into tensor<2x1x16xf32>
+  %es = tensor.empty() : tensor<2x1x10xf32>
+  %qk = snug_nn.contract ins(%q, %k : tensor<2x1x16xf32>, tensor<2x10x16xf32>) outs(%es : tensor<2x1x10xf32>)
+    attributes {indexing_maps = [affine_map<(b, s, t, d) -> (b, s, d)>, affine_map<(b, s, t, d) -> (b, t, d)>,
+                                 affine_map<(b, s, t, d) -> (b, s, t)>],
+                iterator_types = ["parallel", "parallel", "parallel", "reduction"]} {
+  ^bb0(%acc: f32):
+    snug_nn.yield %acc : f32
+  } -> tensor<2x1x10xf32>
+  %p = snug_nn.softmax ins(%qk : tensor<2x1x10xf32>) outs(%es : tensor<2x1x10xf32>) -> tensor<2x1x10xf32>
+  %eo = tensor.empty() : tensor<2x1x16xf32>
+  %y = snug_nn.contract ins(%p, %v : tensor<2x1x10xf32>, tensor<2x10x16xf32>) outs(%eo : tensor<2x1x16xf32>)
+    attributes {indexing_maps = [affine_map<(b, s, e, t) -> (b, s, t)>, affine_map<(b, s, e, t) -> (b, t, e)>,
+                                 affine_map<(b, s, e, t) -> (b, s, e)>],
+                iterator_types = ["parallel", "parallel", "parallel", "reduction"]} {
+  ^bb0(%acc: f32):
+    snug_nn.yield %acc : f32
+  } -> tensor<2x1x16xf32>
+  return %y : tensor<2x1x16xf32>
+}
