@@ -19,6 +19,7 @@ const LoweringTable &LoweringTable::get() {
     addActivationOps(t);
     addPoolingOps(t);
     addConvolutionOps(t);
+    addPadOps(t);
     return t;
   }();
   return table;

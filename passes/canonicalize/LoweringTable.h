@@ -42,6 +42,7 @@ void addEinsumOps(LoweringTable &table);
 void addActivationOps(LoweringTable &table);
 void addPoolingOps(LoweringTable &table);
 void addConvolutionOps(LoweringTable &table);
+void addPadOps(LoweringTable &table);
 
 } // namespace snug
 

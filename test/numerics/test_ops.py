@@ -7,62 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import snug
-
-OPSET = 20
-
-
-def noise(*shape, seed=0):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
-
-
-class Graph:
-    """Collects nodes, inputs with their dims' names, and constants."""
-
-    def __init__(self):
-        self.nodes, self.inputs, self.constants, self.outputs, self.values = [], [], [], [], {}
-
-    def input(self, name, value, dims=None):
-        value = np.asarray(value)
-        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
-        self.inputs.append(helper.make_tensor_value_info(name, kind, dims or value.shape))
-        self.values[name] = value
-        return name
-
-    def constant(self, value):
-        name = f"constant{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def node(self, op, *inputs, outputs=1, **attributes):
-        names = [f"{op}{len(self.nodes)}_{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(op, list(inputs), names, name=names[0], **attributes))
-        return names[0] if outputs == 1 else names
-
-    def output(self, name, rank, kind=TensorProto.FLOAT):
-        self.outputs.append(helper.make_tensor_value_info(name, kind, [None] * rank))
-
-    def save(self, path, opset=OPSET):
-        graph = helper.make_graph(self.nodes, "ops", self.inputs, self.outputs, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
-        onnx.save(model, path)
-        return path
-
-
-def check(graph, tmp_path, dims=None, tolerance=1e-6):
-    model = graph.save(tmp_path / "ops.onnx")
-    snug.compile_model(model, tmp_path / "ops.so", dims or {})
-    run(graph, model, tmp_path, tolerance)
-
-
-def run(graph, model, tmp_path, tolerance=1e-6):
-    want = snug.reference(model, graph.values)
-    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
-    for name, value in want.items():
-        if value.dtype == np.float32:
-            assert snug.relative_error(got[name], value) <= tolerance, name
-        else:
-            assert got[name].shape == value.shape and np.array_equal(got[name], value), name
-
+from ops import OPSET, Graph, check, noise, run
 
 EINSUMS = [
     ("ij,jk->ik", (3, 4), (4, 5)),
@@ -349,61 +294,6 @@ def test_nearest_upsampling(tmp_path):
     graph.output(graph.node("Resize", x, "", "", sizes, mode="nearest", nearest_mode="floor",
                             coordinate_transformation_mode="asymmetric"), 4)
     check(graph, tmp_path, {"h": "2..9"})
-
-
-def operator(op, inputs, tmp_path, outputs, dims=None, tolerance=2e-6, **attributes):
-    """One node of opset 23, which ONNX Runtime may lack: against the reference of ONNX."""
-    graph = Graph()
-    names = [graph.input(f"x{i}", value, shape) for i, (value, shape) in enumerate(inputs)]
-    results = graph.node(op, *names, outputs=len(outputs), **attributes)
-    for name, rank in zip([results] if len(outputs) == 1 else results, outputs):
-        graph.output(name, rank)
-    model = graph.save(tmp_path / "ops.onnx", 23)
-    snug.compile_model(model, tmp_path / "ops.so", dims or {})
-    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
-    want = onnx.reference.ReferenceEvaluator(str(model)).run(None, graph.values)
-    for output, value in zip(graph.outputs, want):
-        assert snug.relative_error(got[output.name], value) <= tolerance, output.name
-
-
-def test_attention_of_flat_heads(tmp_path):
-    operator("Attention", [(noise(2, 9, 32), (2, "s", 32)), (noise(2, 9, 16, seed=1), (2, "s", 16)),
-                           (noise(2, 9, 16, seed=2), (2, "s", 16))], tmp_path, [3], {"s": "1..20"},
-             q_num_heads=4, kv_num_heads=2, is_causal=1)
-
-
-def test_attention_with_a_mask_and_another_scale(tmp_path):
-    mask = np.random.default_rng(0).random((2, 1, 5, 7)) < 0.7
-    mask[..., 0] = True
-    operator("Attention", [(noise(2, 4, 5, 8), None), (noise(2, 4, 7, 8, seed=1), None), (noise(2, 4, 7, 6, seed=2), None),
-                           (mask, None)], tmp_path, [4], scale=0.5)
-    operator("Attention", [(noise(2, 4, 5, 8), None), (noise(2, 4, 7, 8, seed=1), None), (noise(2, 4, 7, 6, seed=2), None),
-                           (noise(5, 7), None)], tmp_path, [4])
-
-
-def test_causal_attention_of_fewer_rows_than_keys(tmp_path):
-    operator("Attention", [(noise(1, 2, 5, 8), None), (noise(1, 2, 7, 8, seed=1), None), (noise(1, 2, 7, 8, seed=2), None)],
-             tmp_path, [4], is_causal=1)
-
-
-@pytest.mark.parametrize("flat", [False, True])
-def test_attention_grows_its_caches(flat, tmp_path):
-    shape = (1, 3, 16) if flat else (1, 2, 3, 8)
-    mask = np.ones((3, 7), bool)
-    mask[0, 5] = mask[2, 1] = False
-    operator("Attention", [*((noise(*shape, seed=i), None) for i in range(3)), (mask, None),
-                           (noise(1, 2, 4, 8), (1, 2, "p", 8)), (noise(1, 2, 4, 8, seed=1), (1, 2, "p", 8))], tmp_path,
-             [len(shape), 4, 4], {"p": "4"}, **(dict(q_num_heads=2, kv_num_heads=2) if flat else {}))
-
-
-@pytest.mark.parametrize("attributes", [{}, {"interleaved": 1}, {"rotary_embedding_dim": 4}])
-def test_rotary_embedding(attributes, tmp_path):
-    half = attributes.get("rotary_embedding_dim", 8) // 2
-    tables = [(noise(10, half, seed=i), None) for i in (1, 2)]
-    places = (np.array([[3, 1, 0, 9, 2], [0, 1, 2, 3, 4]]), None)
-    operator("RotaryEmbedding", [(noise(2, 3, 5, 8), None), *tables, places], tmp_path, [4], **attributes)
-    tables = [(noise(2, 5, half, seed=i), None) for i in (1, 2)]
-    operator("RotaryEmbedding", [(noise(2, 5, 24), None), *tables], tmp_path, [3], num_heads=3, **attributes)
 
 
 # (input, weight, attributes)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Conv over any number of spatial dims, and Pad. Convolutions whose windows do not overlap (patch embeddings, 1 x 1)
+// Convolutions over any number of spatial dims. Those whose windows do not overlap (patch embeddings, 1 x 1)
 // are contractions over a view of the input and a packed weight; others are loops over a padded copy.
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -10,31 +10,6 @@
 
 using namespace mlir;
 using namespace snug;
-
-FailureOr<LoweredValue> Lowering::pad(LoweredValue &value, ArrayRef<AffineExpr> before, ArrayRef<AffineExpr> after,
-                                      TypedAttr filling) {
-  AffineExpr zero = constant(0);
-  auto isZero = [&](AffineExpr e) { return e == zero; };
-  if (llvm::all_of(before, isZero) && llvm::all_of(after, isZero))
-    return value;
-  Extents shape;
-  SmallVector<OpFoldResult> offsets, sizes, strides(value.rank(), b.getIndexAttr(1));
-  for (auto [extent, low, high] : llvm::zip_equal(value.shape, before, after)) {
-    auto lowest = dims.lowerBound(low), lowestHigh = dims.lowerBound(high);
-    if (!lowest || *lowest < 0 || !lowestHigh || *lowestHigh < 0) {
-      error() << "pads " << dims.print(low) << " and " << dims.print(high) << " may be negative";
-      return failure();
-    }
-    shape.push_back(extent + low + high);
-    offsets.push_back(fold(low));
-    sizes.push_back(fold(extent));
-  }
-  if (value.splat && value.splat == filling)
-    return splatValue(filling, shape);
-  Value scalar = arith::ConstantOp::create(b, loc(), filling);
-  Value filled = linalg::FillOp::create(b, loc(), scalar, empty(shape, value.elementType)).getResult(0);
-  return tensorValue(tensor::InsertSliceOp::create(b, loc(), tensor(value), filled, offsets, sizes, strides), shape);
-}
 
 std::optional<Window> snug::windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, ArrayRef<int64_t> kernel) {
   size_t rank = spatial.size();
@@ -406,66 +381,9 @@ LogicalResult Convolution::runTransposed() {
 LogicalResult convolutionTransposed(Lowering &l) { return Convolution(l).runTransposed(); }
 LogicalResult convolution(Lowering &l) { return Convolution(l).run(); }
 
-LogicalResult padOp(Lowering &l) {
-  LoweredValue &in = l.input(0);
-  StringRef mode = l.stringAttr("mode", "constant");
-  if (mode != "constant") {
-    l.error() << "mode '" << mode << "' is not supported";
-    return failure();
-  }
-  std::optional<Extents> pads;
-  if (auto attribute = l.intsAttr("pads")) { // opset 2
-    pads.emplace();
-    for (int64_t pad : *attribute)
-      pads->push_back(l.constant(pad));
-  } else if (l.hasInput(1)) {
-    pads = l.ints(l.input(1));
-  }
-  SmallVector<int64_t> axes;
-  if (l.hasInput(3)) {
-    auto given = l.constantInts(l.input(3));
-    if (!given) {
-      l.error() << "axes that are not constant are not supported";
-      return failure();
-    }
-    for (int64_t axis : *given) {
-      auto normal = l.normalizeAxis(axis, in.rank());
-      if (!normal)
-        return failure();
-      axes.push_back(*normal);
-    }
-  } else {
-    axes = llvm::to_vector(llvm::seq<int64_t>(0, in.rank()));
-  }
-  if (!pads || pads->size() != 2 * axes.size()) {
-    l.error() << "the pads must be numbers or computed from dims, two for each axis";
-    return failure();
-  }
-  TypedAttr filling = cast<TypedAttr>(l.b.getZeroAttr(in.elementType));
-  if (l.hasInput(2)) {
-    filling = l.input(2).splat;
-  } else if (auto value = dyn_cast_or_null<FloatAttr>(l.attr("value"))) {
-    filling = l.b.getFloatAttr(in.elementType, value.getValueAsDouble());
-  }
-  if (!filling) {
-    l.error() << "a value that is not constant is not supported";
-    return failure();
-  }
-  Extents before(in.rank(), l.constant(0)), after = before;
-  for (auto [index, axis] : llvm::enumerate(axes)) {
-    before[axis] = (*pads)[index];
-    after[axis] = (*pads)[axes.size() + index];
-  }
-  auto result = l.pad(in, before, after, filling);
-  if (failed(result))
-    return failure();
-  l.define(0, *result);
-  return success();
-}
 } // namespace
 
 void snug::addConvolutionOps(LoweringTable &t) {
   t.add("Conv", 1, convolution);
   t.add("ConvTranspose", 1, convolutionTransposed);
-  t.add("Pad", 2, padOp);
 }

@@ -9,60 +9,6 @@
 using namespace mlir;
 using namespace snug;
 
-FailureOr<LoweredValue> Lowering::concat(MutableArrayRef<LoweredValue> parts, int64_t axis) {
-  Type elementType = parts[0].elementType;
-  Extents shape = parts[0].shape;
-  int64_t rank = shape.size();
-  // Shape lists.
-  Extents elements;
-  bool lists = rank == 1;
-  for (LoweredValue &part : parts) {
-    auto own = lists && part.rank() == 1 ? list(part) : std::nullopt;
-    if ((lists = own.has_value()))
-      llvm::append_range(elements, *own);
-  }
-  if (lists)
-    return intsValue(elementType, elements);
-  // Grids side by side along a last dim of 1 each: an index tuple for GatherND.
-  bool grids = axis == rank - 1;
-  for (LoweredValue &part : parts)
-    grids &= part.isClosed() && !part.closedVector && part.shape.back() == constant(1);
-  for (LoweredValue &part : parts.drop_front()) {
-    for (int64_t dim = 0; dim < rank; ++dim)
-      if (part.rank() != rank || (dim != axis && !same(part.shape[dim], shape[dim]))) {
-        error() << "shapes " << print(parts[0].shape) << " and " << print(part.shape) << " differ outside axis " << axis;
-        return failure();
-      }
-    if (part.elementType != elementType) {
-      error() << "parts of element types " << elementType << " and " << part.elementType;
-      return failure();
-    }
-    shape[axis] = shape[axis] + part.shape[axis];
-  }
-  if (grids) {
-    LoweredValue out;
-    out.elementType = elementType;
-    out.shape = shape;
-    for (LoweredValue &part : parts)
-      out.closed.push_back(part.closed[0]);
-    out.closedVector = true;
-    return out;
-  }
-  if (parts.size() == 1)
-    return parts[0];
-  // Each part is copied into its place of the result.
-  Value result = empty(shape, elementType);
-  AffineExpr offset = constant(0);
-  for (LoweredValue &part : parts) {
-    SmallVector<OpFoldResult> offsets(rank, b.getIndexAttr(0)), strides(rank, b.getIndexAttr(1));
-    offsets[axis] = fold(offset);
-    SmallVector<OpFoldResult> sizes = llvm::map_to_vector(part.shape, [&](AffineExpr e) { return fold(e); });
-    result = tensor::InsertSliceOp::create(b, loc(), tensor(part), result, offsets, sizes, strides);
-    offset = offset + part.shape[axis];
-  }
-  return tensorValue(result, shape);
-}
-
 namespace {
 LogicalResult transpose(Lowering &l) {
   LoweredValue &in = l.input(0);

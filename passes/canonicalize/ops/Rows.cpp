@@ -35,17 +35,23 @@ LogicalResult softmax(Lowering &l) {
   return success();
 }
 
+// The shape with the dims from `axis` on as one.
+Extents rowsFrom(Lowering &l, const LoweredValue &in, int64_t axis) {
+  Extents rows(in.shape.begin(), in.shape.begin() + axis);
+  AffineExpr length = l.constant(1);
+  for (AffineExpr extent : ArrayRef(in.shape).drop_front(axis))
+    length = length * extent;
+  rows.push_back(length);
+  return rows;
+}
+
 // Before opset 13 the dims from the axis on are one row.
 LogicalResult softmaxOfRows(Lowering &l) {
   LoweredValue &in = l.input(0);
   auto axis = l.normalizeAxis(l.intAttr("axis", 1), in.rank());
   if (!axis)
     return failure();
-  Extents rows(in.shape.begin(), in.shape.begin() + *axis);
-  AffineExpr length = l.constant(1);
-  for (AffineExpr extent : ArrayRef(in.shape).drop_front(*axis))
-    length = length * extent;
-  rows.push_back(length);
+  Extents rows = rowsFrom(l, in, *axis);
   auto flat = l.reshape(in, rows);
   if (failed(flat))
     return failure();
@@ -70,18 +76,14 @@ LogicalResult norm(Lowering &l, nn::NormKind kind) {
       l.error() << "the outputs for training (mean, inverse deviation) are not supported";
       return failure();
     }
-  Extents rows(in.shape.begin(), in.shape.begin() + *axis);
-  AffineExpr length = l.constant(1);
-  for (AffineExpr extent : ArrayRef(in.shape).drop_front(*axis))
-    length = length * extent;
-  rows.push_back(length);
+  Extents rows = rowsFrom(l, in, *axis);
   auto x = l.reshape(in, rows);
   if (failed(x))
     return failure();
   auto vector = [&](unsigned index) -> FailureOr<Value> {
     if (!l.hasInput(index))
       return Value();
-    auto flat = l.reshape(l.input(index), {length});
+    auto flat = l.reshape(l.input(index), {rows.back()});
     if (failed(flat))
       return failure();
     return l.tensor(*flat);

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Values in their forms (splat, closed, table, weight, tensor), made from one another.
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "llvm/Support/MathExtras.h"
+#include "passes/canonicalize/Lowering.h"
+
+using namespace mlir;
+using namespace snug;
+
+LoweredValue Lowering::tensorValue(Value tensor, Extents shape) {
+  LoweredValue value;
+  value.elementType = cast<RankedTensorType>(tensor.getType()).getElementType();
+  value.shape = std::move(shape);
+  value.tensor = tensor;
+  tensorShapes[tensor] = value.shape;
+  return value;
+}
+
+std::optional<Extents> Lowering::shapeOf(Value tensor) {
+  auto known = tensorShapes.find(tensor);
+  return known == tensorShapes.end() ? std::nullopt : std::optional<Extents>(known->second);
+}
+
+LoweredValue Lowering::weightValue(FlatSymbolRefAttr data, RankedTensorType type) {
+  Extents shape;
+  for (int64_t size : type.getShape())
+    shape.push_back(constant(size));
+  return tensorValue(nn::WeightOp::create(b, b.getUnknownLoc(), type, data, b.getArrayAttr({})), shape);
+}
+
+LoweredValue Lowering::initializerValue(onnx::InitializerOp initializer, Value onnxValue) {
+  if (auto dense = dyn_cast_or_null<DenseElementsAttr>(initializer.getValueAttr()))
+    return denseValue(dense, onnxValue);
+  auto type = cast<RankedTensorType>(initializer.getType());
+  std::string name = ("weight_" + initializer.getSymName()).str();
+  OpBuilder::InsertionGuard guard(b);
+  if (!module.lookupSymbol<nn::DataOp>(name)) {
+    b.setInsertionPoint(initializer);
+    nn::DataOp::create(b, initializer.getLoc(), b.getStringAttr(name), TypeAttr::get(type), initializer.getFileAttr(),
+                       initializer.getOffsetAttr(), initializer.getLengthAttr(), ElementsAttr());
+  }
+  b.setInsertionPointToStart(entry);
+  return weightValue(FlatSymbolRefAttr::get(b.getContext(), name), type);
+}
+
+// Positions (arange, and grids of them) as an expression of the index, if the constant is one.
+static std::optional<AffineExpr> positionsOf(DenseElementsAttr value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  MLIRContext *context = value.getContext();
+  SmallVector<int64_t> elements =
+      llvm::map_to_vector(value.getValues<APInt>(), [](const APInt &element) { return element.getSExtValue(); });
+  SmallVector<int64_t> strides(type.getRank(), 1), steps(type.getRank(), 0);
+  for (int64_t dim = type.getRank() - 2; dim >= 0; --dim)
+    strides[dim] = strides[dim + 1] * type.getDimSize(dim + 1);
+  AffineExpr expr = getAffineConstantExpr(elements[0], context);
+  for (int64_t dim = 0; dim < type.getRank(); ++dim) {
+    if (type.getDimSize(dim) > 1 && llvm::SubOverflow(elements[strides[dim]], elements[0], steps[dim]))
+      return std::nullopt;
+    expr = expr + getAffineDimExpr(dim, context) * steps[dim];
+  }
+  for (int64_t i = 0, count = elements.size(); i < count; ++i) {
+    int64_t expected = elements[0];
+    for (int64_t dim = 0; dim < type.getRank(); ++dim) {
+      int64_t part;
+      if (llvm::MulOverflow(i / strides[dim] % type.getDimSize(dim), steps[dim], part) ||
+          llvm::AddOverflow(expected, part, expected))
+        return std::nullopt;
+    }
+    if (elements[i] != expected)
+      return std::nullopt;
+  }
+  return expr;
+}
+
+LoweredValue Lowering::denseValue(DenseElementsAttr value, Value onnxValue) {
+  auto type = cast<RankedTensorType>(value.getType());
+  Extents shape;
+  for (int64_t size : type.getShape())
+    shape.push_back(constant(size));
+  // An empty tensor has no elements to be equal.
+  if (value.isSplat() && type.getNumElements() > 0 && !(type.getRank() == 1 && isa<IntegerType>(type.getElementType())))
+    return splatValue(cast<TypedAttr>(value.getSplatValue<Attribute>()), shape);
+  bool list = isa<IntegerType>(type.getElementType()) && !type.getElementType().isInteger(1) && type.getRank() <= 1;
+  if (list && type.getNumElements() <= 64) {
+    Extents elements;
+    for (const APInt &element : value.getValues<APInt>())
+      elements.push_back(constant(element.getSExtValue()));
+    return intsValue(type.getElementType(), elements, type.getRank() == 0);
+  }
+  if (isa<IntegerType>(type.getElementType()) && !type.getElementType().isInteger(1) && type.getNumElements() > 0)
+    if (auto positions = positionsOf(value)) {
+      LoweredValue result;
+      result.elementType = type.getElementType();
+      result.shape = shape;
+      result.closed = {*positions};
+      return result;
+    }
+  return dataValue(value);
+}
+
+LoweredValue Lowering::dataValue(DenseElementsAttr value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(module.getBody());
+  auto name = b.getStringAttr("constant_" + Twine(numDenseData++));
+  nn::DataOp::create(b, b.getUnknownLoc(), name, TypeAttr::get(type), StringAttr(), IntegerAttr(), IntegerAttr(), value);
+  b.setInsertionPointToStart(entry);
+  return weightValue(FlatSymbolRefAttr::get(name), type);
+}
+
+std::optional<SmallVector<double>> Lowering::constantFloats(const LoweredValue &value) {
+  if (value.rank() > 1)
+    return std::nullopt;
+  auto count = value.rank() ? dyn_cast<AffineConstantExpr>(value.shape[0]) : cast<AffineConstantExpr>(constant(1));
+  if (auto splat = dyn_cast_or_null<FloatAttr>(value.splat); splat && count)
+    return SmallVector<double>(count.getValue(), splat.getValueAsDouble());
+  auto weight = value.tensor ? value.tensor.getDefiningOp<nn::WeightOp>() : nullptr;
+  auto data = weight && weight.getRecipe().empty() ? module.lookupSymbol<nn::DataOp>(weight.getData()) : nullptr;
+  auto dense = data ? dyn_cast_or_null<DenseFPElementsAttr>(data.getValueAttr()) : nullptr;
+  if (!dense)
+    return std::nullopt;
+  return llvm::map_to_vector(dense.getValues<APFloat>(), [](APFloat element) {
+    bool lost;
+    element.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
+    return element.convertToDouble();
+  });
+}
+
+LoweredValue Lowering::splatValue(TypedAttr constant, Extents shape) {
+  LoweredValue value;
+  value.elementType = constant.getType();
+  value.shape = std::move(shape);
+  value.splat = constant;
+  if (auto integer = dyn_cast<IntegerAttr>(constant); integer && !constant.getType().isInteger(1))
+    value.closed = {getAffineConstantExpr(integer.getInt(), b.getContext())};
+  return value;
+}
+
+LoweredValue Lowering::intsValue(Type elementType, Extents elements, bool scalar) {
+  LoweredValue value;
+  value.elementType = elementType;
+  if (!scalar)
+    value.shape = {constant(elements.size())};
+  value.closed = std::move(elements);
+  value.closedVector = !scalar && value.closed.size() != 1; // one element is an expression like a scalar
+  if (value.closed.size() == 1)
+    if (auto number = dyn_cast<AffineConstantExpr>(value.closed[0]))
+      value.splat = b.getIntegerAttr(elementType, number.getValue());
+  return value;
+}
+
+LoweredValue Lowering::tableValue(Type elementType, Extents elements, ArrayRef<int64_t> shape) {
+  if (shape.size() < 2)
+    return intsValue(elementType, std::move(elements), shape.empty());
+  LoweredValue value;
+  value.elementType = elementType;
+  for (int64_t size : shape)
+    value.shape.push_back(constant(size));
+  value.table = std::move(elements);
+  return value;
+}
+
+std::optional<std::pair<Extents, SmallVector<int64_t>>> Lowering::table(const LoweredValue &value) {
+  auto elements = value.table.empty() && value.rank() == 1 ? list(value) : std::optional<Extents>(value.table);
+  if (!elements || elements->empty())
+    return std::nullopt;
+  SmallVector<int64_t> shape;
+  for (AffineExpr extent : value.shape)
+    shape.push_back(cast<AffineConstantExpr>(extent).getValue());
+  return std::pair(*elements, shape);
+}
+
+std::optional<Extents> Lowering::ints(const LoweredValue &value) {
+  if (auto boolean = dyn_cast_or_null<IntegerAttr>(value.splat);
+      boolean && value.elementType.isInteger(1) && !value.isClosed() && value.rank() == 0)
+    return Extents{constant(boolean.getValue().getZExtValue())};
+  if (!value.isClosed() || value.rank() > 1)
+    return std::nullopt;
+  if (value.rank() == 0 || value.closedVector)
+    return value.closed;
+  auto count = dyn_cast<AffineConstantExpr>(value.shape[0]);
+  if (!count || count.getValue() > 64)
+    return std::nullopt;
+  Extents elements;
+  for (int64_t i = 0; i < count.getValue(); ++i)
+    elements.push_back(simplifyAffineExpr(value.closed[0].replaceDims({constant(i)}), 0, dims.symbols().size()));
+  return elements;
+}
+
+std::optional<Extents> Lowering::list(const LoweredValue &value) {
+  bool grid = value.rank() == 1 && value.isClosed() && !value.closedVector && !value.splat && value.shape[0] != constant(1);
+  return grid ? std::nullopt : ints(value);
+}
+
+std::optional<SmallVector<int64_t>> Lowering::constantInts(const LoweredValue &value) {
+  auto elements = ints(value);
+  if (!elements)
+    return std::nullopt;
+  SmallVector<int64_t> result;
+  for (AffineExpr element : *elements) {
+    auto number = dyn_cast<AffineConstantExpr>(element);
+    if (!number)
+      return std::nullopt;
+    result.push_back(number.getValue());
+  }
+  return result;
+}
+
+Value Lowering::tensor(LoweredValue &value) {
+  if (value.tensor)
+    return value.tensor;
+  if (value.closedVector && value.closed.empty())
+    return value.tensor = empty(value.shape, value.elementType);
+  if (value.closedVector || !value.table.empty()) {
+    // One element a component: selects on the last index, or in a table on the place.
+    auto body = [&](OpBuilder &builder, Location l, ValueRange) -> Value {
+      ArrayRef<AffineExpr> elements = value.closedVector ? value.closed : value.table;
+      AffineExpr place = constant(0);
+      if (value.closedVector)
+        place = getAffineDimExpr(value.rank() - 1, builder.getContext());
+      for (int64_t dim = 0; dim < value.rank() && !value.closedVector; ++dim)
+        place = place * value.shape[dim] + getAffineDimExpr(dim, builder.getContext());
+      Value last = scalarOf(builder, l, place, builder.getI64Type());
+      Value result = scalarOf(builder, l, elements.back(), value.elementType);
+      for (int64_t i = static_cast<int64_t>(elements.size()) - 2; i >= 0; --i) {
+        Value here = arith::CmpIOp::create(builder, l, arith::CmpIPredicate::eq, last,
+                                           arith::ConstantOp::create(builder, l, builder.getI64IntegerAttr(i)));
+        result = arith::SelectOp::create(builder, l, here, scalarOf(builder, l, elements[i], value.elementType), result);
+      }
+      return result;
+    };
+    return value.tensor = generic({}, {}, value.shape, value.elementType, body);
+  }
+  auto body = [&](OpBuilder &builder, Location l, ValueRange) -> Value {
+    if (value.splat)
+      return arith::ConstantOp::create(builder, l, value.splat);
+    return scalarOf(builder, l, value.closed[0], value.elementType);
+  };
+  return value.tensor = generic({}, {}, value.shape, value.elementType, body);
+}

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Small models of few ops, compiled and run, against ONNX Runtime or the reference of ONNX."""
+import numpy as np
+import onnx
+import onnx.reference
+from onnx import TensorProto, helper, numpy_helper
+
+import snug
+
+OPSET = 20
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+
+
+class Graph:
+    """Collects nodes, inputs with their dims' names, and constants."""
+
+    def __init__(self):
+        self.nodes, self.inputs, self.constants, self.outputs, self.values = [], [], [], [], {}
+
+    def input(self, name, value, dims=None):
+        value = np.asarray(value)
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        self.inputs.append(helper.make_tensor_value_info(name, kind, dims or value.shape))
+        self.values[name] = value
+        return name
+
+    def constant(self, value):
+        name = f"constant{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def node(self, op, *inputs, outputs=1, **attributes):
+        names = [f"{op}{len(self.nodes)}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(op, list(inputs), names, name=names[0], **attributes))
+        return names[0] if outputs == 1 else names
+
+    def output(self, name, rank, kind=TensorProto.FLOAT):
+        self.outputs.append(helper.make_tensor_value_info(name, kind, [None] * rank))
+
+    def save(self, path, opset=OPSET):
+        graph = helper.make_graph(self.nodes, "ops", self.inputs, self.outputs, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+        onnx.save(model, path)
+        return path
+
+
+def check(graph, tmp_path, dims=None, tolerance=1e-6):
+    model = graph.save(tmp_path / "ops.onnx")
+    snug.compile_model(model, tmp_path / "ops.so", dims or {})
+    run(graph, model, tmp_path, tolerance)
+
+
+def run(graph, model, tmp_path, tolerance=1e-6):
+    want = snug.reference(model, graph.values)
+    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+    for name, value in want.items():
+        if value.dtype == np.float32:
+            assert snug.relative_error(got[name], value) <= tolerance, name
+        else:
+            assert got[name].shape == value.shape and np.array_equal(got[name], value), name
+
+
+def operator(op, inputs, tmp_path, outputs, dims=None, tolerance=2e-6, **attributes):
+    """One node of opset 23, which ONNX Runtime may lack: against the reference of ONNX."""
+    graph = Graph()
+    names = [graph.input(f"x{i}", value, shape) for i, (value, shape) in enumerate(inputs)]
+    results = graph.node(op, *names, outputs=len(outputs), **attributes)
+    for name, rank in zip([results] if len(outputs) == 1 else results, outputs):
+        graph.output(name, rank)
+    model = graph.save(tmp_path / "ops.onnx", 23)
+    snug.compile_model(model, tmp_path / "ops.so", dims or {})
+    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+    want = onnx.reference.ReferenceEvaluator(str(model)).run(None, graph.values)
+    for output, value in zip(graph.outputs, want):
+        assert snug.relative_error(got[output.name], value) <= tolerance, output.name
