@@ -174,19 +174,79 @@ TEST_F(IndexRules, RowsAreWhole) {
   EXPECT_EQ(sharding(norm, 1), "-");
 }
 
+// Attention with these maps over 2 batches, 8 query heads, 16 rows and 32 keys, heads and values of 4 and 6.
+struct AttentionText {
+  std::string arguments, body;
+  AttentionText(const std::vector<std::pair<std::string, std::string>> &operands) { // type, map: q, k, v, scores', init
+    std::string ins, inTypes, scores, scoreTypes, maps, block;
+    for (auto [i, operand] : llvm::enumerate(operands)) {
+      std::string name = "%a" + std::to_string(i), comma = i == 0 ? "" : ", ";
+      arguments += comma + name + ": tensor<" + operand.first + ">";
+      maps += comma + "affine_map<(b, h, s, t, d, e) -> (" + operand.second + ")>";
+      if (i < 3) {
+        ins += comma + name;
+        inTypes += comma + "tensor<" + operand.first + ">";
+      } else if (i + 1 < operands.size()) {
+        scores += (i == 3 ? "" : ", ") + name;
+        scoreTypes += (i == 3 ? "" : ", ") + ("tensor<" + operand.first + ">");
+        block += ", %s" + std::to_string(i) + ": f32";
+      }
+    }
+    std::string init = "%a" + std::to_string(operands.size() - 1), type = "tensor<" + operands.back().first + ">";
+    body = "%r = snug_nn.attention ins(" + ins + " : " + inTypes + ") " +
+           (scores.empty() ? "" : "score(" + scores + " : " + scoreTypes + ") ") + "outs(" + init + " : " + type +
+           ") attributes {indexing_maps = [" + maps + "]} {\n^bb0(%qk: f32" + block +
+           "):\nsnug_nn.yield %qk : f32\n} -> " + type;
+  }
+};
+
 TEST_F(IndexRules, Attention) {
-  IndexRule rule = ruleOf("%q: tensor<1x2x4x8xf32>, %k: tensor<1x2x6x8xf32>, %v: tensor<1x2x6x8xf32>, %y: tensor<1x2x4x8xf32>", R"(
-    %r = snug_nn.attention ins(%q, %k, %v : tensor<1x2x4x8xf32>, tensor<1x2x6x8xf32>, tensor<1x2x6x8xf32>)
-      outs(%y : tensor<1x2x4x8xf32>) attributes {indexing_maps = [
-        affine_map<(b, h, s, t, d, e) -> (b, h, s, d)>, affine_map<(b, h, s, t, d, e) -> (b, h, t, d)>,
-        affine_map<(b, h, s, t, d, e) -> (b, h, t, e)>, affine_map<(b, h, s, t, d, e) -> (b, h, s, e)>]} {
-      ^bb0(%qk: f32):
-        snug_nn.yield %qk : f32
-      } -> tensor<1x2x4x8xf32>)");
-  EXPECT_EQ(sharding(rule, 1), "S1 S1 S1 S1 -> S1"); // heads
-  EXPECT_EQ(sharding(rule, 2), "S2 R R S2 -> S2");   // query rows
-  EXPECT_EQ(sharding(rule, 3), "R S2 S2 R -> Psoftmax"); // keys
-  EXPECT_EQ(sharding(rule, 4), "-");
+  AttentionText text({{"2x8x16x4xf32", "b, h, s, d"}, {"2x8x32x4xf32", "b, h, t, d"}, {"2x8x32x6xf32", "b, h, t, e"},
+                      {"8x16x32xf32", "h, s, t"}, {"2x16x8x6xf32", "b, s, h, e"}});
+  IndexRule rule = ruleOf(text.arguments, text.body);
+  ASSERT_EQ(rule.dims.size(), 6u);
+  EXPECT_EQ(sharding(rule, 0), "S0 S0 S0 R S0 -> S0");       // batch
+  EXPECT_EQ(sharding(rule, 1), "S1 S1 S1 S0 S2 -> S2");      // heads
+  EXPECT_EQ(sharding(rule, 2), "S2 R R S1 S1 -> S1");        // query rows
+  EXPECT_EQ(sharding(rule, 3), "R S2 S2 S2 R -> Psoftmax");  // keys
+  EXPECT_EQ(sharding(rule, 4), "-");                         // head size
+  EXPECT_EQ(sharding(rule, 5), "-");                         // value size
+}
+
+// Four query heads read one key head: the rule's dim counts the groups, in which the key heads stand bare.
+TEST_F(IndexRules, AttentionOfGroupedQueries) {
+  AttentionText text({{"2x8x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
+                      {"2x2x32x6xf32", "b, h floordiv 4, t, e"}, {"8x16x32xf32", "h, s, t"}, {"2x16x8x6xf32", "b, s, h, e"}});
+  IndexRule rule = ruleOf(text.arguments, text.body);
+  ASSERT_EQ(rule.dims.size(), 7u);
+  EXPECT_EQ(sharding(rule, 1), "S1 S1 S1 S0 S2 -> S2");
+  EXPECT_EQ(sharding(rule, 2), "S2 R R S1 S1 -> S1");
+  EXPECT_EQ(sharding(rule, 6), "-"); // within a group
+  AffineExpr group = getAffineDimExpr(1, &context), head = group * 4 + getAffineDimExpr(6, &context);
+  EXPECT_EQ(rule.operands[0].getResult(1), head);
+  EXPECT_EQ(rule.operands[1].getResult(1), group);
+  EXPECT_EQ(rule.operands[2].getResult(1), group);
+  EXPECT_EQ(rule.operands[3].getResult(0), head);
+  EXPECT_EQ(rule.results[0].getResult(2), head);
+}
+
+// Heads that stand in two ways, that are no whole groups, or of which nobody knows how many there are, stay together.
+TEST_F(IndexRules, AttentionWhoseHeadsStayTogether) {
+  using Row = std::vector<std::pair<std::string, std::string>>;
+  for (const Row &operands : {Row{{"2x8x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
+                                  {"2x4x32x6xf32", "b, h floordiv 2, t, e"}, {"2x16x8x6xf32", "b, s, h, e"}},
+                              Row{{"2x8x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h mod 2, t, d"},
+                                  {"2x2x32x6xf32", "b, h mod 2, t, e"}, {"2x16x8x6xf32", "b, s, h, e"}},
+                              Row{{"2x8x16x4xf32", "b, h, s, d"}, {"2x3x32x4xf32", "b, h floordiv 3, t, d"},
+                                  {"2x3x32x6xf32", "b, h floordiv 3, t, e"}, {"2x16x8x6xf32", "b, s, h, e"}},
+                              Row{{"2x?x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
+                                  {"2x2x32x6xf32", "b, h floordiv 4, t, e"}, {"2x16x?x6xf32", "b, s, h, e"}}}) {
+    AttentionText text(operands);
+    IndexRule rule = ruleOf(text.arguments, text.body);
+    ASSERT_EQ(rule.dims.size(), 6u);
+    EXPECT_EQ(sharding(rule, 0), "S0 S0 S0 S0 -> S0");
+    EXPECT_EQ(sharding(rule, 1), "-") << operands[1].second;
+  }
 }
 
 // Of merged dims only the outermost that is not 1 is contiguous in the merged one: a slice of it is so many times longer.
@@ -204,12 +264,17 @@ TEST_F(IndexRules, Reshapes) {
   EXPECT_EQ(simplifyAffineExpr(collapse.results[0].getResult(0) - merged, 3, 0), getAffineConstantExpr(0, &context));
 }
 
-// A slice passes the dims that it keeps whole on.
+// A slice passes the dims that it keeps whole on, be it taken out of a tensor or put into one (the parts of a
+// concatenation, what a padding surrounds).
 TEST_F(IndexRules, Slice) {
-  IndexRule rule = ruleOf("%x: tensor<6x40xf32>",
-                          "%r = tensor.extract_slice %x[0, 8] [6, 16] [1, 1] : tensor<6x40xf32> to tensor<6x16xf32>");
-  EXPECT_EQ(sharding(rule, 0), "S0 -> S0");
-  EXPECT_EQ(sharding(rule, 1), "-");
+  IndexRule out = ruleOf("%x: tensor<6x40xf32>",
+                         "%r = tensor.extract_slice %x[0, 8] [6, 16] [1, 1] : tensor<6x40xf32> to tensor<6x16xf32>");
+  EXPECT_EQ(sharding(out, 0), "S0 -> S0");
+  EXPECT_EQ(sharding(out, 1), "-");
+  IndexRule in = ruleOf("%x: tensor<6x16xf32>, %y: tensor<6x40xf32>",
+                        "%r = tensor.insert_slice %x into %y[0, 8] [6, 16] [1, 1] : tensor<6x16xf32> into tensor<6x40xf32>");
+  EXPECT_EQ(sharding(in, 0), "S0 S0 -> S0");
+  EXPECT_EQ(sharding(in, 1), "-");
 }
 
 TEST_F(IndexRules, TransposeAndBroadcast) {
@@ -223,13 +288,24 @@ TEST_F(IndexRules, TransposeAndBroadcast) {
   EXPECT_EQ(sharding(broadcast, 1), "S0 S1 -> S1");
 }
 
-// Rows are taken from anywhere: the data is whole along the gathered dim, the indices are not.
+// The gathered dim is read anywhere, so it is whole; the places that are gathered, and the dims beside it, are parallel.
 TEST_F(IndexRules, Gather) {
-  IndexRule rule = ruleOf("%x: tensor<100x8xf32>, %i: tensor<2x3xi64>, %y: tensor<2x3x8xf32>", R"(
+  IndexRule rows = ruleOf("%x: tensor<100x8xf32>, %i: tensor<2x3xi64>, %y: tensor<2x3x8xf32>", R"(
     %r = snug_nn.gather ins(%x, %i : tensor<100x8xf32>, tensor<2x3xi64>) outs(%y : tensor<2x3x8xf32>) axis = 0
       -> tensor<2x3x8xf32>)");
-  EXPECT_EQ(sharding(rule, 0), "R S0 S0 -> S0");
-  EXPECT_EQ(sharding(rule, 1), "R S1 S1 -> S1");
-  EXPECT_EQ(sharding(rule, 2), "-");
+  ASSERT_EQ(rows.dims.size(), 4u);
+  EXPECT_EQ(sharding(rows, 0), "R S0 S0 -> S0");
+  EXPECT_EQ(sharding(rows, 1), "R S1 S1 -> S1");
+  EXPECT_EQ(sharding(rows, 2), "S1 R S2 -> S2"); // columns
+  EXPECT_EQ(sharding(rows, 3), "-");             // rows of the data
+  EXPECT_EQ(placement(rows.operands[0], 3), "S0");
+  IndexRule columns = ruleOf("%x: tensor<5x100x8xf32>, %i: tensor<3xi64>, %y: tensor<5x3x8xf32>", R"(
+    %r = snug_nn.gather ins(%x, %i : tensor<5x100x8xf32>, tensor<3xi64>) outs(%y : tensor<5x3x8xf32>) axis = 1
+      -> tensor<5x3x8xf32>)");
+  ASSERT_EQ(columns.dims.size(), 4u);
+  EXPECT_EQ(sharding(columns, 0), "S0 R S0 -> S0");
+  EXPECT_EQ(sharding(columns, 1), "R S0 S1 -> S1");
+  EXPECT_EQ(sharding(columns, 2), "S2 R S2 -> S2");
+  EXPECT_EQ(sharding(columns, 3), "-");
 }
 } // namespace
