@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace snug;
@@ -144,6 +145,25 @@ FailureOr<IndexRule> ContractOp::getIndexRule() {
 
 // --- row kernels --------------------------------------------------------------------------------------------------
 
+static LogicalResult verifyRows(Operation *op, Value input, Value init) {
+  auto from = cast<ShapedType>(input.getType()), to = cast<ShapedType>(init.getType());
+  if (from.getRank() < 1 || from.getElementType() != to.getElementType() ||
+      failed(verifyCompatibleShape(from.getShape(), to.getShape())))
+    return op->emitOpError() << "writes rows of " << from << " to " << to;
+  return success();
+}
+
+LogicalResult SoftmaxOp::verify() { return verifyRows(*this, getInput(), getInit()); }
+
+LogicalResult NormOp::verify() {
+  for (Value vector : {getScale(), getShift()})
+    if (vector && (rankOf(vector) != 1 || rankOf(getInput()) < 1 ||
+                   failed(verifyCompatibleDims({cast<ShapedType>(vector.getType()).getDimSize(0),
+                                                cast<ShapedType>(getInput().getType()).getShape().back()}))))
+      return emitOpError() << "scales or shifts rows of " << getInput().getType() << " by " << vector.getType();
+  return verifyRows(*this, getInput(), getInit());
+}
+
 FailureOr<IndexRule> SoftmaxOp::getIndexRule() { return rowRule(*this, rankOf(getInput()), {}); }
 
 FailureOr<IndexRule> NormOp::getIndexRule() {
@@ -155,6 +175,22 @@ FailureOr<IndexRule> NormOp::getIndexRule() {
 }
 
 // --- gather -------------------------------------------------------------------------------------------------------
+
+LogicalResult GatherOp::verify() {
+  auto data = cast<ShapedType>(getData().getType()), indices = cast<ShapedType>(getIndices().getType());
+  auto init = cast<ShapedType>(getInit().getType());
+  int64_t axis = getAxis();
+  if (axis < 0 || axis >= data.getRank())
+    return emitOpError() << "gathers along dim " << axis << " of " << data;
+  SmallVector<int64_t> shape(data.getShape().take_front(axis));
+  llvm::append_range(shape, indices.getShape());
+  llvm::append_range(shape, data.getShape().drop_front(axis + 1));
+  if (data.getElementType() != init.getElementType() || failed(verifyCompatibleShape(shape, init.getShape())))
+    return emitOpError() << "gathers from " << data << " at " << indices << " into " << init;
+  if (!indices.getElementType().isIntOrIndex())
+    return emitOpError() << "takes " << indices.getElementType() << " as an index";
+  return success();
+}
 
 // Dims: those of the result, and last the gathered one, which is read anywhere.
 FailureOr<IndexRule> GatherOp::getIndexRule() {
