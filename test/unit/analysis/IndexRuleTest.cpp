@@ -83,6 +83,16 @@ protected:
     return *rule;
   }
 
+  // What cutting each dim of the op's iterations does.
+  IndexRule expect(const std::string &arguments, const std::string &body, const std::vector<std::string> &shardings) {
+    IndexRule rule = ruleOf(arguments, body);
+    std::vector<std::string> got;
+    for (unsigned dim = 0; dim < rule.dims.size(); ++dim)
+      got.push_back(sharding(rule, dim));
+    EXPECT_EQ(got, shardings) << body;
+    return rule;
+  }
+
   IndexRule contraction(const std::string &dims, const std::string &a, const std::string &b, const std::string &c) {
     auto map = [&](const std::string &letters) {
       std::string all, some;
@@ -146,32 +156,28 @@ TEST_F(IndexRules, ShardingOfEinsums) {
 }
 
 TEST_F(IndexRules, CombinersOfReductions) {
-  IndexRule sum = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4xf32>", R"(
-    %r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1]
-      (%a: f32, %b: f32) { %s = arith.addf %a, %b : f32 linalg.yield %s : f32 })");
-  EXPECT_EQ(sharding(sum, 0), "S0 S0 -> S0");
-  EXPECT_EQ(sharding(sum, 1), "S1 R -> P");
-  IndexRule max = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4xf32>", R"(
-    %r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1]
-      (%a: f32, %b: f32) { %s = arith.maximumf %a, %b : f32 linalg.yield %s : f32 })");
-  EXPECT_EQ(sharding(max, 1), "S1 R -> Pmax");
-  // Not a known combiner: whole.
-  IndexRule other = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4xf32>", R"(
-    %r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1]
-      (%a: f32, %b: f32) { %s = arith.subf %a, %b : f32 linalg.yield %s : f32 })");
-  EXPECT_EQ(sharding(other, 1), "-");
+  auto rows = [&](const std::string &combiner, const std::string &sharding) {
+    expect("%x: tensor<4x8xf32>, %y: tensor<4xf32>",
+           "%r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1] "
+           "(%a: f32, %b: f32) { %s = " + combiner + " %a, %b : f32 linalg.yield %s : f32 }",
+           {"S0 S0 -> S0", sharding});
+  };
+  rows("arith.addf", "S1 R -> P");
+  rows("arith.maximumf", "S1 R -> Pmax");
+  rows("arith.subf", "-"); // not a known combiner: whole
 }
 
 TEST_F(IndexRules, RowsAreWhole) {
-  IndexRule softmax = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4x8xf32>",
-                             "%r = snug_nn.softmax ins(%x : tensor<4x8xf32>) outs(%y : tensor<4x8xf32>) -> tensor<4x8xf32>");
-  EXPECT_EQ(sharding(softmax, 0), "S0 S0 -> S0");
-  EXPECT_EQ(sharding(softmax, 1), "-");
-  IndexRule norm = ruleOf("%x: tensor<4x8xf32>, %w: tensor<8xf32>, %y: tensor<4x8xf32>", R"(
-    %r = snug_nn.norm layer ins(%x : tensor<4x8xf32>) scale(%w : tensor<8xf32>) outs(%y : tensor<4x8xf32>)
-      {epsilon = 1.0e-05 : f32} -> tensor<4x8xf32>)");
-  EXPECT_EQ(sharding(norm, 0), "S0 R S0 -> S0");
-  EXPECT_EQ(sharding(norm, 1), "-");
+  expect("%x: tensor<4x8xf32>, %y: tensor<4x8xf32>",
+         "%r = snug_nn.softmax ins(%x : tensor<4x8xf32>) outs(%y : tensor<4x8xf32>) -> tensor<4x8xf32>",
+         {"S0 S0 -> S0", "-"});
+  expect("%x: tensor<4x8xf32>, %y: tensor<4x8xf32>",
+         "%r = linalg.softmax dimension(0) ins(%x : tensor<4x8xf32>) outs(%y : tensor<4x8xf32>) -> tensor<4x8xf32>",
+         {"-", "S1 S1 -> S1"});
+  expect("%x: tensor<4x8xf32>, %w: tensor<8xf32>, %y: tensor<4x8xf32>",
+         "%r = snug_nn.norm layer ins(%x : tensor<4x8xf32>) scale(%w : tensor<8xf32>) outs(%y : tensor<4x8xf32>) "
+         "{epsilon = 1.0e-05 : f32} -> tensor<4x8xf32>",
+         {"S0 R S0 -> S0", "-"});
 }
 
 // Attention with these maps over 2 batches, 8 query heads, 16 rows and 32 keys, heads and values of 4 and 6.
@@ -203,25 +209,23 @@ struct AttentionText {
 TEST_F(IndexRules, Attention) {
   AttentionText text({{"2x8x16x4xf32", "b, h, s, d"}, {"2x8x32x4xf32", "b, h, t, d"}, {"2x8x32x6xf32", "b, h, t, e"},
                       {"8x16x32xf32", "h, s, t"}, {"2x16x8x6xf32", "b, s, h, e"}});
-  IndexRule rule = ruleOf(text.arguments, text.body);
-  ASSERT_EQ(rule.dims.size(), 6u);
-  EXPECT_EQ(sharding(rule, 0), "S0 S0 S0 R S0 -> S0");       // batch
-  EXPECT_EQ(sharding(rule, 1), "S1 S1 S1 S0 S2 -> S2");      // heads
-  EXPECT_EQ(sharding(rule, 2), "S2 R R S1 S1 -> S1");        // query rows
-  EXPECT_EQ(sharding(rule, 3), "R S2 S2 S2 R -> Psoftmax");  // keys
-  EXPECT_EQ(sharding(rule, 4), "-");                         // head size
-  EXPECT_EQ(sharding(rule, 5), "-");                         // value size
+  expect(text.arguments, text.body,
+         {"S0 S0 S0 R S0 -> S0",      // batch
+          "S1 S1 S1 S0 S2 -> S2",     // heads
+          "S2 R R S1 S1 -> S1",       // query rows
+          "R S2 S2 S2 R -> Psoftmax", // keys
+          "-",                        // head size
+          "-"});                      // value size
 }
 
 // Four query heads read one key head: the rule's dim counts the groups, in which the key heads stand bare.
 TEST_F(IndexRules, AttentionOfGroupedQueries) {
   AttentionText text({{"2x8x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
                       {"2x2x32x6xf32", "b, h floordiv 4, t, e"}, {"8x16x32xf32", "h, s, t"}, {"2x16x8x6xf32", "b, s, h, e"}});
-  IndexRule rule = ruleOf(text.arguments, text.body);
+  IndexRule rule = expect(text.arguments, text.body,
+                          {"S0 S0 S0 R S0 -> S0", "S1 S1 S1 S0 S2 -> S2", "S2 R R S1 S1 -> S1",
+                           "R S2 S2 S2 R -> Psoftmax", "-", "-", "-"}); // last, within a group
   ASSERT_EQ(rule.dims.size(), 7u);
-  EXPECT_EQ(sharding(rule, 1), "S1 S1 S1 S0 S2 -> S2");
-  EXPECT_EQ(sharding(rule, 2), "S2 R R S1 S1 -> S1");
-  EXPECT_EQ(sharding(rule, 6), "-"); // within a group
   AffineExpr group = getAffineDimExpr(1, &context), head = group * 4 + getAffineDimExpr(6, &context);
   EXPECT_EQ(rule.operands[0].getResult(1), head);
   EXPECT_EQ(rule.operands[1].getResult(1), group);
@@ -242,70 +246,54 @@ TEST_F(IndexRules, AttentionWhoseHeadsStayTogether) {
                               Row{{"2x?x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
                                   {"2x2x32x6xf32", "b, h floordiv 4, t, e"}, {"2x16x?x6xf32", "b, s, h, e"}}}) {
     AttentionText text(operands);
-    IndexRule rule = ruleOf(text.arguments, text.body);
-    ASSERT_EQ(rule.dims.size(), 6u);
-    EXPECT_EQ(sharding(rule, 0), "S0 S0 S0 S0 -> S0");
-    EXPECT_EQ(sharding(rule, 1), "-") << operands[1].second;
+    expect(text.arguments, text.body,
+           {"S0 S0 S0 S0 -> S0", "-", "S2 R R S1 -> S1", "R S2 S2 R -> Psoftmax", "-", "-"});
   }
 }
 
 // Of merged dims only the outermost that is not 1 is contiguous in the merged one: a slice of it is so many times longer.
 TEST_F(IndexRules, Reshapes) {
-  IndexRule expand = ruleOf("%x: tensor<6x40xf32>",
-                            "%r = tensor.expand_shape %x [[0], [1, 2]] output_shape [6, 5, 8] : tensor<6x40xf32> into tensor<6x5x8xf32>");
-  EXPECT_EQ(sharding(expand, 0), "S0 -> S0");
-  EXPECT_EQ(sharding(expand, 1), "S1 -> S1");
-  EXPECT_EQ(sharding(expand, 2), "-");
-  IndexRule collapse = ruleOf("%x: tensor<1x5x8xf32>",
-                              "%r = tensor.collapse_shape %x [[0, 1, 2]] : tensor<1x5x8xf32> into tensor<40xf32>");
-  EXPECT_EQ(sharding(collapse, 0), "-");
-  EXPECT_EQ(sharding(collapse, 1), "S1 -> S0");
+  expect("%x: tensor<6x40xf32>",
+         "%r = tensor.expand_shape %x [[0], [1, 2]] output_shape [6, 5, 8] : tensor<6x40xf32> into tensor<6x5x8xf32>",
+         {"S0 -> S0", "S1 -> S1", "-"});
+  IndexRule collapse =
+      expect("%x: tensor<1x5x8xf32>",
+             "%r = tensor.collapse_shape %x [[0, 1, 2]] : tensor<1x5x8xf32> into tensor<40xf32>", {"-", "S1 -> S0", "-"});
   AffineExpr merged = getAffineDimExpr(1, &context) * 8 + getAffineDimExpr(2, &context);
   EXPECT_EQ(simplifyAffineExpr(collapse.results[0].getResult(0) - merged, 3, 0), getAffineConstantExpr(0, &context));
 }
 
 // A slice passes the dims that it keeps whole on, be it taken out of a tensor or put into one (the parts of a
 // concatenation, what a padding surrounds).
-TEST_F(IndexRules, Slice) {
-  IndexRule out = ruleOf("%x: tensor<6x40xf32>",
-                         "%r = tensor.extract_slice %x[0, 8] [6, 16] [1, 1] : tensor<6x40xf32> to tensor<6x16xf32>");
-  EXPECT_EQ(sharding(out, 0), "S0 -> S0");
-  EXPECT_EQ(sharding(out, 1), "-");
-  IndexRule in = ruleOf("%x: tensor<6x16xf32>, %y: tensor<6x40xf32>",
-                        "%r = tensor.insert_slice %x into %y[0, 8] [6, 16] [1, 1] : tensor<6x16xf32> into tensor<6x40xf32>");
-  EXPECT_EQ(sharding(in, 0), "S0 S0 -> S0");
-  EXPECT_EQ(sharding(in, 1), "-");
+TEST_F(IndexRules, Slices) {
+  expect("%x: tensor<6x40xf32>",
+         "%r = tensor.extract_slice %x[0, 8] [6, 16] [1, 1] : tensor<6x40xf32> to tensor<6x16xf32>", {"S0 -> S0", "-"});
+  expect("%x: tensor<6x16xf32>, %y: tensor<6x40xf32>",
+         "%r = tensor.insert_slice %x into %y[0, 8] [6, 16] [1, 1] : tensor<6x16xf32> into tensor<6x40xf32>",
+         {"S0 S0 -> S0", "-"});
 }
 
 TEST_F(IndexRules, TransposeAndBroadcast) {
-  IndexRule transpose = ruleOf("%x: tensor<4x8xf32>, %y: tensor<8x4xf32>",
-                               "%r = linalg.transpose ins(%x : tensor<4x8xf32>) outs(%y : tensor<8x4xf32>) permutation = [1, 0]");
-  EXPECT_EQ(sharding(transpose, 0), "S1 S0 -> S0");
-  EXPECT_EQ(sharding(transpose, 1), "S0 S1 -> S1");
-  IndexRule broadcast = ruleOf("%x: tensor<8xf32>, %y: tensor<4x8xf32>",
-                               "%r = linalg.broadcast ins(%x : tensor<8xf32>) outs(%y : tensor<4x8xf32>) dimensions = [0]");
-  EXPECT_EQ(sharding(broadcast, 0), "R S0 -> S0");
-  EXPECT_EQ(sharding(broadcast, 1), "S0 S1 -> S1");
+  expect("%x: tensor<4x8xf32>, %y: tensor<8x4xf32>",
+         "%r = linalg.transpose ins(%x : tensor<4x8xf32>) outs(%y : tensor<8x4xf32>) permutation = [1, 0]",
+         {"S1 S0 -> S0", "S0 S1 -> S1"});
+  expect("%x: tensor<8xf32>, %y: tensor<4x8xf32>",
+         "%r = linalg.broadcast ins(%x : tensor<8xf32>) outs(%y : tensor<4x8xf32>) dimensions = [0]",
+         {"R S0 -> S0", "S0 S1 -> S1"});
 }
 
-// The gathered dim is read anywhere, so it is whole; the places that are gathered, and the dims beside it, are parallel.
+// The gathered dim, the rule's last, is read anywhere, so it is whole; the places that are gathered, and the dims beside
+// it, are parallel.
 TEST_F(IndexRules, Gather) {
-  IndexRule rows = ruleOf("%x: tensor<100x8xf32>, %i: tensor<2x3xi64>, %y: tensor<2x3x8xf32>", R"(
-    %r = snug_nn.gather ins(%x, %i : tensor<100x8xf32>, tensor<2x3xi64>) outs(%y : tensor<2x3x8xf32>) axis = 0
-      -> tensor<2x3x8xf32>)");
+  IndexRule rows = expect("%x: tensor<100x8xf32>, %i: tensor<2x3xi64>, %y: tensor<2x3x8xf32>",
+                          "%r = snug_nn.gather ins(%x, %i : tensor<100x8xf32>, tensor<2x3xi64>) "
+                          "outs(%y : tensor<2x3x8xf32>) axis = 0 -> tensor<2x3x8xf32>",
+                          {"R S0 S0 -> S0", "R S1 S1 -> S1", "S1 R S2 -> S2", "-"});
   ASSERT_EQ(rows.dims.size(), 4u);
-  EXPECT_EQ(sharding(rows, 0), "R S0 S0 -> S0");
-  EXPECT_EQ(sharding(rows, 1), "R S1 S1 -> S1");
-  EXPECT_EQ(sharding(rows, 2), "S1 R S2 -> S2"); // columns
-  EXPECT_EQ(sharding(rows, 3), "-");             // rows of the data
   EXPECT_EQ(placement(rows.operands[0], 3), "S0");
-  IndexRule columns = ruleOf("%x: tensor<5x100x8xf32>, %i: tensor<3xi64>, %y: tensor<5x3x8xf32>", R"(
-    %r = snug_nn.gather ins(%x, %i : tensor<5x100x8xf32>, tensor<3xi64>) outs(%y : tensor<5x3x8xf32>) axis = 1
-      -> tensor<5x3x8xf32>)");
-  ASSERT_EQ(columns.dims.size(), 4u);
-  EXPECT_EQ(sharding(columns, 0), "S0 R S0 -> S0");
-  EXPECT_EQ(sharding(columns, 1), "R S0 S1 -> S1");
-  EXPECT_EQ(sharding(columns, 2), "S2 R S2 -> S2");
-  EXPECT_EQ(sharding(columns, 3), "-");
+  expect("%x: tensor<5x100x8xf32>, %i: tensor<3xi64>, %y: tensor<5x3x8xf32>",
+         "%r = snug_nn.gather ins(%x, %i : tensor<5x100x8xf32>, tensor<3xi64>) "
+         "outs(%y : tensor<5x3x8xf32>) axis = 1 -> tensor<5x3x8xf32>",
+         {"S0 R S0 -> S0", "R S0 S1 -> S1", "S2 R S2 -> S2", "-"});
 }
 } // namespace
