@@ -114,10 +114,7 @@ void snug::codegen::packPanel(KernelBuilder &b, Value buffer, Value from, Value 
       b.loop(from, wholeK, side, [&](Value k0) {
         moveBlock(
             b, [&](int64_t i) { return place(k0, b.add(n0, b.constant(i))); }, source,
-            [&](int64_t i) {
-              return SmallVector<Value>{b.add(b.sub(k0, from), b.constant(i)), n0};
-            },
-            buffer);
+            [&](int64_t i) { return SmallVector<Value>{b.add(b.sub(k0, from), b.constant(i)), n0}; }, buffer);
       });
       b.loop(wholeK, to, 1, [&](Value k) { b.loop(n0, b.add(n0, b.constant(side)), 1, [&](Value n) { copy(k, n); }); });
     });
