@@ -63,14 +63,14 @@ def run(graph, model, tmp_path, tolerance=1e-6):
             assert got[name].shape == value.shape and np.array_equal(got[name], value), name
 
 
-def operator(op, inputs, tmp_path, outputs, dims=None, tolerance=2e-6, **attributes):
-    """One node of opset 23, which ONNX Runtime may lack: against the reference of ONNX."""
+def operator(op, inputs, tmp_path, outputs, dims=None, tolerance=2e-6, opset=23, **attributes):
+    """One node of an opset that ONNX Runtime may lack, against the reference of ONNX; an input of None is left out."""
     graph = Graph()
-    names = [graph.input(f"x{i}", value, shape) for i, (value, shape) in enumerate(inputs)]
+    names = [graph.input(f"x{i}", *given) if given else "" for i, given in enumerate(inputs)]
     results = graph.node(op, *names, outputs=len(outputs), **attributes)
     for name, rank in zip([results] if len(outputs) == 1 else results, outputs):
         graph.output(name, rank)
-    model = graph.save(tmp_path / "ops.onnx", 23)
+    model = graph.save(tmp_path / "ops.onnx", opset)
     snug.compile_model(model, tmp_path / "ops.so", dims or {})
     got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
     want = onnx.reference.ReferenceEvaluator(str(model)).run(None, graph.values)

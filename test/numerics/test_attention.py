@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Attention and rotary positions, against the reference of ONNX: ONNX Runtime lacks some of their forms."""
-import numpy as np
-import pytest
+import importlib
 
+import numpy as np
+import onnx
+import pytest
+from onnx.backend.test.case import node as standard
+
+import snug
 from ops import noise, operator
+
+UNSUPPORTED = 3  # exit code
+EMPTY = [None, None]  # no past
 
 
 def test_attention_of_flat_heads(tmp_path):
@@ -34,6 +42,72 @@ def test_attention_grows_its_caches(flat, tmp_path):
     operator("Attention", [*((noise(*shape, seed=i), None) for i in range(3)), (mask, None),
                            (noise(1, 2, 4, 8), (1, 2, "p", 8)), (noise(1, 2, 4, 8, seed=1), (1, 2, "p", 8))], tmp_path,
              [len(shape), 4, 4], {"p": "4"}, **(dict(q_num_heads=2, kv_num_heads=2) if flat else {}))
+
+
+@pytest.mark.parametrize("length", [1, 4])
+@pytest.mark.parametrize("kind", [bool, np.float32])
+def test_keys_behind_the_end_of_a_mask_are_hidden(kind, length, tmp_path):
+    mask = noise(5, length)
+    if kind is bool:
+        mask = mask > 0
+        mask[1] = False  # a row without any key
+    operator("Attention", [(noise(2, 4, 5, 8), None), (noise(2, 4, 7, 8, seed=1), (2, 4, "t", 8)),
+                           (noise(2, 4, 7, 6, seed=2), (2, 4, "t", 6)), (mask, None)], tmp_path, [4], {"t": "4..9"})
+
+
+def test_present_keys_are_all_of_them_whatever_the_mask_hides(tmp_path):
+    operator("Attention", [*((noise(1, 2, 3, 8, seed=i), None) for i in range(3)), (noise(3, 5), None),
+                           (noise(1, 2, 4, 8, seed=3), None), (noise(1, 2, 4, 8, seed=4), None)], tmp_path, [4, 4, 4],
+             is_causal=1)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"is_causal": 1}])
+@pytest.mark.parametrize("flat", [False, True])
+def test_counted_keys(flat, attributes, tmp_path):
+    """Rows end where the keys that count end: with fewer keys than rows the first rows have none."""
+    shapes = [(4, 5, 16), (4, 9, 16), (4, 9, 16)] if flat else [(4, 2, 5, 8), (4, 2, 9, 8), (4, 2, 9, 8)]
+    values = [noise(*shape, seed=i) for i, shape in enumerate(shapes)]
+    names = [(4, "s", 16) if flat else (4, 2, "s", 8)]
+    inputs = [(values[0], names[0]), (values[1], None), (values[2], None), (noise(5, 9) > -1, ("s", 9)),
+              *EMPTY, (np.array([9, 5, 6, 2]), None)]
+    operator("Attention", inputs, tmp_path, [3 if flat else 4], {"s": "2..7"}, opset=24, **attributes,
+             **(dict(q_num_heads=2, kv_num_heads=2) if flat else {}))
+
+
+def official():
+    """The cases of the standard, but those where a function of other ops stands for the op."""
+    np.random.seed(0)  # their values are random
+    importlib.import_module(standard.__name__ + ".attention")  # makes them; collect_testcases makes those of all ops
+    return [case for case in standard._NodeTestCases if "_expanded" not in case.name]
+
+
+def is_supported(case):
+    graph, halves = case.model.graph, {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    kinds = {value.type.tensor_type.elem_type for value in graph.input}
+    return not kinds & halves and len(graph.node[0].output) < 4  # the fourth output has all scores
+
+
+CASES = official()
+
+
+# A sample is in tier 1.
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=[] if number % 4 == 0 else pytest.mark.long)
+                                  for number, case in enumerate(CASES)])
+def test_cases_of_the_standard(case, tmp_path):
+    graph, (inputs, wants) = case.model.graph, case.data_sets[0]
+    model, library = tmp_path / "m.onnx", tmp_path / "m.so"
+    onnx.save(case.model, model)
+    if not is_supported(case):
+        assert snug.command([snug.tool("SNUGC"), model, "-o", library], allowed=(UNSUPPORTED,)) == UNSUPPORTED
+        return
+    snug.compile_model(model, library, {})
+    got, _ = snug.run_model(library, {value.name: x for value, x in zip(graph.input, inputs)})
+    for value, want in zip(graph.output, wants):
+        np.testing.assert_allclose(got[value.name], want, rtol=1e-3, atol=1e-6, err_msg=value.name)
+
+
+def test_cases_of_the_standard_are_many():
+    assert len(CASES) >= 90 and sum(map(is_supported, CASES)) >= 65
 
 
 @pytest.mark.parametrize("attributes", [{}, {"interleaved": 1}, {"rotary_embedding_dim": 4}])

@@ -63,10 +63,16 @@ FailureOr<Heads> append(Lowering &l, unsigned pastIndex, const Heads &heads) {
   return Heads{*whole};
 }
 
+void cutLength(Lowering &l, Heads &heads, AffineExpr length) {
+  Extents sizes = heads.value.shape;
+  sizes[heads.rowsOutside ? 1 : 2] = length;
+  heads.value = l.slice(heads.value, Extents(4, l.constant(0)), sizes, {1, 1, 1, 1});
+}
+
 // What the op computes beside q k^T, in the order of the standard: scale, soft cap, masks.
 struct Score {
   double scale, softcap;
-  Value past;          // row s stands at key s + past
+  Value past, rows; // row s stands at key s + past; where keys are counted, the last of the rows at the last of those
   int64_t left, right; // keys seen before and after that; -1: all
   Value mask, counted; // as block arguments; of bool or of the scores' type, and keys that exist
 
@@ -83,12 +89,14 @@ struct Score {
       hideUnless(mask);
     else if (mask)
       x = arith::AddFOp::create(b, loc, x, mask);
+    Value before = past;
     if (counted) {
       Value count = arith::IndexCastOp::create(b, loc, b.getIndexType(), counted);
       hideUnless(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, place(key), count));
+      before = left >= 0 || right >= 0 ? arith::SubIOp::create(b, loc, count, rows).getResult() : Value();
     }
     auto within = [&](int64_t distance, arith::CmpIPredicate predicate) {
-      Value own = arith::AddIOp::create(b, loc, place(row), past);
+      Value own = arith::AddIOp::create(b, loc, place(row), before);
       Value farthest = arith::AddIOp::create(b, loc, own, arith::ConstantIndexOp::create(b, loc, distance));
       hideUnless(arith::CmpIOp::create(b, loc, predicate, place(key), farthest));
     };
@@ -111,8 +119,8 @@ LogicalResult attention(Lowering &l) {
   int64_t left = l.intAttr("left_window_size", -1), right = l.intAttr("right_window_size", -1);
   if (l.intAttr("is_causal", 0))
     right = 0;
-  if (l.hasInput(KeyCount) && (left >= 0 || right >= 0)) {
-    l.error() << "is_causal or a window together with nonpad_kv_seqlen is not supported; give it as attn_mask";
+  if (l.hasInput(KeyCount) && l.hasInput(PastKey)) {
+    l.error() << "nonpad_kv_seqlen counts the keys of a cache outside of the node; with past_key it has no meaning";
     return failure();
   }
   auto q = headsOf(l, Q, "q_num_heads");
@@ -128,6 +136,7 @@ LogicalResult attention(Lowering &l) {
     if (failed(k) || failed(v))
       return failure();
   }
+  LoweredValue presentKey = k->value, presentValue = v->value;
   auto queryHeads = dyn_cast<AffineConstantExpr>(q->count()), keyHeads = dyn_cast<AffineConstantExpr>(k->count());
   auto size = dyn_cast<AffineConstantExpr>(q->size());
   if (!q->value.elementType.isF32() || !queryHeads || !keyHeads || !size || !l.same(k->size(), q->size()) ||
@@ -139,6 +148,15 @@ LogicalResult attention(Lowering &l) {
         << " do not go together; float32, constant numbers and sizes of heads, and query heads that are a multiple "
            "of key heads are supported";
     return failure();
+  }
+  // Keys beyond a mask's end are hidden from every row: they take no part at all.
+  if (l.hasInput(Mask) && l.input(Mask).rank() > 0) {
+    AffineExpr length = l.input(Mask).shape.back();
+    auto most = l.dims.upperBound(length - k->length());
+    if (!l.same(length, k->length()) && most && *most <= 0) {
+      cutLength(l, *k, length);
+      cutLength(l, *v, length);
+    }
   }
   int64_t group = queryHeads.getValue() / keyHeads.getValue();
   // (b, h, s, t, d, e)
@@ -164,12 +182,12 @@ LogicalResult attention(Lowering &l) {
     for (int64_t i = 0; fits && i < mask.rank(); ++i) {
       unsigned dim = 4 - mask.rank() + i;
       bool spans = l.same(mask.shape[i], full[dim]);
-      fits = spans || mask.shape[i] == l.constant(1);
+      fits = spans || (dim != 3 && mask.shape[i] == l.constant(1));
       indices.push_back(spans ? dims[dim] : l.constant(0));
     }
     if (!fits) {
       l.error() << "attn_mask of shape " << l.print(mask.shape) << " and type " << mask.elementType
-                << " is no bool or float32 that broadcasts to " << l.print(full);
+                << " is no bool or float32 that broadcasts to " << l.print(full) << " or is shorter in the last dim";
       return failure();
     }
     inputs.push_back(l.tensor(mask));
@@ -180,6 +198,7 @@ LogicalResult attention(Lowering &l) {
     inputs.push_back(l.tensor(l.input(KeyCount)));
     maps.push_back(AffineMap::get(6, 0, {batch}, context));
     score.counted = block.addArgument(l.input(KeyCount).elementType, l.loc());
+    score.rows = l.materialize(q->length());
   }
   score.left = left;
   score.right = right;
@@ -208,9 +227,9 @@ LogicalResult attention(Lowering &l) {
   }
   l.define(0, y);
   if (wantsPresent)
-    l.define(1, k->value);
+    l.define(1, presentKey);
   if (l.node()->getNumResults() > 2)
-    l.define(2, v->value);
+    l.define(2, presentValue);
   return success();
 }
 } // namespace

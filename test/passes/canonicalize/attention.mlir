@@ -43,3 +43,41 @@ module {
     return %y#0, %y#1, %y#2 : tensor<*xf32>, tensor<*xf32>, tensor<*xf32>
   }
 }
+
+// -----
+
+// Counted keys: the last row stands at the last of them, in each batch.
+// CHECK-LABEL: func.func @main
+// CHECK: %[[ROWS:.*]] = tensor.dim %arg0, %c2
+// CHECK: snug_nn.attention {{.*}} score(%arg2 : tensor<2xi64>)
+// CHECK: ^bb0(%{{.*}}: f32, %[[N:.*]]: i64):
+// CHECK: %[[COUNT:.*]] = arith.index_cast %[[N]]
+// CHECK: arith.cmpi slt, %{{.*}}, %[[COUNT]]
+// CHECK: %[[BEFORE:.*]] = arith.subi %[[COUNT]], %[[ROWS]]
+// CHECK: %[[ROW:.*]] = snug_nn.index 2
+// CHECK: arith.addi %[[ROW]], %[[BEFORE]]
+// CHECK: arith.cmpi sle
+module {
+  func.func @main(%q: tensor<?x4x?x8xf32> {snug.name = "q", snug.dims = ["batch", "4", "seq", "8"]}, %k: tensor<?x4x9x8xf32> {snug.name = "k", snug.dims = ["batch", "4", "9", "8"]},
+                  %n: tensor<?xi64> {snug.name = "n", snug.dims = ["batch"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %none = snug_onnx.none
+    %y = snug_onnx.node "Attention"(%q, %k, %k, %none, %none, %none, %n) {is_causal = 1 : i64} opset 24 : (tensor<?x4x?x8xf32>, tensor<?x4x9x8xf32>, tensor<?x4x9x8xf32>, none, none, none, tensor<?xi64>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+// A mask shorter than the keys hides the rest, which take no part: no mask is made longer.
+// CHECK-LABEL: func.func @main
+// CHECK: %[[KEYS:.*]] = tensor.extract_slice %arg1[0, 0, 0, 0] [2, 4, 5, 8] [1, 1, 1, 1]
+// CHECK: %[[VALUES:.*]] = tensor.extract_slice %arg1[0, 0, 0, 0] [2, 4, 5, 8] [1, 1, 1, 1]
+// CHECK-NOT: linalg
+// CHECK: snug_nn.attention ins(%arg0, %[[KEYS]], %[[VALUES]] : {{.*}}) score(%arg2 : tensor<?x5xf32>)
+module {
+  func.func @main(%q: tensor<?x4x?x8xf32> {snug.name = "q", snug.dims = ["batch", "4", "seq", "8"]}, %k: tensor<?x4x9x8xf32> {snug.name = "k", snug.dims = ["batch", "4", "9", "8"]},
+                  %m: tensor<?x5xf32> {snug.name = "m", snug.dims = ["seq", "5"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %y = snug_onnx.node "Attention"(%q, %k, %k, %m) {} opset 24 : (tensor<?x4x?x8xf32>, tensor<?x4x9x8xf32>, tensor<?x4x9x8xf32>, tensor<?x5xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}

@@ -53,3 +53,41 @@ module {
     return %y : tensor<*xf32>
   }
 }
+
+// -----
+
+module {
+  func.func @main(%q: tensor<1x2x8x4xf32> {snug.name = "q", snug.dims = ["1", "2", "8", "4"]}, %n: tensor<1xi64> {snug.name = "n", snug.dims = ["1"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %none = snug_onnx.none
+    // expected-error @+1 {{nonpad_kv_seqlen counts the keys of a cache outside of the node; with past_key it has no meaning}}
+    %y = snug_onnx.node "Attention"(%q, %q, %q, %none, %q, %q, %n) {} opset 24 : (tensor<1x2x8x4xf32>, tensor<1x2x8x4xf32>, tensor<1x2x8x4xf32>, none, tensor<1x2x8x4xf32>, tensor<1x2x8x4xf32>, tensor<1xi64>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+// A branch that data chooses.
+module {
+  func.func @main(%c: tensor<i1> {snug.name = "c", snug.dims = []}, %x: tensor<4xf32> {snug.name = "x", snug.dims = ["4"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{If: a condition computed from data is not supported, only one that follows from shapes and constants}}
+    %y = snug_onnx.node "If"(%c) {} opset 20 : (tensor<i1>) -> tensor<*xf32> body "else_branch" {
+      %b = snug_onnx.node "Exp"(%x) {} opset 20 : (tensor<4xf32>) -> tensor<*xf32>
+      snug_onnx.yield %b : tensor<*xf32>
+    } body "then_branch" {
+      %a = snug_onnx.node "Neg"(%x) {} opset 20 : (tensor<4xf32>) -> tensor<*xf32>
+      snug_onnx.yield %a : tensor<*xf32>
+    }
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<1x3x8x8xf32> {snug.name = "x", snug.dims = ["1", "3", "8", "8"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{AveragePool: dilations are not supported}}
+    %y = snug_onnx.node "AveragePool"(%x) {kernel_shape = array<i64: 2, 2>, dilations = array<i64: 2, 1>} opset 19 : (tensor<1x3x8x8xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
