@@ -33,6 +33,10 @@ Value KernelBuilder::size(Value memref, unsigned dim) {
   return getValueOrCreateConstantIndexOp(*this, getLoc(), cast.getMixedSizes()[dim]);
 }
 
+Value KernelBuilder::size(Operation *op, std::optional<ExtentPlace> place) {
+  return place ? size(op->getOperand(place->operand), place->dim) : constant(1);
+}
+
 namespace {
 std::optional<int64_t> known(Value value) { return getConstantIntValue(value); }
 } // namespace
@@ -73,10 +77,15 @@ Value KernelBuilder::min(Value a, Value b) {
     return constant(std::min(*known(a), *known(b)));
   return arith::MinSIOp::create(*this, a, b);
 }
-Value KernelBuilder::ceilDiv(Value a, int64_t b) {
-  if (known(a))
-    return constant(llvm::divideCeil(*known(a), b));
-  return div(add(a, constant(b - 1)), constant(b));
+Value KernelBuilder::max(Value a, Value b) {
+  if (known(a) && known(b))
+    return constant(std::max(*known(a), *known(b)));
+  return arith::MaxSIOp::create(*this, a, b);
+}
+Value KernelBuilder::ceilDiv(Value a, Value b) {
+  if (known(a) && known(b))
+    return constant(llvm::divideCeil(*known(a), *known(b)));
+  return known(b) == 1 ? a : div(add(a, sub(b, constant(1))), b);
 }
 
 Value KernelBuilder::load(Value memref, ValueRange indices) { return memref::LoadOp::create(*this, memref, indices); }
@@ -119,6 +128,31 @@ SmallVector<Value> KernelBuilder::delinearize(Value linear, ArrayRef<Value> size
   return indices;
 }
 
+void KernelBuilder::overRange(ArrayRef<Value> sizes, function_ref<void(ArrayRef<Value>, Value, Value)> body) {
+  SmallVector<Value> indices;
+  std::function<void(Value, Value)> nest = [&](Value from, Value to) {
+    unsigned dim = indices.size();
+    if (dim + 1 >= sizes.size())
+      return body(indices, from, to);
+    if (known(sizes[dim]) == 1) {
+      indices.push_back(constant(0));
+      nest(from, to);
+      indices.pop_back();
+      return;
+    }
+    Value inside = constant(1);
+    for (Value size : sizes.drop_front(dim + 1))
+      inside = mul(inside, size);
+    loop(div(from, inside), ceilDiv(to, inside), 1, [&](Value i) {
+      Value start = mul(i, inside);
+      indices.push_back(i);
+      nest(max(sub(from, start), constant(0)), min(sub(to, start), inside));
+      indices.pop_back();
+    });
+  };
+  nest(lo, hi);
+}
+
 SmallVector<Value> KernelBuilder::apply(AffineMap map, ValueRange dims) {
   SmallVector<Value> result;
   for (AffineExpr expr : map.getResults()) {
@@ -130,6 +164,21 @@ SmallVector<Value> KernelBuilder::apply(AffineMap map, ValueRange dims) {
       result.push_back(affine::AffineApplyOp::create(*this, AffineMap::get(map.getNumDims(), 0, expr), dims));
   }
   return result;
+}
+
+std::optional<unsigned> codegen::positionOf(AffineMap map, unsigned dim) {
+  for (auto [position, expr] : llvm::enumerate(map.getResults()))
+    if (auto d = dyn_cast<AffineDimExpr>(expr); d && d.getPosition() == dim)
+      return position;
+  return std::nullopt;
+}
+
+std::optional<ExtentPlace> codegen::extentPlace(ArrayRef<AffineMap> maps, unsigned dim, ArrayRef<unsigned> operands) {
+  for (auto [operand, map] : llvm::enumerate(maps))
+    if (operands.empty() || llvm::is_contained(operands, operand))
+      if (std::optional<unsigned> position = positionOf(map, dim))
+        return ExtentPlace{static_cast<unsigned>(operand), *position};
+  return std::nullopt;
 }
 
 int64_t codegen::elementBytes(Type elementType) {

@@ -26,9 +26,13 @@ class AttentionOp;
 namespace snug::codegen {
 struct CpuTarget;
 
-// One factor of a range: dim `dim` of operand `operand`, cut in tiles of `tile`.
-struct RangeFactor {
+// Where the extent of an iteration dim is read: dim `dim` of operand `operand`.
+struct ExtentPlace {
   unsigned operand, dim;
+};
+// One factor of a range: the product of `extents`, cut in tiles of `tile`.
+struct RangeFactor {
+  llvm::SmallVector<ExtentPlace, 2> extents;
   int64_t tile = 1;
 };
 // The range of a launch: [0, product of factors), row-major, the last factor fastest. No factor: one iteration.
@@ -36,6 +40,12 @@ struct KernelRange {
   llvm::SmallVector<RangeFactor> factors;
   int64_t grain = 1; // least iterations worth a thread of their own
 };
+
+// The result of `map` that is the bare dim `dim`.
+std::optional<unsigned> positionOf(mlir::AffineMap map, unsigned dim);
+// The first of `operands` (none: of all) that is indexed by the bare dim `dim`; maps[i] belongs to operand i.
+std::optional<ExtentPlace> extentPlace(llvm::ArrayRef<mlir::AffineMap> maps, unsigned dim,
+                                       llvm::ArrayRef<unsigned> operands = {});
 
 bool isKernelOp(mlir::Operation *op);
 KernelRange planRange(mlir::Operation *op, const CpuTarget &target);
@@ -58,16 +68,21 @@ struct KernelBuilder : mlir::ImplicitLocOpBuilder {
   mlir::Value constant(int64_t value);
   mlir::Value constantF32(float value);
   mlir::Value size(mlir::Value memref, unsigned dim);
+  // The extent at `place`, 1 without one.
+  mlir::Value size(mlir::Operation *op, std::optional<ExtentPlace> place);
   mlir::Value add(mlir::Value a, mlir::Value b);
   mlir::Value sub(mlir::Value a, mlir::Value b);
   mlir::Value mul(mlir::Value a, mlir::Value b);
   mlir::Value div(mlir::Value a, mlir::Value b);
   mlir::Value rem(mlir::Value a, mlir::Value b);
   mlir::Value min(mlir::Value a, mlir::Value b);
-  mlir::Value ceilDiv(mlir::Value a, int64_t b);
+  mlir::Value max(mlir::Value a, mlir::Value b);
+  mlir::Value ceilDiv(mlir::Value a, mlir::Value b);
+  mlir::Value ceilDiv(mlir::Value a, int64_t b) { return ceilDiv(a, constant(b)); }
   mlir::Value load(mlir::Value memref, mlir::ValueRange indices);
   void store(mlir::Value value, mlir::Value memref, mlir::ValueRange indices);
-  // A static buffer on the stack (f32 unless said), 64-byte aligned; made at the function's start, so never grown by a loop.
+  // A static buffer on the stack (f32 unless said), 64-byte aligned; made at the function's start, so never grown by a
+  // loop.
   mlir::Value stackBuffer(llvm::ArrayRef<int64_t> shape, mlir::Type elementType = {});
   void loop(mlir::Value from, mlir::Value to, int64_t step, LoopBody body);
   // A loop that carries one value; `body` returns its next one.
@@ -75,6 +90,10 @@ struct KernelBuilder : mlir::ImplicitLocOpBuilder {
                          llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> body);
   // The row-major coordinates of `linear` in a box of `sizes`.
   llvm::SmallVector<mlir::Value> delinearize(mlir::Value linear, llvm::ArrayRef<mlir::Value> sizes);
+  // Loops over the part [lo, hi) of the row-major range of a box, all but the last dim of it: `body` takes their
+  // coordinates and the bounds of the last. Nothing is divided inside, and the last dim stays a plain loop.
+  void overRange(llvm::ArrayRef<mlir::Value> sizes,
+                 llvm::function_ref<void(llvm::ArrayRef<mlir::Value>, mlir::Value, mlir::Value)> body);
   // The operand's indices at a point of the iteration space (bare dims, constants or affine expressions).
   llvm::SmallVector<mlir::Value> apply(mlir::AffineMap map, mlir::ValueRange dims);
 };

@@ -26,13 +26,9 @@ constexpr int64_t keyBlock = 128, headBlock = 128, stackBudget = 60 * 1024;
 
 MemRefType typeOf(Value value) { return cast<MemRefType>(value.getType()); }
 
-std::optional<RangeFactor> sourceOf(nn::AttentionOp op, unsigned dim, ArrayRef<unsigned> operands) {
-  SmallVector<AffineMap> maps = op.getMaps();
-  for (unsigned operand : operands)
-    for (auto [position, expr] : llvm::enumerate(maps[operand].getResults()))
-      if (auto d = dyn_cast<AffineDimExpr>(expr); d && d.getPosition() == dim)
-        return RangeFactor{operand, static_cast<unsigned>(position)};
-  return std::nullopt;
+// Where the extent of a dim is read in `operand`.
+std::optional<ExtentPlace> sourceOf(nn::AttentionOp op, unsigned dim, unsigned operand) {
+  return extentPlace(op.getMaps(), dim, {operand});
 }
 
 struct Plan {
@@ -45,7 +41,7 @@ struct Plan {
       if (Type type = typeOf(operand).getElementType(); !type.isF32())
         return op.emitOpError() << "is generated for f32 only, not " << type;
     auto extent = [&](unsigned dim, unsigned operand) {
-      std::optional<RangeFactor> source = sourceOf(op, dim, {operand});
+      std::optional<ExtentPlace> source = sourceOf(op, dim, operand);
       return source ? typeOf(op->getOperand(operand)).getDimSize(source->dim) : 1;
     };
     Plan plan;
@@ -56,7 +52,7 @@ struct Plan {
     plan.paddedE = llvm::alignTo(plan.sizeE, shape.columns);
     int64_t offset;
     SmallVector<int64_t> strides;
-    std::optional<RangeFactor> e = sourceOf(op, op.valueSizeDim(), {2});
+    std::optional<ExtentPlace> e = sourceOf(op, op.valueSizeDim(), 2);
     plan.valuesInPlace = e && succeeded(typeOf(op.getV()).getStridesAndOffset(strides, offset)) &&
                          e->dim + 1 == strides.size() && strides.back() == 1 && plan.paddedE == plan.sizeE;
     int64_t panel = 4 * shape.columns * plan.panelRows();
@@ -81,11 +77,9 @@ KernelRange codegen::planAttention(nn::AttentionOp op, const CpuTarget &target) 
     return range; // the lowering fails with the same message
   unsigned init = op->getNumOperands() - 1;
   for (unsigned dim = 0; dim <= op.rowDim(); ++dim) {
-    RangeFactor source = *sourceOf(op, dim, {init});
-    source.tile = dim == op.rowDim() ? plan->rows : 1;
-    range.factors.push_back(source);
+    range.factors.push_back({{*sourceOf(op, dim, init)}, dim == op.rowDim() ? plan->rows : 1});
   }
-  std::optional<RangeFactor> keys = sourceOf(op, op.keyDim(), {1});
+  std::optional<ExtentPlace> keys = sourceOf(op, op.keyDim(), 1);
   double t = keys ? guessExtent(typeOf(op.getK()).getDimSize(keys->dim)) : 1;
   range.grain = grainOf(2.0 * plan->rows * t * (plan->sizeD + plan->sizeE) / 80);
   return range;
@@ -100,15 +94,12 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
   SmallVector<AffineMap> maps = op.getMaps();
   unsigned init = op->getNumOperands() - 1;
   auto vector = VectorType::get({shape.lanes}, b.getF32Type());
-  auto sizeOf = [&](unsigned dim, ArrayRef<unsigned> operands) {
-    std::optional<RangeFactor> source = sourceOf(op, dim, operands);
-    return source ? b.size(op->getOperand(source->operand), source->dim) : b.constant(1);
-  };
+  auto sizeOf = [&](unsigned dim, unsigned operand) { return b.size(op, sourceOf(op, dim, operand)); };
   unsigned numBatch = op.getNumBatchDims();
   SmallVector<Value> factors;
   for (unsigned dim = 0; dim < numBatch; ++dim)
-    factors.push_back(sizeOf(dim, {init}));
-  Value sizeS = sizeOf(op.rowDim(), {init}), sizeT = sizeOf(op.keyDim(), {1});
+    factors.push_back(sizeOf(dim, init));
+  Value sizeS = sizeOf(op.rowDim(), init), sizeT = sizeOf(op.keyDim(), 1);
   factors.push_back(b.ceilDiv(sizeS, plan.rows));
   Value zero = b.constant(0), one = b.constant(1), minusInfinity = b.constantF32(-INFINITY);
   Value never = arith::ConstantOp::create(b, b.getBoolAttr(false));

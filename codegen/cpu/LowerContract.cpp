@@ -3,6 +3,7 @@
 // Contractions: macro tiles of C on the stack, K in blocks, a register tile inside, and the epilogue as one plain loop
 // over the finished macro tile (which LLVM vectorises), so that partial sums never stand in C: an epilogue may read
 // what C overwrites.
+#include "codegen/cpu/ContractPlan.h"
 #include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/RegisterTile.h"
 #include "dialects/nn/NnDialect.h"
@@ -17,171 +18,30 @@ using namespace snug::codegen;
 namespace {
 constexpr int64_t kBlock = 256;
 
-// The iteration dims by their role, and the macro tile, from static types alone.
-struct Plan {
-  unsigned left = 0, right = 1; // operands: rows of C are left's, columns right's; swapped where that reads better
-  unsigned k = 0;
-  SmallVector<unsigned> taps; // further reduction dims, outside of k
-  std::optional<unsigned> m, n;
-  std::optional<unsigned> outerRows; // where m is short: a second dim of rows, around `rowsInside` = all of m
-  int64_t rowsInside = 1;
-  SmallVector<unsigned> outer;         // batch and all further dims
-  bool packed = false, copied = false; // right is in panels; right is copied to a panel on the stack
-  bool contiguous = false;             // neighbouring columns of right are neighbours in memory
-  bool columnsOutside = false;         // macro tiles: all rows of a tile of columns, then the next columns
-  int64_t tileRows, tileColumns, width;
-  int64_t sizeM = 1, sizeN = 1, sizeK = 1; // static extents or kDynamic
-  SmallVector<AffineMap> maps;
-
-  static FailureOr<Plan> of(nn::ContractOp op, const CpuTarget &target);
-};
-
 MemRefType typeOf(Value value) { return cast<MemRefType>(value.getType()); }
-
-std::optional<unsigned> positionOf(AffineMap map, unsigned dim) {
-  for (auto [position, expr] : llvm::enumerate(map.getResults()))
-    if (auto d = dyn_cast<AffineDimExpr>(expr); d && d.getPosition() == dim)
-      return position;
-  return std::nullopt;
-}
-
-int64_t strideOf(Value value, AffineMap map, unsigned dim) {
-  int64_t offset;
-  SmallVector<int64_t> strides;
-  std::optional<unsigned> position = positionOf(map, dim);
-  if (!position || failed(typeOf(value).getStridesAndOffset(strides, offset)))
-    return ShapedType::kDynamic;
-  return strides[*position];
-}
 
 // Whether the operand's last dim, contiguous in memory, is read along `dim`.
 bool endsIn(Value value, AffineMap map, unsigned dim) {
   return map.getNumResults() && positionOf(map, dim) == map.getNumResults() - 1 && strideOf(value, map, dim) == 1;
 }
-
-// Where the extent of a dim is read: an operand that is not in panels.
-RangeFactor sourceOf(nn::ContractOp op, ArrayRef<AffineMap> maps, unsigned dim) {
-  for (unsigned operand = 0; operand < op->getNumOperands(); ++operand)
-    if (std::optional<unsigned> position = positionOf(maps[operand], dim);
-        position && !(operand == 1 && op.getPacked()))
-      return {operand, *position};
-  llvm_unreachable("the verifier wants every dim in the destination or in a");
-}
-
-FailureOr<Plan> Plan::of(nn::ContractOp op, const CpuTarget &target) {
-  Plan plan;
-  plan.maps = op.getMaps();
-  plan.packed = op.getPacked();
-  TileShape shape = TileShape::of(target);
-  if (!typeOf(op.getA()).getElementType().isF32() || !typeOf(op.getB()).getElementType().isF32())
-    return op.emitOpError("is generated for f32 operands only");
-  unsigned dims = op.getIteratorTypes().size();
-  auto extent = [&](unsigned dim) {
-    RangeFactor source = sourceOf(op, plan.maps, dim);
-    return typeOf(op->getOperand(source.operand)).getDimSize(source.dim);
-  };
-  auto weight = [&](std::optional<unsigned> dim) { // dynamic extents count as large
-    return !dim ? 0 : ShapedType::isDynamic(extent(*dim)) ? INT64_MAX : extent(*dim);
-  };
-  SmallVector<unsigned> ms, ns, ks;
-  for (unsigned dim = 0; dim < dims; ++dim) {
-    bool inA = plan.maps[0].isFunctionOfDim(dim), inB = plan.maps[1].isFunctionOfDim(dim);
-    if (cast<StringAttr>(op.getIteratorTypes()[dim]).getValue() == "reduction")
-      ks.push_back(dim);
-    else if (inA && !inB)
-      ms.push_back(dim);
-    else if (inB && !inA)
-      ns.push_back(dim);
-    else
-      plan.outer.push_back(dim);
-  }
-  for (unsigned dim : ks)
-    if (!plan.maps[0].isFunctionOfDim(dim) || !plan.maps[1].isFunctionOfDim(dim))
-      return op.emitOpError("has a reduction dim that one operand lacks");
-  plan.k = ks.front();
-  for (unsigned dim : ks)
-    if (weight(dim) > weight(plan.k))
-      plan.k = dim;
-  llvm::copy_if(ks, std::back_inserter(plan.taps), [&](unsigned dim) { return dim != plan.k; });
-  if (plan.packed && ns.size() != 1)
-    return op.emitOpError("reads a packed weight with other than one column dim");
-  // Rows are the dim along which the destination is contiguous, if one is; else the longest.
-  auto rank = [&](std::optional<unsigned> dim) {
-    bool written = dim && strideOf(op.getInit(), plan.maps.back(), *dim) == 1 && weight(dim) >= blockSide;
-    return std::make_pair(written, weight(dim));
-  };
-  for (unsigned dim : ms)
-    if (rank(dim) >= rank(plan.m) && (!plan.m || weight(dim) > 1))
-      plan.m = dim;
-  for (unsigned dim : ns) {
-    bool better = !plan.n || (strideOf(op.getB(), plan.maps[1], dim) == 1 && weight(dim) >= 16) ||
-                  (strideOf(op.getB(), plan.maps[1], *plan.n) != 1 && weight(dim) >= weight(plan.n));
-    if (better)
-      plan.n = dim;
-  }
-  // Columns want to be contiguous in their operand; if only the other one's are, the operands change places.
-  if (!plan.packed && plan.m && plan.n && strideOf(op.getB(), plan.maps[1], *plan.n) != 1 &&
-      strideOf(op.getA(), plan.maps[0], *plan.m) == 1) {
-    std::swap(plan.m, plan.n);
-    std::swap(plan.left, plan.right);
-  }
-  // A short m (a small image's row) takes the dim around it along, if the result has both next to each other.
-  plan.sizeM = plan.m ? extent(*plan.m) : 1;
-  if (plan.left == 0 && plan.m && !ShapedType::isDynamic(plan.sizeM) && plan.sizeM > 1 && plan.sizeM < 48)
-    for (unsigned dim : ms) {
-      int64_t inner = strideOf(op.getInit(), plan.maps.back(), *plan.m);
-      int64_t around = strideOf(op.getInit(), plan.maps.back(), dim);
-      if (dim != plan.m && !ShapedType::isDynamic(inner) && around == inner * plan.sizeM && extent(dim) > 1) {
-        plan.outerRows = dim;
-        plan.rowsInside = plan.sizeM;
-        plan.sizeM = ShapedType::isDynamic(extent(dim)) ? ShapedType::kDynamic : plan.sizeM * extent(dim);
-        break;
-      }
-    }
-  for (unsigned dim : llvm::concat<unsigned>(ms, ns))
-    if (dim != plan.m && dim != plan.n && dim != plan.outerRows)
-      plan.outer.push_back(dim);
-  llvm::sort(plan.outer);
-  plan.sizeN = plan.n ? extent(*plan.n) : 1;
-  plan.sizeK = extent(plan.k);
-  plan.width = plan.packed ? typeOf(op.getB()).getDimSize(2) : shape.columns;
-  if (plan.packed && plan.width % shape.columns != 0)
-    return op.emitOpError() << "reads panels of width " << plan.width << ", which is no multiple of " << shape.columns;
-  plan.contiguous = plan.n && strideOf(op->getOperand(plan.right), plan.maps[plan.right], *plan.n) == 1;
-  bool whole = !ShapedType::isDynamic(plan.sizeN) && plan.sizeN % shape.columns == 0;
-  bool last = plan.n && positionOf(plan.maps[plan.right], *plan.n) ==
-                            static_cast<unsigned>(typeOf(op->getOperand(plan.right)).getRank() - 1);
-  plan.copied = !plan.packed && !(plan.contiguous && whole && last);
-  // 48 KiB of accumulators, or 24 KiB and 32 KiB of copied panel: with what is spilled, below 64 KiB of stack.
-  plan.tileColumns = plan.copied ? 64 : 128;
-  plan.tileRows = 96 / plan.rowsInside * plan.rowsInside;
-  // The operand that is read again and again should be the one that a cache holds: right's columns, if right is large.
-  constexpr int64_t large = 2 << 20;
-  plan.columnsOutside = !ShapedType::isDynamic(plan.sizeN) && !ShapedType::isDynamic(plan.sizeK) &&
-                        plan.sizeN * plan.sizeK * 4 >= large &&
-                        (ShapedType::isDynamic(plan.sizeM) || plan.sizeM <= plan.sizeN);
-  if (!ShapedType::isDynamic(plan.sizeM))
-    plan.tileRows = std::min(plan.tileRows, std::max<int64_t>(plan.sizeM, 1));
-  return plan;
-}
 } // namespace
 
 KernelRange codegen::planContract(nn::ContractOp op, const CpuTarget &target) {
   KernelRange range;
-  FailureOr<Plan> plan = Plan::of(op, target);
+  FailureOr<ContractPlan> plan = ContractPlan::of(op, target);
   if (failed(plan))
     return range; // the lowering fails with the same message
-  auto factor = [&](unsigned dim, int64_t tile) {
-    RangeFactor source = sourceOf(op, plan->maps, dim);
-    source.tile = tile;
-    range.factors.push_back(source);
+  auto factor = [&](ArrayRef<unsigned> dims, int64_t tile) {
+    RangeFactor factor{{}, tile};
+    for (unsigned dim : dims)
+      factor.extents.push_back(plan->extent(dim));
+    range.factors.push_back(factor);
   };
   for (unsigned dim : plan->outer)
     factor(dim, 1);
   if (plan->n && plan->columnsOutside)
     factor(*plan->n, plan->tileColumns);
-  if (plan->m)
-    factor(plan->outerRows.value_or(*plan->m), plan->tileRows / plan->rowsInside);
+  factor(plan->rows(), plan->tileRows);
   if (plan->n && !plan->columnsOutside)
     factor(*plan->n, plan->tileColumns);
   double k = guessExtent(plan->sizeK), columns = std::min<double>(plan->tileColumns, guessExtent(plan->sizeN));
@@ -191,24 +51,26 @@ KernelRange codegen::planContract(nn::ContractOp op, const CpuTarget &target) {
 }
 
 LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
-  FailureOr<Plan> planned = Plan::of(op, b.target);
+  FailureOr<ContractPlan> planned = ContractPlan::of(op, b.target);
   if (failed(planned))
     return failure();
-  Plan &plan = *planned;
+  ContractPlan &plan = *planned;
   TileShape shape = TileShape::of(b.target);
   Value left = op->getOperand(plan.left), right = op->getOperand(plan.right);
   AffineMap leftMap = plan.maps[plan.left], rightMap = plan.maps[plan.right];
   auto vector = VectorType::get({shape.lanes}, b.getF32Type());
 
-  auto sizeOf = [&](std::optional<unsigned> dim) {
-    if (!dim)
-      return b.constant(1);
-    RangeFactor source = sourceOf(op, plan.maps, *dim);
-    return b.size(op->getOperand(source.operand), source.dim);
-  };
-  Value inside = b.constant(plan.rowsInside);
-  Value sizeM = plan.outerRows ? b.mul(sizeOf(plan.outerRows), inside) : sizeOf(plan.m), sizeN = sizeOf(plan.n),
-        sizeK = sizeOf(plan.k), zero = b.constant(0);
+  auto sizeOf = [&](unsigned dim) { return b.size(op, plan.extent(dim)); };
+  SmallVector<Value> groupSizes;
+  Value sizeM = b.constant(1);
+  for (ArrayRef<unsigned> group : plan.rowGroups) {
+    Value size = b.constant(1);
+    for (unsigned dim : group)
+      size = b.mul(size, sizeOf(dim));
+    groupSizes.push_back(size);
+    sizeM = b.mul(sizeM, size);
+  }
+  Value sizeN = plan.n ? sizeOf(*plan.n) : b.constant(1), sizeK = sizeOf(plan.k), zero = b.constant(0);
   SmallVector<Value> factors;
   for (unsigned dim : plan.outer)
     factors.push_back(sizeOf(dim));
@@ -231,10 +93,9 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     Value columns = b.min(b.constant(plan.tileColumns), b.sub(sizeN, n0));
     auto at = [&](AffineMap map, Value m, Value n, Value k) {
       SmallVector<Value> point = dims;
-      if (plan.m && m)
-        point[*plan.m] = plan.outerRows ? b.rem(m, inside) : m;
-      if (plan.outerRows && m)
-        point[*plan.outerRows] = b.div(m, inside);
+      if (m)
+        for (auto [group, index] : llvm::zip(plan.rowGroups, b.delinearize(m, groupSizes)))
+          point[group.back()] = index; // beyond that dim's extent too: see ContractPlan::rowGroups
       if (plan.n && n)
         point[*plan.n] = n;
       if (k)
@@ -256,8 +117,8 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     auto destination = [&](Value row, Value column) {
       return at(plan.maps.back(), b.add(m0, row), b.add(n0, column), {});
     };
-    bool byRows = !plan.m || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) == 1 ||
-                  strideOf(op.getInit(), plan.maps.back(), *plan.m) != 1;
+    bool byRows = !plan.m() || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) == 1 ||
+                  strideOf(op.getInit(), plan.maps.back(), *plan.m()) != 1;
     bool oneBlock = !ShapedType::isDynamic(plan.sizeK) && plan.sizeK <= kBlock && plan.taps.empty();
     auto sumOverK = [&] {
       b.loop(zero, sizeK, kBlock, [&](Value from) {
@@ -353,15 +214,18 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     // A destination with neighbouring rows next to each other: the finished tile is transposed into it.
     each([&](Value r, Value c) { b.store(result(r, c), accumulators, {r, c}); });
     auto move = [&](Value r, Value c) { b.store(b.load(accumulators, {r, c}), op.getInit(), destination(r, c)); };
-    bool inBlocks = b.target.vectorBits >= 512 && endsIn(op.getInit(), plan.maps.back(), *plan.m);
+    bool inBlocks = b.target.vectorBits >= 512 && endsIn(op.getInit(), plan.maps.back(), *plan.m());
     Value side = b.constant(inBlocks ? blockSide : 1);
     auto whole = [&](Value count) { return inBlocks ? b.mul(b.div(count, side), side) : zero; };
     Value wholeRows = whole(rows), wholeColumns = whole(columns);
     b.loop(zero, wholeColumns, blockSide, [&](Value c0) {
       b.loop(zero, wholeRows, blockSide, [&](Value r0) {
         moveBlock(
-            b, [&](int64_t i) { return SmallVector<Value>{b.add(r0, b.constant(i)), c0}; }, accumulators,
-            [&](int64_t i) { return destination(r0, b.add(c0, b.constant(i))); }, op.getInit());
+            b,
+            [&](int64_t i) {
+              return SmallVector<Value>{b.add(r0, b.constant(i)), c0};
+            },
+            accumulators, [&](int64_t i) { return destination(r0, b.add(c0, b.constant(i))); }, op.getInit());
       });
     });
     b.loop(zero, wholeColumns, 1, [&](Value c) { b.loop(wholeRows, rows, 1, [&](Value r) { move(r, c); }); });

@@ -19,18 +19,12 @@ namespace {
 using IteratorType = utils::IteratorType;
 
 // Where the extent of an iteration dim can be read.
-std::optional<RangeFactor> sourceOf(linalg::GenericOp op, unsigned dim) {
-  for (OpOperand &operand : op->getOpOperands()) {
-    AffineMap map = op.getMatchingIndexingMap(&operand);
-    for (auto [position, expr] : llvm::enumerate(map.getResults()))
-      if (auto d = dyn_cast<AffineDimExpr>(expr); d && d.getPosition() == dim)
-        return RangeFactor{operand.getOperandNumber(), static_cast<unsigned>(position)};
-  }
-  return std::nullopt;
+std::optional<ExtentPlace> sourceOf(linalg::GenericOp op, unsigned dim) {
+  return extentPlace(op.getIndexingMapsArray(), dim);
 }
 
 int64_t staticExtent(linalg::GenericOp op, unsigned dim) {
-  std::optional<RangeFactor> source = sourceOf(op, dim);
+  std::optional<ExtentPlace> source = sourceOf(op, dim);
   return cast<ShapedType>(op->getOperand(source->operand).getType()).getDimSize(source->dim);
 }
 
@@ -98,41 +92,48 @@ bool isMove(linalg::GenericOp op) {
          yield.getValues()[0].getType().isF32();
 }
 
-// How the nest is cut: `leading` outermost dims collapsed to one range, or the loop of `single` bounded by it.
+// How the nest is cut: the range goes over the `leading` outermost dims and, where these may not feed the threads, over
+// `inner` too, a dim inside of them. All other loops are whole.
 struct Cut {
   unsigned leading = 0;
-  std::optional<unsigned> single;
+  std::optional<unsigned> inner;
+  bool has(unsigned dim) const { return dim < leading || inner == dim; }
 };
+constexpr int64_t enoughIterations = 64;
 
 Cut cutOf(linalg::GenericOp op) {
   Cut cut;
   SmallVector<IteratorType> iterators = op.getIteratorTypesArray();
   unsigned loops = iterators.size();
-  double extent = 1;
+  // Iterations that are sure: a dynamic extent (a batch, of a bound that is rarely reached) may be 1.
+  int64_t extent = 1;
+  auto take = [&](unsigned dim) {
+    if (int64_t size = staticExtent(op, dim); !ShapedType::isDynamic(size))
+      extent = std::min(extent * size, enoughIterations);
+  };
   if (std::optional<Transposition> t = transpositionOf(op)) {
-    // The blocked dims stay whole loops; the first of them takes the range if nothing is outside of it.
-    unsigned first = std::min(t->read, t->written);
-    for (unsigned dim = 0; dim < first; ++dim)
-      extent *= guessExtent(staticExtent(op, dim));
-    if (extent >= 16)
-      cut.leading = first;
-    else
-      cut.single = t->read;
+    // The blocked dims are loops over blocks; one of them joins the range if too little is outside of both.
+    for (unsigned first = std::min(t->read, t->written); cut.leading < first; ++cut.leading)
+      take(cut.leading);
+    if (extent < 16)
+      cut.inner = t->read;
     return cut;
   }
   // Few outer iterations (a batch, heads) would not feed the threads: take the next dim along, but leave a loop inside.
-  while (cut.leading + 1 < loops && iterators[cut.leading] == IteratorType::parallel && extent < 64) {
-    int64_t size = staticExtent(op, cut.leading++);
-    if (ShapedType::isDynamic(size))
-      break;
-    extent *= static_cast<double>(size);
+  while (cut.leading + 1 < loops && iterators[cut.leading] == IteratorType::parallel && extent < enoughIterations)
+    take(cut.leading++);
+  // Still few: take a dim along that is long enough to be cut, or any that is alone.
+  constexpr int64_t longRow = 1024;
+  bool alone =
+      extent == 1 && llvm::all_of(llvm::seq(cut.leading), [&](unsigned dim) { return staticExtent(op, dim) == 1; });
+  for (unsigned dim = cut.leading; dim < loops && extent < enoughIterations && !cut.inner; ++dim) {
+    int64_t size = staticExtent(op, dim);
+    if (iterators[dim] == IteratorType::parallel && size != 1 &&
+        (alone || ShapedType::isDynamic(size) || size >= longRow))
+      cut.inner = dim;
   }
-  if (extent > 1 || (cut.leading && ShapedType::isDynamic(staticExtent(op, cut.leading - 1))))
-    return cut;
-  cut.leading = 0;
-  for (unsigned dim = 0; dim < loops && !cut.single; ++dim)
-    if (iterators[dim] == IteratorType::parallel && staticExtent(op, dim) != 1)
-      cut.single = dim;
+  if (alone)
+    cut.leading = 0;
   return cut;
 }
 
@@ -183,19 +184,19 @@ KernelRange codegen::planGeneric(linalg::GenericOp op) {
   double ns = nsPerPoint(op);
   if (isFlat(op)) {
     for (unsigned dim = 0; dim < op.getNumLoops(); ++dim)
-      range.factors.push_back(*sourceOf(op, dim));
+      range.factors.push_back({{*sourceOf(op, dim)}});
     range.grain = llvm::alignTo(grainOf(ns), 1024); // whole vectors and cache lines for every thread
     return range;
   }
   Cut cut = cutOf(op);
   for (unsigned dim = 0; dim < op.getNumLoops(); ++dim) {
-    if (dim < cut.leading || cut.single == dim)
-      range.factors.push_back(*sourceOf(op, dim));
+    if (cut.has(dim))
+      range.factors.push_back({{*sourceOf(op, dim)}});
     else
       ns *= guessExtent(staticExtent(op, dim));
   }
   range.grain = grainOf(ns);
-  if (cut.single && transpositionOf(op))
+  if (cut.inner && transpositionOf(op))
     range.grain = llvm::alignTo(range.grain, side);
   return range;
 }
@@ -204,10 +205,10 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
   unsigned loops = op.getNumLoops();
   SmallVector<Value> sizes;
   for (unsigned dim = 0; dim < loops; ++dim) {
-    std::optional<RangeFactor> source = sourceOf(op, dim);
+    std::optional<ExtentPlace> source = sourceOf(op, dim);
     if (!source)
       return op.emitOpError("has a loop whose extent no operand tells");
-    sizes.push_back(b.size(op->getOperand(source->operand), source->dim));
+    sizes.push_back(b.size(op, source));
   }
   Block *body = op.getBlock();
   if (op.getNumReductionLoops())
@@ -269,8 +270,11 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
   Cut cut = cutOf(op);
   SmallVector<Value> indices(loops);
   std::optional<Transposition> transposition = transpositionOf(op);
-  auto from = [&](unsigned dim) { return cut.single == dim ? b.lo : b.constant(0); };
-  auto to = [&](unsigned dim) { return cut.single == dim ? b.hi : sizes[dim]; };
+  // The innermost dim of the range, and what is to be done of it here.
+  unsigned last = cut.inner.value_or(cut.leading - 1);
+  Value first, end;
+  auto from = [&](unsigned dim) { return cut.has(dim) && dim == last ? first : b.constant(0); };
+  auto to = [&](unsigned dim) { return cut.has(dim) && dim == last ? end : sizes[dim]; };
 
   auto blocks = [&] {
     unsigned read = transposition->read, written = transposition->written, input = transposition->input;
@@ -344,14 +348,15 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
       nest(dim + 1);
     });
   };
-  if (!cut.leading) {
-    nest(0);
-    return success();
-  }
-  b.loop(b.lo, b.hi, 1, [&](Value i) {
-    SmallVector<Value> leading = b.delinearize(i, ArrayRef(sizes).take_front(cut.leading));
-    llvm::copy(leading, indices.begin());
-    nest(cut.leading);
+  SmallVector<Value> range;
+  for (unsigned dim = 0; dim < loops; ++dim)
+    if (cut.has(dim))
+      range.push_back(sizes[dim]);
+  b.overRange(range, [&](ArrayRef<Value> outer, Value lo, Value hi) {
+    llvm::copy(outer, indices.begin());
+    first = lo;
+    end = hi;
+    nest(outer.size());
   });
   return success();
 }

@@ -28,15 +28,19 @@ void rowLoop(KernelBuilder &b, Value like, function_ref<void(RowIndices, Value)>
   for (unsigned dim = 0; dim < rank; ++dim)
     sizes.push_back(b.size(like, dim));
   Value n = sizes.pop_back_val();
-  b.loop(b.lo, b.hi, 1, [&](Value row) {
-    SmallVector<Value> leading = b.delinearize(row, sizes);
-    body(
-        [&](Value column) {
-          SmallVector<Value> indices = leading;
-          indices.push_back(column);
-          return indices;
-        },
-        n);
+  b.overRange(sizes, [&](ArrayRef<Value> outer, Value from, Value to) {
+    b.loop(from, to, 1, [&](Value row) {
+      SmallVector<Value> leading(outer);
+      if (!sizes.empty())
+        leading.push_back(row);
+      body(
+          [&](Value column) {
+            SmallVector<Value> indices = leading;
+            indices.push_back(column);
+            return indices;
+          },
+          n);
+    });
   });
 }
 } // namespace
@@ -46,7 +50,7 @@ KernelRange codegen::planRows(Operation *op) {
   unsigned destination = op->getNumOperands() - 1;
   KernelRange range;
   for (unsigned dim = 0; dim + 1 < type.getRank(); ++dim)
-    range.factors.push_back({destination, dim});
+    range.factors.push_back({{{destination, dim}}});
   range.grain = grainOf(0.7 * guessExtent(type.getShape().back()));
   return range;
 }
@@ -123,7 +127,7 @@ KernelRange codegen::planGather(nn::GatherOp op) {
   double ns = 1;
   for (unsigned dim = 0; dim < type.getRank(); ++dim) {
     if (dim < op.getAxis() + typeOf(op.getIndices()).getRank())
-      range.factors.push_back({destination, dim});
+      range.factors.push_back({{{destination, dim}}});
     else
       ns *= guessExtent(type.getDimSize(dim)) * 0.3;
   }
@@ -138,8 +142,7 @@ LogicalResult codegen::lowerGather(nn::GatherOp op, KernelBuilder &b) {
   SmallVector<Value> sizes;
   for (unsigned dim = 0; dim < rank; ++dim)
     sizes.push_back(b.size(op.getInit(), dim));
-  b.loop(b.lo, b.hi, 1, [&](Value i) {
-    SmallVector<Value> at = b.delinearize(i, ArrayRef(sizes).take_front(outer));
+  auto copy = [&](SmallVector<Value> at) {
     Value index = b.load(op.getIndices(), ArrayRef(at).slice(axis, indexRank));
     if (!index.getType().isIndex())
       index = arith::IndexCastOp::create(b, b.getIndexType(), index);
@@ -160,6 +163,14 @@ LogicalResult codegen::lowerGather(nn::GatherOp op, KernelBuilder &b) {
       });
     };
     nest(outer);
+  };
+  b.overRange(ArrayRef(sizes).take_front(outer), [&](ArrayRef<Value> indices, Value first, Value end) {
+    b.loop(first, end, 1, [&](Value i) {
+      SmallVector<Value> at(indices);
+      if (outer)
+        at.push_back(i);
+      copy(at);
+    });
   });
   return success();
 }

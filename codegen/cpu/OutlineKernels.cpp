@@ -169,7 +169,10 @@ private:
     KernelRange range = planRange(op, target);
     Value extent;
     for (RangeFactor factor : range.factors) {
-      Value size = host.createOrFold<memref::DimOp>(loc, op->getOperand(factor.operand), factor.dim);
+      Value size = arith::ConstantIndexOp::create(host, loc, 1);
+      for (ExtentPlace place : factor.extents)
+        size = host.createOrFold<arith::MulIOp>(
+            loc, size, host.createOrFold<memref::DimOp>(loc, op->getOperand(place.operand), place.dim));
       if (factor.tile != 1)
         size = host.createOrFold<arith::CeilDivUIOp>(loc, size, arith::ConstantIndexOp::create(host, loc, factor.tile));
       extent = extent ? host.createOrFold<arith::MulIOp>(loc, extent, size) : size;
