@@ -21,6 +21,7 @@ public:
       : problem(problem), first(first), last(last), throughViews(throughViews) {}
 
   std::optional<ChunkLoop> grow(int seed, int dim);
+  bool wentThroughView = false; // without `throughViews` the region is another one
 
 private:
   bool inWindow(int node) const { return node >= first && node <= last; }
@@ -124,8 +125,11 @@ bool Region::drain() {
       DimAccess access = slice(use, m);
       // Where the whole buffer may be the loop's own, it is read and written through slices of slices. Any other must be
       // a value from before the loop, for the loop to carry it.
-      bool wholeView = isViewInit(use) &&
-                       !(throughViews && allTouching(use.value, [&](int node) { return inWindow(node); }));
+      bool wholeView = isViewInit(use);
+      if (wholeView && throughViews && allTouching(use.value, [&](int node) { return inWindow(node); })) {
+        wholeView = false;
+        wentThroughView = true;
+      }
       if (access.position >= 0 && value.extents[access.position] != extent * access.scale)
         return false; // a broadcast dim of extent 1 and the like
       if (access.position < 0 || wholeView ? !needWhole(value.producer)
@@ -373,7 +377,9 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
 }
 
 std::optional<ChunkLoop> snug::growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last) {
-  if (auto loop = Region(problem, first, last, /*throughViews=*/true).grow(seed, dim))
+  Region region(problem, first, last, /*throughViews=*/true);
+  std::optional<ChunkLoop> loop = region.grow(seed, dim);
+  if (loop || !region.wentThroughView)
     return loop;
   return Region(problem, first, last, /*throughViews=*/false).grow(seed, dim);
 }
