@@ -4,6 +4,7 @@
 #include "codegen/cpu/Kernels.h"
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
@@ -66,6 +67,39 @@ void bytesForBools(func::FuncOp kernel) {
   }
 }
 
+// The pass that makes strides explicit crashes on a dim that is expanded to several dynamic ones; such expansions are
+// written as casts before it.
+void castDynamicExpansions(ModuleOp module) {
+  SmallVector<memref::ExpandShapeOp> expansions;
+  module.walk([&](memref::ExpandShapeOp op) {
+    if (llvm::any_of(op.getReassociationIndices(), [&](ArrayRef<int64_t> group) {
+          return llvm::count_if(group, [&](int64_t dim) { return op.getResultType().isDynamicDim(dim); }) > 1;
+        }))
+      expansions.push_back(op);
+  });
+  for (memref::ExpandShapeOp op : expansions) {
+    OpBuilder b(op);
+    auto metadata = memref::ExtractStridedMetadataOp::create(b, op.getLoc(), op.getSrc());
+    SmallVector<OpFoldResult> sizes = op.getMixedOutputShape(), strides(sizes.size());
+    int64_t offset;
+    SmallVector<int64_t> known;
+    (void)op.getResultType().getStridesAndOffset(known, offset); // the verifier has seen to it
+    for (auto [source, group] : llvm::enumerate(op.getReassociationIndices())) {
+      Value stride = getValueOrCreateConstantIndexOp(b, op.getLoc(), metadata.getConstifiedMixedStrides()[source]);
+      for (int64_t dim : llvm::reverse(group)) {
+        strides[dim] = ShapedType::isDynamic(known[dim]) ? OpFoldResult(stride) : b.getIndexAttr(known[dim]);
+        Value size = getValueOrCreateConstantIndexOp(b, op.getLoc(), sizes[dim]);
+        stride = arith::MulIOp::create(b, op.getLoc(), stride, size);
+      }
+    }
+    OpFoldResult start = ShapedType::isDynamic(offset) ? OpFoldResult(metadata.getOffset()) : b.getIndexAttr(offset);
+    Value cast = memref::ReinterpretCastOp::create(b, op.getLoc(), op.getResultType(), metadata.getBaseBuffer(), start,
+                                                   sizes, strides);
+    op.replaceAllUsesWith(cast);
+    op.erase();
+  }
+}
+
 void writeDump(const std::string &path, llvm::function_ref<void(llvm::raw_ostream &)> print) {
   std::error_code code;
   llvm::raw_fd_ostream os(path, code);
@@ -94,10 +128,15 @@ LogicalResult codegen::lowerKernels(ModuleOp module, const CpuTarget &target) {
 }
 
 LogicalResult codegen::convertToLLVM(ModuleOp module, bool verify) {
+  PassManager simplify(module.getContext(), ModuleOp::getOperationName());
+  simplify.enableVerifier(verify);
+  simplify.addPass(createCanonicalizerPass());
+  simplify.addPass(createCSEPass());
+  if (failed(simplify.run(module)))
+    return failure();
+  castDynamicExpansions(module);
   PassManager pm(module.getContext(), ModuleOp::getOperationName());
   pm.enableVerifier(verify);
-  pm.addPass(createCanonicalizerPass());
-  pm.addPass(createCSEPass());
   pm.addPass(memref::createExpandStridedMetadataPass());
   pm.addPass(createLowerAffinePass());
   pm.addPass(createSCFToControlFlowPass());

@@ -214,3 +214,30 @@ def test_max_min_and_total(tmp_path):
     np.testing.assert_allclose(total, xs.astype(np.float64).sum(), rtol=1e-4)
     xs[3, 100] = np.nan
     assert np.isnan(m.run(xs)[0]).tolist() == [i == 3 for i in range(9)]
+
+
+def test_one_dim_expanded_to_several_dynamic_ones(tmp_path):
+    """Of a dense buffer and of a slice whose place and stride are known at run time only."""
+    flat, x = "memref<?xf32>", memref(("b", "s", 4))
+    part, wide = "memref<?x3xf32, strided<[4, 1], offset: ?>>", "memref<?x?x3xf32, strided<[?, 4, 1], offset: ?>>"
+    body = f'''  %b = memref.dim %x, %c0 : {x}
+  %s = memref.dim %x, %c1 : {x}
+  %n = arith.muli %b, %s : index
+  %f = memref.collapse_shape %x [[0, 1, 2]] : {x} into {flat}
+  %e = memref.expand_shape %f [[0, 1, 2]] output_shape [%s, %b, 4] : {flat} into {memref(("s", "b", 4))}
+  memref.copy %e, %y : {memref(("s", "b", 4))} to {memref(("s", "b", 4))}
+  %g = memref.collapse_shape %x [[0, 1], [2]] : {x} into {memref(("n", 4))}
+  %h = memref.subview %g[0, %k] [%n, 3] [1, 1] : {memref(("n", 4))} to {part}
+  %i = memref.expand_shape %h [[0, 1], [2]] output_shape [%s, %b, 3] : {part} into {wide}
+  memref.copy %i, %z : {wide} to {memref(("s", "b", 3))}
+'''
+    body = body.replace("%k", "%k_").replace("  %g =", '''  %o = memref.dim %w, %c0 : memref<?xf32>
+  %k_ = arith.subi %o, %c1 : index
+  %g =''')
+    m = build(tmp_path, program([("x", ("b", "s", 4), "f32"), ("w", ("o",), "f32")],
+                                [("y", ("s", "b", 4), "f32"), ("z", ("s", "b", 3), "f32")], body,
+                                [("b", 5), ("s", 9), ("o", 2)]))
+    for b, s, o in [(2, 9, 2), (3, 1, 1)]:
+        x = rng.standard_normal((b, s, 4), np.float32)
+        y, z = m.run(x, np.zeros(o, np.float32), dims=(b, s, o))
+        assert (y == x.reshape(s, b, 4)).all() and (z == x.reshape(s, b, 4)[..., o - 1:o + 2]).all()

@@ -358,3 +358,18 @@ func.func @gather_index(%x: tensor<9x8xf32>, %i: tensor<3xf32>, %o: tensor<3x8xf
   %r = snug_nn.gather ins(%x, %i : tensor<9x8xf32>, tensor<3xf32>) outs(%o : tensor<3x8xf32>) axis = 0 -> tensor<3x8xf32>
   return
 }
+
+// -----
+
+// Panels have one dim that is summed.
+func.func @contract_packed_sums(%a: tensor<4x8x2xf32>, %b: tensor<1x8x16xf32>, %o: tensor<4x16xf32>) {
+  // expected-error @+1 {{has 2 reduction dims, wants one}}
+  %r = snug_nn.contract ins(%a, %b : tensor<4x8x2xf32>, tensor<1x8x16xf32>) outs(%o : tensor<4x16xf32>)
+      attributes {packed, indexing_maps = [affine_map<(m, n, k, l) -> (m, k, l)>, affine_map<(m, n, k, l) -> (k, n)>,
+                                           affine_map<(m, n, k, l) -> (m, n)>],
+                  iterator_types = ["parallel", "parallel", "reduction", "reduction"]} {
+  ^bb0(%acc: f32):
+    snug_nn.yield %acc : f32
+  } -> tensor<4x16xf32>
+  return
+}

@@ -52,6 +52,26 @@ public:
     return result;
   }
 
+  // A view of a tensor, and a kernel that writes over the view that it reads; returns its result.
+  int overView(int source) {
+    int buffer = problem.values[source].buffer;
+    int view = elementwise(source);
+    problem.nodes.back().isView = true;
+    problem.nodes.back().buffers.clear();
+    problem.buffers[buffer].nodes.pop_back();
+    problem.values[view].buffer = buffer;
+    int result = elementwise(view);
+    ChunkNode &kernel = problem.nodes.back();
+    kernel.uses.push_back(kernel.uses[0]);
+    kernel.uses[1].isInit = true;
+    kernel.buffers = {buffer};
+    problem.values[result].buffer = buffer;
+    return result;
+  }
+
+  // An op without a rule, which needs the tensor whole.
+  void barrier(int read) { kernel(read, {}, {}, {}); }
+
   int elementwise(int read) { return kernel(read, {{0}, {1}}, {{0}, {1}}, {true, true}); }
 
   // The nodes of the region grown from a dim of a node.
@@ -97,5 +117,16 @@ TEST(GrowRegion, LeavesOutWhatMayNotBeCut) {
   EXPECT_EQ(p.region(0, 1), (Nodes{0}));
   EXPECT_EQ(p.region(1, 1), Nodes());
   EXPECT_EQ(p.region(2, 1), (Nodes{2}));
+}
+// What is written over a view of a tensor of the loop's own stays in the loop. Where others need the buffer whole, the
+// loop ends before that.
+TEST(GrowRegion, WritesOverViewsOfItsOwn) {
+  Program own;
+  own.barrier(own.elementwise(own.overView(own.elementwise(own.value()))));
+  EXPECT_EQ(own.region(0, 0), (Nodes{0, 1, 2, 3}));
+  EXPECT_EQ(own.region(2, 1), (Nodes{0, 1, 2, 3}));
+  Program shared;
+  shared.barrier(shared.overView(shared.elementwise(shared.value())));
+  EXPECT_EQ(shared.region(0, 0), (Nodes{0, 1}));
 }
 } // namespace
