@@ -4,7 +4,7 @@ import numpy as np
 from onnx import TensorProto
 
 import snug
-from test_ops import Graph, noise
+from ops import Graph, noise
 
 
 def check(graph, tmp_path, budget, dim, extent):
