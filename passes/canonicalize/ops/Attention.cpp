@@ -169,7 +169,9 @@ LogicalResult attention(Lowering &l) {
   AffineExpr keyHead = keyHeads.getValue() == 1 ? l.constant(0) : head.floorDiv(group);
   SmallVector<AffineMap> maps = {mapOf(*q, head, row, d), mapOf(*k, keyHead, key, d), mapOf(*v, keyHead, key, e)};
 
-  Score score{l.floatAttr("scale", 1 / std::sqrt(static_cast<double>(size.getValue()))), l.floatAttr("softcap", 0)};
+  Score score;
+  score.scale = l.floatAttr("scale", 1 / std::sqrt(static_cast<double>(size.getValue())));
+  score.softcap = l.floatAttr("softcap", 0);
   Region region;
   Block &block = region.emplaceBlock();
   Value x = block.addArgument(b.getF32Type(), l.loc());
