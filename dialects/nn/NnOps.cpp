@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace snug;
@@ -144,6 +145,25 @@ FailureOr<IndexRule> ContractOp::getIndexRule() {
 
 // --- row kernels --------------------------------------------------------------------------------------------------
 
+static LogicalResult verifyRows(Operation *op, Value input, Value init) {
+  auto from = cast<ShapedType>(input.getType()), to = cast<ShapedType>(init.getType());
+  if (from.getRank() < 1 || from.getElementType() != to.getElementType() ||
+      failed(verifyCompatibleShape(from.getShape(), to.getShape())))
+    return op->emitOpError() << "writes rows of " << from << " to " << to;
+  return success();
+}
+
+LogicalResult SoftmaxOp::verify() { return verifyRows(*this, getInput(), getInit()); }
+
+LogicalResult NormOp::verify() {
+  for (Value vector : {getScale(), getShift()})
+    if (vector && (rankOf(vector) != 1 || rankOf(getInput()) < 1 ||
+                   failed(verifyCompatibleDims({cast<ShapedType>(vector.getType()).getDimSize(0),
+                                                cast<ShapedType>(getInput().getType()).getShape().back()}))))
+      return emitOpError() << "scales or shifts rows of " << getInput().getType() << " by " << vector.getType();
+  return verifyRows(*this, getInput(), getInit());
+}
+
 FailureOr<IndexRule> SoftmaxOp::getIndexRule() { return rowRule(*this, rankOf(getInput()), {}); }
 
 FailureOr<IndexRule> NormOp::getIndexRule() {
@@ -156,23 +176,38 @@ FailureOr<IndexRule> NormOp::getIndexRule() {
 
 // --- gather -------------------------------------------------------------------------------------------------------
 
+LogicalResult GatherOp::verify() {
+  auto data = cast<ShapedType>(getData().getType()), indices = cast<ShapedType>(getIndices().getType());
+  auto init = cast<ShapedType>(getInit().getType());
+  int64_t axis = getAxis();
+  if (axis < 0 || axis >= data.getRank())
+    return emitOpError() << "gathers along dim " << axis << " of " << data;
+  SmallVector<int64_t> shape(data.getShape().take_front(axis));
+  llvm::append_range(shape, indices.getShape());
+  llvm::append_range(shape, data.getShape().drop_front(axis + 1));
+  if (data.getElementType() != init.getElementType() || failed(verifyCompatibleShape(shape, init.getShape())))
+    return emitOpError() << "gathers from " << data << " at " << indices << " into " << init;
+  if (!indices.getElementType().isIntOrIndex())
+    return emitOpError() << "takes " << indices.getElementType() << " as an index";
+  return success();
+}
+
+// Dims: those of the result, and last the gathered one, which is read anywhere.
 FailureOr<IndexRule> GatherOp::getIndexRule() {
   MLIRContext *context = getContext();
-  int64_t axis = getAxis(), dataRank = rankOf(getData()), indexRank = rankOf(getIndices());
-  int64_t rank = dataRank - 1 + indexRank;
+  int64_t axis = getAxis(), indexRank = rankOf(getIndices()), rank = rankOf(getInit());
   IndexRule rule;
-  rule.dims.assign(rank, IterDim{});
-  SmallVector<AffineExpr> data, indices;
+  rule.dims.assign(rank + 1, IterDim{});
+  rule.dims.back().kind = IterKind::Whole;
+  SmallVector<AffineExpr> data, indices, result;
   for (int64_t dim = 0; dim < rank; ++dim) {
     bool fromIndices = dim >= axis && dim < axis + indexRank;
-    (fromIndices ? indices : data).push_back(getAffineDimExpr(dim, context));
+    result.push_back(getAffineDimExpr(dim, context));
+    (fromIndices ? indices : data).push_back(result.back());
   }
-  // The gathered dim is read anywhere: with dims before or after it the data is taken whole.
-  rule.operands = {AffineMap(), AffineMap::get(rank, 0, indices, context),
-                   AffineMap::getMultiDimIdentityMap(rank, context)};
-  for (int64_t dim = 0; dim < rank; ++dim)
-    if (dim < axis || dim >= axis + indexRank)
-      rule.dims[dim].kind = IterKind::Whole;
+  data.insert(data.begin() + axis, getAffineDimExpr(rank, context));
+  for (const auto &exprs : {data, indices, result})
+    rule.operands.push_back(AffineMap::get(rank + 1, 0, exprs, context));
   rule.results.assign(1, rule.operands.back());
   return rule;
 }
@@ -242,6 +277,26 @@ LogicalResult IndexOp::verify() {
   return success();
 }
 
+// What a batch dim is divided by: query heads that share a key head. 1 where it stands bare in all maps, nullopt where it
+// is used in another way.
+static std::optional<int64_t> groupOf(AttentionOp op, unsigned batchDim) {
+  int64_t group = 1;
+  for (AffineMap map : op.getMaps())
+    for (AffineExpr index : map.getResults()) {
+      if (!index.isFunctionOfDim(batchDim) || isa<AffineDimExpr>(index))
+        continue;
+      auto quotient = dyn_cast<AffineBinaryOpExpr>(index);
+      auto divisor = quotient ? dyn_cast<AffineConstantExpr>(quotient.getRHS()) : AffineConstantExpr();
+      if (!divisor || index.getKind() != AffineExprKind::FloorDiv || !isa<AffineDimExpr>(quotient.getLHS()) ||
+          divisor.getValue() < 1 || (group != 1 && group != divisor.getValue()))
+        return std::nullopt;
+      group = divisor.getValue();
+    }
+  return group;
+}
+
+// Dims: those of the maps. Queries that share key heads are cut by whole groups, so that the dim of their heads counts
+// groups here, and the heads of a group are one more dim, behind the others.
 FailureOr<IndexRule> AttentionOp::getIndexRule() {
   IndexRule rule;
   rule.operands = getMaps();
@@ -249,24 +304,39 @@ FailureOr<IndexRule> AttentionOp::getIndexRule() {
   rule.dims[keyDim()] = {IterKind::Reduction, Combiner::OnlineSoftmax};
   rule.dims[headSizeDim()].kind = IterKind::Whole;
   rule.dims[valueSizeDim()].kind = IterKind::Whole;
-  // Grouped queries: heads of k and v are not those of q, so heads are not split.
-  for (AffineMap map : rule.operands)
-    for (AffineExpr index : map.getResults())
-      for (unsigned dim = 0; dim < getNumBatchDims(); ++dim)
-        if (!isa<AffineDimExpr>(index) && index.isFunctionOfDim(dim))
-          rule.dims[dim].kind = IterKind::Whole;
+  DenseMap<AffineExpr, AffineExpr> counted;
+  for (unsigned dim = 0; dim < getNumBatchDims(); ++dim) {
+    AffineExpr head = getAffineDimExpr(dim, getContext());
+    int64_t heads = cast<ShapedType>(getInit().getType()).getDimSize(*rule.operands.back().getResultPosition(head));
+    std::optional<int64_t> group = groupOf(*this, dim);
+    if (!group || (*group > 1 && (ShapedType::isDynamic(heads) || heads % *group != 0))) {
+      rule.dims[dim].kind = IterKind::Whole;
+    } else if (*group > 1) {
+      counted[head.floorDiv(*group)] = head;
+      counted[head] = head * *group + getAffineDimExpr(rule.dims.size(), getContext());
+      rule.dims.push_back({IterKind::Whole, Combiner::None});
+    }
+  }
+  for (AffineMap &map : rule.operands)
+    map = map.replace(counted, rule.dims.size(), 0);
   rule.results.assign(1, rule.operands.back());
   return rule;
 }
 
 // snug_nn.index counts from the slice's start.
 void AttentionOp::placeSlice(OpBuilder &builder, unsigned dim, Value offset, Value) {
+  // The rule's dim counts groups, the op's heads.
+  int64_t group = dim < getNumBatchDims() ? groupOf(*this, dim).value_or(1) : 1;
   for (IndexOp index : llvm::make_early_inc_range(getScore().front().getOps<IndexOp>())) {
     if (index.getDim() != dim)
       continue;
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPointAfter(index);
-    auto sum = arith::AddIOp::create(builder, index.getLoc(), index.getResult(), offset);
+    Location loc = index.getLoc();
+    Value first = offset;
+    if (group > 1)
+      first = arith::MulIOp::create(builder, loc, offset, arith::ConstantIndexOp::create(builder, loc, group));
+    auto sum = arith::AddIOp::create(builder, loc, index.getResult(), first);
     index.getResult().replaceAllUsesExcept(sum, sum);
   }
 }

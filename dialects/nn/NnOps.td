@@ -136,6 +136,7 @@ def Nn_SoftmaxOp : Nn_KernelOp<"softmax"> {
   let assemblyFormat = [{
     `ins` `(` $input `:` type($input) `)` `outs` `(` $init `:` type($init) `)` attr-dict (`->` type($results)^)?
   }];
+  let hasVerifier = 1;
 }
 
 def Nn_NormLayer : I32EnumAttrCase<"Layer", 0, "layer">;
@@ -157,6 +158,7 @@ def Nn_NormOp : Nn_KernelOp<"norm", [AttrSizedOperandSegments]> {
     $kind `ins` `(` $input `:` type($input) `)` (`scale` `(` $scale^ `:` type($scale) `)`)?
     (`shift` `(` $shift^ `:` type($shift) `)`)? `outs` `(` $init `:` type($init) `)` attr-dict (`->` type($results)^)?
   }];
+  let hasVerifier = 1;
 }
 
 def Nn_GatherOp : Nn_KernelOp<"gather"> {
@@ -171,6 +173,7 @@ def Nn_GatherOp : Nn_KernelOp<"gather"> {
     `ins` `(` $data `,` $indices `:` type($data) `,` type($indices) `)` `outs` `(` $init `:` type($init) `)`
     `axis` `=` $axis attr-dict (`->` type($results)^)?
   }];
+  let hasVerifier = 1;
 }
 
 def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"YieldOp">,

@@ -119,30 +119,25 @@ struct ExpressionParser {
     auto found = dims.find(word);
     return found == dims.end() ? std::nullopt : Bound(found->second);
   }
-  Bound product() {
-    Bound value = atom();
+  // operand ((first | second) operand)*
+  struct Operator {
+    char symbol;
+    Bound (*apply)(Bound, Bound);
+  };
+  Bound chain(Bound (ExpressionParser::*operand)(), Operator first, Operator second) {
+    Bound value = (this->*operand)();
     while (value) {
-      if (eat('*'))
-        value = mul(value, atom());
-      else if (eat('/'))
-        value = floorDiv(value, atom());
+      if (eat(first.symbol))
+        value = first.apply(value, (this->*operand)());
+      else if (eat(second.symbol))
+        value = second.apply(value, (this->*operand)());
       else
         break;
     }
     return value;
   }
-  Bound sum() {
-    Bound value = product();
-    while (value) {
-      if (eat('+'))
-        value = add(value, product());
-      else if (eat('-'))
-        value = sub(value, product());
-      else
-        break;
-    }
-    return value;
-  }
+  Bound product() { return chain(&ExpressionParser::atom, {'*', mul}, {'/', floorDiv}); }
+  Bound sum() { return chain(&ExpressionParser::product, {'+', add}, {'-', sub}); }
 };
 } // namespace
 

@@ -41,6 +41,8 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
   bool contraction = isa<nn::ContractOp>(op) ||
                      (linalgOp && linalgOp.getNumDpsInputs() == 2 && linalg::isaContractionOpInterface(linalgOp));
   if (!contraction) {
+    if (isa<nn::GatherOp>(op)) // one element of the gathered dim each
+      iterations /= static_cast<double>(std::max<int64_t>(1, extents.back()));
     kernel.flops = iterations * (isa<nn::SoftmaxOp, nn::NormOp, linalg::SoftmaxOp>(op) ? kRowOperations : 1);
     return kernel;
   }

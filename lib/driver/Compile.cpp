@@ -4,6 +4,7 @@
 #include "lib/analysis/NodeName.h"
 #include "lib/driver/Faults.h"
 #include "lib/driver/InitAll.h"
+#include "lib/driver/LongestDim.h"
 #include "lib/driver/OutputFile.h"
 #include "lib/driver/Pipeline.h"
 #include "mlir/IR/Diagnostics.h"
@@ -26,8 +27,8 @@ int fail(int code, const Twine &message) {
 // One compilation as the command line sees it: what can be refused before the work, the work, and the files after it.
 class Compilation {
 public:
-  explicit Compilation(const CompileOptions &options)
-      : options(options), writesLibrary(!options.dryRun && options.emit == Stage::Library) {}
+  explicit Compilation(const CompileOptions &given)
+      : options(given), writesLibrary(!options.dryRun && options.emit == Stage::Library) {}
 
   int run() {
     int code = checkOptions();
@@ -105,6 +106,9 @@ private:
     MLIRContext context(registry);
     context.printOpOnDiagnostic(false);
     ScopedDiagnosticHandler handler(&context, [&](Diagnostic &d) { return print(d); });
+    if (asksForLongestDim(options))
+      if (int code = resolveLongestDim(context, options))
+        return code;
     CompileReport report;
     Pipeline pipeline(context, options, report);
     int code = pipeline.run();
@@ -160,7 +164,7 @@ private:
     return fail(SNUG_EXIT_MACHINE, "cannot write to standard output: " + problem);
   }
 
-  const CompileOptions &options;
+  CompileOptions options;
   bool writesLibrary;
   int errors = 0;
 };

@@ -49,14 +49,7 @@ void Pipeline::measureFixed() {
   }
 }
 
-int Pipeline::chunk() {
-  measureFixed();
-  report.lb0 = report.weights + report.inputs + report.outputs;
-  report.unchunkedArena = plannedArena(*program);
-  if (report.unchunkedArena < 0)
-    return SNUG_EXIT_FAULT;
-  if (Operation *op = peakOp(*program))
-    report.peakNode = nodeName(op->getLoc());
+void Pipeline::limitArena() {
   if (options.memoryBudget.isSet()) {
     report.memoryBudget = options.memoryBudget.bytes;
     arenaLimit = report.memoryBudget - report.fixed();
@@ -68,6 +61,31 @@ int Pipeline::chunk() {
             : static_cast<int64_t>(report.unchunkedArena * (options.activationBudget.percent / 100));
     arenaLimit = std::min(arenaLimit.value_or(report.activationBudget), report.activationBudget);
   }
+}
+
+int Pipeline::need(double &share) {
+  for (auto stage : {&Pipeline::canonicalize, &Pipeline::fuse, &Pipeline::schedule})
+    if (int code = (this->*stage)())
+      return code;
+  measureFixed();
+  limitArena();
+  auto least = leastActivations(*program, threads());
+  if (!least)
+    return SNUG_EXIT_FAULT;
+  auto shareOf = [](int64_t bytes, int64_t budget) { return budget < 0 ? 0.0 : double(bytes) / double(std::max<int64_t>(budget, 1)); };
+  share = std::max(shareOf(least->arena, report.activationBudget), shareOf(least->arena + report.fixed(), report.memoryBudget));
+  return SNUG_EXIT_DONE;
+}
+
+int Pipeline::chunk() {
+  measureFixed();
+  report.lb0 = report.weights + report.inputs + report.outputs;
+  report.unchunkedArena = plannedArena(*program);
+  if (report.unchunkedArena < 0)
+    return SNUG_EXIT_FAULT;
+  if (Operation *op = peakOp(*program))
+    report.peakNode = nodeName(op->getLoc());
+  limitArena();
   if (options.dryRun || options.budgetSweep) {
     report.fits = whatFits(*program, threads(), /*numBetween=*/options.budgetSweep ? 15 : 3);
     if (!report.fits)

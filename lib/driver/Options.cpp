@@ -129,8 +129,8 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
             "Bound on weights + arena + library + inputs + outputs, as in 512MiB (B, KiB, MiB, GiB)");
   addBudget(app, "--activation-budget", o.activationBudget, true,
             "Bound on the arena, or a share of the unchunked arena");
-  app.add_option("--dim", o.dims, "Fixes or bounds a named dim; once for each")
-      ->type_name("NAME=V|A..B[:STEP]")
+  app.add_option("--dim", o.dims, "Fixes or bounds a named dim; once for each. max: the most that fits the budgets")
+      ->type_name("NAME=V|A..B[:STEP]|max")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);

@@ -37,7 +37,7 @@ struct CompileOptions {
   int threads = 0;                  // planned threads; 0: this machine's
   Budget memoryBudget;              // bounds weights + arena + library + inputs + outputs
   Budget activationBudget;          // bounds the arena alone
-  std::vector<std::string> dims;    // NAME=V or NAME=A..B[:STEP]
+  std::vector<std::string> dims;    // NAME=V or NAME=A..B[:STEP]; max for V or B
   Stage emit = Stage::Library;      // last stage to run; its IR goes to standard output
   std::string report;               // path of a .json report
   std::string depfile;              // path of a Makefile rule naming all files read

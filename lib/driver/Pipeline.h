@@ -20,8 +20,14 @@ public:
   int run();
   mlir::ModuleOp module() { return *program; }
 
-private:
   int import();
+  // The program in place of what import() would make.
+  void take(mlir::OwningOpRef<mlir::ModuleOp> imported) { program = std::move(imported); }
+  // From the imported program to the least share of the budgets that it can do with: above 1 it cannot fit. The program is
+  // of no more use afterwards. An exit code.
+  int need(double &share);
+
+private:
   int canonicalize();
   int fuse();
   int schedule();
@@ -39,6 +45,8 @@ private:
   int saveProgram(Stage stage);
   // Bytes of the weights, inputs and outputs, known from the scheduled program.
   void measureFixed();
+  // Sets arenaLimit to what the budgets leave.
+  void limitArena();
   // Puts chunk loops into the program so that its arena fits arenaLimit, or says what could be reached.
   int selectChunks();
   int cannotFit();

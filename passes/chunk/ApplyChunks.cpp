@@ -120,7 +120,8 @@ void Applier::findCarried() {
         init = before;
       }
       Value root = init->get();
-      bool interior = root.getDefiningOp<tensor::EmptyOp>() && !leaves;
+      // Where the walk ends at a member, that is a view of a tensor of the loop's own.
+      bool interior = memberOf.count(root) || (root.getDefiningOp<tensor::EmptyOp>() && !leaves);
       if (interior)
         continue;
       // A destination that is not ours to write and does not leave: bufferization copies the slice.

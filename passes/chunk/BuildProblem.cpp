@@ -23,29 +23,41 @@ std::optional<int64_t> snug::tensorBytes(Value value, IndexBounds &bounds) {
   return bytes;
 }
 
+// By how much dim d is multiplied in a sum of dims, each times a positive constant; 0 where it is not in it, or elsewise.
+static int64_t scaleOf(AffineExpr expr, unsigned dim) {
+  SmallVector<AffineExpr> terms{expr};
+  while (!terms.empty()) {
+    AffineExpr term = terms.pop_back_val();
+    auto binary = dyn_cast<AffineBinaryOpExpr>(term);
+    if (auto d = dyn_cast<AffineDimExpr>(term); d && d.getPosition() == dim)
+      return 1;
+    if (binary && term.getKind() == AffineExprKind::Add) {
+      terms.append({binary.getLHS(), binary.getRHS()});
+    } else if (binary && term.getKind() == AffineExprKind::Mul && term.isFunctionOfDim(dim)) {
+      auto factor = dyn_cast<AffineConstantExpr>(binary.getRHS());
+      return factor && isa<AffineDimExpr>(binary.getLHS()) ? std::max<int64_t>(factor.getValue(), 0) : 0;
+    }
+  }
+  return 0;
+}
+
 // How dim d of the iteration space stands in the map: bare, or as d * k + rest.
 static DimAccess accessOf(AffineMap map, unsigned dim) {
-  for (auto [position, expr] : llvm::enumerate(map.getResults())) {
-    if (!expr.isFunctionOfDim(dim))
-      continue;
-    int64_t scale = 0;
-    SmallVector<AffineExpr> terms{expr};
-    while (!terms.empty()) {
-      AffineExpr term = terms.pop_back_val();
-      auto binary = dyn_cast<AffineBinaryOpExpr>(term);
-      if (auto d = dyn_cast<AffineDimExpr>(term); d && d.getPosition() == dim) {
-        scale = 1;
-      } else if (binary && term.getKind() == AffineExprKind::Add) {
-        terms.append({binary.getLHS(), binary.getRHS()});
-      } else if (binary && term.getKind() == AffineExprKind::Mul && term.isFunctionOfDim(dim)) {
-        auto factor = dyn_cast<AffineConstantExpr>(binary.getRHS());
-        if (factor && isa<AffineDimExpr>(binary.getLHS()))
-          scale = factor.getValue();
-      }
+  for (auto [position, expr] : llvm::enumerate(map.getResults()))
+    if (expr.isFunctionOfDim(dim)) {
+      int64_t scale = scaleOf(expr, dim);
+      return scale > 0 ? DimAccess{static_cast<int>(position), scale} : DimAccess{};
     }
-    return scale > 0 ? DimAccess{static_cast<int>(position), scale} : DimAccess{};
-  }
   return {};
+}
+
+// The extent of a dim that stands so in a tensor dim of this extent. Of merged dims the next outer one begins where this
+// one ends.
+static int64_t extentOf(AffineMap map, DimAccess access, int64_t extent) {
+  for (unsigned other = 0; other < map.getNumDims(); ++other)
+    if (int64_t outer = scaleOf(map.getResult(access.position), other); outer > access.scale)
+      extent = std::min(extent, outer);
+  return extent / access.scale;
 }
 
 static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op) {
@@ -54,27 +66,24 @@ static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op) {
   if (failed(rule) || node.results.size() != rule->results.size() || node.uses.size() < rule->operands.size())
     return;
   unsigned numDims = rule->dims.size();
+  node.extents.assign(numDims, 1);
   auto fill = [&](ChunkUse &use, AffineMap map) {
     if (!map)
       return;
     const ChunkValue &value = program.problem.values[use.value];
     if (value.extents.size() != map.getNumResults())
       return;
-    for (unsigned dim = 0; dim < numDims; ++dim)
-      use.access.push_back(accessOf(map, dim));
+    for (unsigned dim = 0; dim < numDims; ++dim) {
+      DimAccess access = accessOf(map, dim);
+      use.access.push_back(access);
+      if (access.position >= 0)
+        node.extents[dim] = std::max(node.extents[dim], extentOf(map, access, value.extents[access.position]));
+    }
   };
-  node.extents.assign(numDims, 1);
   for (auto [use, map] : llvm::zip(node.uses, rule->operands))
     fill(use, map);
   for (auto [use, map] : llvm::zip(node.results, rule->results))
     fill(use, map);
-  for (auto *uses : {&node.uses, &node.results})
-    for (ChunkUse &use : *uses)
-      for (unsigned dim = 0; dim < use.access.size(); ++dim)
-        if (use.access[dim].position >= 0) {
-          int64_t extent = program.problem.values[use.value].extents[use.access[dim].position] / use.access[dim].scale;
-          node.extents[dim] = std::max(node.extents[dim], extent);
-        }
   for (const IterDim &dim : rule->dims)
     node.parallel.push_back(dim.kind == IterKind::Parallel);
   KernelRule kernel = kernelRule(op, *rule, node.extents);

@@ -2,6 +2,7 @@
 #include "passes/chunk/ChunkSearch.h"
 #include "passes/chunk/Blocks.h"
 #include "passes/chunk/GrowRegion.h"
+#include "passes/chunk/PlanCost.h"
 
 #include <algorithm>
 #include <limits>
@@ -14,18 +15,12 @@ namespace {
 constexpr int kWindow = 64; // nodes that compute, to each side of the peak
 constexpr size_t kCuts = 10; // window ends to each side
 
-struct Peak {
-  int64_t bytes = 0;
-  int node = -1;
-};
-
 class Search {
 public:
   Search(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads)
-      : problem(problem), budget(budget), machine(machine), threads(threads) {
+      : problem(problem), budget(budget), cost(this->problem, machine, threads), kinds(nodeKinds(problem)) {
     order.resize(problem.nodes.size());
     std::iota(order.begin(), order.end(), 0);
-    measure();
   }
 
   ChunkPlan run();
@@ -38,10 +33,6 @@ private:
     double time = 0;             // more than now
   };
 
-  void measure();
-  Peak peakOf(const ChunkLoop &loop) const;
-  double timeOf(const ChunkLoop &loop) const;
-  Peak peakOfRange(int first, int last, const std::vector<ChunkLoop> &loops) const;
   std::vector<int> cuts(int node, int step) const;
   std::vector<std::pair<int, int>> seeds(int node) const;
   bool improve(const Peak &peak);
@@ -51,181 +42,14 @@ private:
   void enlarge();
 
   ChunkProblem problem;
+  int64_t budget;
+  PlanCost cost;                      // of plans for the problem
   std::vector<int> order;             // of the nodes
   std::vector<size_t> kinds;          // of the nodes
-  int64_t budget;
-  const Machine &machine;
-  int threads;
-  std::vector<int64_t> profile;       // live bytes at each node, unchunked
-  std::vector<int64_t> crossingBytes; // live on both sides of the point just before a node
   std::vector<ChunkLoop> loops;
   int64_t candidates = 0, blocks = 0, distinctBlocks = 0;
 };
 } // namespace
-
-void Search::measure() {
-  int64_t numNodes = problem.nodes.size();
-  std::vector<int64_t> change(numNodes + 1), crossing(numNodes + 1);
-  for (const ChunkBuffer &buffer : problem.buffers) {
-    if (buffer.nodes.empty())
-      continue;
-    change[buffer.nodes.front()] += buffer.bytes;
-    change[buffer.nodes.back() + 1] -= buffer.bytes;
-    crossing[buffer.nodes.front() + 1 <= numNodes ? buffer.nodes.front() + 1 : numNodes] += buffer.bytes;
-    crossing[buffer.nodes.back() + 1] -= buffer.bytes;
-  }
-  profile.resize(numNodes);
-  crossingBytes.resize(numNodes + 1);
-  int64_t live = 0, through = 0;
-  for (int64_t node = 0; node < numNodes; ++node) {
-    live += change[node];
-    through += crossing[node];
-    profile[node] = live + problem.nodes[node].workspace;
-    crossingBytes[node] = through;
-  }
-  kinds = nodeKinds(problem);
-}
-
-// The peak inside of [loop.first, loop.last] with the loop applied. Outside of it nothing changes.
-Peak Search::peakOf(const ChunkLoop &loop) const {
-  std::map<int, const ChunkMember *> members;
-  for (const ChunkMember &m : loop.members)
-    members[m.node] = &m;
-  std::set<int> after(loop.after.begin(), loop.after.end());
-  std::vector<int> before;
-  for (int node = loop.first; node <= loop.last; ++node)
-    if (!members.count(node) && !after.count(node))
-      before.push_back(node);
-  // Steps: the nodes before, the members, the nodes after.
-  int numBefore = before.size(), numLoop = loop.members.size(), numSteps = numBefore + numLoop + after.size();
-  std::map<int, int> stepOf;
-  for (int i = 0; i < numBefore; ++i)
-    stepOf[before[i]] = i;
-  for (int i = 0; i < numLoop; ++i)
-    stepOf[loop.members[i].node] = numBefore + i;
-  int next = numBefore + numLoop;
-  for (int node : after)
-    stepOf[node] = next++;
-
-  std::set<int> touched;
-  for (int node = loop.first; node <= loop.last; ++node)
-    touched.insert(problem.nodes[node].buffers.begin(), problem.nodes[node].buffers.end());
-  std::map<int, int> takenBy; // buffer made in the loop -> dying buffer
-  for (auto [made, dying] : loop.inPlace) {
-    int target = problem.values[made].buffer;
-    takenBy[target] = problem.values[dying].buffer;
-  }
-  std::vector<int64_t> change(numSteps + 1);
-  int64_t base = crossingBytes[loop.first];
-  for (int id : touched) {
-    const ChunkBuffer &buffer = problem.buffers[id];
-    bool entersBefore = buffer.nodes.front() < loop.first, leaves = buffer.nodes.back() > loop.last;
-    if (entersBefore)
-      base -= buffer.bytes; // counted below
-    int lower = entersBefore ? 0 : numSteps, upper = leaves ? numSteps : 0;
-    bool inLoop = false, outside = entersBefore || leaves;
-    const ChunkMember *maker = nullptr;
-    for (int node : buffer.nodes) {
-      if (node < loop.first || node > loop.last)
-        continue;
-      int step = stepOf[node];
-      bool isMember = members.count(node);
-      inLoop = inLoop || isMember;
-      outside = outside || !isMember;
-      if (isMember && !maker)
-        maker = members[node];
-      lower = std::min(lower, step);
-      upper = std::max(upper, step + 1);
-    }
-    int64_t bytes = buffer.bytes;
-    if (inLoop && outside) {
-      // Whole, through all iterations.
-      lower = std::min(lower, numBefore);
-      upper = std::max(upper, numBefore + numLoop);
-      if (takenBy.count(id))
-        lower = numBefore + numLoop; // until then it is the dying one's
-    } else if (inLoop) {
-      // Only a slice of it exists. Its maker says along which dim.
-      const ChunkValue &root = problem.values[buffer.root];
-      const ChunkNode &node = problem.nodes[maker->node];
-      for (const ChunkUse &result : node.results)
-        if (problem.values[result.value].buffer == id && problem.values[result.value].extents == root.extents) {
-          const DimAccess &access = result.access[maker->dim];
-          int64_t length = std::min(loop.size * maker->scale * access.scale, root.extents[access.position]);
-          bytes = root.elementBytes * length;
-          for (size_t dim = 0; dim < root.extents.size(); ++dim)
-            if (static_cast<int>(dim) != access.position)
-              bytes *= root.extents[dim];
-          bytes = (bytes + problem.alignment - 1) / problem.alignment * problem.alignment;
-          break;
-        }
-    }
-    if (lower >= upper)
-      continue;
-    change[lower] += bytes;
-    change[upper] -= bytes;
-  }
-  Peak peak;
-  std::vector<int> nodeAt(numSteps);
-  for (auto [node, step] : stepOf)
-    nodeAt[step] = node;
-  int64_t live = base;
-  for (int step = 0; step < numSteps; ++step) {
-    live += change[step];
-    int64_t bytes = live + problem.nodes[nodeAt[step]].workspace;
-    if (bytes > peak.bytes)
-      peak = {bytes, nodeAt[step]};
-  }
-  return peak;
-}
-
-static double bytesOf(const ChunkValue &value) {
-  double bytes = value.elementBytes;
-  for (int64_t extent : value.extents)
-    bytes *= extent;
-  return bytes;
-}
-
-// Time of the loop beyond that of its members on their own.
-double Search::timeOf(const ChunkLoop &loop) const {
-  std::vector<KernelCost> costs;
-  for (const ChunkMember &m : loop.members) {
-    const ChunkNode &node = problem.nodes[m.node];
-    if (node.isView)
-      continue;
-    KernelCost cost;
-    cost.flops = node.flops;
-    for (const ChunkUse &use : node.uses) {
-      if (use.isInit)
-        continue;
-      bool sliced = !use.access.empty() && use.access[m.dim].position >= 0;
-      (sliced ? cost.bytes_streamed : cost.bytes_weights) += bytesOf(problem.values[use.value]);
-    }
-    for (const ChunkUse &result : node.results)
-      cost.bytes_streamed += bytesOf(problem.values[result.value]);
-    costs.push_back(cost);
-  }
-  return chunkedTime(machine, costs, loop.extent, loop.size, threads) -
-         chunkedTime(machine, costs, loop.extent, loop.extent, threads);
-}
-
-Peak Search::peakOfRange(int first, int last, const std::vector<ChunkLoop> &all) const {
-  Peak peak;
-  std::vector<const ChunkLoop *> at(last - first + 1, nullptr);
-  for (const ChunkLoop &loop : all) {
-    if (loop.last < first || loop.first > last)
-      continue;
-    Peak inner = peakOf(loop);
-    if (inner.bytes > peak.bytes)
-      peak = inner;
-    for (int node = std::max(first, loop.first); node <= std::min(last, loop.last); ++node)
-      at[node - first] = &loop;
-  }
-  for (int node = first; node <= last; ++node)
-    if (!at[node - first] && profile[node] > peak.bytes)
-      peak = {profile[node], node};
-  return peak;
-}
 
 // Where a window may end: the nearest places, and each place that fewer bytes cross than all nearer ones.
 std::vector<int> Search::cuts(int node, int step) const {
@@ -235,7 +59,7 @@ std::vector<int> Search::cuts(int node, int step) const {
   for (int at = node; at >= 0 && at < static_cast<int>(problem.nodes.size()); at += step) {
     if (problem.nodes[at].buffers.empty() && at != node)
       continue;
-    int64_t crossing = crossingBytes[step < 0 ? at : std::min<size_t>(at + 1, profile.size())];
+    int64_t crossing = cost.crossing(step < 0 ? at : at + 1);
     if (near < 4 || crossing < least) {
       ends.push_back(at);
       ++near;
@@ -280,7 +104,7 @@ void Search::overlapping(Candidate &candidate, int &from, int &to) const {
   for (size_t i = 0; i < loops.size(); ++i)
     if (loops[i].first <= candidate.loop.last && loops[i].last >= candidate.loop.first) {
       candidate.dropped.push_back(i);
-      candidate.time -= timeOf(loops[i]);
+      candidate.time -= cost.timeOf(loops[i]);
       from = std::min(from, loops[i].first);
       to = std::max(to, loops[i].last);
     }
@@ -313,8 +137,8 @@ std::optional<Search::Candidate> Search::best(const Peak &peak) {
         for (int64_t size : candidateChunkSizes(loop->extent, loop->tile)) {
           ++candidates;
           candidate.loop.size = kept[0].size = size;
-          candidate.peak = peakOfRange(from, to, kept);
-          candidate.time = timeOf(candidate.loop) + freed;
+          candidate.peak = cost.peakOfRange(from, to, kept);
+          candidate.time = cost.timeOf(candidate.loop) + freed;
           if (candidate.peak.bytes < peak.bytes)
             found.push_back(candidate);
         }
@@ -367,7 +191,7 @@ bool Search::improve(const Peak &peak) {
   std::vector<ChunkLoop> same{found->loop};
   for (int node = 0; node < static_cast<int>(kinds.size()); ++node) {
     int shift = node - peak.node;
-    if (shift != 0 && kinds[node] == kinds[peak.node] && profile[node] > budget &&
+    if (shift != 0 && kinds[node] == kinds[peak.node] && cost.unchunked(node) > budget &&
         isSameBlock(problem, kinds, found->loop.first, found->loop.last, shift))
       same.push_back(shifted(problem, found->loop, shift));
   }
@@ -379,10 +203,11 @@ bool Search::improve(const Peak &peak) {
     bool free = true; // of blocks that overlap the first one counts
     for (size_t j = 0; j < i; ++j)
       free = free && (same[j].last < same[i].first || same[j].first > same[i].last);
-    if (i == 0 || (free && peakOfRange(from, to, {candidate.loop}).bytes <= found->peak.bytes))
+    if (i == 0 || (free && cost.peakOfRange(from, to, {candidate.loop}).bytes <= found->peak.bytes))
       accept(candidate);
   }
-  measure();
+  cost.measure();
+  kinds = nodeKinds(problem);
   return true;
 }
 
@@ -390,13 +215,13 @@ bool Search::improve(const Peak &peak) {
 void Search::enlarge() {
   int last = static_cast<int>(problem.nodes.size()) - 1;
   for (ChunkLoop &loop : loops) {
-    int64_t limit = std::max(budget, peakOfRange(0, last, loops).bytes);
+    int64_t limit = std::max(budget, cost.peakOfRange(0, last, loops).bytes);
     for (int64_t size : candidateChunkSizes(loop.extent, loop.tile)) {
       if (size <= loop.size)
         break;
       ChunkLoop larger = loop;
       larger.size = size;
-      if (peakOf(larger).bytes <= limit && timeOf(larger) < timeOf(loop)) {
+      if (cost.peakOf(larger).bytes <= limit && cost.timeOf(larger) < cost.timeOf(loop)) {
         loop = larger;
         break;
       }
@@ -407,35 +232,27 @@ void Search::enlarge() {
 ChunkPlan Search::run() {
   ChunkPlan plan;
   int last = static_cast<int>(problem.nodes.size()) - 1;
-  plan.unchunkedPeak = last < 0 ? 0 : peakOfRange(0, last, {}).bytes;
-  for (const ChunkNode &node : problem.nodes) {
-    if (node.buffers.empty() && node.flops == 0)
-      continue;
-    plan.ops += !node.isView;
-    KernelCost cost;
-    cost.flops = node.flops;
-    for (const ChunkUse &use : node.uses)
-      if (!use.isInit)
-        cost.bytes_streamed += bytesOf(problem.values[use.value]);
-    plan.unchunkedTime += kernelTime(machine, cost, threads);
-  }
+  plan.unchunkedPeak = last < 0 ? 0 : cost.peakOfRange(0, last, {}).bytes;
+  plan.unchunkedTime = cost.unchunkedTime();
+  for (const ChunkNode &node : problem.nodes)
+    plan.ops += !node.isView && (!node.buffers.empty() || node.flops != 0);
   Peak peak;
   // Each round lowers the bytes at one peak and raises none above it, so this ends; the limit is a safeguard.
   for (size_t round = 0; last >= 0 && round < 4 * problem.nodes.size() + 4; ++round) {
-    peak = peakOfRange(0, last, loops);
+    peak = cost.peakOfRange(0, last, loops);
     if (peak.bytes <= budget || !improve(peak))
       break;
   }
   if (last >= 0) {
     enlarge();
-    peak = peakOfRange(0, last, loops);
+    peak = cost.peakOfRange(0, last, loops);
   }
   std::sort(loops.begin(), loops.end(), [](const ChunkLoop &a, const ChunkLoop &b) { return a.first < b.first; });
   plan.peak = peak.bytes;
   plan.peakNode = peak.node;
   plan.time = plan.unchunkedTime;
   for (const ChunkLoop &loop : loops)
-    plan.time += timeOf(loop);
+    plan.time += cost.timeOf(loop);
   plan.loops = loops;
   plan.candidates = candidates;
   plan.blocks = blocks;

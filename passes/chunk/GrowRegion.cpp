@@ -17,7 +17,8 @@ struct State {
 
 class Region {
 public:
-  Region(const ChunkProblem &problem, int first, int last) : problem(problem), first(first), last(last) {}
+  Region(const ChunkProblem &problem, int first, int last, bool throughViews)
+      : problem(problem), first(first), last(last), throughViews(throughViews) {}
 
   std::optional<ChunkLoop> grow(int seed, int dim);
 
@@ -36,6 +37,16 @@ private:
   bool placeRest();
   bool keepsBuffers(const ChunkLoop &loop);
   bool collectUpdates(ChunkLoop &loop);
+  // A destination that is a view: what it is a view of is written through it.
+  bool isViewInit(const ChunkUse &use) const {
+    int producer = problem.values[use.value].producer;
+    return use.isInit && producer >= 0 && problem.nodes[producer].isView;
+  }
+  template <class Predicate> bool allTouching(int value, Predicate predicate) const {
+    int buffer = problem.values[value].buffer;
+    return buffer >= 0 && problem.buffers[buffer].bytes > 0 &&
+           std::all_of(problem.buffers[buffer].nodes.begin(), problem.buffers[buffer].nodes.end(), predicate);
+  }
   static DimAccess slice(const ChunkUse &use, const ChunkMember &m) {
     if (use.access.empty() || use.access[m.dim].position < 0)
       return {};
@@ -44,6 +55,7 @@ private:
 
   const ChunkProblem &problem;
   int first, last;
+  bool throughViews; // destinations may be views of what the loop makes
   int64_t extent = 0;
   State state;
   std::vector<int> worklist;
@@ -110,10 +122,13 @@ bool Region::drain() {
     for (const ChunkUse &use : problem.nodes[node].uses) {
       const ChunkValue &value = problem.values[use.value];
       DimAccess access = slice(use, m);
-      bool viewInit = use.isInit && value.producer >= 0 && problem.nodes[value.producer].isView;
+      // Where the whole buffer may be the loop's own, it is read and written through slices of slices. Any other must be
+      // a value from before the loop, for the loop to carry it.
+      bool wholeView = isViewInit(use) &&
+                       !(throughViews && allTouching(use.value, [&](int node) { return inWindow(node); }));
       if (access.position >= 0 && value.extents[access.position] != extent * access.scale)
         return false; // a broadcast dim of extent 1 and the like
-      if (access.position < 0 || viewInit ? !needWhole(value.producer)
+      if (access.position < 0 || wholeView ? !needWhole(value.producer)
                                           : !needSlice(use.value, access.position, access.scale))
         return false;
     }
@@ -347,11 +362,18 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
   for (int node = loop.first; node <= loop.last; ++node)
     if (place(node) == Place::After)
       loop.after.push_back(node);
+  auto inLoop = [&](int node) { return inWindow(node) && place(node) == Place::Loop; };
+  for (const ChunkMember &m : loop.members)
+    for (const ChunkUse &use : problem.nodes[m.node].uses)
+      if (isViewInit(use) && inLoop(problem.values[use.value].producer) && !allTouching(use.value, inLoop))
+        return std::nullopt;
   if (!keepsBuffers(loop) || !collectUpdates(loop))
     return std::nullopt;
   return loop;
 }
 
 std::optional<ChunkLoop> snug::growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last) {
-  return Region(problem, first, last).grow(seed, dim);
+  if (auto loop = Region(problem, first, last, /*throughViews=*/true).grow(seed, dim))
+    return loop;
+  return Region(problem, first, last, /*throughViews=*/false).grow(seed, dim);
 }

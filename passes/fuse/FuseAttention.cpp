@@ -421,7 +421,12 @@ void absorbOperands(nn::AttentionOp op) {
   auto accepts = [&](ArrayRef<AffineExpr> indices) { return nn::AttentionOp::isSupportedAccess(indices, numBatch); };
   // Neighbours in memory that differ in a batch dim would be read at a stride everywhere: there a copy is worth its
   // while.
-  auto acceptsOperand = [&](ArrayRef<AffineExpr> indices) {
+  auto acceptsOperand = [&](unsigned operand, ArrayRef<AffineExpr> indices) {
+    // A dim of extent 1 is lost where it is reshaped away; the op's own dims must stay.
+    for (unsigned dim = numBatch; dim < maps[operand].getNumDims(); ++dim)
+      if (maps[operand].isFunctionOfDim(dim) &&
+          llvm::none_of(indices, [&](AffineExpr index) { return index.isFunctionOfDim(dim); }))
+        return false;
     if (!accepts(indices))
       return false;
     for (AffineExpr index : llvm::reverse(indices)) {
@@ -434,7 +439,8 @@ void absorbOperands(nn::AttentionOp op) {
   SmallVector<std::pair<Value, bool>> factors;
   SmallVector<TensorAccess> operands;
   for (unsigned i : {0u, 1u, 2u})
-    operands.push_back(throughCopies({op->getOperand(i), Indices(maps[i].getResults())}, space, acceptsOperand,
+    operands.push_back(throughCopies({op->getOperand(i), Indices(maps[i].getResults())}, space,
+                                     [&](ArrayRef<AffineExpr> indices) { return acceptsOperand(i, indices); },
                                      i < 2 ? &factors : nullptr));
 
   Region region;

@@ -71,6 +71,16 @@ def test_bad_dim(mlp, text):
     refused(snugc(mlp(), "--dry-run", "--dim", text), 1, text)
 
 
+def test_longest_dim_needs_a_budget_in_bytes(mlp):
+    path, longest = mlp(), ("--dim", "rows=max")
+    refused(snugc(path, "--dry-run", *longest), 1, "rows=max", "--memory-budget or --activation-budget")
+    refused(snugc(path, "--dry-run", *longest, "--activation-budget", "50%"), 1, "rows=max", "in bytes")
+    refused(snugc(path, "--dry-run", *longest, "--dim", "cols=1..max", "--memory-budget", "1MiB"), 1, "only one", "cols=1..max")
+    refused(snugc(path, "--dry-run", "--dim", "rows=x..max", "--memory-budget", "1MiB"), 1, "rows=x..max", "A..max")
+    refused(snugc(path, "--dry-run", "--dim", "seq=max", "--memory-budget", "1MiB"), 1, "no dim 'seq'")
+    refused(snugc(path, "--dry-run", *longest, "--memory-budget", "1KiB"), 4, "give --memory-budget")
+
+
 # --- the file: 2, 3, 5 ------------------------------------------------------------------------------------------------
 
 

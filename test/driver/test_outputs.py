@@ -53,6 +53,29 @@ def test_bounds_of_a_known_model(mlp):
     assert report["memory"]["eager_arena"] == hidden, "relu works in place without fusion, too"
 
 
+def test_longest_dim(mlp, tmp_path):
+    """A row takes 256 bytes as input and as output; of the hidden layer 16 rows of 1 KiB are in the arena."""
+    path, budget, threads = mlp(), 2 << 20, ("--threads", "1")
+    fixed = 2 * 64 * 256 * 4 + (384 << 10) + 16 * 1024
+    longest = (budget - fixed) // 512
+    for text, resolved in (("max", longest), ("7..max", f"7..{longest}")):
+        report = report_of(path, "--dim", f"rows={text}", "--memory-budget", f"{budget}B", "--dry-run", *threads)
+        assert report["dims"] == {"rows": resolved} and report["memory"]["total"] <= budget
+    result = snugc(path, "-o", tmp_path / "m.so", "--dim", "rows=max", "--memory-budget", f"{budget}B", *threads)
+    assert result.code == 0 and f"longest 'rows' that fits: {longest}" in result.err
+    assert f"rows = {longest}" in snug_run(tmp_path / "m.so", "--info").out
+    more = snugc(path, "--dry-run", "--dim", f"rows={longest + 1}", "--memory-budget", f"{budget}B", *threads)
+    assert more.code == 4
+
+
+def test_longest_dim_is_bounded_by_the_arena_alone(mlp):
+    """With an arena of 5 rows of the hidden layer, and no tile to keep, 5 rows fit; with 16 of them any number does."""
+    report = report_of(mlp(), "--dim", "rows=max", "--activation-budget", "5KiB", "--dry-run")
+    assert report["dims"] == {"rows": 5}
+    report = report_of(mlp(), "--dim", "rows=max", "--activation-budget", "16KiB", "--dry-run")
+    assert report["dims"] == {"rows": 1 << 31}
+
+
 def test_report_keys_are_documented(mlp):
     text = (DOCS / "command-line.md").read_text().split("## `snugc --report")[1].split("\n## ")[0]
     documented = set(re.findall(r"`(\w+)`", text))

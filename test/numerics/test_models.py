@@ -38,7 +38,7 @@ def assert_close(got, want):
         assert snug.relative_error(got[name], want[name]) <= TOLERANCE, name
 
 
-@pytest.mark.parametrize("batch, length", [(1, 128), (2, 45)], ids=["1x128", "2x45"])
+@pytest.mark.parametrize("batch, length", [(1, 128), (2, 45), (1, 1)], ids=["1x128", "2x45", "1x1"])
 @pytest.mark.parametrize("name", MODELS)
 def test_fixed_length_matches_onnxruntime(name, batch, length, weights, tmp_path):
     model, dims = weights(name), dims_of(name, length, batch)
@@ -49,10 +49,10 @@ def test_fixed_length_matches_onnxruntime(name, batch, length, weights, tmp_path
 
 
 @pytest.mark.parametrize("name", BOUNDED)
-def test_one_bounded_library_serves_two_lengths(name, weights, tmp_path):
+def test_one_bounded_library_serves_all_lengths(name, weights, tmp_path):
     model, most = weights(name), 96 if name == "folding_tiny" else 256
-    snug.compile_model(model, tmp_path / "m.so", dims_of(name, f"2..{most}"))
-    for length in (most, 77):
+    snug.compile_model(model, tmp_path / "m.so", dims_of(name, f"1..{most}"))
+    for length in (most, 77, 1):
         inputs = inputs_of(name, model, dims_of(name, length))
         outputs, _ = snug.run_model(tmp_path / "m.so", inputs)
         assert_close(outputs, snug.reference(model, inputs))

@@ -83,6 +83,16 @@ protected:
     return *rule;
   }
 
+  // What cutting each dim of the op's iterations does.
+  IndexRule expect(const std::string &arguments, const std::string &body, const std::vector<std::string> &shardings) {
+    IndexRule rule = ruleOf(arguments, body);
+    std::vector<std::string> got;
+    for (unsigned dim = 0; dim < rule.dims.size(); ++dim)
+      got.push_back(sharding(rule, dim));
+    EXPECT_EQ(got, shardings) << body;
+    return rule;
+  }
+
   IndexRule contraction(const std::string &dims, const std::string &a, const std::string &b, const std::string &c) {
     auto map = [&](const std::string &letters) {
       std::string all, some;
@@ -146,90 +156,144 @@ TEST_F(IndexRules, ShardingOfEinsums) {
 }
 
 TEST_F(IndexRules, CombinersOfReductions) {
-  IndexRule sum = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4xf32>", R"(
-    %r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1]
-      (%a: f32, %b: f32) { %s = arith.addf %a, %b : f32 linalg.yield %s : f32 })");
-  EXPECT_EQ(sharding(sum, 0), "S0 S0 -> S0");
-  EXPECT_EQ(sharding(sum, 1), "S1 R -> P");
-  IndexRule max = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4xf32>", R"(
-    %r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1]
-      (%a: f32, %b: f32) { %s = arith.maximumf %a, %b : f32 linalg.yield %s : f32 })");
-  EXPECT_EQ(sharding(max, 1), "S1 R -> Pmax");
-  // Not a known combiner: whole.
-  IndexRule other = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4xf32>", R"(
-    %r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1]
-      (%a: f32, %b: f32) { %s = arith.subf %a, %b : f32 linalg.yield %s : f32 })");
-  EXPECT_EQ(sharding(other, 1), "-");
+  auto rows = [&](const std::string &combiner, const std::string &sharding) {
+    expect("%x: tensor<4x8xf32>, %y: tensor<4xf32>",
+           "%r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1] "
+           "(%a: f32, %b: f32) { %s = " + combiner + " %a, %b : f32 linalg.yield %s : f32 }",
+           {"S0 S0 -> S0", sharding});
+  };
+  rows("arith.addf", "S1 R -> P");
+  rows("arith.maximumf", "S1 R -> Pmax");
+  rows("arith.subf", "-"); // not a known combiner: whole
 }
 
 TEST_F(IndexRules, RowsAreWhole) {
-  IndexRule softmax = ruleOf("%x: tensor<4x8xf32>, %y: tensor<4x8xf32>",
-                             "%r = snug_nn.softmax ins(%x : tensor<4x8xf32>) outs(%y : tensor<4x8xf32>) -> tensor<4x8xf32>");
-  EXPECT_EQ(sharding(softmax, 0), "S0 S0 -> S0");
-  EXPECT_EQ(sharding(softmax, 1), "-");
-  IndexRule norm = ruleOf("%x: tensor<4x8xf32>, %w: tensor<8xf32>, %y: tensor<4x8xf32>", R"(
-    %r = snug_nn.norm layer ins(%x : tensor<4x8xf32>) scale(%w : tensor<8xf32>) outs(%y : tensor<4x8xf32>)
-      {epsilon = 1.0e-05 : f32} -> tensor<4x8xf32>)");
-  EXPECT_EQ(sharding(norm, 0), "S0 R S0 -> S0");
-  EXPECT_EQ(sharding(norm, 1), "-");
+  expect("%x: tensor<4x8xf32>, %y: tensor<4x8xf32>",
+         "%r = snug_nn.softmax ins(%x : tensor<4x8xf32>) outs(%y : tensor<4x8xf32>) -> tensor<4x8xf32>",
+         {"S0 S0 -> S0", "-"});
+  expect("%x: tensor<4x8xf32>, %y: tensor<4x8xf32>",
+         "%r = linalg.softmax dimension(0) ins(%x : tensor<4x8xf32>) outs(%y : tensor<4x8xf32>) -> tensor<4x8xf32>",
+         {"-", "S1 S1 -> S1"});
+  expect("%x: tensor<4x8xf32>, %w: tensor<8xf32>, %y: tensor<4x8xf32>",
+         "%r = snug_nn.norm layer ins(%x : tensor<4x8xf32>) scale(%w : tensor<8xf32>) outs(%y : tensor<4x8xf32>) "
+         "{epsilon = 1.0e-05 : f32} -> tensor<4x8xf32>",
+         {"S0 R S0 -> S0", "-"});
 }
 
+// Attention with these maps over 2 batches, 8 query heads, 16 rows and 32 keys, heads and values of 4 and 6.
+struct AttentionText {
+  std::string arguments, body;
+  AttentionText(const std::vector<std::pair<std::string, std::string>> &operands) { // type, map: q, k, v, scores', init
+    std::string ins, inTypes, scores, scoreTypes, maps, block;
+    for (auto [i, operand] : llvm::enumerate(operands)) {
+      std::string name = "%a" + std::to_string(i), comma = i == 0 ? "" : ", ";
+      arguments += comma + name + ": tensor<" + operand.first + ">";
+      maps += comma + "affine_map<(b, h, s, t, d, e) -> (" + operand.second + ")>";
+      if (i < 3) {
+        ins += comma + name;
+        inTypes += comma + "tensor<" + operand.first + ">";
+      } else if (i + 1 < operands.size()) {
+        scores += (i == 3 ? "" : ", ") + name;
+        scoreTypes += (i == 3 ? "" : ", ") + ("tensor<" + operand.first + ">");
+        block += ", %s" + std::to_string(i) + ": f32";
+      }
+    }
+    std::string init = "%a" + std::to_string(operands.size() - 1), type = "tensor<" + operands.back().first + ">";
+    body = "%r = snug_nn.attention ins(" + ins + " : " + inTypes + ") " +
+           (scores.empty() ? "" : "score(" + scores + " : " + scoreTypes + ") ") + "outs(" + init + " : " + type +
+           ") attributes {indexing_maps = [" + maps + "]} {\n^bb0(%qk: f32" + block +
+           "):\nsnug_nn.yield %qk : f32\n} -> " + type;
+  }
+};
+
 TEST_F(IndexRules, Attention) {
-  IndexRule rule = ruleOf("%q: tensor<1x2x4x8xf32>, %k: tensor<1x2x6x8xf32>, %v: tensor<1x2x6x8xf32>, %y: tensor<1x2x4x8xf32>", R"(
-    %r = snug_nn.attention ins(%q, %k, %v : tensor<1x2x4x8xf32>, tensor<1x2x6x8xf32>, tensor<1x2x6x8xf32>)
-      outs(%y : tensor<1x2x4x8xf32>) attributes {indexing_maps = [
-        affine_map<(b, h, s, t, d, e) -> (b, h, s, d)>, affine_map<(b, h, s, t, d, e) -> (b, h, t, d)>,
-        affine_map<(b, h, s, t, d, e) -> (b, h, t, e)>, affine_map<(b, h, s, t, d, e) -> (b, h, s, e)>]} {
-      ^bb0(%qk: f32):
-        snug_nn.yield %qk : f32
-      } -> tensor<1x2x4x8xf32>)");
-  EXPECT_EQ(sharding(rule, 1), "S1 S1 S1 S1 -> S1"); // heads
-  EXPECT_EQ(sharding(rule, 2), "S2 R R S2 -> S2");   // query rows
-  EXPECT_EQ(sharding(rule, 3), "R S2 S2 R -> Psoftmax"); // keys
-  EXPECT_EQ(sharding(rule, 4), "-");
+  AttentionText text({{"2x8x16x4xf32", "b, h, s, d"}, {"2x8x32x4xf32", "b, h, t, d"}, {"2x8x32x6xf32", "b, h, t, e"},
+                      {"8x16x32xf32", "h, s, t"}, {"2x16x8x6xf32", "b, s, h, e"}});
+  expect(text.arguments, text.body,
+         {"S0 S0 S0 R S0 -> S0",      // batch
+          "S1 S1 S1 S0 S2 -> S2",     // heads
+          "S2 R R S1 S1 -> S1",       // query rows
+          "R S2 S2 S2 R -> Psoftmax", // keys
+          "-",                        // head size
+          "-"});                      // value size
+}
+
+// Four query heads read one key head: the rule's dim counts the groups, in which the key heads stand bare.
+TEST_F(IndexRules, AttentionOfGroupedQueries) {
+  AttentionText text({{"2x8x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
+                      {"2x2x32x6xf32", "b, h floordiv 4, t, e"}, {"8x16x32xf32", "h, s, t"}, {"2x16x8x6xf32", "b, s, h, e"}});
+  IndexRule rule = expect(text.arguments, text.body,
+                          {"S0 S0 S0 R S0 -> S0", "S1 S1 S1 S0 S2 -> S2", "S2 R R S1 S1 -> S1",
+                           "R S2 S2 S2 R -> Psoftmax", "-", "-", "-"}); // last, within a group
+  ASSERT_EQ(rule.dims.size(), 7u);
+  AffineExpr group = getAffineDimExpr(1, &context), head = group * 4 + getAffineDimExpr(6, &context);
+  EXPECT_EQ(rule.operands[0].getResult(1), head);
+  EXPECT_EQ(rule.operands[1].getResult(1), group);
+  EXPECT_EQ(rule.operands[2].getResult(1), group);
+  EXPECT_EQ(rule.operands[3].getResult(0), head);
+  EXPECT_EQ(rule.results[0].getResult(2), head);
+}
+
+// Heads that stand in two ways, that are no whole groups, or of which nobody knows how many there are, stay together.
+TEST_F(IndexRules, AttentionWhoseHeadsStayTogether) {
+  using Row = std::vector<std::pair<std::string, std::string>>;
+  for (const Row &operands : {Row{{"2x8x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
+                                  {"2x4x32x6xf32", "b, h floordiv 2, t, e"}, {"2x16x8x6xf32", "b, s, h, e"}},
+                              Row{{"2x8x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h mod 2, t, d"},
+                                  {"2x2x32x6xf32", "b, h mod 2, t, e"}, {"2x16x8x6xf32", "b, s, h, e"}},
+                              Row{{"2x8x16x4xf32", "b, h, s, d"}, {"2x3x32x4xf32", "b, h floordiv 3, t, d"},
+                                  {"2x3x32x6xf32", "b, h floordiv 3, t, e"}, {"2x16x8x6xf32", "b, s, h, e"}},
+                              Row{{"2x?x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
+                                  {"2x2x32x6xf32", "b, h floordiv 4, t, e"}, {"2x16x?x6xf32", "b, s, h, e"}}}) {
+    AttentionText text(operands);
+    expect(text.arguments, text.body,
+           {"S0 S0 S0 S0 -> S0", "-", "S2 R R S1 -> S1", "R S2 S2 R -> Psoftmax", "-", "-"});
+  }
 }
 
 // Of merged dims only the outermost that is not 1 is contiguous in the merged one: a slice of it is so many times longer.
 TEST_F(IndexRules, Reshapes) {
-  IndexRule expand = ruleOf("%x: tensor<6x40xf32>",
-                            "%r = tensor.expand_shape %x [[0], [1, 2]] output_shape [6, 5, 8] : tensor<6x40xf32> into tensor<6x5x8xf32>");
-  EXPECT_EQ(sharding(expand, 0), "S0 -> S0");
-  EXPECT_EQ(sharding(expand, 1), "S1 -> S1");
-  EXPECT_EQ(sharding(expand, 2), "-");
-  IndexRule collapse = ruleOf("%x: tensor<1x5x8xf32>",
-                              "%r = tensor.collapse_shape %x [[0, 1, 2]] : tensor<1x5x8xf32> into tensor<40xf32>");
-  EXPECT_EQ(sharding(collapse, 0), "-");
-  EXPECT_EQ(sharding(collapse, 1), "S1 -> S0");
+  expect("%x: tensor<6x40xf32>",
+         "%r = tensor.expand_shape %x [[0], [1, 2]] output_shape [6, 5, 8] : tensor<6x40xf32> into tensor<6x5x8xf32>",
+         {"S0 -> S0", "S1 -> S1", "-"});
+  IndexRule collapse =
+      expect("%x: tensor<1x5x8xf32>",
+             "%r = tensor.collapse_shape %x [[0, 1, 2]] : tensor<1x5x8xf32> into tensor<40xf32>", {"-", "S1 -> S0", "-"});
   AffineExpr merged = getAffineDimExpr(1, &context) * 8 + getAffineDimExpr(2, &context);
   EXPECT_EQ(simplifyAffineExpr(collapse.results[0].getResult(0) - merged, 3, 0), getAffineConstantExpr(0, &context));
 }
 
-// A slice passes the dims that it keeps whole on.
-TEST_F(IndexRules, Slice) {
-  IndexRule rule = ruleOf("%x: tensor<6x40xf32>",
-                          "%r = tensor.extract_slice %x[0, 8] [6, 16] [1, 1] : tensor<6x40xf32> to tensor<6x16xf32>");
-  EXPECT_EQ(sharding(rule, 0), "S0 -> S0");
-  EXPECT_EQ(sharding(rule, 1), "-");
+// A slice passes the dims that it keeps whole on, be it taken out of a tensor or put into one (the parts of a
+// concatenation, what a padding surrounds).
+TEST_F(IndexRules, Slices) {
+  expect("%x: tensor<6x40xf32>",
+         "%r = tensor.extract_slice %x[0, 8] [6, 16] [1, 1] : tensor<6x40xf32> to tensor<6x16xf32>", {"S0 -> S0", "-"});
+  expect("%x: tensor<6x16xf32>, %y: tensor<6x40xf32>",
+         "%r = tensor.insert_slice %x into %y[0, 8] [6, 16] [1, 1] : tensor<6x16xf32> into tensor<6x40xf32>",
+         {"S0 S0 -> S0", "-"});
 }
 
 TEST_F(IndexRules, TransposeAndBroadcast) {
-  IndexRule transpose = ruleOf("%x: tensor<4x8xf32>, %y: tensor<8x4xf32>",
-                               "%r = linalg.transpose ins(%x : tensor<4x8xf32>) outs(%y : tensor<8x4xf32>) permutation = [1, 0]");
-  EXPECT_EQ(sharding(transpose, 0), "S1 S0 -> S0");
-  EXPECT_EQ(sharding(transpose, 1), "S0 S1 -> S1");
-  IndexRule broadcast = ruleOf("%x: tensor<8xf32>, %y: tensor<4x8xf32>",
-                               "%r = linalg.broadcast ins(%x : tensor<8xf32>) outs(%y : tensor<4x8xf32>) dimensions = [0]");
-  EXPECT_EQ(sharding(broadcast, 0), "R S0 -> S0");
-  EXPECT_EQ(sharding(broadcast, 1), "S0 S1 -> S1");
+  expect("%x: tensor<4x8xf32>, %y: tensor<8x4xf32>",
+         "%r = linalg.transpose ins(%x : tensor<4x8xf32>) outs(%y : tensor<8x4xf32>) permutation = [1, 0]",
+         {"S1 S0 -> S0", "S0 S1 -> S1"});
+  expect("%x: tensor<8xf32>, %y: tensor<4x8xf32>",
+         "%r = linalg.broadcast ins(%x : tensor<8xf32>) outs(%y : tensor<4x8xf32>) dimensions = [0]",
+         {"R S0 -> S0", "S0 S1 -> S1"});
 }
 
-// Rows are taken from anywhere: the data is whole along the gathered dim, the indices are not.
+// The gathered dim, the rule's last, is read anywhere, so it is whole; the places that are gathered, and the dims beside
+// it, are parallel.
 TEST_F(IndexRules, Gather) {
-  IndexRule rule = ruleOf("%x: tensor<100x8xf32>, %i: tensor<2x3xi64>, %y: tensor<2x3x8xf32>", R"(
-    %r = snug_nn.gather ins(%x, %i : tensor<100x8xf32>, tensor<2x3xi64>) outs(%y : tensor<2x3x8xf32>) axis = 0
-      -> tensor<2x3x8xf32>)");
-  EXPECT_EQ(sharding(rule, 0), "R S0 S0 -> S0");
-  EXPECT_EQ(sharding(rule, 1), "R S1 S1 -> S1");
-  EXPECT_EQ(sharding(rule, 2), "-");
+  IndexRule rows = expect("%x: tensor<100x8xf32>, %i: tensor<2x3xi64>, %y: tensor<2x3x8xf32>",
+                          "%r = snug_nn.gather ins(%x, %i : tensor<100x8xf32>, tensor<2x3xi64>) "
+                          "outs(%y : tensor<2x3x8xf32>) axis = 0 -> tensor<2x3x8xf32>",
+                          {"R S0 S0 -> S0", "R S1 S1 -> S1", "S1 R S2 -> S2", "-"});
+  ASSERT_EQ(rows.dims.size(), 4u);
+  EXPECT_EQ(placement(rows.operands[0], 3), "S0");
+  expect("%x: tensor<5x100x8xf32>, %i: tensor<3xi64>, %y: tensor<5x3x8xf32>",
+         "%r = snug_nn.gather ins(%x, %i : tensor<5x100x8xf32>, tensor<3xi64>) "
+         "outs(%y : tensor<5x3x8xf32>) axis = 1 -> tensor<5x3x8xf32>",
+         {"S0 R S0 -> S0", "R S0 S1 -> S1", "S2 R S2 -> S2", "-"});
 }
 } // namespace

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "passes/chunk/PlanCost.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+using namespace snug;
+
+void PlanCost::measure() {
+  int64_t numNodes = problem.nodes.size();
+  std::vector<int64_t> change(numNodes + 1), crossing(numNodes + 1);
+  for (const ChunkBuffer &buffer : problem.buffers) {
+    if (buffer.nodes.empty())
+      continue;
+    change[buffer.nodes.front()] += buffer.bytes;
+    change[buffer.nodes.back() + 1] -= buffer.bytes;
+    crossing[buffer.nodes.front() + 1 <= numNodes ? buffer.nodes.front() + 1 : numNodes] += buffer.bytes;
+    crossing[buffer.nodes.back() + 1] -= buffer.bytes;
+  }
+  profile.resize(numNodes);
+  crossingBytes.resize(numNodes + 1);
+  int64_t live = 0, through = 0;
+  for (int64_t node = 0; node < numNodes; ++node) {
+    live += change[node];
+    through += crossing[node];
+    profile[node] = live + problem.nodes[node].workspace;
+    crossingBytes[node] = through;
+  }
+}
+
+// Of a buffer that only the loop touches just a slice exists. Its maker says along which dim.
+int64_t PlanCost::sliceBytes(int id, const ChunkMember &maker, int64_t size) const {
+  const ChunkBuffer &buffer = problem.buffers[id];
+  const ChunkValue &root = problem.values[buffer.root];
+  for (const ChunkUse &result : problem.nodes[maker.node].results) {
+    if (problem.values[result.value].buffer != id || problem.values[result.value].extents != root.extents)
+      continue;
+    const DimAccess &access = result.access[maker.dim];
+    int64_t bytes = root.elementBytes * std::min(size * maker.scale * access.scale, root.extents[access.position]);
+    for (size_t dim = 0; dim < root.extents.size(); ++dim)
+      if (static_cast<int>(dim) != access.position)
+        bytes *= root.extents[dim];
+    return (bytes + problem.alignment - 1) / problem.alignment * problem.alignment;
+  }
+  return buffer.bytes;
+}
+
+Peak PlanCost::peakOf(const ChunkLoop &loop) const {
+  std::map<int, const ChunkMember *> members;
+  for (const ChunkMember &m : loop.members)
+    members[m.node] = &m;
+  std::set<int> after(loop.after.begin(), loop.after.end());
+  std::vector<int> before;
+  for (int node = loop.first; node <= loop.last; ++node)
+    if (!members.count(node) && !after.count(node))
+      before.push_back(node);
+  // Steps: the nodes before, the members, the nodes after.
+  int numBefore = before.size(), numLoop = loop.members.size(), numSteps = numBefore + numLoop + after.size();
+  std::map<int, int> stepOf;
+  for (int i = 0; i < numBefore; ++i)
+    stepOf[before[i]] = i;
+  for (int i = 0; i < numLoop; ++i)
+    stepOf[loop.members[i].node] = numBefore + i;
+  int next = numBefore + numLoop;
+  for (int node : after)
+    stepOf[node] = next++;
+
+  std::set<int> touched;
+  for (int node = loop.first; node <= loop.last; ++node)
+    touched.insert(problem.nodes[node].buffers.begin(), problem.nodes[node].buffers.end());
+  std::map<int, int> takenBy; // buffer made in the loop -> dying buffer
+  for (auto [made, dying] : loop.inPlace) {
+    int target = problem.values[made].buffer;
+    takenBy[target] = problem.values[dying].buffer;
+  }
+  std::vector<int64_t> change(numSteps + 1);
+  int64_t base = crossingBytes[loop.first];
+  for (int id : touched) {
+    const ChunkBuffer &buffer = problem.buffers[id];
+    bool entersBefore = buffer.nodes.front() < loop.first, leaves = buffer.nodes.back() > loop.last;
+    if (entersBefore)
+      base -= buffer.bytes; // counted below
+    int lower = entersBefore ? 0 : numSteps, upper = leaves ? numSteps : 0;
+    bool inLoop = false, outside = entersBefore || leaves;
+    const ChunkMember *maker = nullptr;
+    for (int node : buffer.nodes) {
+      if (node < loop.first || node > loop.last)
+        continue;
+      int step = stepOf[node];
+      bool isMember = members.count(node);
+      inLoop = inLoop || isMember;
+      outside = outside || !isMember;
+      if (isMember && !maker)
+        maker = members[node];
+      lower = std::min(lower, step);
+      upper = std::max(upper, step + 1);
+    }
+    int64_t bytes = buffer.bytes;
+    if (inLoop && outside) {
+      // Whole, through all iterations.
+      lower = std::min(lower, numBefore);
+      upper = std::max(upper, numBefore + numLoop);
+      if (takenBy.count(id))
+        lower = numBefore + numLoop; // until then it is the dying one's
+    } else if (inLoop) {
+      bytes = sliceBytes(id, *maker, loop.size);
+    }
+    if (lower >= upper)
+      continue;
+    change[lower] += bytes;
+    change[upper] -= bytes;
+  }
+  Peak peak;
+  std::vector<int> nodeAt(numSteps);
+  for (auto [node, step] : stepOf)
+    nodeAt[step] = node;
+  int64_t live = base;
+  for (int step = 0; step < numSteps; ++step) {
+    live += change[step];
+    int64_t bytes = live + problem.nodes[nodeAt[step]].workspace;
+    if (bytes > peak.bytes)
+      peak = {bytes, nodeAt[step]};
+  }
+  return peak;
+}
+
+Peak PlanCost::peakOfRange(int first, int last, const std::vector<ChunkLoop> &all) const {
+  Peak peak;
+  std::vector<const ChunkLoop *> at(last - first + 1, nullptr);
+  for (const ChunkLoop &loop : all) {
+    if (loop.last < first || loop.first > last)
+      continue;
+    Peak inner = peakOf(loop);
+    if (inner.bytes > peak.bytes)
+      peak = inner;
+    for (int node = std::max(first, loop.first); node <= std::min(last, loop.last); ++node)
+      at[node - first] = &loop;
+  }
+  for (int node = first; node <= last; ++node)
+    if (!at[node - first] && profile[node] > peak.bytes)
+      peak = {profile[node], node};
+  return peak;
+}
+
+static double bytesOf(const ChunkValue &value) {
+  double bytes = value.elementBytes;
+  for (int64_t extent : value.extents)
+    bytes *= extent;
+  return bytes;
+}
+
+double PlanCost::unchunkedTime() const {
+  double time = 0;
+  for (const ChunkNode &node : problem.nodes) {
+    if (node.buffers.empty() && node.flops == 0)
+      continue;
+    KernelCost cost;
+    cost.flops = node.flops;
+    for (const ChunkUse &use : node.uses)
+      if (!use.isInit)
+        cost.bytes_streamed += bytesOf(problem.values[use.value]);
+    time += kernelTime(machine, cost, threads);
+  }
+  return time;
+}
+
+double PlanCost::timeOf(const ChunkLoop &loop) const {
+  std::vector<KernelCost> costs;
+  for (const ChunkMember &m : loop.members) {
+    const ChunkNode &node = problem.nodes[m.node];
+    if (node.isView)
+      continue;
+    KernelCost cost;
+    cost.flops = node.flops;
+    for (const ChunkUse &use : node.uses) {
+      if (use.isInit)
+        continue;
+      bool sliced = !use.access.empty() && use.access[m.dim].position >= 0;
+      (sliced ? cost.bytes_streamed : cost.bytes_weights) += bytesOf(problem.values[use.value]);
+    }
+    for (const ChunkUse &result : node.results)
+      cost.bytes_streamed += bytesOf(problem.values[result.value]);
+    costs.push_back(cost);
+  }
+  return chunkedTime(machine, costs, loop.extent, loop.size, threads) -
+         chunkedTime(machine, costs, loop.extent, loop.extent, threads);
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What a chunk region may take in, on problems written by hand: each node reads and writes tensors of 64 x 64.
+#include "passes/chunk/GrowRegion.h"
+#include "gtest/gtest.h"
+
+using namespace snug;
+
+namespace {
+const DimAccess kNot; // the dim is not in the tensor
+
+class Program {
+public:
+  ChunkProblem problem;
+
+  // A tensor in a buffer of its own.
+  int value(int producer = -1) {
+    ChunkValue v;
+    v.extents = {64, 64};
+    v.elementBytes = 4;
+    v.shape = 0;
+    v.producer = producer;
+    v.buffer = static_cast<int>(problem.buffers.size());
+    ChunkBuffer buffer;
+    buffer.bytes = 64 * 64 * 4;
+    buffer.root = static_cast<int>(problem.values.size());
+    problem.values.push_back(v);
+    problem.buffers.push_back(buffer);
+    return buffer.root;
+  }
+
+  // A kernel of as many dims as `parallel` has; returns its result.
+  int kernel(int read, std::vector<DimAccess> reads, std::vector<DimAccess> writes, std::vector<bool> parallel) {
+    int node = static_cast<int>(problem.nodes.size()), result = value(node);
+    ChunkNode n;
+    n.extents.assign(parallel.size(), 64);
+    n.tile.assign(parallel.size(), 1);
+    n.parallel = std::move(parallel);
+    ChunkUse use, made;
+    use.value = read;
+    use.access = std::move(reads);
+    made.value = result;
+    made.access = std::move(writes);
+    n.uses = {use};
+    n.results = {made};
+    for (int v : {read, result}) {
+      n.buffers.push_back(problem.values[v].buffer);
+      problem.buffers[problem.values[v].buffer].nodes.push_back(node);
+    }
+    problem.values[read].users.push_back(node);
+    problem.nodes.push_back(n);
+    return result;
+  }
+
+  // A view of a tensor, and a kernel that writes over the view that it reads; returns its result.
+  int overView(int source) {
+    int buffer = problem.values[source].buffer;
+    int view = elementwise(source);
+    problem.nodes.back().isView = true;
+    problem.nodes.back().buffers.clear();
+    problem.buffers[buffer].nodes.pop_back();
+    problem.values[view].buffer = buffer;
+    int result = elementwise(view);
+    ChunkNode &kernel = problem.nodes.back();
+    kernel.uses.push_back(kernel.uses[0]);
+    kernel.uses[1].isInit = true;
+    kernel.buffers = {buffer};
+    problem.values[result].buffer = buffer;
+    return result;
+  }
+
+  // An op without a rule, which needs the tensor whole.
+  void barrier(int read) { kernel(read, {}, {}, {}); }
+
+  int elementwise(int read) { return kernel(read, {{0}, {1}}, {{0}, {1}}, {true, true}); }
+
+  // The nodes of the region grown from a dim of a node.
+  std::vector<int> region(int seed, int dim) const {
+    std::vector<int> nodes;
+    if (auto loop = growRegion(problem, seed, dim, 0, static_cast<int>(problem.nodes.size()) - 1))
+      for (const ChunkMember &m : loop->members)
+        nodes.push_back(m.node);
+    return nodes;
+  }
+};
+
+using Nodes = std::vector<int>;
+
+TEST(GrowRegion, FollowsADimBothWays) {
+  Program p;
+  int a = p.elementwise(p.value());
+  int b = p.kernel(a, {{1}, {0}}, {{0}, {1}}, {true, true}); // a transpose
+  p.elementwise(b);
+  for (int seed : {0, 1, 2})
+    for (int dim : {0, 1})
+      EXPECT_EQ(p.region(seed, dim), (Nodes{0, 1, 2})) << seed << " " << dim;
+}
+
+// Trap 4, the second guard: iterations that a result does not tell apart would write over each other, even if a rule says
+// that they are parallel.
+TEST(GrowRegion, LeavesOutWhatTheResultIsNotIndexedBy) {
+  Program p;
+  int a = p.elementwise(p.value());
+  p.kernel(a, {{0}, kNot, {1}}, {{0}, {1}, kNot}, {true, true, true});
+  EXPECT_EQ(p.region(0, 0), (Nodes{0, 1}));
+  EXPECT_EQ(p.region(0, 1), (Nodes{0}));
+  EXPECT_EQ(p.region(1, 2), Nodes());
+}
+
+// Traps 4 and 5: a dim that may not be cut stops the region from either side, wherever it stands in the result.
+TEST(GrowRegion, LeavesOutWhatMayNotBeCut) {
+  Program p;
+  int a = p.elementwise(p.value());
+  int b = p.kernel(a, {{0}, {1}}, {{0}, {1}}, {true, false}); // a softmax
+  p.elementwise(b);
+  EXPECT_EQ(p.region(0, 0), (Nodes{0, 1, 2}));
+  EXPECT_EQ(p.region(0, 1), (Nodes{0}));
+  EXPECT_EQ(p.region(1, 1), Nodes());
+  EXPECT_EQ(p.region(2, 1), (Nodes{2}));
+}
+// What is written over a view of a tensor of the loop's own stays in the loop. Where others need the buffer whole, the
+// loop ends before that.
+TEST(GrowRegion, WritesOverViewsOfItsOwn) {
+  Program own;
+  own.barrier(own.elementwise(own.overView(own.elementwise(own.value()))));
+  EXPECT_EQ(own.region(0, 0), (Nodes{0, 1, 2, 3}));
+  EXPECT_EQ(own.region(2, 1), (Nodes{0, 1, 2, 3}));
+  Program shared;
+  shared.barrier(shared.overView(shared.elementwise(shared.value())));
+  EXPECT_EQ(shared.region(0, 0), (Nodes{0, 1}));
+}
+} // namespace
