@@ -245,3 +245,38 @@ def test_unseen_keys_are_not_read(tmp_path):
     k[s:], v[s:] = np.nan, np.nan
     exact = reference(*(x.astype(np.float64)[None, None] for x in (q, k[:s], v[:s])), 0, 0.125, True)[0, 0]
     np.testing.assert_allclose(m.run(q, k, v), exact, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("causal", [None, LOWEST, MINUS_INFINITY])
+@pytest.mark.parametrize("size", [1, 13, 50, 95, 97, 130])
+def test_a_loop_over_rows_gives_the_bits_of_the_whole(tmp_path, causal, size):
+    """A chunk loop whose steps are no multiples of the tile of 96 rows, nor of its parts; heads outside of the rows."""
+    H, s, t, d = 2, 211, 300, 64
+    y, keys = ("b", H, s, d), ("b", H, t, d)
+    to = f"memref<?x{H}x?x{d}xf32, strided<[{H * s * d}, {s * d}, {d}, 1], offset: ?>>"
+    whole = attention(("bhsd", y), ("bhtd", keys), ("bhte", keys), ("bhse", y), causal=causal)
+    part = whole.replace("%q,", "%qi,").replace("%y", "%zi").replace(
+        f"ins(%qi, %k, %v : {memref(y)}", f"ins(%qi, %k, %v : {to}").replace(f"outs(%zi : {memref(y)}", f"outs(%zi : {to}")
+    part = part.replace("      %past = arith.constant 0 : index\n", "").replace("%past", "%i")
+    slices = f"[0, 0, %i, 0] [%b, {H}, %n, {d}] [1, 1, 1, 1] : {memref(y)} to {to}"
+    body = f'''{whole}
+  %b = memref.dim %q, %c0 : {memref(y)}
+  %step = arith.constant {size} : index
+  %s_ = arith.constant {s} : index
+  scf.for %i = %c0 to %s_ step %step {{
+    %n = affine.min affine_map<(i) -> ({size}, {s} - i)>(%i)
+    %qi = memref.subview %q{slices}
+    %zi = memref.subview %z{slices}
+{part}
+  }}'''
+    inputs = [("q", y, "f32"), ("k", keys, "f32"), ("v", keys, "f32")]
+    m = build(tmp_path, program(inputs, [("y", y, "f32"), ("z", y, "f32")], body, [("b", 3)]))
+    q, k, v = (rng.standard_normal((2, H, n, d), np.float32) for n in (s, t, t))
+    for split in (None, -5):
+        y_, z_ = m.run(q, k, v, dims=(2,), split=split)
+        assert (y_ == z_).all()
+    x = np.einsum("bhsd,bhtd->bhst", q.astype(np.float64), k) * 0.125
+    if causal:
+        x = np.where(np.arange(t)[None] <= np.arange(s)[:, None], x, -np.inf)
+    e = np.exp(x - x.max(-1, keepdims=True))
+    np.testing.assert_allclose(y_, np.einsum("bhst,bhte->bhse", e / e.sum(-1, keepdims=True), v), rtol=1e-4, atol=1e-5)
