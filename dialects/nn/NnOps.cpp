@@ -26,9 +26,9 @@ void kernelEffects(DestinationStyleOpInterface op,
   for (OpOperand &operand : op->getOpOperands()) {
     if (!isa<BaseMemRefType>(operand.get().getType()))
       continue;
-    MemoryEffects::Effect *effect =
-        op.isDpsInit(&operand) ? static_cast<MemoryEffects::Effect *>(MemoryEffects::Write::get())
-                               : static_cast<MemoryEffects::Effect *>(MemoryEffects::Read::get());
+    MemoryEffects::Effect *effect = op.isDpsInit(&operand)
+                                        ? static_cast<MemoryEffects::Effect *>(MemoryEffects::Write::get())
+                                        : static_cast<MemoryEffects::Effect *>(MemoryEffects::Read::get());
     effects.emplace_back(effect, &operand, SideEffects::DefaultResource::get());
   }
 }
@@ -49,8 +49,8 @@ IndexRule rowRule(Operation *op, int64_t rank, ValueRange rowVectors) {
 } // namespace
 
 #define SNUG_KERNEL_EFFECTS(OP)                                                                                        \
-  void OP::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {                 \
-    kernelEffects(cast<DestinationStyleOpInterface>(getOperation()), effects);                                        \
+  void OP::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {                  \
+    kernelEffects(cast<DestinationStyleOpInterface>(getOperation()), effects);                                         \
   }
 SNUG_KERNEL_EFFECTS(ContractOp)
 SNUG_KERNEL_EFFECTS(SoftmaxOp)
@@ -92,7 +92,8 @@ LogicalResult ContractOp::verify() {
       return emitOpError() << "indexing map " << index << " is no projected permutation of " << numDims << " dims";
     int64_t rank = rankOf(operand) - (index == 1 && getPacked() ? 1 : 0);
     if (map.getNumResults() != rank)
-      return emitOpError() << "indexing map " << index << " has " << map.getNumResults() << " results for an operand of rank " << rank;
+      return emitOpError() << "indexing map " << index << " has " << map.getNumResults()
+                           << " results for an operand of rank " << rank;
   }
   int64_t reductions = 0;
   for (auto [dim, type] : llvm::enumerate(getIteratorTypes().getAsValueRange<StringAttr>())) {
@@ -100,21 +101,24 @@ LogicalResult ContractOp::verify() {
     if (type != "parallel" && type != "reduction")
       return emitOpError() << "iterator type '" << type << "' is neither parallel nor reduction";
     if ((type == "parallel") != inInit)
-      return emitOpError() << "dim " << dim << " is " << type << " but " << (inInit ? "in" : "not in") << " the destination's map";
+      return emitOpError() << "dim " << dim << " is " << type << " but " << (inInit ? "in" : "not in")
+                           << " the destination's map";
     reductions += type == "reduction";
   }
   if (reductions == 0 || (reductions > 1 && getPacked()))
     return emitOpError() << "has " << reductions << " reduction dims, wants " << (reductions ? "one" : "at least one");
   for (unsigned dim = 0; dim < numDims; ++dim) {
     auto isBare = [&](unsigned index) {
-      return !(index == 1 && getPacked()) && llvm::is_contained(maps[index].getResults(), getAffineDimExpr(dim, getContext()));
+      return !(index == 1 && getPacked()) &&
+             llvm::is_contained(maps[index].getResults(), getAffineDimExpr(dim, getContext()));
     };
     if (llvm::none_of(llvm::seq<unsigned>(maps.size()), isBare))
       return emitOpError() << "dim " << dim << " is the extent of no operand";
   }
   Block &block = getEpilogue().front();
   if (block.getNumArguments() != 1 + getEpilogueIns().size())
-    return emitOpError() << "epilogue block has " << block.getNumArguments() << " arguments, wants the sum and one an epilogue input";
+    return emitOpError() << "epilogue block has " << block.getNumArguments()
+                         << " arguments, wants the sum and one an epilogue input";
   if (block.getTerminator()->getNumOperands() != 1)
     return emitOpError("epilogue yields one value");
   return success();
@@ -132,14 +136,26 @@ FailureOr<IndexRule> ContractOp::getIndexRule() {
       for (unsigned dim = 0; dim < rule.dims.size(); ++dim)
         if (expr.isFunctionOfDim(dim))
           rule.dims[dim] = {IterKind::Whole, Combiner::None};
-  if (getPacked()) {
-    // Panels cannot be sliced by plain offsets, so the weight is read whole and its own dims are not split.
-    AffineMap b = rule.operands[1];
-    for (unsigned dim = 0; dim < rule.dims.size(); ++dim)
-      if (b.isFunctionOfDim(dim) && !rule.operands[0].isFunctionOfDim(dim))
-        rule.dims[dim].kind = IterKind::Whole;
+  if (!getPacked())
+    return rule;
+  // (panel, k, column in it): the column dim counts panels here, and the columns of one are one more dim, behind the
+  // others. A last panel that is filled up keeps the columns together.
+  auto panels = cast<ShapedType>(getB().getType());
+  int64_t width = panels.getDimSize(2);
+  AffineExpr k = rule.operands[1].getResult(0), column = rule.operands[1].getResult(1);
+  auto columns = cast<ShapedType>(getInit().getType()).getDimSize(*rule.operands.back().getResultPosition(column));
+  auto position = cast<AffineDimExpr>(column).getPosition();
+  if (ShapedType::isDynamic(columns) || columns % width != 0) {
+    rule.dims[position].kind = IterKind::Whole;
     rule.operands[1] = AffineMap();
+    return rule;
   }
+  AffineExpr inPanel = getAffineDimExpr(rule.dims.size(), getContext());
+  rule.dims.push_back({IterKind::Whole, Combiner::None});
+  for (AffineMap &map : rule.operands)
+    map = map.replace(column, column * width + inPanel, rule.dims.size(), 0);
+  rule.operands[1] = AffineMap::get(rule.dims.size(), 0, {column, k, inPanel}, getContext());
+  rule.results.assign(1, rule.operands.back());
   return rule;
 }
 
@@ -236,8 +252,8 @@ LogicalResult AttentionOp::verify() {
   if (numDims < 4)
     return emitOpError() << "has " << numDims << " iteration dims, wants (batch..., s, t, d, e)";
   for (auto [index, map, operand] : llvm::enumerate(maps, getOperands()))
-    if (map.getNumDims() != numDims || map.getNumSymbols() != 0 ||
-        !isSupportedAccess(map.getResults(), numDims - 4) || static_cast<int64_t>(map.getNumResults()) != rankOf(operand))
+    if (map.getNumDims() != numDims || map.getNumSymbols() != 0 || !isSupportedAccess(map.getResults(), numDims - 4) ||
+        static_cast<int64_t>(map.getNumResults()) != rankOf(operand))
       return emitOpError() << "indexing map " << index << " does not map (batch..., s, t, d, e) to the operand's dims";
   // Where each dim may and must stand. Extents are read there.
   struct Role {
@@ -246,26 +262,28 @@ LogicalResult AttentionOp::verify() {
     SmallVector<unsigned> in;
   };
   unsigned init = getNumOperands() - 1;
-  for (const Role &role : {Role{rowDim(), "s", {0, init}}, Role{keyDim(), "t", {1, 2}}, Role{headSizeDim(), "d", {0, 1}},
-                           Role{valueSizeDim(), "e", {2, init}}})
+  for (const Role &role : {Role{rowDim(), "s", {0, init}}, Role{keyDim(), "t", {1, 2}},
+                           Role{headSizeDim(), "d", {0, 1}}, Role{valueSizeDim(), "e", {2, init}}})
     for (unsigned operand = 0; operand <= init; ++operand) {
       bool isScore = operand > 2 && operand < init && (role.dim == rowDim() || role.dim == keyDim());
       if (!isScore && maps[operand].isFunctionOfDim(role.dim) != llvm::is_contained(role.in, operand))
-        return emitOpError() << "indexing map " << operand << (maps[operand].isFunctionOfDim(role.dim) ? " has" : " lacks")
-                             << " dim " << role.name;
+        return emitOpError() << "indexing map " << operand
+                             << (maps[operand].isFunctionOfDim(role.dim) ? " has" : " lacks") << " dim " << role.name;
     }
   for (unsigned dim = 0; dim < getNumBatchDims(); ++dim)
     if (!llvm::is_contained(maps.back().getResults(), getAffineDimExpr(dim, getContext())))
       return emitOpError() << "batch dim " << dim << " is not in the destination";
   Block &block = getScore().front();
   if (block.getNumArguments() != 1 + getScoreIns().size())
-    return emitOpError() << "score block has " << block.getNumArguments() << " arguments, wants q k^T and one a score input";
+    return emitOpError() << "score block has " << block.getNumArguments()
+                         << " arguments, wants q k^T and one a score input";
   for (auto [argument, operand] : llvm::zip(block.getArguments().drop_front(), getScoreIns()))
     if (argument.getType() != cast<ShapedType>(operand.getType()).getElementType())
       return emitOpError() << "score block takes " << argument.getType() << " of an input of " << operand.getType();
   Type element = cast<ShapedType>(getInit().getType()).getElementType();
   Operation *yield = block.getTerminator();
-  if (block.getArgument(0).getType() != element || yield->getNumOperands() != 1 || yield->getOperand(0).getType() != element)
+  if (block.getArgument(0).getType() != element || yield->getNumOperands() != 1 ||
+      yield->getOperand(0).getType() != element)
     return emitOpError() << "score block takes and yields one " << element;
   return success();
 }
@@ -277,8 +295,8 @@ LogicalResult IndexOp::verify() {
   return success();
 }
 
-// What a batch dim is divided by: query heads that share a key head. 1 where it stands bare in all maps, nullopt where it
-// is used in another way.
+// What a batch dim is divided by: query heads that share a key head. 1 where it stands bare in all maps, nullopt where
+// it is used in another way.
 static std::optional<int64_t> groupOf(AttentionOp op, unsigned batchDim) {
   int64_t group = 1;
   for (AffineMap map : op.getMaps())

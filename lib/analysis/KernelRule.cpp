@@ -53,9 +53,10 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
     int64_t inner = 1;
     for (int64_t dim = rule.dims.size() - 1; dim >= 0; --dim) {
       auto has = [&](AffineMap map) { return map && map.isFunctionOfDim(dim); };
-      if (rule.dims[dim].kind != IterKind::Parallel || !has(rule.operands[factor]) || has(rule.operands[1 - factor]))
+      if (rule.dims[dim].kind == IterKind::Reduction || !has(rule.operands[factor]) || has(rule.operands[1 - factor]))
         continue;
-      kernel.tile[dim] = std::max<int64_t>(1, kContractionRows / inner);
+      if (rule.dims[dim].kind == IterKind::Parallel)
+        kernel.tile[dim] = std::max<int64_t>(1, kContractionRows / inner);
       inner *= std::clamp<int64_t>(extents[dim], 1, kContractionRows);
     }
   }

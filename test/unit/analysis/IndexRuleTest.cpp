@@ -57,7 +57,8 @@ protected:
   static const DialectRegistry &registry() {
     static DialectRegistry registry = [] {
       DialectRegistry r;
-      r.insert<arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect, math::MathDialect, tensor::TensorDialect>();
+      r.insert<arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect, math::MathDialect,
+               tensor::TensorDialect>();
       registerNnDialect(r);
       registerIndexRuleModels(r);
       return r;
@@ -110,8 +111,8 @@ protected:
     };
     std::string kinds;
     for (char d : dims)
-      kinds += (kinds.empty() ? "\"" : ", \"") +
-               std::string(c.find(d) != std::string::npos ? "parallel\"" : "reduction\"");
+      kinds +=
+          (kinds.empty() ? "\"" : ", \"") + std::string(c.find(d) != std::string::npos ? "parallel\"" : "reduction\"");
     return ruleOf("%a: " + type(a) + ", %b: " + type(b) + ", %c: " + type(c),
                   "%r = linalg.generic {indexing_maps = [" + map(a) + ", " + map(b) + ", " + map(c) +
                       "], iterator_types = [" + kinds + "]} ins(%a, %b : " + type(a) + ", " + type(b) + ") outs(%c : " +
@@ -136,9 +137,15 @@ TEST_F(IndexRules, ShardingOfEinsums) {
       {"mnk", "mk", "kn", "mn", {"S0 R S0 -> S0", "R S1 S1 -> S1", "S1 S0 R -> P"}},
       // Scores and their product with values: batch and heads shard all, queries leave keys replicated, keys shard the
       // scores in one and leave partial sums in the other.
-      {"bhstd", "bhsd", "bhtd", "bhst",
+      {"bhstd",
+       "bhsd",
+       "bhtd",
+       "bhst",
        {"S0 S0 S0 -> S0", "S1 S1 S1 -> S1", "S2 R S2 -> S2", "R S2 S3 -> S3", "S3 S3 R -> P"}},
-      {"bhsdt", "bhst", "bhtd", "bhsd",
+      {"bhsdt",
+       "bhst",
+       "bhtd",
+       "bhsd",
        {"S0 S0 S0 -> S0", "S1 S1 S1 -> S1", "S2 R S2 -> S2", "R S3 S3 -> S3", "S3 S2 R -> P"}},
       // Outgoing edges of a triangle: rows of one factor, rows of the other, the third node is summed.
       {"ijck", "ikc", "jkc", "ijc", {"S0 R S0 -> S0", "R S0 S1 -> S1", "S2 S2 S2 -> S2", "S1 S1 R -> P"}},
@@ -159,7 +166,8 @@ TEST_F(IndexRules, CombinersOfReductions) {
   auto rows = [&](const std::string &combiner, const std::string &sharding) {
     expect("%x: tensor<4x8xf32>, %y: tensor<4xf32>",
            "%r = linalg.reduce ins(%x : tensor<4x8xf32>) outs(%y : tensor<4xf32>) dimensions = [1] "
-           "(%a: f32, %b: f32) { %s = " + combiner + " %a, %b : f32 linalg.yield %s : f32 }",
+           "(%a: f32, %b: f32) { %s = " +
+               combiner + " %a, %b : f32 linalg.yield %s : f32 }",
            {"S0 S0 -> S0", sharding});
   };
   rows("arith.addf", "S1 R -> P");
@@ -207,8 +215,11 @@ struct AttentionText {
 };
 
 TEST_F(IndexRules, Attention) {
-  AttentionText text({{"2x8x16x4xf32", "b, h, s, d"}, {"2x8x32x4xf32", "b, h, t, d"}, {"2x8x32x6xf32", "b, h, t, e"},
-                      {"8x16x32xf32", "h, s, t"}, {"2x16x8x6xf32", "b, s, h, e"}});
+  AttentionText text({{"2x8x16x4xf32", "b, h, s, d"},
+                      {"2x8x32x4xf32", "b, h, t, d"},
+                      {"2x8x32x6xf32", "b, h, t, e"},
+                      {"8x16x32xf32", "h, s, t"},
+                      {"2x16x8x6xf32", "b, s, h, e"}});
   expect(text.arguments, text.body,
          {"S0 S0 S0 R S0 -> S0",      // batch
           "S1 S1 S1 S0 S2 -> S2",     // heads
@@ -219,9 +230,35 @@ TEST_F(IndexRules, Attention) {
 }
 
 // Four query heads read one key head: the rule's dim counts the groups, in which the key heads stand bare.
+// Columns of a weight in panels are cut by whole panels, which the column dim counts.
+TEST_F(IndexRules, ContractionOverPanels) {
+  auto text = [](const std::string &panels, const std::string &columns) {
+    std::string x = "tensor<4x8xf32>", w = "tensor<" + panels + "x8x32xf32>", y = "tensor<4x" + columns + "xf32>";
+    return std::make_pair(
+        "%x: " + x + ", %w: " + w + ", %y: " + y,
+        "%r = snug_nn.contract ins(%x, %w : " + x + ", " + w + ") outs(%y : " + y +
+            ") attributes {indexing_maps = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (k, n)>, "
+            "affine_map<(m, n, k) -> (m, n)>], iterator_types = [\"parallel\", \"parallel\", \"reduction\"], "
+            "packed} {\n^bb0(%s: f32):\n snug_nn.yield %s : f32\n} -> " +
+            y);
+  };
+  auto [arguments, body] = text("3", "96");
+  IndexRule rule = expect(arguments, body, {"S0 R S0 -> S0", "R S0 S1 -> S1", "S1 S1 R -> P", "-"});
+  ASSERT_EQ(rule.dims.size(), 4u);
+  AffineExpr panel = getAffineDimExpr(1, &context), inPanel = getAffineDimExpr(3, &context);
+  EXPECT_EQ(rule.operands[1].getResult(0), panel);
+  EXPECT_EQ(rule.results[0].getResult(1), panel * 32 + inPanel);
+  // A last panel that is filled up.
+  auto [otherArguments, otherBody] = text("3", "70");
+  expect(otherArguments, otherBody, {"S0 R S0 -> S0", "-", "S1 R R -> P"});
+}
+
 TEST_F(IndexRules, AttentionOfGroupedQueries) {
-  AttentionText text({{"2x8x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
-                      {"2x2x32x6xf32", "b, h floordiv 4, t, e"}, {"8x16x32xf32", "h, s, t"}, {"2x16x8x6xf32", "b, s, h, e"}});
+  AttentionText text({{"2x8x16x4xf32", "b, h, s, d"},
+                      {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
+                      {"2x2x32x6xf32", "b, h floordiv 4, t, e"},
+                      {"8x16x32xf32", "h, s, t"},
+                      {"2x16x8x6xf32", "b, s, h, e"}});
   IndexRule rule = expect(text.arguments, text.body,
                           {"S0 S0 S0 R S0 -> S0", "S1 S1 S1 S0 S2 -> S2", "S2 R R S1 S1 -> S1",
                            "R S2 S2 S2 R -> Psoftmax", "-", "-", "-"}); // last, within a group
@@ -237,28 +274,36 @@ TEST_F(IndexRules, AttentionOfGroupedQueries) {
 // Heads that stand in two ways, that are no whole groups, or of which nobody knows how many there are, stay together.
 TEST_F(IndexRules, AttentionWhoseHeadsStayTogether) {
   using Row = std::vector<std::pair<std::string, std::string>>;
-  for (const Row &operands : {Row{{"2x8x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
-                                  {"2x4x32x6xf32", "b, h floordiv 2, t, e"}, {"2x16x8x6xf32", "b, s, h, e"}},
-                              Row{{"2x8x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h mod 2, t, d"},
-                                  {"2x2x32x6xf32", "b, h mod 2, t, e"}, {"2x16x8x6xf32", "b, s, h, e"}},
-                              Row{{"2x8x16x4xf32", "b, h, s, d"}, {"2x3x32x4xf32", "b, h floordiv 3, t, d"},
-                                  {"2x3x32x6xf32", "b, h floordiv 3, t, e"}, {"2x16x8x6xf32", "b, s, h, e"}},
-                              Row{{"2x?x16x4xf32", "b, h, s, d"}, {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
-                                  {"2x2x32x6xf32", "b, h floordiv 4, t, e"}, {"2x16x?x6xf32", "b, s, h, e"}}}) {
+  for (const Row &operands : {Row{{"2x8x16x4xf32", "b, h, s, d"},
+                                  {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
+                                  {"2x4x32x6xf32", "b, h floordiv 2, t, e"},
+                                  {"2x16x8x6xf32", "b, s, h, e"}},
+                              Row{{"2x8x16x4xf32", "b, h, s, d"},
+                                  {"2x2x32x4xf32", "b, h mod 2, t, d"},
+                                  {"2x2x32x6xf32", "b, h mod 2, t, e"},
+                                  {"2x16x8x6xf32", "b, s, h, e"}},
+                              Row{{"2x8x16x4xf32", "b, h, s, d"},
+                                  {"2x3x32x4xf32", "b, h floordiv 3, t, d"},
+                                  {"2x3x32x6xf32", "b, h floordiv 3, t, e"},
+                                  {"2x16x8x6xf32", "b, s, h, e"}},
+                              Row{{"2x?x16x4xf32", "b, h, s, d"},
+                                  {"2x2x32x4xf32", "b, h floordiv 4, t, d"},
+                                  {"2x2x32x6xf32", "b, h floordiv 4, t, e"},
+                                  {"2x16x?x6xf32", "b, s, h, e"}}}) {
     AttentionText text(operands);
-    expect(text.arguments, text.body,
-           {"S0 S0 S0 S0 -> S0", "-", "S2 R R S1 -> S1", "R S2 S2 R -> Psoftmax", "-", "-"});
+    expect(text.arguments, text.body, {"S0 S0 S0 S0 -> S0", "-", "S2 R R S1 -> S1", "R S2 S2 R -> Psoftmax", "-", "-"});
   }
 }
 
-// Of merged dims only the outermost that is not 1 is contiguous in the merged one: a slice of it is so many times longer.
+// Of merged dims only the outermost that is not 1 is contiguous in the merged one: a slice of it is so many times
+// longer.
 TEST_F(IndexRules, Reshapes) {
   expect("%x: tensor<6x40xf32>",
          "%r = tensor.expand_shape %x [[0], [1, 2]] output_shape [6, 5, 8] : tensor<6x40xf32> into tensor<6x5x8xf32>",
          {"S0 -> S0", "S1 -> S1", "-"});
-  IndexRule collapse =
-      expect("%x: tensor<1x5x8xf32>",
-             "%r = tensor.collapse_shape %x [[0, 1, 2]] : tensor<1x5x8xf32> into tensor<40xf32>", {"-", "S1 -> S0", "-"});
+  IndexRule collapse = expect("%x: tensor<1x5x8xf32>",
+                              "%r = tensor.collapse_shape %x [[0, 1, 2]] : tensor<1x5x8xf32> into tensor<40xf32>",
+                              {"-", "S1 -> S0", "-"});
   AffineExpr merged = getAffineDimExpr(1, &context) * 8 + getAffineDimExpr(2, &context);
   EXPECT_EQ(simplifyAffineExpr(collapse.results[0].getResult(0) - merged, 3, 0), getAffineConstantExpr(0, &context));
 }
@@ -282,8 +327,8 @@ TEST_F(IndexRules, TransposeAndBroadcast) {
          {"R S0 -> S0", "S0 S1 -> S1"});
 }
 
-// The gathered dim, the rule's last, is read anywhere, so it is whole; the places that are gathered, and the dims beside
-// it, are parallel.
+// The gathered dim, the rule's last, is read anywhere, so it is whole; the places that are gathered, and the dims
+// beside it, are parallel.
 TEST_F(IndexRules, Gather) {
   IndexRule rows = expect("%x: tensor<100x8xf32>, %i: tensor<2x3xi64>, %y: tensor<2x3x8xf32>",
                           "%r = snug_nn.gather ins(%x, %i : tensor<100x8xf32>, tensor<2x3xi64>) "
