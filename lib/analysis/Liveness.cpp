@@ -99,11 +99,20 @@ LivenessBuilder::LastUse LivenessBuilder::lastUse(Value value) {
   return lastUseCache[value] = last;
 }
 
+// The operand that a kernel or a loop computes the result in; null for other ops.
+static OpOperand *destinationOf(Value result) {
+  if (auto kernel = result.getDefiningOp<DestinationStyleOpInterface>())
+    return kernel.getTiedOpOperand(cast<OpResult>(result));
+  if (auto loop = result.getDefiningOp<scf::ForOp>())
+    return loop.getTiedLoopInit(cast<OpResult>(result));
+  return nullptr;
+}
+
 // Whether a slice is written back to where it was taken, so that it may be computed in place.
 static bool isWrittenBack(Value slice, Value written) {
   // What wrote the slice before stands between.
-  while (auto writer = slice.getDefiningOp<DestinationStyleOpInterface>())
-    slice = writer.getTiedOpOperand(cast<OpResult>(slice))->get();
+  while (OpOperand *destination = destinationOf(slice))
+    slice = destination->get();
   auto extract = slice.getDefiningOp<tensor::ExtractSliceOp>();
   if (!extract)
     return false;
@@ -115,9 +124,10 @@ static bool isWrittenBack(Value slice, Value written) {
         if (insert.getDest() == extract.getSource() && insert.getMixedOffsets() == extract.getMixedOffsets() &&
             insert.getMixedSizes() == extract.getMixedSizes() && insert.getMixedStrides() == extract.getMixedStrides())
           return true;
-      } else if (auto dps = dyn_cast<DestinationStyleOpInterface>(user); dps && dps.isDpsInit(&use)) {
-        worklist.push_back(dps.getTiedOpResult(&use));
       }
+      for (Value result : user->getResults())
+        if (destinationOf(result) == &use)
+          worklist.push_back(result);
     }
   return false;
 }
@@ -158,11 +168,10 @@ bool LivenessBuilder::diesAt(Value init, Operation *op) {
     return false;
   if (isa<tensor::InsertSliceOp>(op))
     return true;
-  auto dps = dyn_cast<DestinationStyleOpInterface>(op);
-  for (OpResult value : op->getResults())
-    if (dps && dps.getTiedOpOperand(value)->get() == init && isWrittenBack(init, value))
-      return true;
-  return false;
+  return llvm::any_of(op->getResults(), [&](Value value) {
+    OpOperand *destination = destinationOf(value);
+    return destination && destination->get() == init && isWrittenBack(init, value);
+  });
 }
 
 FailureOr<unsigned> LivenessBuilder::newBuffer(Value root, Block *home, bool inArena, bool writable) {
@@ -199,12 +208,9 @@ void LivenessBuilder::touch(Value value, Operation *op) {
   if (!id)
     return;
   TensorBuffer &buffer = result.buffers[*id];
-  Operation *top = op;
-  while (top->getBlock() != &function.front())
-    top = top->getParentOp();
-  auto &list = result.touched[top];
-  if (!llvm::is_contained(list, *id))
-    list.push_back(*id);
+  for (Operation *at = op; at != function; at = at->getParentOp())
+    if (auto &list = result.touched[at]; !llvm::is_contained(list, *id))
+      list.push_back(*id);
   Operation *widest = op;
   for (Operation *at = op; at && at->getBlock() != buffer.home;) {
     at = at->getParentOp();
@@ -343,7 +349,7 @@ std::optional<unsigned> Liveness::bufferOf(Value value) const {
   return found == bufferIds.end() ? std::nullopt : std::optional<unsigned>(found->second);
 }
 
-ArrayRef<unsigned> Liveness::touchedBy(Operation *topLevel) const {
-  auto found = touched.find(topLevel);
+ArrayRef<unsigned> Liveness::touchedBy(Operation *op) const {
+  auto found = touched.find(op);
   return found == touched.end() ? ArrayRef<unsigned>() : ArrayRef<unsigned>(found->second);
 }

@@ -14,10 +14,10 @@
 
 namespace snug {
 
-/// One buffer. Live in [lower, upper) of the flattened time; an empty range if nobody touches it. Arguments, weights and
-/// constants have one too, with `inArena` false.
+/// One buffer. Live in [lower, upper) of the flattened time; an empty range if nobody touches it. Arguments, weights
+/// and constants have one too, with `inArena` false.
 struct TensorBuffer {
-  mlir::Value root; ///< the first tensor in it
+  mlir::Value root;  ///< the first tensor in it
   int64_t bytes = 0; ///< upper bound, rounded up to the alignment
   int64_t lower = 0, upper = 0;
   bool inArena = true;
@@ -36,11 +36,11 @@ public:
   /// Index of the tensor's buffer; nullopt for values that are no tensors.
   std::optional<unsigned> bufferOf(mlir::Value value) const;
   /// Buffers that the op, or an op nested in it, reads or writes. Views and index arithmetic touch none.
-  llvm::ArrayRef<unsigned> touchedBy(mlir::Operation *topLevel) const;
+  llvm::ArrayRef<unsigned> touchedBy(mlir::Operation *op) const;
 
   std::vector<TensorBuffer> buffers;
-  int64_t peak = 0;                   ///< the most bytes of the arena live at one time
-  mlir::Operation *peakOp = nullptr;  ///< where
+  int64_t peak = 0;                  ///< the most bytes of the arena live at one time
+  mlir::Operation *peakOp = nullptr; ///< where
 
 private:
   friend class LivenessBuilder;

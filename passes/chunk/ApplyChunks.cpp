@@ -4,7 +4,6 @@
 // made inside, slice by slice: one left outside would keep its full size (trap 2). Where a result takes the buffer of a
 // dying operand, the loop carries that operand and also reads it through what it carries: a read of the value outside
 // would keep the old buffer alive and force a copy (trap 3).
-#include "passes/chunk/ChunkProgram.h"
 #include "dialects/nn/IndexRule.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -13,6 +12,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Utils/StructuredOpsUtils.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
+#include "passes/chunk/ChunkProgram.h"
 
 #include <map>
 #include <set>
@@ -29,18 +29,13 @@ public:
 
 private:
   struct Carried {
-    Value init;        // before the loop
+    Value init; // before the loop
     int position;
     int64_t scale;
-    Value result;      // of the op in the original program whose value it holds in the end
+    Value result; // of the op in the original program whose value it holds in the end
   };
 
   OpFoldResult times(OpFoldResult value, int64_t factor);
-  DimAccess accessOf(const ChunkUse &use, const ChunkMember &m) const {
-    if (use.access.empty() || use.access[m.dim].position < 0)
-      return {};
-    return {use.access[m.dim].position, use.access[m.dim].scale * m.scale};
-  }
   void findCarried();
   Value sliceOf(Value value, DimAccess access, Location loc);
   Value inside(const ChunkUse &use, const ChunkMember &m, Operation *op, unsigned operand);
@@ -51,9 +46,9 @@ private:
   OpBuilder builder;
   std::set<int> memberNodes;
   std::vector<Carried> carried;
-  DenseMap<Value, unsigned> carriedInit;                    // value from outside -> carried
+  DenseMap<Value, unsigned> carriedInit;                            // value from outside -> carried
   DenseMap<std::pair<Operation *, unsigned>, unsigned> destination; // (op, operand) that starts in a carried tensor
-  DenseMap<Value, Value> mapped;                            // of members' results, to the slices in the body
+  DenseMap<Value, Value> mapped;                                    // of members' results, to the slices in the body
   std::map<std::tuple<void *, int, int64_t>, Value> slices; // one value a slice, so that in place is seen as such
   Value induction;
   OpFoldResult size, extent;
@@ -70,13 +65,13 @@ static OpOperand *destinationOf(OpResult value) {
 }
 
 static bool isDestination(OpOperand &operand) {
-  return llvm::any_of(operand.getOwner()->getResults(), [&](OpResult value) { return destinationOf(value) == &operand; });
+  return llvm::any_of(operand.getOwner()->getResults(),
+                      [&](OpResult value) { return destinationOf(value) == &operand; });
 }
 
 OpFoldResult Applier::times(OpFoldResult value, int64_t factor) {
   AffineExpr s0 = builder.getAffineSymbolExpr(0);
-  return factor == 1 ? value
-                     : affine::makeComposedFoldedAffineApply(builder, induction.getLoc(), s0 * factor, {value});
+  return factor == 1 ? value : affine::makeComposedFoldedAffineApply(builder, induction.getLoc(), s0 * factor, {value});
 }
 
 // Whatever leaves the loop is computed in a destination from outside of it: walk from the result to that destination.
@@ -89,11 +84,13 @@ void Applier::findCarried() {
   DenseMap<Value, Value> replaced; // tensor.empty -> dying value
   for (auto [made, dying] : loop.inPlace)
     replaced[program.values[made]] = program.values[dying];
-  auto isInside = [&](Operation *op) { return llvm::any_of(loop.members, [&](auto &m) { return program.ops[m.node] == op; }); };
+  auto isInside = [&](Operation *op) {
+    return llvm::any_of(loop.members, [&](auto &m) { return program.ops[m.node] == op; });
+  };
 
   for (const ChunkMember &m : loop.members) {
     Operation *op = program.ops[m.node];
-    if (op->getNumResults() == 0 || !destinationOf(op->getResult(0)))
+    if (m.dim < 0 || op->getNumResults() == 0 || !destinationOf(op->getResult(0)))
       continue;
     for (auto [index, value] : llvm::enumerate(op->getResults())) {
       // The last of a chain of members that write one destination.
@@ -155,11 +152,13 @@ Value Applier::inside(const ChunkUse &use, const ChunkMember &m, Operation *op, 
   DimAccess access = accessOf(use, m);
   if (auto found = destination.find({op, operand}); found != destination.end())
     return sliceOf(arguments[found->second], access, op->getLoc());
-  if (access.position < 0)
+  auto empty = value.getDefiningOp<tensor::EmptyOp>();
+  if (access.position < 0 && !(empty && m.dim < 0))
     return value;
-  if (auto empty = value.getDefiningOp<tensor::EmptyOp>()) {
+  if (empty) {
     SmallVector<OpFoldResult> sizes = empty.getMixedSizes();
-    sizes[access.position] = times(size, access.scale);
+    if (access.position >= 0)
+      sizes[access.position] = times(size, access.scale);
     return tensor::EmptyOp::create(builder, empty.getLoc(), sizes, empty.getType().getElementType());
   }
   if (auto found = carriedInit.find(value); found != carriedInit.end())
@@ -173,8 +172,16 @@ void Applier::cloneMember(const ChunkMember &m) {
   SmallVector<Value> operands;
   for (auto [index, operand] : llvm::enumerate(op->getOperands()))
     operands.push_back(inside(node.uses[index], m, op, index));
-  DimAccess result = accessOf(node.results[0], m);
   Location loc = op->getLoc();
+  if (m.dim < 0) {
+    IRMapping mapping;
+    mapping.map(op->getOperands(), operands);
+    Operation *copy = builder.clone(*op, mapping);
+    for (auto [before, after] : llvm::zip_equal(op->getResults(), copy->getResults()))
+      mapped[before] = after;
+    return;
+  }
+  DimAccess result = accessOf(node.results[0], m);
   if (auto collapse = dyn_cast<tensor::CollapseShapeOp>(op)) {
     mapped[op->getResult(0)] =
         tensor::CollapseShapeOp::create(builder, loc, operands[0], collapse.getReassociationIndices());
@@ -187,8 +194,8 @@ void Applier::cloneMember(const ChunkMember &m) {
     for (OpFoldResult extent : shape)
       staticShape.push_back(getConstantIntValue(extent).value_or(ShapedType::kDynamic));
     auto type = RankedTensorType::get(staticShape, expand.getResultType().getElementType());
-    mapped[op->getResult(0)] = tensor::ExpandShapeOp::create(builder, loc, type, operands[0],
-                                                             expand.getReassociationIndices(), shape);
+    mapped[op->getResult(0)] =
+        tensor::ExpandShapeOp::create(builder, loc, type, operands[0], expand.getReassociationIndices(), shape);
     return;
   }
   if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op)) {
@@ -218,9 +225,9 @@ void Applier::cloneMember(const ChunkMember &m) {
   Operation *copy = mlir::clone(builder, op, types, operands);
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPoint(copy);
-  cast<IndexRuleOpInterface>(copy).placeSlice(
-      builder, m.dim, getValueOrCreateConstantIndexOp(builder, loc, times(induction, m.scale)),
-      getValueOrCreateConstantIndexOp(builder, loc, times(extent, m.scale)));
+  cast<IndexRuleOpInterface>(copy).placeSlice(builder, m.dim,
+                                              getValueOrCreateConstantIndexOp(builder, loc, times(induction, m.scale)),
+                                              getValueOrCreateConstantIndexOp(builder, loc, times(extent, m.scale)));
   for (auto [before, after] : llvm::zip_equal(op->getResults(), copy->getResults()))
     mapped[before] = after;
 }

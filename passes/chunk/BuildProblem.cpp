@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "passes/chunk/ChunkProgram.h"
 #include "dialects/nn/NnDialect.h"
 #include "lib/analysis/KernelRule.h"
 #include "lib/analysis/Liveness.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "passes/chunk/ChunkProgram.h"
 #include "llvm/ADT/SetVector.h"
 
 #include <map>
@@ -23,7 +24,8 @@ std::optional<int64_t> snug::tensorBytes(Value value, IndexBounds &bounds) {
   return bytes;
 }
 
-// By how much dim d is multiplied in a sum of dims, each times a positive constant; 0 where it is not in it, or elsewise.
+// By how much dim d is multiplied in a sum of dims, each times a positive constant; 0 where it is not in it, or
+// elsewise.
 static int64_t scaleOf(AffineExpr expr, unsigned dim) {
   SmallVector<AffineExpr> terms{expr};
   while (!terms.empty()) {
@@ -51,8 +53,8 @@ static DimAccess accessOf(AffineMap map, unsigned dim) {
   return {};
 }
 
-// The extent of a dim that stands so in a tensor dim of this extent. Of merged dims the next outer one begins where this
-// one ends.
+// The extent of a dim that stands so in a tensor dim of this extent. Of merged dims the next outer one begins where
+// this one ends.
 static int64_t extentOf(AffineMap map, DimAccess access, int64_t extent) {
   for (unsigned other = 0; other < map.getNumDims(); ++other)
     if (int64_t outer = scaleOf(map.getResult(access.position), other); outer > access.scale)
@@ -61,6 +63,10 @@ static int64_t extentOf(AffineMap map, DimAccess access, int64_t extent) {
 }
 
 static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op) {
+  // What a loop yields goes into what it carries as a whole.
+  if (auto insert = dyn_cast<tensor::InsertSliceOp>(op);
+      insert && isa<BlockArgument>(insert.getDest()) && isa<scf::ForOp>(op->getParentOp()))
+    return;
   auto rules = dyn_cast<IndexRuleOpInterface>(op);
   FailureOr<IndexRule> rule = rules ? rules.getIndexRule() : FailureOr<IndexRule>(failure());
   if (failed(rule) || node.results.size() != rule->results.size() || node.uses.size() < rule->operands.size())
@@ -98,7 +104,7 @@ static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op) {
                         map.isPermutation();
 }
 
-FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, IndexBounds &bounds) {
+FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, Block &block, IndexBounds &bounds) {
   auto liveness = Liveness::compute(function, [&](Value value) { return tensorBytes(value, bounds); });
   if (failed(liveness))
     return failure();
@@ -119,7 +125,9 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, IndexBoun
         v.extents.push_back(extent ? extent->max : -1);
         shape += "x" + bounds.symbolOf(value, dim);
       }
-      v.shape = shapes.try_emplace({const_cast<void *>(type.getElementType().getAsOpaquePointer()), shape}, shapes.size()).first->second;
+      v.shape =
+          shapes.try_emplace({const_cast<void *>(type.getElementType().getAsOpaquePointer()), shape}, shapes.size())
+              .first->second;
       std::optional<unsigned> buffer = liveness->bufferOf(value);
       v.buffer = buffer && liveness->buffers[*buffer].writable ? static_cast<int>(*buffer) : -1;
     }
@@ -129,13 +137,14 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, IndexBoun
   };
   problem.buffers.resize(liveness->buffers.size());
   for (auto [buffer, from] : llvm::zip_equal(problem.buffers, liveness->buffers)) {
-    buffer.bytes = from.inArena ? from.bytes : 0;
+    buffer.bytes = from.inArena && from.home == &block ? from.bytes : 0;
     buffer.root = idOf(from.root);
   }
-  for (Operation &op : function.front()) {
+  for (Operation &op : block) {
     int index = problem.nodes.size();
     ChunkNode node;
     node.isEmpty = isa<tensor::EmptyOp>(op);
+    node.isCheap = mayBeRecomputed(&op);
     node.mayMove = isMemoryEffectFree(&op) || isa<DestinationStyleOpInterface>(op);
     if (op.hasTrait<OpTrait::IsTerminator>())
       node.mayMove = false;
@@ -151,7 +160,7 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, IndexBoun
     for (Region &region : op.getRegions())
       region.walk([&](Operation *inner) {
         for (Value value : inner->getOperands())
-          if (value.getParentBlock() == &function.front())
+          if (value.getParentBlock() == &block)
             captured.insert(value);
       });
     for (Value value : captured) {

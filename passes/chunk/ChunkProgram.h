@@ -4,9 +4,9 @@
 #ifndef SNUG_PASSES_CHUNK_CHUNKPROGRAM_H
 #define SNUG_PASSES_CHUNK_CHUNKPROGRAM_H
 
-#include "passes/chunk/ChunkSearch.h"
 #include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "passes/chunk/ChunkSearch.h"
 
 namespace snug {
 
@@ -21,8 +21,12 @@ struct ChunkProgram {
 /// Bytes of a tensor at the upper bounds of its dims.
 std::optional<int64_t> tensorBytes(mlir::Value value, IndexBounds &bounds);
 
-/// Emits an error where a buffer has no bound.
-mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, IndexBounds &bounds);
+/// Of a block of the function: its body, or that of a loop, whose own buffers alone then have bytes. Emits an error
+/// where a buffer has no bound.
+mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, mlir::Block &block, IndexBounds &bounds);
+
+/// One pass over its input, and it writes a buffer of its own: each reader may have its own copy of the op.
+bool mayBeRecomputed(mlir::Operation *op);
 
 /// Gives each reader of some cheap or separable values its own, so that they can be chunked apart. True if it changed
 /// the function. Costs time where no chunk loop makes use of it.

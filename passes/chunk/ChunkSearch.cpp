@@ -2,6 +2,7 @@
 #include "passes/chunk/ChunkSearch.h"
 #include "passes/chunk/Blocks.h"
 #include "passes/chunk/GrowRegion.h"
+#include "passes/chunk/LoopBody.h"
 #include "passes/chunk/PlanCost.h"
 
 #include <algorithm>
@@ -12,13 +13,15 @@
 using namespace snug;
 
 namespace {
-constexpr int kWindow = 64; // nodes that compute, to each side of the peak
-constexpr size_t kCuts = 10; // window ends to each side
+constexpr int kWindow = 64;          // nodes that compute, to each side of the peak
+constexpr size_t kCuts = 10;         // window ends to each side
+constexpr double kNoticeable = 1.02; // what a plan may cost before others are tried
 
 class Search {
 public:
-  Search(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads)
-      : problem(problem), budget(budget), cost(this->problem, machine, threads), kinds(nodeKinds(problem)) {
+  Search(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads, int levels)
+      : problem(problem), budget(budget), machine(machine), threads(threads), levels(levels),
+        cost(this->problem, machine, threads), kinds(nodeKinds(problem)) {
     order.resize(problem.nodes.size());
     std::iota(order.begin(), order.end(), 0);
   }
@@ -37,15 +40,20 @@ private:
   std::vector<std::pair<int, int>> seeds(int node) const;
   bool improve(const Peak &peak);
   std::optional<Candidate> best(const Peak &peak);
+  std::vector<ChunkLoop> regions(const Peak &peak, bool recomputes) const;
+  void tryNested(const Peak &peak, const ChunkLoop &region, std::vector<Candidate> &found);
+  bool price(Candidate &candidate, const Peak &before);
   void overlapping(Candidate &candidate, int &from, int &to) const;
   void accept(const Candidate &candidate);
   void enlarge();
 
   ChunkProblem problem;
   int64_t budget;
-  PlanCost cost;                      // of plans for the problem
-  std::vector<int> order;             // of the nodes
-  std::vector<size_t> kinds;          // of the nodes
+  const Machine &machine;
+  int threads, levels;
+  PlanCost cost;             // of plans for the problem
+  std::vector<int> order;    // of the nodes
+  std::vector<size_t> kinds; // of the nodes
   std::vector<ChunkLoop> loops;
   int64_t candidates = 0, blocks = 0, distinctBlocks = 0;
 };
@@ -110,51 +118,118 @@ void Search::overlapping(Candidate &candidate, int &from, int &to) const {
     }
 }
 
-// The loop that lowers the peak at this node: the fastest that fits, else the one that lowers it most.
-std::optional<Search::Candidate> Search::best(const Peak &peak) {
-  std::vector<Candidate> found;
+// Peak and time of a plan with the candidate in it. True if it is a step forward from `before`.
+bool Search::price(Candidate &candidate, const Peak &before) {
+  ++candidates;
+  int from, to;
+  candidate.time = 0;
+  overlapping(candidate, from, to);
+  candidate.peak = cost.peakOfRange(from, to, {candidate.loop});
+  candidate.time += cost.timeOf(candidate.loop);
+  return candidate.peak.bytes < before.bytes;
+}
+
+// The different regions around the peak.
+std::vector<ChunkLoop> Search::regions(const Peak &peak, bool recomputes) const {
+  std::vector<ChunkLoop> result;
   std::set<std::vector<int64_t>> seen;
+  auto isNew = [&](const ChunkLoop &loop) {
+    std::vector<int64_t> key;
+    bool hasInvariant = false;
+    for (const ChunkMember &m : loop.members) {
+      key.insert(key.end(), {m.node, m.dim, m.scale});
+      hasInvariant = hasInvariant || m.dim < 0;
+    }
+    return recomputes == hasInvariant && seen.insert(key).second;
+  };
   std::vector<int> firsts = cuts(peak.node, -1), lasts = cuts(peak.node, 1);
   for (auto [seed, dim] : seeds(peak.node))
     for (int first : firsts)
       for (int last : lasts) {
         if (seed < first || seed > last)
           continue;
-        std::optional<ChunkLoop> loop = growRegion(problem, seed, dim, first, last);
-        if (!loop || loop->first > peak.node || loop->last < peak.node)
-          continue;
-        std::vector<int64_t> key;
-        for (const ChunkMember &m : loop->members)
-          key.insert(key.end(), {m.node, m.dim, m.scale});
-        if (!seen.insert(key).second)
-          continue;
-        Candidate candidate;
-        candidate.loop = *loop;
-        int from, to;
-        overlapping(candidate, from, to);
-        double freed = candidate.time;
-        std::vector<ChunkLoop> kept{*loop};
-        for (int64_t size : candidateChunkSizes(loop->extent, loop->tile)) {
-          ++candidates;
-          candidate.loop.size = kept[0].size = size;
-          candidate.peak = cost.peakOfRange(from, to, kept);
-          candidate.time = cost.timeOf(candidate.loop) + freed;
-          if (candidate.peak.bytes < peak.bytes)
-            found.push_back(candidate);
-        }
+        GrowOptions options;
+        options.recomputes = recomputes;
+        int64_t coarser;
+        do {
+          std::optional<ChunkLoop> loop = growRegion(problem, seed, dim, first, last, options, &coarser);
+          if (loop && loop->first <= peak.node && loop->last >= peak.node && isNew(*loop))
+            result.push_back(*loop);
+          options.unit *= coarser;
+        } while (coarser > 1);
       }
+  return result;
+}
+
+// The region as a loop whose body has loops: at the largest size that fits; where none does, at the smallest.
+void Search::tryNested(const Peak &peak, const ChunkLoop &region, std::vector<Candidate> &found) {
+  auto atSize = [&](int64_t size) -> std::optional<Candidate> {
+    Candidate candidate;
+    candidate.loop = region;
+    candidate.loop.size = size;
+    candidate.loop.bodyPeak = 0;
+    if (!price(candidate, peak))
+      return std::nullopt;
+    int64_t rest = std::max<int64_t>(0, budget - candidate.peak.bytes);
+    ChunkPlan body = searchChunks(bodyOf(problem, candidate.loop), rest, machine, threads, levels - 1);
+    candidates += body.candidates;
+    candidate.loop.bodyPeak = body.peak;
+    candidate.loop.bodyTime = body.time - body.unchunkedTime;
+    bool isStep = price(candidate, peak);
+    return isStep && !body.loops.empty() ? std::optional(candidate) : std::nullopt;
+  };
+  std::vector<int64_t> sizes = candidateChunkSizes(region.extent, region.tile);
+  std::optional<Candidate> least = sizes.empty() ? std::nullopt : atSize(sizes.back());
+  if (!least)
+    return;
+  found.push_back(*least);
+  for (size_t i = 0; i + 1 < sizes.size() && least->peak.bytes <= budget; ++i)
+    if (auto larger = atSize(sizes[i])) {
+      found.push_back(*larger);
+      if (larger->peak.bytes <= budget)
+        return;
+    }
+}
+
+// The loop that lowers the peak at this node: the fastest that fits, else the one that lowers it most.
+std::optional<Search::Candidate> Search::best(const Peak &peak) {
+  std::vector<Candidate> found;
+  int64_t least = peak.bytes;
+  auto lower = [&] {
+    for (const Candidate &candidate : found)
+      least = std::min(least, candidate.peak.bytes);
+  };
+  // What each iteration computes anew, and loops inside of loops, cost more: only where the rest is not enough.
+  std::vector<ChunkLoop> all;
+  for (bool recomputes : {false, true}) {
+    if (least <= budget)
+      break;
+    for (const ChunkLoop &region : regions(peak, recomputes)) {
+      all.push_back(region);
+      for (int64_t size : candidateChunkSizes(region.extent, region.tile)) {
+        Candidate candidate;
+        candidate.loop = region;
+        candidate.loop.size = size;
+        if (price(candidate, peak))
+          found.push_back(candidate);
+      }
+    }
+    lower();
+  }
+  if (least > budget && levels > 1)
+    for (const ChunkLoop &region : all)
+      tryNested({least, peak.node}, region, found);
+  lower();
   if (found.empty())
     return std::nullopt;
   std::vector<PlanPoint> points;
-  int64_t least = std::numeric_limits<int64_t>::max();
-  for (size_t i = 0; i < found.size(); ++i) {
+  for (size_t i = 0; i < found.size(); ++i)
     points.push_back({found[i].time, found[i].peak.bytes, static_cast<int32_t>(i)});
-    least = std::min(least, found[i].peak.bytes);
-  }
   return found[selectFastestThatFits(points, std::max(budget, least))->id];
 }
 
-// Puts the loop into the plan, and its members side by side: what is before or behind them is then free for other loops.
+// Puts the loop into the plan, and its members side by side: what is before or behind them is then free for other
+// loops.
 void Search::accept(const Candidate &candidate) {
   for (auto it = candidate.dropped.rbegin(); it != candidate.dropped.rend(); ++it)
     loops.erase(loops.begin() + *it);
@@ -215,6 +290,8 @@ bool Search::improve(const Peak &peak) {
 void Search::enlarge() {
   int last = static_cast<int>(problem.nodes.size()) - 1;
   for (ChunkLoop &loop : loops) {
+    if (loop.bodyPeak >= 0)
+      continue; // its body was planned for its size
     int64_t limit = std::max(budget, cost.peakOfRange(0, last, loops).bytes);
     for (int64_t size : candidateChunkSizes(loop.extent, loop.tile)) {
       if (size <= loop.size)
@@ -262,12 +339,25 @@ ChunkPlan Search::run() {
   return plan;
 }
 
-ChunkPlan snug::searchChunks(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads) {
-  ChunkPlan plan = Search(problem, budget, machine, threads).run();
-  if (plan.peak <= budget || budget == 0)
-    return plan;
-  // The fast choices led to a dead end: then the ones that save most.
-  ChunkPlan least = Search(problem, 0, machine, threads).run();
-  least.candidates += plan.candidates;
-  return least;
+ChunkPlan snug::searchChunks(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads,
+                             int levels) {
+  std::optional<ChunkPlan> best;
+  int64_t candidates = 0;
+  auto fits = [&](const ChunkPlan &plan) { return plan.peak <= budget; };
+  auto attempt = [&](int64_t aim, int depth) {
+    ChunkPlan plan = Search(problem, aim, machine, threads, depth).run();
+    candidates += plan.candidates;
+    if (!best || (fits(plan) && fits(*best) ? plan.time < best->time : plan.peak < best->peak))
+      best = std::move(plan);
+  };
+  // More levels are more ways to a fast plan, and more into a dead end.
+  for (int depth = 1; depth <= levels; ++depth)
+    if (!best || !fits(*best) || best->time > kNoticeable * best->unchunkedTime)
+      attempt(budget, depth);
+  // Where the fast choices did not get there, the ones that save most.
+  for (int depth = 1; depth <= levels && budget > 0; ++depth)
+    if (!fits(*best))
+      attempt(0, depth);
+  best->candidates = candidates;
+  return *best;
 }

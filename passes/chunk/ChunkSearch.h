@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The chunk search: a program as plain data (no IR), the chunk loops that bring its peak below a budget, and what a loop
-// looks like. Deterministic, without state. Memory in bytes, time in seconds.
+// The chunk search: a program as plain data (no IR), the chunk loops that bring its peak below a budget, and what a
+// loop looks like. Deterministic, without state. Memory in bytes, time in seconds.
 #ifndef SNUG_PASSES_CHUNK_CHUNKSEARCH_H
 #define SNUG_PASSES_CHUNK_CHUNKSEARCH_H
 
@@ -21,53 +21,64 @@ struct DimAccess {
 
 struct ChunkUse {
   int value = -1;
-  bool isInit = false;            ///< a destination
-  bool elementwise = false;       ///< read at the very index that is written
-  std::vector<DimAccess> access;  ///< one an iteration dim; empty: read as a whole
+  bool isInit = false;           ///< a destination
+  bool elementwise = false;      ///< read at the very index that is written
+  std::vector<DimAccess> access; ///< one an iteration dim; empty: read as a whole
 };
 
 struct ChunkNode {
   std::vector<ChunkUse> uses;
   std::vector<ChunkUse> results;
-  std::vector<bool> parallel;     ///< one an iteration dim: may be cut
+  std::vector<bool> parallel; ///< one an iteration dim: may be cut
   std::vector<int64_t> extents, tile;
-  std::vector<int> buffers;       ///< those in the arena that it touches
-  bool isView = false;            ///< moves no data
-  bool isEmpty = false;           ///< makes an uninitialized tensor
-  bool mayMove = true;            ///< free of effects
+  std::vector<int> buffers; ///< those in the arena that it touches
+  bool isView = false;      ///< moves no data
+  bool isEmpty = false;     ///< makes an uninitialized tensor
+  bool mayMove = true;      ///< free of effects
+  bool isCheap = false;     ///< each reader may have its own: one pass over its input, into a buffer of its own
   double flops = 0;
   int64_t workspace = 0;
 };
 
 struct ChunkValue {
-  std::vector<int64_t> extents;   ///< upper bounds; empty for what is no tensor
+  std::vector<int64_t> extents; ///< upper bounds; empty for what is no tensor
   int64_t elementBytes = 0;
-  int shape = -1;                 ///< equal for tensors of equal type and extents, whatever the dims are at run time
-  int producer = -1;              ///< node; -1: an argument
-  int buffer = -1;                ///< of the arena; -1: none
-  std::vector<int> users;         ///< nodes, each once
+  int shape = -1;         ///< equal for tensors of equal type and extents, whatever the dims are at run time
+  int producer = -1;      ///< node; -1: an argument
+  int buffer = -1;        ///< of the arena; -1: none
+  std::vector<int> users; ///< nodes, each once
 };
 
 struct ChunkBuffer {
   int64_t bytes = 0;
-  int root = -1;                  ///< the value it is made for
-  std::vector<int> nodes;         ///< that touch it, in order
+  int root = -1;          ///< the value it is made for
+  std::vector<int> nodes; ///< that touch it, in order
 };
 
 struct ChunkProblem {
-  std::vector<ChunkNode> nodes;   ///< in program order
+  std::vector<ChunkNode> nodes; ///< in program order
   std::vector<ChunkValue> values;
   std::vector<ChunkBuffer> buffers;
   int64_t alignment = 64;
 };
 
+/// A node in a loop's body.
 struct ChunkMember {
-  int node = -1, dim = -1;
-  int64_t scale = 1;              ///< iterations of `dim` for one of the loop
+  int node = -1;
+  int dim = -1;      ///< that is cut; -1: each iteration computes it anew, as a whole
+  int64_t scale = 1; ///< iterations of `dim` for one of the loop
 };
 
-/// A loop over [0, extent) in steps of `size` with all members in its body, in order. Of the nodes of [first, last] that
-/// are no members, those in `after` need its results and follow it, the others precede it. In a plan there are none.
+/// The slice of the operand or result that one iteration of a loop with this member takes.
+inline DimAccess accessOf(const ChunkUse &use, const ChunkMember &member) {
+  if (member.dim < 0 || use.access.empty() || use.access[member.dim].position < 0)
+    return {};
+  return {use.access[member.dim].position, use.access[member.dim].scale * member.scale};
+}
+
+/// A loop over [0, extent) in steps of `size` with all members in its body, in order. Of the nodes of [first, last]
+/// that are no members, those in `after` need its results and follow it, the others precede it. In a plan there are
+/// none.
 struct ChunkLoop {
   std::vector<ChunkMember> members;
   std::vector<int> after;
@@ -75,24 +86,30 @@ struct ChunkLoop {
   int first = 0, last = 0;
   int64_t extent = 0, size = 0;
   int64_t tile = 1;
+  /// Where the body has loops of its own: bytes of the arena that its own buffers take with them, and seconds that they
+  /// add to an iteration. -1: it has none.
+  int64_t bodyPeak = -1;
+  double bodyTime = 0;
 };
 
 struct ChunkPlan {
-  std::vector<int> order;         ///< of the problem's nodes; indices here are places in it
-  ChunkProblem problem;           ///< in that order
-  std::vector<ChunkLoop> loops;   ///< by position
+  std::vector<int> order;       ///< of the problem's nodes; indices here are places in it
+  ChunkProblem problem;         ///< in that order
+  std::vector<ChunkLoop> loops; ///< by position
   int64_t unchunkedPeak = 0, peak = 0;
-  int peakNode = -1;              ///< where the peak is
+  int peakNode = -1; ///< where the peak is
   double unchunkedTime = 0, time = 0;
-  int64_t ops = 0;                ///< that compute
-  int64_t blocks = 0;             ///< stretches of the program that got a loop
-  int64_t distinctBlocks = 0;     ///< of them, those unlike all before: equal ones are searched once
-  int64_t candidates = 0;         ///< plans looked at
+  int64_t ops = 0;            ///< that compute
+  int64_t blocks = 0;         ///< stretches of the program that got a loop
+  int64_t distinctBlocks = 0; ///< of them, those unlike all before: equal ones are searched once
+  int64_t candidates = 0;     ///< plans looked at
 };
 
 /// The fastest plan found whose peak is within the budget, else the one with the least peak found. A budget that is no
-/// less than the peak of `searchChunks(problem, 0, ...)` is always met.
-ChunkPlan searchChunks(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads);
+/// less than the peak of `searchChunks(problem, 0, ...)` is always met. Loops are nested `levels` deep at most; those
+/// inside of a loop are not in the plan, but found again by searching its body within its bodyPeak.
+ChunkPlan searchChunks(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads,
+                       int levels = 2);
 
 } // namespace snug
 

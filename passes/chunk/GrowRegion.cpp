@@ -17,10 +17,12 @@ struct State {
 
 class Region {
 public:
-  Region(const ChunkProblem &problem, int first, int last, bool throughViews)
-      : problem(problem), first(first), last(last), throughViews(throughViews) {}
+  Region(const ChunkProblem &problem, int first, int last, const GrowOptions &options, bool throughViews)
+      : problem(problem), first(first), last(last), throughViews(throughViews), recomputes(options.recomputes),
+        unit(options.unit) {}
 
   std::optional<ChunkLoop> grow(int seed, int dim);
+  int64_t coarser = 1;          // units in which more of the nodes would have joined
   bool wentThroughView = false; // without `throughViews` the region is another one
 
 private:
@@ -28,9 +30,18 @@ private:
   Place &place(int node) { return state.place[node - first]; }
   ChunkMember &member(int node) { return state.member[node - first]; }
 
+  // Whether a slice of `scale` is a whole number of the node's iterations; else what would make it one is noted.
+  bool fits(const ChunkNode &node, size_t dim, int64_t scale, int64_t step) {
+    if (scale % step == 0)
+      return true;
+    if (node.parallel[dim])
+      coarser = std::lcm(coarser, step / std::gcd(scale, step));
+    return false;
+  }
   bool add(int node, int dim, int64_t scale);
   bool needSlice(int value, int position, int64_t scale);
   bool needWhole(int node);
+  bool isRecomputed(int node) const;
   bool drain();
   bool addBackward(int seed, int dim);
   void addForward(int seed);
@@ -48,15 +59,11 @@ private:
     return buffer >= 0 && problem.buffers[buffer].bytes > 0 &&
            std::all_of(problem.buffers[buffer].nodes.begin(), problem.buffers[buffer].nodes.end(), predicate);
   }
-  static DimAccess slice(const ChunkUse &use, const ChunkMember &m) {
-    if (use.access.empty() || use.access[m.dim].position < 0)
-      return {};
-    return {use.access[m.dim].position, use.access[m.dim].scale * m.scale};
-  }
-
   const ChunkProblem &problem;
   int first, last;
   bool throughViews; // destinations may be views of what the loop makes
+  bool recomputes;   // what is needed whole and cheap is computed by each iteration
+  int64_t unit;      // iterations of the seed's dim for one of the loop
   int64_t extent = 0;
   State state;
   std::vector<int> worklist;
@@ -89,11 +96,13 @@ bool Region::needSlice(int value, int position, int64_t scale) {
     return true;
   if (place(producer) == Place::After)
     return false;
+  if (place(producer) == Place::Loop && member(producer).dim < 0)
+    return false; // it is there as a whole
   const ChunkNode &n = problem.nodes[producer];
   for (const ChunkUse &result : n.results)
     if (result.value == value)
       for (size_t dim = 0; dim < result.access.size(); ++dim)
-        if (result.access[dim].position == position && scale % result.access[dim].scale == 0 &&
+        if (result.access[dim].position == position && fits(n, dim, scale, result.access[dim].scale) &&
             add(producer, static_cast<int>(dim), scale / result.access[dim].scale))
           return true;
   return needWhole(producer);
@@ -105,14 +114,27 @@ bool Region::needWhole(int node) {
   if (place(node) == Place::After)
     return false;
   if (place(node) == Place::Loop) {
+    if (member(node).dim < 0)
+      return true;
     conflict = node;
     return false;
   }
   place(node) = Place::Before;
+  if (recomputes && isRecomputed(node)) {
+    place(node) = Place::Loop;
+    member(node) = {node, -1, 1};
+  }
   for (const ChunkUse &use : problem.nodes[node].uses)
     if (!needWhole(problem.values[use.value].producer))
       return false;
   return true;
+}
+
+// Cheap, or a view of what is.
+bool Region::isRecomputed(int node) const {
+  while (inWindow(node) && problem.nodes[node].isView)
+    node = problem.values[problem.nodes[node].uses[0].value].producer;
+  return inWindow(node) && problem.nodes[node].isCheap;
 }
 
 bool Region::drain() {
@@ -122,9 +144,9 @@ bool Region::drain() {
     const ChunkMember m = member(node);
     for (const ChunkUse &use : problem.nodes[node].uses) {
       const ChunkValue &value = problem.values[use.value];
-      DimAccess access = slice(use, m);
-      // Where the whole buffer may be the loop's own, it is read and written through slices of slices. Any other must be
-      // a value from before the loop, for the loop to carry it.
+      DimAccess access = accessOf(use, m);
+      // Where the whole buffer may be the loop's own, it is read and written through slices of slices. Any other must
+      // be a value from before the loop, for the loop to carry it.
       bool wholeView = isViewInit(use);
       if (wholeView && throughViews && allTouching(use.value, [&](int node) { return inWindow(node); })) {
         wholeView = false;
@@ -133,7 +155,7 @@ bool Region::drain() {
       if (access.position >= 0 && value.extents[access.position] != extent * access.scale)
         return false; // a broadcast dim of extent 1 and the like
       if (access.position < 0 || wholeView ? !needWhole(value.producer)
-                                          : !needSlice(use.value, access.position, access.scale))
+                                           : !needSlice(use.value, access.position, access.scale))
         return false;
     }
   }
@@ -150,7 +172,7 @@ bool Region::addBackward(int seed, int dim) {
     bool ok = true;
     for (int node : forcedBefore)
       ok = ok && needWhole(node);
-    if (!ok || place(seed) != Place::Open || !add(seed, dim, 1))
+    if (!ok || place(seed) != Place::Open || !add(seed, dim, unit))
       return false;
     if (drain())
       return true;
@@ -166,16 +188,16 @@ std::optional<ChunkMember> Region::dimFor(int node) {
   std::optional<ChunkMember> found;
   for (const ChunkUse &use : n.uses) {
     int producer = problem.values[use.value].producer;
-    if (!inWindow(producer) || place(producer) != Place::Loop)
+    if (!inWindow(producer) || place(producer) != Place::Loop || member(producer).dim < 0)
       continue;
     DimAccess produced;
     for (const ChunkUse &result : problem.nodes[producer].results)
       if (result.value == use.value)
-        produced = slice(result, member(producer));
+        produced = accessOf(result, member(producer));
     std::optional<ChunkMember> here;
     for (size_t dim = 0; dim < use.access.size(); ++dim)
       if (use.access[dim].position == produced.position && n.parallel[dim] &&
-          produced.scale % use.access[dim].scale == 0)
+          fits(n, dim, produced.scale, use.access[dim].scale))
         here = ChunkMember{node, static_cast<int>(dim), produced.scale / use.access[dim].scale};
     if (!here || (found && (found->dim != here->dim || found->scale != here->scale)))
       return std::nullopt;
@@ -275,8 +297,9 @@ bool Region::collectUpdates(ChunkLoop &loop) {
     const ChunkNode &n = problem.nodes[m.node];
     for (const ChunkUse &use : n.uses) {
       const ChunkValue &value = problem.values[use.value];
-      if (!inLoop(value.producer) && value.buffer >= 0 && !(value.producer >= 0 && problem.nodes[value.producer].isEmpty))
-        readers[value.buffer].push_back({m.node, use.value, slice(use, m), use.elementwise, use.isInit});
+      if (!inLoop(value.producer) && value.buffer >= 0 &&
+          !(value.producer >= 0 && problem.nodes[value.producer].isEmpty))
+        readers[value.buffer].push_back({m.node, use.value, accessOf(use, m), use.elementwise, use.isInit});
     }
     if (!n.isView)
       for (const ChunkUse &result : n.results) {
@@ -313,12 +336,12 @@ bool Region::collectUpdates(ChunkLoop &loop) {
       const std::vector<int> &touching = problem.buffers[target].nodes;
       if (std::all_of(touching.begin(), touching.end(), inLoop))
         continue; // interior
-      DimAccess access = slice(init, m);
+      DimAccess access = accessOf(init, m);
       for (auto &[buffer, list] : readers) {
         const ChunkValue &source = problem.values[list[0].value];
         if (taken.count(buffer) || written.count(buffer) || !uniform(list) || buffer == target ||
-            source.shape != empty.shape ||
-            list[0].access.position != access.position || list[0].access.scale != access.scale)
+            source.shape != empty.shape || list[0].access.position != access.position ||
+            list[0].access.scale != access.scale)
           continue;
         bool dies = std::all_of(problem.buffers[buffer].nodes.begin(), problem.buffers[buffer].nodes.end(), [&](int t) {
           return t < first || (t <= last && (place(t) == Place::Before || place(t) == Place::Loop));
@@ -341,7 +364,9 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
   const ChunkNode &n = problem.nodes[seed];
   if (n.parallel.empty() || !n.parallel[dim])
     return std::nullopt;
-  extent = n.extents[dim];
+  if (n.extents[dim] % unit != 0)
+    return std::nullopt;
+  extent = n.extents[dim] / unit;
   if (extent < 2 || !addBackward(seed, dim))
     return std::nullopt;
   addForward(seed);
@@ -355,6 +380,8 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
       const ChunkNode &m = problem.nodes[node];
       loop.members.push_back(member(node));
       computes = computes || !m.isView;
+      if (member(node).dim < 0)
+        continue;
       int64_t tile = m.tile.empty() ? 1 : m.tile[member(node).dim];
       tile /= std::gcd(tile, member(node).scale);
       loop.tile = std::lcm(loop.tile, tile);
@@ -368,6 +395,11 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
       loop.after.push_back(node);
   auto inLoop = [&](int node) { return inWindow(node) && place(node) == Place::Loop; };
   for (const ChunkMember &m : loop.members)
+    for (const ChunkUse &result : problem.nodes[m.node].results)
+      if (const auto &users = problem.values[result.value].users;
+          m.dim < 0 && !std::all_of(users.begin(), users.end(), inLoop))
+        return std::nullopt;
+  for (const ChunkMember &m : loop.members)
     for (const ChunkUse &use : problem.nodes[m.node].uses)
       if (isViewInit(use) && inLoop(problem.values[use.value].producer) && !allTouching(use.value, inLoop))
         return std::nullopt;
@@ -376,10 +408,13 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
   return loop;
 }
 
-std::optional<ChunkLoop> snug::growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last) {
-  Region region(problem, first, last, /*throughViews=*/true);
+std::optional<ChunkLoop> snug::growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last,
+                                          const GrowOptions &options, int64_t *coarser) {
+  Region region(problem, first, last, options, /*throughViews=*/true);
   std::optional<ChunkLoop> loop = region.grow(seed, dim);
+  if (coarser)
+    *coarser = region.coarser;
   if (loop || !region.wentThroughView)
     return loop;
-  return Region(problem, first, last, /*throughViews=*/false).grow(seed, dim);
+  return Region(problem, first, last, options, /*throughViews=*/false).grow(seed, dim);
 }

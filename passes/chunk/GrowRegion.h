@@ -10,9 +10,19 @@
 
 namespace snug {
 
-/// Grows from dim `dim` of node `seed` inside of the nodes [first, last]. What the region needs whole is left before the
-/// loop, what needs its results whole is left behind it. Nullopt where the dim leads to no legal loop.
-std::optional<ChunkLoop> growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last);
+struct GrowOptions {
+  /// What the region needs whole and is cheap is computed by each iteration, not before the loop: that takes time, and
+  /// room in the body only.
+  bool recomputes = false;
+  int64_t unit = 1; ///< iterations of the seed's dim for one of the loop
+};
+
+/// Grows from dim `dim` of node `seed` inside of the nodes [first, last]. What the region needs whole is left before
+/// the loop, what needs its results whole is left behind it. Nullopt where the dim leads to no legal loop. `coarser`,
+/// if given, is set to the multiple of the unit with which more nodes would have joined, as heads of 16 columns do in
+/// pairs where columns come in panels of 32; else to 1.
+std::optional<ChunkLoop> growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last,
+                                    const GrowOptions &options = {}, int64_t *coarser = nullptr);
 
 } // namespace snug
 

@@ -4,10 +4,10 @@
 // of a loop and made in it slice by slice, as the keys and the queries of attention are from one contraction of one
 // normalized tensor. These rewrites give each reader its own; the results keep their bits.
 #include "dialects/nn/NnDialect.h"
-#include "passes/chunk/ChunkProgram.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
+#include "passes/chunk/ChunkProgram.h"
 
 using namespace mlir;
 using namespace snug;
@@ -81,9 +81,9 @@ public:
       sizes[*position] = builder.getIndexAttr(part.size);
       SmallVector<Value> operands;
       for (auto [index, operand] : llvm::enumerate(op->getOperands()))
-        operands.push_back(index + 1 == op->getNumOperands()
-                               ? tensor::EmptyOp::create(builder, empty.getLoc(), sizes, empty.getType().getElementType())
-                               : partOfOperand(index, column.getPosition(), part));
+        operands.push_back(index + 1 == op->getNumOperands() ? tensor::EmptyOp::create(builder, empty.getLoc(), sizes,
+                                                                                       empty.getType().getElementType())
+                                                             : partOfOperand(index, column.getPosition(), part));
       Operation *copy = mlir::clone(builder, op, TypeRange(slice.getType()), operands);
       slice.replaceAllUsesWith(copy->getResult(0));
       slice.erase();
@@ -141,16 +141,6 @@ private:
   int64_t extent = 0;
 };
 
-// One pass over its input, and it writes a buffer of its own: each reader may have its own copy of the op.
-bool mayBeRecomputed(Operation *op) {
-  auto dps = dyn_cast<DestinationStyleOpInterface>(op);
-  if (!dps || op->getNumResults() != 1 || !dps.getDpsInitOperand(0)->get().getDefiningOp<tensor::EmptyOp>())
-    return false;
-  if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
-    return linalgOp.getNumParallelLoops() == linalgOp.getNumLoops();
-  return isa<nn::NormOp>(op);
-}
-
 // The place of a copy of `op` that is as near to its reader as what it reads is still there.
 Operation *lastPlace(Operation *op, Operation *reader) {
   Operation *place = reader;
@@ -199,6 +189,15 @@ bool recomputeForEachReader(Operation *op) {
   return true;
 }
 } // namespace
+
+bool snug::mayBeRecomputed(Operation *op) {
+  auto dps = dyn_cast<DestinationStyleOpInterface>(op);
+  if (!dps || op->getNumResults() != 1 || !dps.getDpsInitOperand(0)->get().getDefiningOp<tensor::EmptyOp>())
+    return false;
+  if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
+    return linalgOp.getNumParallelLoops() == linalgOp.getNumLoops();
+  return isa<nn::NormOp>(op);
+}
 
 bool snug::loosenSharing(func::FuncOp function) {
   bool changed = false;

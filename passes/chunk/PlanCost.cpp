@@ -29,15 +29,18 @@ void PlanCost::measure() {
   }
 }
 
-// Of a buffer that only the loop touches just a slice exists. Its maker says along which dim.
-int64_t PlanCost::sliceBytes(int id, const ChunkMember &maker, int64_t size) const {
+int64_t snug::sliceBytes(const ChunkProblem &problem, int id, const ChunkMember &maker, int64_t size) {
   const ChunkBuffer &buffer = problem.buffers[id];
+  if (buffer.bytes == 0)
+    return 0;
   const ChunkValue &root = problem.values[buffer.root];
   for (const ChunkUse &result : problem.nodes[maker.node].results) {
     if (problem.values[result.value].buffer != id || problem.values[result.value].extents != root.extents)
       continue;
-    const DimAccess &access = result.access[maker.dim];
-    int64_t bytes = root.elementBytes * std::min(size * maker.scale * access.scale, root.extents[access.position]);
+    DimAccess access = accessOf(result, maker);
+    if (access.position < 0)
+      break;
+    int64_t bytes = root.elementBytes * std::min(size * access.scale, root.extents[access.position]);
     for (size_t dim = 0; dim < root.extents.size(); ++dim)
       if (static_cast<int>(dim) != access.position)
         bytes *= root.extents[dim];
@@ -78,7 +81,7 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
   int64_t base = crossingBytes[loop.first];
   for (int id : touched) {
     const ChunkBuffer &buffer = problem.buffers[id];
-    bool entersBefore = buffer.nodes.front() < loop.first, leaves = buffer.nodes.back() > loop.last;
+    bool entersBefore = buffer.nodes.front()<loop.first, leaves = buffer.nodes.back()> loop.last;
     if (entersBefore)
       base -= buffer.bytes; // counted below
     int lower = entersBefore ? 0 : numSteps, upper = leaves ? numSteps : 0;
@@ -104,7 +107,9 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
       if (takenBy.count(id))
         lower = numBefore + numLoop; // until then it is the dying one's
     } else if (inLoop) {
-      bytes = sliceBytes(id, *maker, loop.size);
+      if (loop.bodyPeak >= 0)
+        continue; // the body's own
+      bytes = sliceBytes(problem, id, *maker, loop.size);
     }
     if (lower >= upper)
       continue;
@@ -118,7 +123,8 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
   int64_t live = base;
   for (int step = 0; step < numSteps; ++step) {
     live += change[step];
-    int64_t bytes = live + problem.nodes[nodeAt[step]].workspace;
+    bool inBody = step >= numBefore && step < numBefore + numLoop && loop.bodyPeak >= 0;
+    int64_t bytes = live + (inBody ? loop.bodyPeak : problem.nodes[nodeAt[step]].workspace);
     if (bytes > peak.bytes)
       peak = {bytes, nodeAt[step]};
   }
@@ -150,39 +156,48 @@ static double bytesOf(const ChunkValue &value) {
   return bytes;
 }
 
+double PlanCost::nodeTime(const ChunkNode &node) const {
+  if (node.buffers.empty() && node.flops == 0)
+    return 0;
+  KernelCost cost;
+  cost.flops = node.flops;
+  for (const ChunkUse &use : node.uses)
+    if (!use.isInit)
+      cost.bytes_streamed += bytesOf(problem.values[use.value]);
+  return kernelTime(machine, cost, threads);
+}
+
 double PlanCost::unchunkedTime() const {
   double time = 0;
-  for (const ChunkNode &node : problem.nodes) {
-    if (node.buffers.empty() && node.flops == 0)
-      continue;
-    KernelCost cost;
-    cost.flops = node.flops;
-    for (const ChunkUse &use : node.uses)
-      if (!use.isInit)
-        cost.bytes_streamed += bytesOf(problem.values[use.value]);
-    time += kernelTime(machine, cost, threads);
-  }
+  for (const ChunkNode &node : problem.nodes)
+    time += nodeTime(node);
   return time;
 }
 
 double PlanCost::timeOf(const ChunkLoop &loop) const {
   std::vector<KernelCost> costs;
+  double iterations = static_cast<double>((loop.extent + loop.size - 1) / loop.size);
+  double more = iterations * loop.bodyTime;
   for (const ChunkMember &m : loop.members) {
     const ChunkNode &node = problem.nodes[m.node];
     if (node.isView)
       continue;
+    if (m.dim < 0) {
+      more += (iterations - 1) * nodeTime(node);
+      continue;
+    }
     KernelCost cost;
     cost.flops = node.flops;
     for (const ChunkUse &use : node.uses) {
       if (use.isInit)
         continue;
-      bool sliced = !use.access.empty() && use.access[m.dim].position >= 0;
+      bool sliced = accessOf(use, m).position >= 0;
       (sliced ? cost.bytes_streamed : cost.bytes_weights) += bytesOf(problem.values[use.value]);
     }
     for (const ChunkUse &result : node.results)
       cost.bytes_streamed += bytesOf(problem.values[result.value]);
     costs.push_back(cost);
   }
-  return chunkedTime(machine, costs, loop.extent, loop.size, threads) -
+  return more + chunkedTime(machine, costs, loop.extent, loop.size, threads) -
          chunkedTime(machine, costs, loop.extent, loop.extent, threads);
 }

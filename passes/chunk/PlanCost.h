@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// What chunk loops cost, in memory and time: the peak of a program with loops in it, and the time that they add. The peak
-// counts live bytes per step, where a loop's steps are its members, each once; the arena packs the same live ranges.
+// What chunk loops cost, in memory and time: the peak of a program with loops in it, and the time that they add. The
+// peak counts live bytes per step, where a loop's steps are its members, each once; the arena packs the same live
+// ranges.
 #ifndef SNUG_PASSES_CHUNK_PLANCOST_H
 #define SNUG_PASSES_CHUNK_PLANCOST_H
 
@@ -13,6 +14,10 @@ struct Peak {
   int64_t bytes = 0;
   int node = -1;
 };
+
+/// Bytes of the part of a buffer that exists where only a loop touches it; its first member there, the maker, says
+/// along which dim. 0 for what is not in the arena.
+int64_t sliceBytes(const ChunkProblem &problem, int buffer, const ChunkMember &maker, int64_t size);
 
 /// Answers about the problem as it is at the last measure(). Bytes of the arena, workspaces included; seconds.
 class PlanCost {
@@ -35,12 +40,11 @@ public:
   Peak peakOfRange(int first, int last, const std::vector<ChunkLoop> &loops) const;
 
   double unchunkedTime() const;
+  double nodeTime(const ChunkNode &node) const;
   /// Time of the loop beyond that of its members on their own.
   double timeOf(const ChunkLoop &loop) const;
 
 private:
-  int64_t sliceBytes(int buffer, const ChunkMember &maker, int64_t size) const;
-
   const ChunkProblem &problem;
   const Machine &machine;
   int threads;

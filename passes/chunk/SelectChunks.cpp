@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "passes/chunk/Passes.h"
 #include "dialects/nn/NnDialect.h"
 #include "lib/analysis/Liveness.h"
 #include "lib/analysis/NodeName.h"
-#include "passes/chunk/ChunkProgram.h"
-#include "passes/chunk/LowerBounds.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Linalg/Transforms/Transforms.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Tensor/IR/ValueBoundsOpInterfaceImpl.h"
-#include "mlir/Dialect/Arith/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "passes/chunk/ChunkProgram.h"
+#include "passes/chunk/LowerBounds.h"
+#include "passes/chunk/Passes.h"
 #include "llvm/Support/Debug.h"
 
 #define DEBUG_TYPE "snug-select-chunks"
@@ -43,7 +43,12 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     arith::registerValueBoundsOpInterfaceExternalModels(registry);
   }
 
-  DictionaryAttr describe(const ChunkProgram &program, const ChunkLoop &loop) {
+  // The dim of the first op that is cut.
+  static int64_t dimOf(const ChunkLoop &loop) {
+    return llvm::find_if(loop.members, [](const ChunkMember &m) { return m.dim >= 0; })->dim;
+  }
+
+  DictionaryAttr describe(const ChunkProgram &program, const ChunkLoop &loop, int level) {
     Builder b(&getContext());
     SmallVector<Attribute> nodes;
     for (const ChunkMember &m : loop.members) {
@@ -57,14 +62,12 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (nodes.empty() || nodes.back() != attr)
         nodes.push_back(attr);
     }
-    const ChunkMember &first = loop.members.front();
-    return b.getDictionaryAttr({b.getNamedAttr("nodes", b.getArrayAttr(nodes)),
-                                b.getNamedAttr("dim", b.getI64IntegerAttr(first.dim)),
-                                b.getNamedAttr("extent", b.getI64IntegerAttr(loop.extent)),
-                                b.getNamedAttr("size", b.getI64IntegerAttr(loop.size)),
-                                b.getNamedAttr("iterations",
-                                               b.getI64IntegerAttr((loop.extent + loop.size - 1) / loop.size)),
-                                b.getNamedAttr("kind", b.getStringAttr("parallel"))});
+    return b.getDictionaryAttr(
+        {b.getNamedAttr("nodes", b.getArrayAttr(nodes)), b.getNamedAttr("dim", b.getI64IntegerAttr(dimOf(loop))),
+         b.getNamedAttr("extent", b.getI64IntegerAttr(loop.extent)),
+         b.getNamedAttr("size", b.getI64IntegerAttr(loop.size)),
+         b.getNamedAttr("iterations", b.getI64IntegerAttr((loop.extent + loop.size - 1) / loop.size)),
+         b.getNamedAttr("level", b.getI64IntegerAttr(level)), b.getNamedAttr("kind", b.getStringAttr("parallel"))});
   }
 
   // What the search did, summed over the module's functions.
@@ -85,8 +88,53 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
                                 ms("chunked_ms", figures.time)});
   }
 
+  // Puts the plan's loops into the block, and loops into their bodies where the plan relies on it. Level 1 is
+  // outermost.
+  LogicalResult apply(func::FuncOp function, Block &block, ChunkProgram &program, ChunkPlan plan,
+                      SmallVectorImpl<Attribute> &report, int level = 1) {
+    // The plan's order, so that the members of each loop stand side by side.
+    std::vector<Operation *> ops;
+    for (int node : plan.order)
+      ops.push_back(program.ops[node]);
+    for (Operation *op : ops)
+      if (!op->hasTrait<OpTrait::IsTerminator>())
+        op->moveBefore(block.getTerminator());
+    program.ops = std::move(ops);
+    program.problem = std::move(plan.problem);
+    SmallVector<Attribute> descriptions;
+    for (const ChunkLoop &loop : plan.loops) {
+      descriptions.push_back(describe(program, loop, level));
+      program.ops[loop.members.front().node]->emitRemark()
+          << "chunk loop over dim " << dimOf(loop) << " of extent " << loop.extent << ", "
+          << (loop.extent + loop.size - 1) / loop.size << " iterations of " << loop.size << "; peak "
+          << plan.unchunkedPeak << " -> " << plan.peak << " bytes" << (level > 1 ? " of an iteration's own" : "");
+    }
+    SmallVector<scf::ForOp> applied(plan.loops.size());
+    for (size_t i = plan.loops.size(); i-- > 0;)
+      applied[i] = cast<scf::ForOp>(applyChunkLoop(program, plan.loops[i]));
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+      if (isOpTriviallyDead(&op))
+        op.erase();
+    for (auto [loop, op, description] : llvm::zip_equal(plan.loops, applied, descriptions)) {
+      report.push_back(description);
+      if (loop.bodyPeak < 0)
+        continue;
+      IndexBounds bounds(getOperation());
+      FailureOr<ChunkProgram> body = buildChunkProgram(function, *op.getBody(), bounds);
+      if (failed(body))
+        return failure();
+      ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, kMachine, threads, /*levels=*/1);
+      if (inner.peak > loop.bodyPeak)
+        return op.emitError() << "internal fault: the body of a chunk loop was planned to need " << loop.bodyPeak
+                              << " bytes, but needs " << inner.peak;
+      if (failed(apply(function, *op.getBody(), *body, std::move(inner), report, level + 1)))
+        return failure();
+    }
+    return success();
+  }
+
   LogicalResult chunk(func::FuncOp function, IndexBounds &bounds, SmallVectorImpl<Attribute> &report) {
-    FailureOr<ChunkProgram> program = buildChunkProgram(function, bounds);
+    FailureOr<ChunkProgram> program = buildChunkProgram(function, function.front(), bounds);
     if (failed(program))
       return failure();
     int64_t budget = std::max<int64_t>(activationBudget, 0);
@@ -98,7 +146,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       FailureOr<ChunkProgram> other = failure();
       IndexBounds itsBounds(getOperation());
       if (loosenSharing(*loosened))
-        other = buildChunkProgram(*loosened, itsBounds);
+        other = buildChunkProgram(*loosened, loosened->front(), itsBounds);
       if (succeeded(other)) {
         bound.chunked = std::min(bound.chunked, lowerBounds(other->problem).chunked);
         ChunkPlan looser = searchChunks(other->problem, budget, kMachine, threads);
@@ -128,47 +176,29 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     figures.candidates += plan.candidates;
     if (activationBudget >= 0 && plan.peak > activationBudget) {
       Operation *op = program->ops[plan.order[plan.peakNode]];
-      InFlightDiagnostic diagnostic = op->emitError()
-                                      << "cannot chunk to " << activationBudget.getValue() << " bytes: the least peak that can be "
-                                      << "reached is " << plan.peak << " bytes, here in '" << op->getName()
-                                      << "'; give at least that much";
+      InFlightDiagnostic diagnostic = op->emitError() << "cannot chunk to " << activationBudget.getValue()
+                                                      << " bytes: the least peak that can be "
+                                                      << "reached is " << plan.peak << " bytes, here in '"
+                                                      << op->getName() << "'; give at least that much";
       return diagnostic;
     }
     Builder b(&getContext());
-    getOperation()->setAttr("snug.time_model",
-                            b.getDictionaryAttr({b.getNamedAttr("unchunked_ms", b.getF64FloatAttr(plan.unchunkedTime * 1e3)),
-                                                 b.getNamedAttr("chunked_ms", b.getF64FloatAttr(plan.time * 1e3))}));
-    // The plan's order, so that the members of each loop stand side by side.
-    std::vector<Operation *> ops;
-    for (int node : plan.order)
-      ops.push_back(program->ops[node]);
-    if (!plan.loops.empty())
-      for (Operation *op : ops)
-        if (!op->hasTrait<OpTrait::IsTerminator>())
-          op->moveBefore(function.front().getTerminator());
-    program->ops = std::move(ops);
-    program->problem = std::move(plan.problem);
-    for (const ChunkLoop &loop : plan.loops) {
-      report.push_back(describe(*program, loop));
-      program->ops[loop.members.front().node]->emitRemark()
-          << "chunk loop over dim " << loop.members.front().dim << " of extent " << loop.extent << ", "
-          << (loop.extent + loop.size - 1) / loop.size << " iterations of " << loop.size << "; peak "
-          << plan.unchunkedPeak << " -> " << plan.peak << " bytes";
-    }
-    for (const ChunkLoop &loop : llvm::reverse(plan.loops))
-      applyChunkLoop(*program, loop);
+    getOperation()->setAttr(
+        "snug.time_model",
+        b.getDictionaryAttr({b.getNamedAttr("unchunked_ms", b.getF64FloatAttr(plan.unchunkedTime * 1e3)),
+                             b.getNamedAttr("chunked_ms", b.getF64FloatAttr(plan.time * 1e3))}));
     if (plan.loops.empty())
       return success();
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(function.front())))
-      if (isOpTriviallyDead(&op))
-        op.erase();
+    int64_t promised = plan.peak;
+    if (failed(apply(function, function.front(), *program, std::move(plan), report)))
+      return failure();
     // The plan is a promise: what stands in the IR now must keep it.
     IndexBounds after(getOperation());
     auto liveness = Liveness::compute(function, [&](Value value) { return tensorBytes(value, after); });
     if (failed(liveness))
       return failure();
-    if (liveness->peak > plan.peak)
-      return liveness->peakOp->emitError() << "internal fault: chunking planned a peak of " << plan.peak
+    if (liveness->peak > promised)
+      return liveness->peakOp->emitError() << "internal fault: chunking planned a peak of " << promised
                                            << " bytes, the program has one of " << liveness->peak;
     return success();
   }

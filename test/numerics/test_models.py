@@ -112,6 +112,26 @@ def test_80_and_60_percent_are_not_refused(name, weights, tmp_path):
         snug.compile_model(model, tmp_path / "m.so", dims, f"{percent}%")  # asserts exit code 0
 
 
+def test_loops_over_heads_with_loops_over_rows_inside(weights, tmp_path):
+    """A row of attention reads the keys and values of all rows, so that with loops over rows alone the residual stream, keys
+    and values are there at one time."""
+    model, dims = weights("gpt2_long"), {"batch": 1, "seq": LENGTH}
+    residual = LENGTH * 768 * 4
+    _, dry = snug.compile_model(model, tmp_path / "dry.so", dims, flags=("--dry-run",))
+    least = dry["budget"]["least_activation"]
+    assert least < 2.5 * residual
+    _, tight = snug.compile_model(model, tmp_path / "tight.so", dims, least)
+    levels = [loop["level"] for loop in tight["chunk_loops"]]
+    assert 2 in levels and levels[0] == 1
+    snug.compile_model(model, tmp_path / "free.so", dims)
+    inputs = materialize.make_inputs(model, dims)
+    want, _ = snug.run_model(tmp_path / "free.so", inputs)
+    got, stats = snug.run_model(tmp_path / "tight.so", inputs)
+    for name in want:
+        assert np.array_equal(got[name], want[name]), name
+    assert stats["measured"]["arena_high_water"] <= least and stats["measured"]["allocations_in_run"] == 0
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_bounds_are_bounds(name, weights, tmp_path):
     _, report = snug.compile_model(weights(name), tmp_path / "m.so", dims_of(name), flags=("--dry-run",))

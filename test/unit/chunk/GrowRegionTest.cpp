@@ -2,6 +2,7 @@
 //
 // What a chunk region may take in, on problems written by hand: each node reads and writes tensors of 64 x 64.
 #include "passes/chunk/GrowRegion.h"
+#include "passes/chunk/LoopBody.h"
 #include "gtest/gtest.h"
 
 using namespace snug;
@@ -96,8 +97,8 @@ TEST(GrowRegion, FollowsADimBothWays) {
       EXPECT_EQ(p.region(seed, dim), (Nodes{0, 1, 2})) << seed << " " << dim;
 }
 
-// Trap 4, the second guard: iterations that a result does not tell apart would write over each other, even if a rule says
-// that they are parallel.
+// Trap 4, the second guard: iterations that a result does not tell apart would write over each other, even if a rule
+// says that they are parallel.
 TEST(GrowRegion, LeavesOutWhatTheResultIsNotIndexedBy) {
   Program p;
   int a = p.elementwise(p.value());
@@ -129,4 +130,70 @@ TEST(GrowRegion, WritesOverViewsOfItsOwn) {
   shared.barrier(shared.overView(shared.elementwise(shared.value())));
   EXPECT_EQ(shared.region(0, 0), (Nodes{0, 1}));
 }
+TEST(GrowRegion, RecomputesWhatIsCheapAndNeededWhole) {
+  Program p;
+  int a = p.elementwise(p.value());
+  p.kernel(a, {kNot, {1}}, {{0}, {1}}, {true, true}); // reads all of dim 0
+  EXPECT_EQ(p.region(1, 0), (Nodes{1})) << "before the loop";
+  GrowOptions recomputes;
+  recomputes.recomputes = true;
+  auto loop = growRegion(p.problem, 1, 0, 0, 1, recomputes);
+  ASSERT_TRUE(loop);
+  EXPECT_EQ(loop->members.size(), 1u) << "it is not cheap";
+  p.problem.nodes[0].isCheap = true;
+  loop = growRegion(p.problem, 1, 0, 0, 1, recomputes);
+  ASSERT_TRUE(loop);
+  ASSERT_EQ(loop->members.size(), 2u);
+  EXPECT_EQ(loop->members[0].dim, -1);
+  EXPECT_EQ(loop->members[1].dim, 0);
+  p.elementwise(a); // somebody else needs it, too
+  EXPECT_FALSE(growRegion(p.problem, 1, 0, 0, 2, recomputes));
+}
+
+TEST(GrowRegion, SaysWithWhichUnitMoreNodesWouldJoin) {
+  Program p;
+  int a = p.kernel(p.value(), {{0, 32}, {1}}, {{0, 32}, {1}}, {true, true}); // panels of 32 rows
+  p.problem.nodes[0].extents[0] = 2;
+  p.elementwise(a);
+  int64_t coarser = 0;
+  auto loop = growRegion(p.problem, 1, 0, 0, 1, {}, &coarser);
+  ASSERT_TRUE(loop);
+  EXPECT_EQ(loop->members.size(), 1u);
+  EXPECT_EQ(coarser, 32);
+  GrowOptions pairs;
+  pairs.unit = coarser;
+  loop = growRegion(p.problem, 1, 0, 0, 1, pairs, &coarser);
+  ASSERT_TRUE(loop);
+  EXPECT_EQ(loop->members.size(), 2u);
+  EXPECT_EQ(loop->extent, 2);
+  EXPECT_EQ(coarser, 1);
+}
+
+TEST(LoopBody, IsOneIteration) {
+  Program p;
+  p.barrier(p.value());
+  int a = p.elementwise(p.problem.nodes[0].results[0].value);
+  int b = p.elementwise(a);
+  p.barrier(b);
+  for (ChunkNode &node : p.problem.nodes)
+    node.flops = 6400;
+  auto loop = growRegion(p.problem, 1, 1, 1, 2);
+  ASSERT_TRUE(loop);
+  loop->size = 8;
+  ChunkProblem body = bodyOf(p.problem, *loop);
+  ASSERT_EQ(body.nodes.size(), 2u);
+  EXPECT_EQ(body.nodes[0].extents, (std::vector<int64_t>{64, 8}));
+  EXPECT_EQ(body.nodes[0].flops, 800);
+  const ChunkValue &read = body.values[body.nodes[0].uses[0].value], &own = body.values[body.nodes[0].results[0].value],
+                   &leaving = body.values[body.nodes[1].results[0].value];
+  EXPECT_EQ(read.producer, -1);
+  EXPECT_EQ(own.producer, 0);
+  EXPECT_EQ(own.users, Nodes{1});
+  EXPECT_EQ(own.extents, (std::vector<int64_t>{64, 8}));
+  EXPECT_EQ(body.buffers[read.buffer].bytes, 0) << "it is there anyway";
+  EXPECT_EQ(body.buffers[own.buffer].bytes, 64 * 8 * 4);
+  EXPECT_EQ(body.buffers[own.buffer].nodes, (Nodes{0, 1}));
+  EXPECT_EQ(body.buffers[leaving.buffer].bytes, 0) << "the barrier reads it whole";
+}
+
 } // namespace
