@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/chunk/GrowRegion.h"
+#include "passes/chunk/LoopBuffers.h"
 
 #include <algorithm>
 #include <numeric>
@@ -47,8 +48,6 @@ private:
   void addForward(int seed);
   std::optional<ChunkMember> dimFor(int node);
   bool placeRest();
-  bool keepsBuffers(const ChunkLoop &loop);
-  bool collectUpdates(ChunkLoop &loop);
   // A destination that is a view: what it is a view of is written through it.
   bool isViewInit(const ChunkUse &use) const {
     int producer = problem.values[use.value].producer;
@@ -255,111 +254,6 @@ bool Region::placeRest() {
   return true;
 }
 
-// Nodes that move past each other must not write what the other one reads or writes.
-bool Region::keepsBuffers(const ChunkLoop &loop) {
-  struct Ranks {
-    int any = -1, writer = -1; // the latest place so far
-  };
-  std::map<int, Ranks> ranks;
-  for (int node = loop.first; node <= loop.last; ++node) {
-    const ChunkNode &n = problem.nodes[node];
-    int rank = place(node) == Place::Before ? 0 : place(node) == Place::Loop ? 1 : 2;
-    std::set<int> written;
-    if (!n.isView)
-      for (const ChunkUse &result : n.results)
-        written.insert(problem.values[result.value].buffer);
-    for (int buffer : n.buffers) {
-      Ranks &r = ranks[buffer];
-      bool writes = written.count(buffer);
-      if ((writes ? r.any : r.writer) > rank)
-        return false;
-      r.any = std::max(r.any, rank);
-      if (writes)
-        r.writer = std::max(r.writer, rank);
-    }
-  }
-  return true;
-}
-
-// Buffers that the loop writes and that come from outside of it: every access in the loop must be the same slice. Also
-// finds dying values that a result made in the loop may overwrite.
-bool Region::collectUpdates(ChunkLoop &loop) {
-  struct Reader {
-    int node, value;
-    DimAccess access;
-    bool elementwise, isInit;
-  };
-  std::map<int, std::vector<Reader>> readers; // of values from outside, by buffer
-  std::set<int> written;
-  std::map<int, int> firstWriter;
-  auto inLoop = [&](int node) { return inWindow(node) && place(node) == Place::Loop; };
-  for (const ChunkMember &m : loop.members) {
-    const ChunkNode &n = problem.nodes[m.node];
-    for (const ChunkUse &use : n.uses) {
-      const ChunkValue &value = problem.values[use.value];
-      if (!inLoop(value.producer) && value.buffer >= 0 &&
-          !(value.producer >= 0 && problem.nodes[value.producer].isEmpty))
-        readers[value.buffer].push_back({m.node, use.value, accessOf(use, m), use.elementwise, use.isInit});
-    }
-    if (!n.isView)
-      for (const ChunkUse &result : n.results) {
-        int buffer = problem.values[result.value].buffer;
-        if (buffer < 0)
-          continue;
-        written.insert(buffer);
-        firstWriter.try_emplace(buffer, m.node);
-      }
-  }
-  auto uniform = [](const std::vector<Reader> &list) {
-    return std::all_of(list.begin(), list.end(), [&](const Reader &r) {
-      return r.value == list[0].value && r.access.position >= 0 && r.access.position == list[0].access.position &&
-             r.access.scale == list[0].access.scale;
-    });
-  };
-  for (auto &[buffer, list] : readers)
-    if (written.count(buffer) && !uniform(list))
-      return false;
-
-  std::set<int> taken;
-  for (const ChunkMember &m : loop.members) {
-    const ChunkNode &n = problem.nodes[m.node];
-    for (const ChunkUse &init : n.uses) {
-      const ChunkValue &empty = problem.values[init.value];
-      if (!init.isInit || empty.producer < 0 || !problem.nodes[empty.producer].isEmpty || n.results.empty())
-        continue;
-      int target = empty.buffer;
-      for (const ChunkUse &result : n.results)
-        if (problem.values[result.value].shape == empty.shape)
-          target = problem.values[result.value].buffer;
-      if (target < 0)
-        continue;
-      const std::vector<int> &touching = problem.buffers[target].nodes;
-      if (std::all_of(touching.begin(), touching.end(), inLoop))
-        continue; // interior
-      DimAccess access = accessOf(init, m);
-      for (auto &[buffer, list] : readers) {
-        const ChunkValue &source = problem.values[list[0].value];
-        if (taken.count(buffer) || written.count(buffer) || !uniform(list) || buffer == target ||
-            source.shape != empty.shape || list[0].access.position != access.position ||
-            list[0].access.scale != access.scale)
-          continue;
-        bool dies = std::all_of(problem.buffers[buffer].nodes.begin(), problem.buffers[buffer].nodes.end(), [&](int t) {
-          return t < first || (t <= last && (place(t) == Place::Before || place(t) == Place::Loop));
-        });
-        bool before = std::all_of(list.begin(), list.end(), [&](const Reader &r) {
-          return !r.isInit && (r.node < m.node || (r.node == m.node && r.elementwise));
-        });
-        if (!dies || !before)
-          continue;
-        taken.insert(buffer);
-        loop.inPlace.push_back({init.value, list[0].value});
-        break;
-      }
-    }
-  }
-  return true;
-}
-
 std::optional<ChunkLoop> Region::grow(int seed, int dim) {
   const ChunkNode &n = problem.nodes[seed];
   if (n.parallel.empty() || !n.parallel[dim])
@@ -403,7 +297,7 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
     for (const ChunkUse &use : problem.nodes[m.node].uses)
       if (isViewInit(use) && inLoop(problem.values[use.value].producer) && !allTouching(use.value, inLoop))
         return std::nullopt;
-  if (!keepsBuffers(loop) || !collectUpdates(loop))
+  if (!keepsBuffers(problem, loop) || !collectUpdates(problem, loop))
     return std::nullopt;
   return loop;
 }

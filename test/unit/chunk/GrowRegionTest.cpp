@@ -169,6 +169,33 @@ TEST(GrowRegion, SaysWithWhichUnitMoreNodesWouldJoin) {
   EXPECT_EQ(coarser, 1);
 }
 
+// A result takes the buffer of what is read for the last time. What reads it behind the loop, though nothing of the
+// loop, is in the window, too.
+TEST(GrowRegion, OverwritesOnlyWhatDies) {
+  for (bool isReadAgain : {false, true}) {
+    Program p;
+    p.barrier(p.value());
+    int x = p.problem.nodes[0].results[0].value;
+    int made = p.elementwise(x);
+    ChunkUse init;
+    init.value = p.value(2);
+    init.isInit = true;
+    init.access = {{0}, {1}};
+    p.problem.values[init.value].buffer = p.problem.values[made].buffer;
+    p.problem.nodes[1].uses[0].elementwise = true;
+    p.problem.nodes[1].uses.push_back(init);
+    p.barrier(made);
+    p.problem.values[init.value].producer = static_cast<int>(p.problem.nodes.size());
+    p.problem.nodes.emplace_back();
+    p.problem.nodes.back().isEmpty = true;
+    if (isReadAgain)
+      p.barrier(x);
+    auto loop = growRegion(p.problem, 1, 0, 1, static_cast<int>(p.problem.nodes.size()) - 1);
+    ASSERT_TRUE(loop);
+    EXPECT_EQ(loop->inPlace.size(), isReadAgain ? 0u : 1u);
+  }
+}
+
 TEST(LoopBody, IsOneIteration) {
   Program p;
   p.barrier(p.value());

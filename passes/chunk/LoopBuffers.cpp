@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "passes/chunk/LoopBuffers.h"
+
+#include <algorithm>
+#include <set>
+
+using namespace snug;
+
+namespace {
+enum Place { kBefore, kInside, kBehind };
+
+// Where nodes are once the loop's members stand side by side.
+class Places {
+public:
+  explicit Places(const ChunkLoop &loop) : loop(loop), after(loop.after.begin(), loop.after.end()) {
+    for (const ChunkMember &m : loop.members)
+      members.insert(m.node);
+  }
+  int of(int node) const {
+    return members.count(node) ? kInside : node > loop.last || after.count(node) ? kBehind : kBefore;
+  }
+
+private:
+  const ChunkLoop &loop;
+  std::set<int> members, after;
+};
+} // namespace
+
+bool snug::keepsBuffers(const ChunkProblem &problem, const ChunkLoop &loop) {
+  Places places(loop);
+  struct Ranks {
+    int any = -1, writer = -1; // the latest place so far
+  };
+  std::map<int, Ranks> ranks;
+  for (int node = loop.first; node <= loop.last; ++node) {
+    const ChunkNode &n = problem.nodes[node];
+    int rank = places.of(node);
+    std::set<int> written;
+    if (!n.isView)
+      for (const ChunkUse &result : n.results)
+        written.insert(problem.values[result.value].buffer);
+    for (int buffer : n.buffers) {
+      Ranks &r = ranks[buffer];
+      bool writes = written.count(buffer);
+      if ((writes ? r.any : r.writer) > rank)
+        return false;
+      r.any = std::max(r.any, rank);
+      if (writes)
+        r.writer = std::max(r.writer, rank);
+    }
+  }
+  return true;
+}
+
+bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop) {
+  Places places(loop);
+  struct Reader {
+    int node, value;
+    DimAccess access;
+    bool elementwise, isInit;
+  };
+  std::map<int, std::vector<Reader>> readers; // of values from outside, by buffer
+  std::set<int> written;
+  auto inLoop = [&](int node) { return places.of(node) == kInside; };
+  for (const ChunkMember &m : loop.members) {
+    const ChunkNode &n = problem.nodes[m.node];
+    for (const ChunkUse &use : n.uses) {
+      const ChunkValue &value = problem.values[use.value];
+      if (!inLoop(value.producer) && value.buffer >= 0 &&
+          !(value.producer >= 0 && problem.nodes[value.producer].isEmpty))
+        readers[value.buffer].push_back({m.node, use.value, accessOf(use, m), use.elementwise, use.isInit});
+    }
+    if (!n.isView)
+      for (const ChunkUse &result : n.results) {
+        int buffer = problem.values[result.value].buffer;
+        if (buffer >= 0)
+          written.insert(buffer);
+      }
+  }
+  auto uniform = [](const std::vector<Reader> &list) {
+    return std::all_of(list.begin(), list.end(), [&](const Reader &r) {
+      return r.value == list[0].value && r.access.position >= 0 && r.access.position == list[0].access.position &&
+             r.access.scale == list[0].access.scale;
+    });
+  };
+  for (auto &[buffer, list] : readers)
+    if (written.count(buffer) && !uniform(list))
+      return false;
+
+  std::set<int> taken;
+  for (const ChunkMember &m : loop.members) {
+    const ChunkNode &n = problem.nodes[m.node];
+    for (const ChunkUse &init : n.uses) {
+      const ChunkValue &empty = problem.values[init.value];
+      if (!init.isInit || empty.producer < 0 || !problem.nodes[empty.producer].isEmpty || n.results.empty())
+        continue;
+      int target = empty.buffer;
+      for (const ChunkUse &result : n.results)
+        if (problem.values[result.value].shape == empty.shape)
+          target = problem.values[result.value].buffer;
+      if (target < 0)
+        continue;
+      const std::vector<int> &touching = problem.buffers[target].nodes;
+      if (std::all_of(touching.begin(), touching.end(), inLoop))
+        continue; // interior
+      DimAccess access = accessOf(init, m);
+      for (auto &[buffer, list] : readers) {
+        const ChunkValue &source = problem.values[list[0].value];
+        if (taken.count(buffer) || written.count(buffer) || !uniform(list) || buffer == target ||
+            source.shape != empty.shape || list[0].access.position != access.position ||
+            list[0].access.scale != access.scale)
+          continue;
+        bool dies = std::all_of(problem.buffers[buffer].nodes.begin(), problem.buffers[buffer].nodes.end(),
+                                [&](int node) { return places.of(node) != kBehind; });
+        bool before = std::all_of(list.begin(), list.end(), [&](const Reader &r) {
+          return !r.isInit && (r.node < m.node || (r.node == m.node && r.elementwise));
+        });
+        if (!dies || !before)
+          continue;
+        taken.insert(buffer);
+        loop.inPlace.push_back({init.value, list[0].value});
+        break;
+      }
+    }
+  }
+  return true;
+}
