@@ -100,7 +100,8 @@ struct ComputeBeforeMoving : OpRewritePattern<linalg::GenericOp> {
           map.getResults(), [](AffineExpr expr) { return cast<AffineDimExpr>(expr).getPosition(); });
       AffineMap inverse = inversePermutation(map);
       SmallVector<AffineMap> maps;
-      for (AffineMap old : ArrayRef(op.getIndexingMapsArray()).drop_back())
+      SmallVector<AffineMap> olds = op.getIndexingMapsArray();
+      for (AffineMap old : ArrayRef(olds).drop_back())
         maps.push_back(old.compose(inverse));
       maps.push_back(rewriter.getMultiDimIdentityMap(map.getNumDims()));
       auto type = cast<RankedTensorType>(op.getResult(0).getType());
