@@ -199,10 +199,11 @@ std::optional<Search::Candidate> Search::best(const Peak &peak) {
     for (const Candidate &candidate : found)
       least = std::min(least, candidate.peak.bytes);
   };
-  // What each iteration computes anew, and loops inside of loops, cost more: only where the rest is not enough.
+  // What each iteration computes anew, and loops inside of loops, cost more than loops side by side, which this peak
+  // alone does not show: they are tried only with more than one level, and where the rest is not enough.
   std::vector<ChunkLoop> all;
   for (bool recomputes : {false, true}) {
-    if (least <= budget)
+    if (least <= budget || (recomputes && levels < 2))
       break;
     for (const ChunkLoop &region : regions(peak, recomputes)) {
       all.push_back(region);

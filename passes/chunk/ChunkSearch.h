@@ -106,8 +106,9 @@ struct ChunkPlan {
 };
 
 /// The fastest plan found whose peak is within the budget, else the one with the least peak found. A budget that is no
-/// less than the peak of `searchChunks(problem, 0, ...)` is always met. Loops are nested `levels` deep at most; those
-/// inside of a loop are not in the plan, but found again by searching its body within its bodyPeak.
+/// less than the peak of `searchChunks(problem, 0, ...)` is always met. Loops are nested `levels` deep at most, and
+/// with more than one level may compute cheap values anew in each iteration. Loops inside of a loop are not in the
+/// plan, but found again by searching its body within its bodyPeak.
 ChunkPlan searchChunks(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads,
                        int levels = 2);
 
