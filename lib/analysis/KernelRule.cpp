@@ -62,3 +62,12 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
   }
   return kernel;
 }
+
+bool snug::mayBeRecomputed(Operation *op) {
+  auto dps = dyn_cast<DestinationStyleOpInterface>(op);
+  if (!dps || op->getNumResults() != 1 || !dps.getDpsInitOperand(0)->get().getDefiningOp<tensor::EmptyOp>())
+    return false;
+  if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
+    return linalgOp.getNumParallelLoops() == linalgOp.getNumLoops();
+  return isa<nn::NormOp>(op);
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// KernelRule: what one kernel costs, beside its IndexRule. The only place where chunking and memory planning learn how an
-// op is executed.
+// KernelRule: what one kernel costs, beside its IndexRule. The only place where chunking and memory planning learn how
+// an op is executed.
 #ifndef SNUG_LIB_ANALYSIS_KERNELRULE_H
 #define SNUG_LIB_ANALYSIS_KERNELRULE_H
 
@@ -19,6 +19,9 @@ struct KernelRule {
 
 /// `extents`: upper bounds of the op's iteration dims, in the order of rule.dims.
 KernelRule kernelRule(mlir::Operation *op, const IndexRule &rule, llvm::ArrayRef<int64_t> extents);
+
+/// Whether the kernel is one pass over its input into a buffer of its own: each reader may have its own copy of the op.
+bool mayBeRecomputed(mlir::Operation *op);
 
 /// Whether attention of this head size and value size (or ShapedType::kDynamic) has a kernel that streams it.
 bool streamsAttention(int64_t headSize, int64_t valueSize);

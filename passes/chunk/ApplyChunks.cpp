@@ -58,10 +58,8 @@ private:
 
 // The operand that a result is computed in; null for views and what makes its own tensor.
 static OpOperand *destinationOf(OpResult value) {
-  if (auto dps = dyn_cast<DestinationStyleOpInterface>(value.getOwner()))
-    return dps.getTiedOpOperand(value);
-  auto insert = dyn_cast<tensor::InsertSliceOp>(value.getOwner());
-  return insert ? &insert.getDestMutable() : nullptr;
+  auto dps = dyn_cast<DestinationStyleOpInterface>(value.getOwner());
+  return dps ? dps.getTiedOpOperand(value) : nullptr;
 }
 
 static bool isDestination(OpOperand &operand) {

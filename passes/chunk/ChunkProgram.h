@@ -25,9 +25,6 @@ std::optional<int64_t> tensorBytes(mlir::Value value, IndexBounds &bounds);
 /// where a buffer has no bound.
 mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, mlir::Block &block, IndexBounds &bounds);
 
-/// One pass over its input, and it writes a buffer of its own: each reader may have its own copy of the op.
-bool mayBeRecomputed(mlir::Operation *op);
-
 /// Gives each reader of some cheap or separable values its own, so that they can be chunked apart. True if it changed
 /// the function. Costs time where no chunk loop makes use of it.
 bool loosenSharing(mlir::func::FuncOp function);

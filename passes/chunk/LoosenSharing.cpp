@@ -4,6 +4,7 @@
 // of a loop and made in it slice by slice, as the keys and the queries of attention are from one contraction of one
 // normalized tensor. These rewrites give each reader its own; the results keep their bits.
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/KernelRule.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
@@ -189,15 +190,6 @@ bool recomputeForEachReader(Operation *op) {
   return true;
 }
 } // namespace
-
-bool snug::mayBeRecomputed(Operation *op) {
-  auto dps = dyn_cast<DestinationStyleOpInterface>(op);
-  if (!dps || op->getNumResults() != 1 || !dps.getDpsInitOperand(0)->get().getDefiningOp<tensor::EmptyOp>())
-    return false;
-  if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
-    return linalgOp.getNumParallelLoops() == linalgOp.getNumLoops();
-  return isa<nn::NormOp>(op);
-}
 
 bool snug::loosenSharing(func::FuncOp function) {
   bool changed = false;

@@ -182,11 +182,6 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
                                                       << op->getName() << "'; give at least that much";
       return diagnostic;
     }
-    Builder b(&getContext());
-    getOperation()->setAttr(
-        "snug.time_model",
-        b.getDictionaryAttr({b.getNamedAttr("unchunked_ms", b.getF64FloatAttr(plan.unchunkedTime * 1e3)),
-                             b.getNamedAttr("chunked_ms", b.getF64FloatAttr(plan.time * 1e3))}));
     if (plan.loops.empty())
       return success();
     int64_t promised = plan.peak;

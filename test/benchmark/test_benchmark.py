@@ -3,6 +3,7 @@
 import random
 
 import benchmark
+import time_model
 
 
 def test_interval_of_fifteen_rounds_is_the_fourth_to_the_twelfth():
@@ -33,3 +34,11 @@ def test_a_row_has_ratios_of_the_same_round():
     rounds = [{"snug": 2.0, "onnxruntime": 4.0}, {"snug": 3.0, "onnxruntime": 6.0}, {"snug": 10.0, "onnxruntime": 20.0}]
     line = benchmark.row("m", rounds, 1)
     assert "3.0 ms" in line and "6.0 ms  0.50 (0.50 to 0.50)" in line and line.split()[-2:] == ["3", "1"]
+
+
+def test_rank_correlation():
+    assert time_model.spearman([1, 2, 3, 4], [10, 20, 40, 80]) == 1
+    assert time_model.spearman([1, 2, 3], [3, 2, 1]) == -1
+    # d = 0, 1, 1, 0: 1 - 6 * 2 / (4 * 15).
+    assert abs(time_model.spearman([1, 2, 3, 4], [1, 3, 2, 4]) - 0.8) < 1e-12
+    assert list(time_model.ranks([5, 1, 5, 9])) == [1.5, 0, 1.5, 3], "equal values share their mean rank"

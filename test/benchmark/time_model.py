@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """How well the compiler's time model predicts what chunk loops cost.
 
-  time_model.py --bin build/release/bin [MODEL [NAME=N]...]... [--plans 10] [--rounds 5] [--machine FILE.json]
+  time_model.py --bin build/release/bin [MODEL [NAME=N]...]... [--plans 10] [--rounds 5]
 
 Of each model (a graph of test/models or the path of a complete model, with its dims after it) the unchunked plan and
 --plans plans at even steps down to the least budget are compiled. In each round every library runs once, one after another,
@@ -62,7 +62,6 @@ def compile_plans(args, name, dims):
     if not model.is_file():
         model = materialize.materialize(materialize.HERE / (name + ".onnx"), args.work)
     flags = ["--threads", args.threads] + [text for dim in dims for text in ("--dim", dim)]
-    flags += ["--machine", args.machine] if args.machine else []
     report = args.work / "report.json"
 
     def snugc(*more):
@@ -116,7 +115,6 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeat", type=int, default=3, help="runs of a library in a round, of which the fastest counts")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--machine", help="machine file for the time model")
     parser.add_argument("--work", type=Path, default=Path("build/benchmark"))
     parser.add_argument("-v", "--verbose", action="store_true", help="print each plan")
     args = parser.parse_intermixed_args()

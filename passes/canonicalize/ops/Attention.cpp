@@ -71,10 +71,10 @@ void cutLength(Lowering &l, Heads &heads, AffineExpr length) {
 
 // What the op computes beside q k^T, in the order of the standard: scale, soft cap, masks.
 struct Score {
-  double scale, softcap;
+  double scale = 1, softcap = 0;
   Value past, rows; // row s stands at key s + past; where keys are counted, the last of the rows at the last of those
-  int64_t left, right; // keys seen before and after that; -1: all
-  Value mask, counted; // as block arguments; of bool or of the scores' type, and keys that exist
+  int64_t left = -1, right = -1; // keys seen before and after that; -1: all
+  Value mask, counted;           // as block arguments; of bool or of the scores' type, and keys that exist
 
   Value emit(OpBuilder &b, Location loc, Value x, unsigned row, unsigned key) const {
     auto number = [&](double value) { return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value)).getResult(); };
