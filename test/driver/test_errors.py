@@ -46,7 +46,7 @@ def test_usage(mlp, tmp_path):
     refused(snugc(path, "-o", out, *ROWS, "--activation-budget", "101%"), 1, "101%")
     refused(snugc(path, "-o", out, *ROWS, "--memory-budget", "50%"), 1, "50%")
     refused(snugc(path, "-o", path, *ROWS), 1, "is the model itself")
-    refused(snugc(path, "--dry-run", *ROWS, "--report", tmp_path / "r.html"), 1, "JSON")
+    refused(snugc(path, "--dry-run", *ROWS, "--measure"), 1, "--measure", "--budget-sweep")
     assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
 
 
