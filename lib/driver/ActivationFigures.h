@@ -20,11 +20,12 @@ struct ChunkFigures {
 
 /// One point of the curve: a budget for the arena, and what keeping it costs.
 struct FitPoint {
-  int64_t budget = 0;     ///< with which the plan is found
-  int64_t arena = 0;      ///< what the plan needs, no more than that
-  double ms = 0;          ///< as modelled
-  double slowdown = 1;    ///< modelled time over that of the unchunked program
-  double measuredMs = -1; ///< median of runs on this machine; -1: not measured
+  int64_t budget = 0;           ///< with which the plan is found
+  int64_t arena = 0;            ///< what the plan needs, no more than that
+  double ms = 0;                ///< as modelled
+  double slowdown = 1;          ///< modelled time over that of the unchunked program
+  double measuredMs = -1;       ///< median of runs on this machine; -1: not measured
+  double measuredSlowdown = -1; ///< measured beside the unchunked program
 };
 
 struct WhatFits {

@@ -21,9 +21,16 @@ static int fail(int code, const Twine &message) {
   return code;
 }
 
-// About a second of timed runs for each point, but enough of them for a median.
-static int timedRuns(double expectedMs) {
-  return std::clamp(static_cast<int>(1000 / std::max(expectedMs, 1.0)), 3, 50);
+// Other work on the machine comes and goes: what is compared runs side by side, in as many rounds.
+constexpr int kRounds = 3;
+
+// Of one process; short runs more often.
+static int timedRuns(double expectedMs) { return std::clamp(static_cast<int>(300 / std::max(expectedMs, 1.0)), 1, 20); }
+
+static double median(std::vector<double> values) {
+  llvm::sort(values);
+  size_t half = values.size() / 2;
+  return values.size() % 2 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
 static std::string findRunner() {
@@ -61,10 +68,28 @@ public:
   Sweep(MLIRContext &context, const CompileOptions &options, std::string runner, std::string folder)
       : context(context), options(options), runner(std::move(runner)), folder(std::move(folder)) {}
 
-  int measure(FitPoint &point) {
-    if (int code = compile(point.budget))
-      return code;
-    return run(point);
+  // The first point is what the others are compared with.
+  int measure(std::vector<FitPoint> &points) {
+    for (size_t i = 0; i < points.size(); ++i) {
+      FitPoint &point = points[i];
+      std::string library = at(i == 0 ? "first.so" : "point.so");
+      if (int code = compile(point.budget, library))
+        return code;
+      std::vector<double> times, ratios;
+      for (int round = 0; round < kRounds; ++round) {
+        double first = 0, ms = 0;
+        if (i > 0)
+          if (int code = run(at("first.so"), points[0], first))
+            return code;
+        if (int code = run(library, point, ms))
+          return code;
+        times.push_back(ms);
+        ratios.push_back(i > 0 ? ms / first : 1);
+      }
+      point.measuredMs = median(times);
+      point.measuredSlowdown = median(ratios);
+    }
+    return SNUG_EXIT_DONE;
   }
 
 private:
@@ -74,9 +99,9 @@ private:
     return path.str().str();
   }
 
-  int compile(int64_t budget) {
+  int compile(int64_t budget, const std::string &library) {
     CompileOptions one = options;
-    one.output = at("point.so");
+    one.output = library;
     one.activationBudget = {budget, -1};
     one.memoryBudget = {};
     one.emit = Stage::Library;
@@ -91,8 +116,8 @@ private:
     return Pipeline(context, one, report).run();
   }
 
-  int run(FitPoint &point) {
-    std::string library = at("point.so"), stats = at("stats.json"), output = at("out.txt"), error;
+  int run(const std::string &library, const FitPoint &point, double &ms) {
+    std::string stats = at("stats.json"), output = at("out.txt"), error;
     std::string repeat = std::to_string(timedRuns(point.ms));
     std::vector<std::string> words = {runner,     library, "--random-inputs", "1",  "--warmup", "1",
                                       "--repeat", repeat,  "--stats",         stats};
@@ -109,10 +134,9 @@ private:
     auto text = llvm::MemoryBuffer::getFile(stats);
     nlohmann::json json =
         nlohmann::json::parse(text ? (*text)->getBuffer().str() : "", nullptr, /*allow_exceptions=*/false);
-    auto median = json.is_object() ? json.value("/latency_ms/median"_json_pointer, -1.0) : -1;
-    if (median < 0)
+    ms = json.is_object() ? json.value("/latency_ms/median"_json_pointer, -1.0) : -1;
+    if (ms <= 0)
       return fail(SNUG_EXIT_FAULT, "snug-run wrote no latency that can be read");
-    point.measuredMs = median;
     return SNUG_EXIT_DONE;
   }
 
@@ -132,9 +156,5 @@ int snug::measureSweep(MLIRContext &context, const CompileOptions &options, Comp
     return fail(SNUG_EXIT_MACHINE,
                 "cannot make a temporary folder: " + code.message() + "; set TMPDIR to one with room");
   llvm::scope_exit remove([&] { llvm::sys::fs::remove_directories(folder); });
-  Sweep sweep(context, options, runner, folder.str().str());
-  for (FitPoint &point : report.fits->points)
-    if (int code = sweep.measure(point))
-      return code;
-  return SNUG_EXIT_DONE;
+  return Sweep(context, options, runner, folder.str().str()).measure(report.fits->points);
 }

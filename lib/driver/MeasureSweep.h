@@ -7,9 +7,10 @@
 
 namespace snug {
 
-// Compiles the model at each point of report.fits and runs it with random inputs, the same for all, each in a process
-// of its own: snug-run, which lies beside this program or on the PATH. A bounded dim is at its upper bound. Fills in
-// the measured times. Returns an exit code of snug/ExitCodes.h, after a message on standard error.
+// Compiles the model at each point of report.fits and runs it with random inputs, the same for all, in processes of its
+// own which take turns with those of the first point: snug-run, which lies beside this program or on the PATH. A
+// bounded dim is at its upper bound. Fills in the measured times. Returns an exit code of snug/ExitCodes.h, after a
+// message on standard error.
 int measureSweep(mlir::MLIRContext &context, const CompileOptions &options, CompileReport &report);
 
 } // namespace snug

@@ -62,7 +62,8 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
                     {"arena", point.arena},
                     {"ms", point.ms},
                     {"slowdown", point.slowdown},
-                    {"measured_ms", orNull(point.measuredMs)}});
+                    {"measured_ms", orNull(point.measuredMs)},
+                    {"measured_slowdown", orNull(point.measuredSlowdown)}});
   ChunkFigures search = r.search.value_or(ChunkFigures{-1, -1, -1, -1, -1, -1, -1});
   Json report = {
       {"version", kReportVersion},
@@ -141,8 +142,7 @@ std::string snug::fitsText(const WhatFits &fits) {
                   printBytes(point.arena).c_str(), point.ms, point.slowdown);
     text += line;
     if (measured) {
-      std::snprintf(line, sizeof line, "  %10.1f ms  %6.2fx", point.measuredMs,
-                    point.measuredMs / fits.points.front().measuredMs);
+      std::snprintf(line, sizeof line, "  %10.1f ms  %6.2fx", point.measuredMs, point.measuredSlowdown);
       text += line;
     }
     text += &point == &fits.points.front() ? "  unchunked\n" : &point == &fits.points.back() ? "  least\n" : "\n";

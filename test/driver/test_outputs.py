@@ -181,8 +181,9 @@ def test_budget_sweep_is_measured(mlp, tmp_path, monkeypatch, rows):
     fits = json.loads(report.read_text())["fits"]
     assert len(fits) >= 5 and all(point["measured_ms"] > 0 for point in fits)
     assert "as measured" in result.out
+    assert fits[0]["measured_slowdown"] == 1 and all(point["measured_slowdown"] > 0 for point in fits)
     measured = re.findall(r"x +([\d.]+) ms +([\d.]+)x", result.out)
-    assert [float(ms) for ms, _ in measured] == [round(point["measured_ms"], 1) for point in fits]
+    assert measured == [(f"{p['measured_ms']:.1f}", f"{p['measured_slowdown']:.2f}") for p in fits]
     assert list((tmp_path / "temp").iterdir()) == [], "what was measured is left behind"
 
 

@@ -142,7 +142,7 @@ function sweepSection() {
     return;
   }
   const hasMeasured = report.fits.every((point) => point.measured_ms !== null);
-  make(main, 'p', {class: 'note'}, (hasMeasured ? 'Blue: time as modelled. Red: median of runs on this machine.'
+  make(main, 'p', {class: 'note'}, (hasMeasured ? 'Blue: time as modelled. Red: measured on this machine, in turns with the unchunked program.'
     : 'Time as modelled.') + (doesNotFit ? '' : ' The ring is this plan.'));
   drawn(main, drawSweep);
   sweepTable(main, hasMeasured);

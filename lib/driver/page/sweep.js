@@ -4,9 +4,8 @@ function drawSweep(parent) {
   const points = report.fits;
   const f = frame(parent, 'Budgets and what they cost', 240, 48);
   const hasMeasured = points.every((point) => point.measured_ms !== null);
-  const unchunkedMs = hasMeasured ? points[0].measured_ms : 1;
   const slow = points.map((point) => point.slowdown);
-  const measured = hasMeasured ? points.map((point) => point.measured_ms / unchunkedMs) : [];
+  const measured = hasMeasured ? points.map((point) => point.measured_slowdown) : [];
   const least = Math.min(...points.map((p) => p.arena)), most = Math.max(...points.map((p) => p.arena));
   const seesLimit = limit !== null && limit >= least / 1.5 && limit <= most * 1.5;
   const ends = seesLimit ? [Math.min(least, limit), Math.max(most, limit)] : [least, most];

@@ -53,7 +53,7 @@ function sweepTable(parent, hasMeasured) {
   if (hasMeasured) heads.push('#measured', '#relative');
   const rows = report.fits.map((point) => {
     const cells = [point.activation + 'B', bytes(point.arena), time(point.ms), point.slowdown.toFixed(2) + '\u00d7'];
-    if (hasMeasured) cells.push(time(point.measured_ms), (point.measured_ms / report.fits[0].measured_ms).toFixed(2) + '\u00d7');
+    if (hasMeasured) cells.push(time(point.measured_ms), point.measured_slowdown.toFixed(2) + '\u00d7');
     return cells;
   });
   table(parent, heads, rows, 'sweep-table');
