@@ -143,13 +143,16 @@ def test_click_and_pointer(browser, tmp_path):
 
 
 @pytest.mark.parametrize("width,dark", [(1280, False), (390, True)])
-def test_texts_can_be_read(browser, tmp_path, width, dark):
-    """Nothing runs out of the page, no two texts of a figure overlap, and none has the colour of the ground."""
-    _, file = report_of(tmp_path, "bert_tiny", *TINY, "--activation-budget", "40KiB", "--budget-sweep")
+@pytest.mark.parametrize("name,budget", [("bert_tiny", "40KiB"), ("gpt2_tiny", "60KiB")])
+def test_texts_can_be_read(browser, tmp_path, name, budget, width, dark):
+    """Nothing runs out of the page, no two texts of a figure overlap, the budget's line crosses none, and none has the
+    colour of the ground."""
+    _, file = report_of(tmp_path, name, *TINY, "--activation-budget", budget, "--budget-sweep")
     with Page(browser, file, width, dark) as p:
         assert p.page.evaluate("document.documentElement.scrollWidth") == width
         figures = p.page.evaluate("""[...document.querySelectorAll('svg')].map((svg) => ({
             figure: svg.getBoundingClientRect().toJSON(),
+            line: svg.querySelector('line.limit')?.getBoundingClientRect().top,
             texts: [...svg.querySelectorAll('text')].filter((t) => t.textContent).map((t) =>
                 ({text: t.textContent, fill: getComputedStyle(t).fill, box: t.getBoundingClientRect().toJSON()}))}))""")
         ground = p.page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -160,6 +163,8 @@ def test_texts_can_be_read(browser, tmp_path, width, dark):
                 one = a["box"]
                 assert box["left"] <= one["left"] and one["right"] <= box["right"] + 1 and box["top"] <= one["top"], a
                 assert one["bottom"] <= box["bottom"] + 1 and a["fill"] != ground, a
+                if "peak" in a["text"] and figure.get("line"):
+                    assert not one["top"] + 2 < figure["line"] < one["bottom"] - 2, "the budget's line crosses " + a["text"]
                 for b in texts[:i]:
                     two = b["box"]
                     width_shared = min(one["right"], two["right"]) - max(one["left"], two["left"])
@@ -248,3 +253,21 @@ def test_nothing_in_the_arena(browser, tmp_path):
     assert report["schedule"]["planned"]["peak"] is None
     with Page(browser, file) as p:
         assert "Nothing is in the arena" in p.texts(".why")[0]
+
+
+@pytest.mark.parametrize("stage", ["import", "chunk"])
+def test_before_memory_is_planned(browser, mlp, tmp_path, stage):
+    file = tmp_path / "r.html"
+    result = snugc(mlp(), "--dim", "rows=1024", "--activation-budget", "50%", "--emit", stage, "--report", file)
+    assert result.code == 0, result.err
+    with Page(browser, file) as p:
+        assert "nothing to draw" in p.texts(".verdict")[0] and p.count("svg") == 0
+
+
+def test_measured_curve(browser, mlp, tmp_path):
+    result = snugc(mlp(), "--dim", "rows=1024", "--dry-run", "--budget-sweep", "--measure", "--report", tmp_path / "r.html")
+    assert result.code == 0, result.err
+    with Page(browser, tmp_path / "r.html") as p:
+        fits = p.page.evaluate("JSON.parse(document.getElementById('report').textContent).fits")
+        assert p.count(".sweep-point.measured") == p.count(".sweep-point.modelled") == len(fits)
+        assert p.texts(".sweep-table tbody tr td:last-child") == [f"{x['measured_slowdown']:.2f}\u00d7" for x in fits]

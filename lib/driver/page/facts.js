@@ -5,7 +5,7 @@ const limit = report.budget.arena_limit;
 const doesNotFit = report.budget.least_reachable !== null;
 const numColours = 8, restLayer = numColours, otherLayer = numColours + 1;
 const colourOfName = new Map(); // the same in the plan and in the schedule without chunk loops
-const planned = prepare(report.schedule.planned || report.schedule.unchunked);
+const planned = report.schedule.planned && prepare(report.schedule.planned); // null where --emit stopped before it
 const unchunked = report.chunk_loops.length > 0 ? prepare(report.schedule.unchunked) : null;
 
 // Buffers that are live at the peak get a layer and a colour of their own, the largest first; more cannot be told apart.

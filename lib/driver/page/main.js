@@ -8,6 +8,10 @@ function headings() {
   make(main, 'h1', {}, model);
   const dims = Object.keys(report.dims).map((name) => name + ' = ' + report.dims[name]);
   make(main, 'div', {class: 'sub'}, [...dims, report.target, 'snug ' + report.snug].join(' \u00b7 '));
+  if (!planned) {
+    make(main, 'p', {class: 'lead verdict'}, 'The compilation was asked to stop before it planned memory: there is nothing to draw.');
+    return;
+  }
   const {text, isBad} = verdict();
   make(main, 'p', {class: 'lead verdict' + (isBad ? ' bad' : '')}, text);
   make(main, 'p', {class: 'lead why'}, why(planned));
@@ -142,14 +146,23 @@ function sweepSection() {
     return;
   }
   const hasMeasured = report.fits.every((point) => point.measured_ms !== null);
-  make(main, 'p', {class: 'note'}, (hasMeasured ? 'Blue: time as modelled. Red: measured on this machine, in turns with the unchunked program.'
-    : 'Time as modelled.') + (doesNotFit ? '' : ' The ring is this plan.'));
+  if (hasMeasured) {
+    const box = make(main, 'div', {class: 'legend'});
+    for (const [colour, text] of [['var(--accent)', 'as modelled'], ['var(--measured)', 'measured, in turns with the unchunked program']]) {
+      const one = make(box, 'span');
+      make(one, 'span', {class: 'swatch'}).style('background', colour);
+      make(one, 'span', {}, text);
+    }
+  } else {
+    make(main, 'p', {class: 'note'}, 'Time as modelled.');
+  }
+  if (!doesNotFit) make(main, 'p', {class: 'note'}, 'The ring is this plan.');
   drawn(main, drawSweep);
   sweepTable(main, hasMeasured);
 }
 
 headings();
-sections();
+if (planned) sections();
 redraw();
 let width = window.innerWidth;
 window.addEventListener('resize', () => {

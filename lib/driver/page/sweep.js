@@ -38,7 +38,6 @@ function drawSweep(parent) {
     make(f.plot, 'circle', {class: 'chosen', r: 9, cx: x(report.memory.arena), cy: y(model.chunked_ms / model.unchunked_ms)})
       .on('pointermove', () => showTip(d3.event, 'This plan', [['arena', bytes(report.memory.arena)]]))
       .on('pointerleave', hideTip);
-  return hasMeasured;
 }
 
 function drawSeries(f, x, y, values, kind) {
