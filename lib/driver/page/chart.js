@@ -44,8 +44,7 @@ function byteTicks(most, count) {
 }
 
 function byteText(number) {
-  const text = bytes(number);
-  return text.replace('.0 ', ' ');
+  return bytes(number).replace('.0\u00a0', '\u00a0');
 }
 
 function byteAxis(f, y, most) {

@@ -35,12 +35,14 @@ function verdict() {
 function why(schedule) {
   if (!schedule.peak) return 'Nothing is in the arena.';
   const step = schedule.peak.step, loops = loopsAt(schedule, step).map((loop) => loopTexts(loop)[0]);
+  const asHigh = schedule.live.filter((live) => live === schedule.peak.bytes).length - 1;
+  const others = asHigh > 0 ? ` As much is live at ${plural(asHigh, 'other step')}.` : '';
   const largest = schedule.atPeak.slice(0, 2), share = largest.reduce((sum, b) => sum + b.bytes, 0);
   const who = largest.map((b) => `${bytes(b.bytes)} by ${label(b)}`).join(' and ');
   return `The peak of ${bytes(schedule.peak.bytes)} is at step ${step} of ${schedule.steps.length}, ${schedule.steps[step].op} ` +
          `${label(schedule.steps[step])}` + (loops.length > 0 ? `, in the loop over ${loops.join(', in it ')}` : '') +
          `. ${plural(schedule.atPeak.length, 'buffer')} ${schedule.atPeak.length === 1 ? 'is' : 'are'} live there; ` +
-         `the largest, ${who}, make ${percent(share, schedule.peak.bytes)} of it.`;
+         `the largest, ${who}, make ${percent(share, schedule.peak.bytes)} of it.` + others;
 }
 
 function tiles() {
@@ -153,10 +155,9 @@ function sweepSection() {
       make(one, 'span', {class: 'swatch'}).style('background', colour);
       make(one, 'span', {}, text);
     }
-  } else {
-    make(main, 'p', {class: 'note'}, 'Time as modelled.');
   }
-  if (!doesNotFit) make(main, 'p', {class: 'note'}, 'The ring is this plan.');
+  const ring = doesNotFit ? '' : 'The ring is this plan.';
+  make(main, 'p', {class: 'note'}, hasMeasured ? ring : 'Time as modelled. ' + ring);
   drawn(main, drawSweep);
   sweepTable(main, hasMeasured);
 }

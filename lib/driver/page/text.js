@@ -4,12 +4,12 @@ function bytes(number) {
   const units = ['B', 'KiB', 'MiB', 'GiB'];
   let unit = 0;
   for (; number >= 1024 && unit < 3; ++unit) number /= 1024;
-  return (unit === 0 ? number.toFixed(0) : number.toFixed(1)) + ' ' + units[unit];
+  return (unit === 0 ? number.toFixed(0) : number.toFixed(1)) + '\u00a0' + units[unit];
 }
 
 function time(ms) {
-  if (ms < 1) return ms.toFixed(3) + ' ms';
-  return ms < 1000 ? ms.toFixed(1) + ' ms' : (ms / 1000).toFixed(2) + ' s';
+  if (ms < 1) return ms.toFixed(3) + '\u00a0ms';
+  return ms < 1000 ? ms.toFixed(1) + '\u00a0ms' : (ms / 1000).toFixed(2) + '\u00a0s';
 }
 
 function percent(part, whole) {
