@@ -256,6 +256,24 @@ def test_no_permission(mlp, tmp_path, monkeypatch):
     refused(snugc(path, *ROWS, "--dry-run", user=NOBODY), 5, "mlp.onnx", "ermission denied")
 
 
+def test_nothing_to_measure_with(mlp, tmp_path, monkeypatch):
+    path, folder = mlp(), tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("SNUGC", shutil.copy(os.environ["SNUGC"], folder))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    flags = (*ROWS, "--budget-sweep", "--measure", "-o", tmp_path / "m.so", "--report", tmp_path / "r.html")
+    refused(snugc(path, *flags), 5, "--measure", "no snug-run beside snugc or on the PATH")
+    runner = folder / "snug-run"
+    runner.write_text("#!/bin/sh\necho 'snug-run: error: the cat ate it' >&2\nexit 6\n")
+    runner.chmod(0o755)
+    refused(snugc(path, *flags), 6, "snug-run failed with the arena at 1.0 MiB", "the cat ate it")
+    runner.write_text("#!/bin/sh\nexit 0\n")
+    refused(snugc(path, *flags), 70, "no latency")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
+    refused(snugc(path, *ROWS, "--dry-run", "--budget-sweep", "--measure"), 5, "temporary folder", "TMPDIR")
+    assert files(tmp_path) == ["bin", "mlp.onnx", "mlp.onnx.data"]
+
+
 @pytest.mark.parametrize("limit", [0, 4096, 100 << 10])
 def test_disk_full(mlp, tmp_path, limit):
     """Files that may not grow: the same errors come from write() as on a full disk. Nothing half-written stays."""
