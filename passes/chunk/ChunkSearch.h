@@ -46,6 +46,8 @@ struct ChunkNode {
   std::vector<ChunkUse> uses;
   std::vector<ChunkUse> results;
   std::vector<bool> parallel; ///< one an iteration dim: may be cut
+  /// One an iteration dim: may be cut, each part added (or by another combiner) to what the destination holds.
+  std::vector<bool> accumulates;
   std::vector<int64_t> extents, tile;
   std::vector<int> buffers; ///< those in the arena that it touches
   bool isView = false;      ///< moves no data
@@ -88,6 +90,10 @@ struct ChunkMember {
   bool isFresh = false;          ///< writes into a new buffer where it would write over an old one, whose halo is read
   bool hasHalo() const { return before != 0 || after != 0; }
 };
+
+inline bool isAccumulated(const ChunkNode &node, const ChunkMember &member) {
+  return member.dim >= 0 && node.accumulates[member.dim];
+}
 
 /// The slice of the operand or result that one iteration of a loop with this member takes.
 inline LoopSlice sliceOf(const ChunkUse &use, const ChunkMember &member) {

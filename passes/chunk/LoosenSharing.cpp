@@ -7,7 +7,9 @@
 #include "lib/analysis/KernelRule.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Tensor/Transforms/Transforms.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "passes/chunk/ChunkProgram.h"
 
 using namespace mlir;
@@ -191,8 +193,15 @@ bool recomputeForEachReader(Operation *op) {
 }
 } // namespace
 
-bool snug::loosenSharing(func::FuncOp function) {
-  bool changed = false;
+bool snug::loosenSharing(func::FuncOp function, bool exact) {
+  bool changed = !exact && splitNorms(function);
+  if (changed) {
+    RewritePatternSet patterns(function.getContext());
+    tensor::populateReassociativeReshapeFoldingPatterns(patterns);
+    tensor::ExpandShapeOp::getCanonicalizationPatterns(patterns, function.getContext());
+    tensor::CollapseShapeOp::getCanonicalizationPatterns(patterns, function.getContext());
+    (void)applyPatternsGreedily(function, std::move(patterns));
+  }
   for (nn::ContractOp contract : llvm::to_vector(function.front().getOps<nn::ContractOp>()))
     changed |= ContractionSplitter(contract).run();
   // Backwards, so that a reader that was copied counts for what it reads.

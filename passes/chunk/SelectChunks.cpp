@@ -7,6 +7,7 @@
 #include "mlir/Dialect/Arith/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Linalg/Transforms/Transforms.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Tensor/IR/ValueBoundsOpInterfaceImpl.h"
@@ -48,6 +49,14 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     return llvm::find_if(loop.members, [](const ChunkMember &m) { return m.dim >= 0; })->dim;
   }
 
+  // What is so of any of its members: that sums are made in parts, else that slices overlap.
+  static StringRef kindOf(const ChunkProgram &program, const ChunkLoop &loop) {
+    auto isSum = [&](const ChunkMember &m) { return isAccumulated(program.problem.nodes[m.node], m); };
+    if (llvm::any_of(loop.members, isSum))
+      return "accumulate";
+    return llvm::any_of(loop.members, [](const ChunkMember &m) { return m.hasHalo(); }) ? "halo" : "parallel";
+  }
+
   DictionaryAttr describe(const ChunkProgram &program, const ChunkLoop &loop, int level) {
     Builder b(&getContext());
     SmallVector<Attribute> nodes;
@@ -67,7 +76,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
          b.getNamedAttr("extent", b.getI64IntegerAttr(loop.extent)),
          b.getNamedAttr("size", b.getI64IntegerAttr(loop.size)),
          b.getNamedAttr("iterations", b.getI64IntegerAttr((loop.extent + loop.size - 1) / loop.size)),
-         b.getNamedAttr("level", b.getI64IntegerAttr(level)), b.getNamedAttr("kind", b.getStringAttr("parallel"))});
+         b.getNamedAttr("level", b.getI64IntegerAttr(level)), b.getNamedAttr("kind", b.getStringAttr(kindOf(program, loop)))});
   }
 
   // What the search did, summed over the module's functions.
@@ -121,7 +130,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (loop.bodyPeak < 0)
         continue;
       IndexBounds bounds(getOperation());
-      FailureOr<ChunkProgram> body = buildChunkProgram(function, *op.getBody(), bounds);
+      FailureOr<ChunkProgram> body = buildChunkProgram(function, *op.getBody(), bounds, exact);
       if (failed(body))
         return failure();
       ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, kMachine, threads, /*levels=*/1);
@@ -135,7 +144,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
   }
 
   LogicalResult chunk(func::FuncOp function, IndexBounds &bounds, SmallVectorImpl<Attribute> &report) {
-    FailureOr<ChunkProgram> program = buildChunkProgram(function, function.front(), bounds);
+    FailureOr<ChunkProgram> program = buildChunkProgram(function, function.front(), bounds, exact);
     if (failed(program))
       return failure();
     int64_t budget = std::max<int64_t>(activationBudget, 0);
@@ -146,8 +155,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       OwningOpRef<func::FuncOp> loosened(function.clone());
       FailureOr<ChunkProgram> other = failure();
       IndexBounds itsBounds(getOperation());
-      if (loosenSharing(*loosened))
-        other = buildChunkProgram(*loosened, loosened->front(), itsBounds);
+      if (loosenSharing(*loosened, exact))
+        other = buildChunkProgram(*loosened, loosened->front(), itsBounds, exact);
       if (succeeded(other)) {
         bound.chunked = std::min(bound.chunked, lowerBounds(other->problem).chunked);
         ChunkPlan looser = searchChunks(other->problem, budget, kMachine, threads);

@@ -37,6 +37,7 @@ public:
     ChunkNode n;
     n.extents.assign(parallel.size(), 64);
     n.tile.assign(parallel.size(), 1);
+    n.accumulates.assign(parallel.size(), false);
     n.parallel = std::move(parallel);
     ChunkUse use, made;
     use.value = read;
