@@ -25,6 +25,10 @@ std::optional<int64_t> tensorBytes(mlir::Value value, IndexBounds &bounds);
 /// where a buffer has no bound.
 mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, mlir::Block &block, IndexBounds &bounds);
 
+/// Gives each kernel a tensor.empty, or a linalg.fill of one, of its own where it shares one as its destination: CSE
+/// merges them, but two kernels that are needed at one time have two buffers anyway.
+void separateInits(mlir::func::FuncOp function);
+
 /// Gives each reader of some cheap or separable values its own, so that they can be chunked apart. True if it changed
 /// the function. Costs time where no chunk loop makes use of it.
 bool loosenSharing(mlir::func::FuncOp function);
