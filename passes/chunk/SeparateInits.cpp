@@ -14,32 +14,37 @@ static bool isShared(OpOperand &use) {
 }
 
 void snug::separateInits(func::FuncOp function) {
-  auto separate = [](Operation *op, OpOperand &init) {
-    OpBuilder builder(op);
-    // A fill and, below it, its tensor.empty.
+  // The first users get copies, the last one the original; each then stands where it is needed.
+  llvm::SmallPtrSet<Operation *, 8> wereShared;
+  auto own = [&](OpOperand &use) {
+    Operation *user = use.getOwner(), *made = use.get().getDefiningOp();
+    if (isShared(use)) {
+      wereShared.insert(made);
+      OpBuilder builder(user);
+      use.set(builder.clone(*made)->getResult(0));
+    } else if (wereShared.contains(made)) {
+      made->moveBefore(user);
+    }
+  };
+  auto separate = [&](OpOperand &init) {
     OpOperand *use = &init;
     if (auto fill = use->get().getDefiningOp<linalg::FillOp>();
         fill && fill->getNumResults() == 1 && fill.getOutputs()[0].getDefiningOp<tensor::EmptyOp>()) {
-      if (isShared(*use)) {
-        auto copy = cast<linalg::FillOp>(builder.clone(*fill));
-        use->set(copy->getResult(0));
-        fill = copy;
-      }
-      use = &fill.getOutputsMutable()[0];
-      builder.setInsertionPoint(fill);
+      own(*use);
+      use = &use->get().getDefiningOp<linalg::FillOp>().getOutputsMutable()[0];
     }
-    if (auto empty = use->get().getDefiningOp<tensor::EmptyOp>(); empty && isShared(*use))
-      use->set(builder.clone(*empty)->getResult(0));
+    if (use->get().getDefiningOp<tensor::EmptyOp>())
+      own(*use);
   };
   function.walk([&](Operation *op) {
     if (auto dps = dyn_cast<DestinationStyleOpInterface>(op)) {
       for (OpOperand &init : dps.getDpsInitsMutable())
         if (isa<RankedTensorType>(init.get().getType()))
-          separate(op, init);
+          separate(init);
     } else if (auto loop = dyn_cast<scf::ForOp>(op)) {
       for (OpOperand &init : loop.getInitArgsMutable())
         if (isa<RankedTensorType>(init.get().getType()))
-          separate(op, init);
+          separate(init);
     }
   });
 }

@@ -21,7 +21,8 @@ from linalg_emitter import NUMPY
 from linalg_programs import Program
 
 LLVM = Path(os.environ.get("SNUG_LLVM_BIN", "/usr/lib/llvm-22/bin"))
-SNUG_OPT = os.environ.get("SNUG_OPT", str(Path(__file__).resolve().parents[2] / "build/dev/bin/snug-opt"))
+HERE = Path(__file__).resolve().parent
+SNUG_OPT = os.environ.get("SNUG_OPT", HERE.parents[1] / "build/dev/bin/snug-opt")
 
 # Upstream has loops for linalg.softmax only through its parts.
 SOFTMAX = """
@@ -36,8 +37,9 @@ SOFTMAX = """
 """
 LOWER = ("builtin.module(transform-interpreter,test-transform-dialect-erase-schedule,one-shot-bufferize{"
          "bufferize-function-boundaries function-boundary-type-conversion=identity-layout-map},"
+         "buffer-deallocation-pipeline,func.func(optimize-allocation-liveness),convert-bufferization-to-memref,"
          "func.func(convert-linalg-to-loops),convert-scf-to-cf,expand-strided-metadata,lower-affine,convert-math-to-llvm,"
-         "convert-math-to-libm,convert-arith-to-llvm,convert-index-to-llvm,finalize-memref-to-llvm,convert-func-to-llvm,"
+         "convert-math-to-libm,convert-arith-to-llvm,convert-index-to-llvm,finalize-memref-to-llvm{use-generic-functions},convert-func-to-llvm,"
          "convert-cf-to-llvm,reconcile-unrealized-casts)")
 
 
@@ -84,7 +86,7 @@ def library(folder, functions):
     ir, _ = run([LLVM / "mlir-translate", "--mlir-to-llvmir"], lowered)
     path = Path(folder, "programs.so")
     # Contraction of a product and a sum to one operation would depend on how loops are shaped.
-    run([LLVM / "clang", "-x", "ir", "-O1", "-ffp-contract=off", "-Wno-override-module", "-shared", "-fPIC", "-", "-o", path,
+    run([LLVM / "clang", "-x", "ir", "-O1", "-ffp-contract=off", "-Wno-override-module", "-shared", "-fPIC", "-", "-x", "c", HERE / "counting_alloc.c", "-o", path,
          "-lm", f"-L{LLVM.parent}/lib", f"-Wl,-rpath,{LLVM.parent}/lib", "-lmlir_c_runner_utils", "-Wl,-z,defs"], ir)
     return path
 
@@ -129,25 +131,34 @@ def lengths(program):
 
 
 def compare(program, path, variants):
-    """What is wrong, or None. variants: (symbol, exact) beside the program itself."""
+    """What is wrong, or None, and the most bytes that were allocated at one time by the program and by each variant.
+    variants: (symbol, exact)."""
+    counter, most = C.CDLL(str(path)), []
+    counter.most_allocated.restype = C.c_int64
+
+    def measured(symbol, n):
+        counter.forget_allocations()
+        result = call(path, symbol, program, n)
+        if n in (None, program.bound):
+            most.append(counter.most_allocated())
+        return result
     for n in lengths(program):
         env = program.evaluate(n)
-        whole, unharmed = call(path, f"p{program.seed}", program, n)
+        whole, unharmed = measured(f"p{program.seed}", n)
         if program.keeps_arguments and not unharmed:
-            return f"n = {n}: the unchunked program writes to its arguments"
+            return f"n = {n}: the unchunked program writes to its arguments", []
         for value, got in zip(program.outputs, whole):
             off = error(got, env[value.name], least=0.01)
             if not off <= (2e-4 if program.dtype == "f32" else 1e-9):
-                return f"n = {n}: {value.name} {value.type} unchunked is not what numpy says, by {off:.1e}"
+                return f"n = {n}: {value.name} {value.type} unchunked is not what numpy says, by {off:.1e}", []
         for symbol, exact in variants:
-            chunked, unharmed = call(path, symbol, program, n)
+            chunked, unharmed = measured(symbol, n)
             if program.keeps_arguments and not unharmed:
-                return f"n = {n}: {symbol} writes to its arguments"
+                return f"n = {n}: {symbol} writes to its arguments", []
             for value, got, want in zip(program.outputs, chunked, whole):
-                same = np.array_equal(got, want, equal_nan=True) if exact else error(got, want) <= 1e-5
-                if not same:
-                    return f"n = {n}: {value.name} {value.type} of {symbol} differs by {error(got, want):.1e} from the unchunked"
-    return None
+                if not (np.array_equal(got, want, equal_nan=True) if exact else error(got, want) <= 1e-5):
+                    return f"n = {n}: {value.name} {value.type} of {symbol} differs by {error(got, want):.1e} from the unchunked", []
+    return None, most
 
 
 def apart(function, *arguments):
@@ -178,7 +189,7 @@ def apart(function, *arguments):
     return reports
 
 
-Variant = collections.namedtuple("Variant", "suffix flags text exact broken")
+Variant = collections.namedtuple("Variant", "suffix flags text peak exact broken")
 
 
 def chunked(program):
@@ -187,7 +198,7 @@ def chunked(program):
     text, whole, least, exact, broken = chunk(program)
     if whole is None:
         return []
-    found = [Variant("least", "", text, exact, broken)]
+    found = [Variant("least", "", text, least, exact, broken)]
     budget = least + int((whole - least) * np.random.default_rng([program.seed, 7]).random())
     loosen = "" if program.seed % 4 else " loosen=0"
     try:
@@ -199,15 +210,16 @@ def chunked(program):
         return found
     if peak is not None and peak > budget:
         raise Failure(f"planned {peak} bytes for a budget of {budget}")
-    return found + [Variant("budget", f"activation-budget={budget}{loosen}", text, exact, broken)]
+    return found + [Variant("budget", f"activation-budget={budget}{loosen}", text, peak or whole, exact, broken)]
 
 
-Checked = collections.namedtuple("Checked", "wrong loops broken")  # {seed: what}, and how many programs
+# {seed: what}; how many programs have loops, and broken plans; (bytes planned, measured, measured of the unchunked).
+Checked = collections.namedtuple("Checked", "wrong loops broken memory")
 
 
 def check(seeds, folder, steps=None):
     """These programs, in one library."""
-    wrong, programs, functions, variants, broken = {}, {}, [], {}, 0
+    wrong, programs, functions, variants, peaks, broken, memory = {}, {}, [], {}, {}, 0, []
     for seed in seeds:
         program = programs[seed] = Program(seed, steps)
         try:
@@ -218,32 +230,36 @@ def check(seeds, folder, steps=None):
         functions.append(program.mlir())
         functions += [v.text.replace(f"@p{seed}(", f"@p{seed}_{v.suffix}(") for v in found]
         variants[seed] = [(f"p{seed}_{v.suffix}", v.exact) for v in found]
+        peaks[seed] = [v.peak for v in found]
         broken += any(v.broken for v in found)
     if not functions:
-        return Checked(wrong, 0, broken)
+        return Checked(wrong, 0, broken, [])
     try:
         path = library(folder, functions)
     except Failure as failure:
         if len(seeds) == 1:
-            return Checked({seeds[0]: str(failure)}, 0, broken)
+            return Checked({seeds[0]: str(failure)}, 0, broken, [])
         for seed in variants:  # which of them
             single = Path(folder, str(seed))
             single.mkdir()
             wrong.update(check([seed], single, steps).wrong)
-        return Checked(wrong or {seeds[0]: f"only all together: {failure}"}, 0, broken)
+        return Checked(wrong or {seeds[0]: f"only all together: {failure}"}, 0, broken, [])
 
     def each(report, left):
         for seed in left:
-            report((seed, "crashes"))
+            report((seed, ("crashes", [])))
             report((seed, compare(programs[seed], path, variants[seed])))
     left = list(variants)
     while left:
         reports = dict(apart(each, left))
         if not reports:
             raise Failure("the process that compares does not start")
-        wrong.update({seed: what for seed, what in reports.items() if what})
+        for seed, (what, most) in reports.items():
+            if what:
+                wrong[seed] = what
+            memory += [(planned, bytes_, most[0]) for planned, bytes_ in zip(peaks[seed], most[1:])]
         left = [seed for seed in left if seed not in reports]
-    return Checked(wrong, sum(bool(v) for v in variants.values()), broken)
+    return Checked(wrong, sum(bool(v) for v in variants.values()), broken, memory)
 
 
 def least_steps(seed, most):
@@ -275,9 +291,11 @@ def main():
         except Failure as failure:
             print(failure)
     with tempfile.TemporaryDirectory() as folder:
-        wrong, loops, broken = check([args.seed], folder, args.steps)
+        wrong, loops, broken, memory = check([args.seed], folder, args.steps)
     print(wrong.get(args.seed, "as it should be" + ("" if loops else "; it has no chunk loops") +
                     ("; the first plan was given up" if broken else "")))
+    for planned, measured, unchunked in memory:
+        print(f"planned {planned} bytes, measured {measured}, without loops {unchunked}")
     if wrong and args.reduce:
         print("fewest steps: %s\n%s" % least_steps(args.seed, len(program.kinds)))
     sys.exit(bool(wrong))

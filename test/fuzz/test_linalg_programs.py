@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Random programs of linalg on tensors, chunked by snug-select-chunks to the least peak and to a budget in between, and
 compiled by upstream's bufferization and lowering alone: the results are those of the unchunked program, bit for bit where
-no reduction is split, and those are numpy's."""
+no reduction is split, and those are numpy's; and they take the memory that was planned."""
 import collections
 import re
 from pathlib import Path
@@ -18,13 +18,16 @@ TIER_1, ALL, BATCH = 200, 2000, 25  # programs; those of a batch share a library
 @pytest.mark.parametrize("first", [pytest.param(first, marks=[] if first < TIER_1 else pytest.mark.long)
                                    for first in range(0, ALL, BATCH)])
 def test_programs(first, tmp_path):
-    wrong, loops, broken = check(range(first, first + BATCH), tmp_path)
+    wrong, loops, broken, memory = check(range(first, first + BATCH), tmp_path)
     script = Path(linalg_library.__file__).resolve()
     assert not wrong, "\n".join(f"seed {seed}: {what}\n  python {script} {seed} --reduce --keep /tmp/seed{seed}"
                                 for seed, what in wrong.items())
     assert loops >= BATCH // 4, "few programs have loops: the search or the generator does less than it did"
     # Plans that the program does not keep to are replaced, which costs time and some peak; they are to stay rare.
     assert broken <= BATCH // 4
+    # Upstream sometimes copies where it need not; a copy in loops, or a buffer left outside of one, would be far more.
+    planned, measured, whole = (sum(column) for column in zip(*memory))
+    assert measured <= 1.15 * planned and measured < whole
 
 
 def test_programs_are_varied():
