@@ -29,6 +29,10 @@ mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, mli
 /// merges them, but two kernels that are needed at one time have two buffers anyway.
 void separateInits(mlir::func::FuncOp function);
 
+/// Puts each tensor.empty in front of its first user: bufferization makes its buffer where it stands, plans count it from
+/// the first kernel on that writes it.
+void sinkEmpties(mlir::func::FuncOp function);
+
 /// Gives each reader of some cheap or separable values its own, so that they can be chunked apart. True if it changed
 /// the function. Costs time where no chunk loop makes use of it.
 bool loosenSharing(mlir::func::FuncOp function);

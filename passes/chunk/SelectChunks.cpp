@@ -177,6 +177,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       LLVM_DEBUG(llvm::dbgs() << "the plan for " << promised << " bytes cannot be carried out\n");
       return std::nullopt;
     }
+    sinkEmpties(*outcome.function);
     IndexBounds after(getOperation());
     auto liveness = Liveness::compute(*outcome.function, [&](Value value) { return tensorBytes(value, after); });
     if (failed(liveness))

@@ -48,3 +48,16 @@ void snug::separateInits(func::FuncOp function) {
     }
   });
 }
+
+void snug::sinkEmpties(func::FuncOp function) {
+  function.walk([](Block *block) {
+    for (auto empty : llvm::to_vector(block->getOps<tensor::EmptyOp>())) {
+      Operation *first = nullptr;
+      for (Operation *user : empty->getUsers())
+        if (Operation *at = block->findAncestorOpInBlock(*user); at && (!first || at->isBeforeInBlock(first)))
+          first = at;
+      if (first)
+        empty->moveBefore(first);
+    }
+  });
+}

@@ -12,6 +12,7 @@ NUMPY = {"f32": np.float32, "f64": np.float64, "i64": np.int64}
 class Value:
     def __init__(self, name, shape, dtype):
         self.name, self.shape, self.dtype = name, tuple(shape), dtype
+        self.borrowed = name.startswith("%arg")  # or a view of an argument
 
     @property
     def rank(self):
@@ -89,9 +90,10 @@ class Emitter:
     def extents(self, shape, env):
         return [env["n"] if e == "n" else e for e in shape]
 
-    def add(self, name, shape, function, dtype=None):
+    def add(self, name, shape, function, dtype=None, view_of=None):
         """What a line has computed, and how numpy does it: from the environment."""
         value = Value(name, shape, dtype or self.dtype)
+        value.borrowed = view_of is not None and view_of.borrowed
         self.steps.append((name, function))
         self.env[name] = function(self.env)
         assert list(self.env[name].shape) == self.extents(shape, self.env), (self.seed, name, self.env[name].shape, shape)

@@ -36,7 +36,11 @@ class Program(Patterns):
                 self.kinds.append(kind)
                 self.tame()
         made = self.values[inputs:]
-        outputs = [made[-1]] if made else [self.values[0]]
+        made = [v for v in made if not v.borrowed]  # upstream copies what is returned of an argument
+        if not made:
+            self.unary(self.values[0])
+            made = [self.values[-1]]
+        outputs = [made[-1]]
         for value in made:
             used = any(f"{value.name}{end}" in line for line in self.lines for end in (" ", ",", ")") if
                        not line.strip().startswith(value.name + " ="))
@@ -280,7 +284,7 @@ class Program(Patterns):
         sizes = ", ".join("%n" if e == "n" else str(e) for e in shape)
         self.line(f"{name} = tensor.expand_shape {x.name} {places} output_shape [{sizes}] : {x.type} into "
                   f"{tensor(shape, self.dtype)}")
-        return self.add(name, shape, lambda env: env[x.name].reshape(self.extents(shape, env)))
+        return self.add(name, shape, lambda env: env[x.name].reshape(self.extents(shape, env)), view_of=x)
 
     def expand(self, x):
         groups = []
@@ -308,7 +312,7 @@ class Program(Patterns):
         shape = ["n" if any(x.shape[i] == "n" for i in g) else int(np.prod([x.shape[i] for i in g])) for g in groups]
         name = self.name()
         self.line(f"{name} = tensor.collapse_shape {x.name} {groups} : {x.type} into {tensor(shape, self.dtype)}")
-        self.add(name, shape, lambda env: env[x.name].reshape(self.extents(shape, env)))
+        self.add(name, shape, lambda env: env[x.name].reshape(self.extents(shape, env)), view_of=x)
 
     def insert_into(self, part, dest, shape, offsets, sizes):
         name, type_ = self.name(), tensor(shape, self.dtype)
@@ -364,7 +368,7 @@ class Program(Patterns):
                   f"{tensor(shape, self.dtype)}")
         places = tuple(start if drop and d == dim else slice(start, start + (length - 1) * stride + 1, stride) if d == dim
                        else slice(None) for d in range(x.rank))
-        return self.add(name, shape, lambda env: env[x.name][places])
+        return self.add(name, shape, lambda env: env[x.name][places], view_of=x)
 
     def slice(self, x):
         places = [d for d in range(x.rank) if x.shape[d] != "n" and x.shape[d] > 2]

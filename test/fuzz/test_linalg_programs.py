@@ -24,10 +24,10 @@ def test_programs(first, tmp_path):
                                 for seed, what in wrong.items())
     assert loops >= BATCH // 4, "few programs have loops: the search or the generator does less than it did"
     # Plans that the program does not keep to are replaced, which costs time and some peak; they are to stay rare.
-    assert broken <= BATCH // 4
-    # Upstream sometimes copies where it need not; a copy in loops, or a buffer left outside of one, would be far more.
+    assert broken <= BATCH // 3
+    # Of a few programs upstream makes a copy; one for each loop, or a buffer left outside of it, would be far more.
     planned, measured, whole = (sum(column) for column in zip(*memory))
-    assert measured <= 1.15 * planned and measured < whole
+    assert measured <= 1.05 * planned and measured < whole
 
 
 def test_programs_are_varied():
