@@ -194,6 +194,11 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
   }
 
   LogicalResult chunk(func::FuncOp function, SmallVectorImpl<Attribute> &report) {
+    if (!llvm::hasSingleElement(function.getBody())) {
+      mlir::emitRemark(function.getLoc()) << "'" << function.getName() << "' is left as it is, as it has control flow "
+                                          << "between blocks; structure it with scf ops for chunk loops in it";
+      return success();
+    }
     IndexBounds bounds(getOperation());
     FailureOr<ChunkProgram> program = buildChunkProgram(function, function.front(), bounds);
     if (failed(program))
