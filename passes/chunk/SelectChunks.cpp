@@ -194,12 +194,19 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
   }
 
   LogicalResult chunk(func::FuncOp function, SmallVectorImpl<Attribute> &report) {
-    if (!llvm::hasSingleElement(function.getBody())) {
-      mlir::emitRemark(function.getLoc()) << "'" << function.getName() << "' is left as it is, as it has control flow "
-                                          << "between blocks; structure it with scf ops for chunk loops in it";
+    auto leave = [&](Location where, const Twine &why) {
+      mlir::emitRemark(where) << "'" << function.getName() << "' is left as it is: " << why;
       return success();
-    }
+    };
+    if (!llvm::hasSingleElement(function.getBody()))
+      return leave(function.getLoc(), "it has control flow between blocks; structure it with scf ops for chunk loops in it");
     IndexBounds bounds(getOperation());
+    for (Operation &op : function.front())
+      for (Value value : op.getResults())
+        if (auto type = dyn_cast<RankedTensorType>(value.getType());
+            type && !type.hasStaticShape() && !tensorBytes(value, bounds))
+          return leave(op.getLoc(), "a tensor of '" + op.getName().getStringRef() +
+                                        "' has no upper bound; bound its dims by snug.dims for chunk loops in it");
     FailureOr<ChunkProgram> program = buildChunkProgram(function, function.front(), bounds);
     if (failed(program))
       return failure();
