@@ -176,6 +176,42 @@ class Emitter:
                   f"-> {type_}")
         return self.add(name, shape, lambda env: function(*(env[v.name] for v in inputs)))
 
+    def product(self, a, b, a_dims, b_dims, out, extents, init=0.0):
+        """The sum of products over all dims that are not in out; extents: of all dims."""
+        shape = [extents[d] for d in out]
+        if not shape or not self.fits(shape) or not self.affords(extents):
+            return None
+        kinds = "".join("p" if d in out else "r" for d in range(len(extents)))
+        multiply, product = self.scalar("arith.mulf", "%a0", "%a1")
+        add, total = self.scalar("arith.addf", "%acc", product)
+        letters = "abcdefghij"
+        equation = "".join(letters[d] for d in a_dims) + "," + "".join(letters[d] for d in b_dims) + "->" + \
+            "".join(letters[d] for d in out)
+        return self.generic([(a, a_dims), (b, b_dims)], shape, out, kinds, lambda names: ([multiply, add], total),
+                            self.filled(shape, init), lambda env: init + np.einsum(equation, env[a.name], env[b.name]))
+
+    def weight(self, shape):
+        return self.argument(shape, scale=0.3)
+
+    def expand_to(self, x, groups):
+        """groups: for each dim the extents that it becomes."""
+        shape = [e for group in groups for e in group]
+        numbers = iter(range(len(shape)))
+        places = [[next(numbers) for _ in group] for group in groups]
+        name = self.name()
+        sizes = ", ".join("%n" if e == "n" else str(e) for e in shape)
+        self.line(f"{name} = tensor.expand_shape {x.name} {places} output_shape [{sizes}] : {x.type} into "
+                  f"{tensor(shape, self.dtype)}")
+        return self.add(name, shape, lambda env: env[x.name].reshape(self.extents(shape, env)), view_of=x)
+
+    def fits(self, shape):
+        """Whether a value may have this shape."""
+        return True
+
+    def affords(self, extents):
+        """Whether a loop may have these extents."""
+        return True
+
     def text(self, symbol, outputs):
         def attributes(shape):
             found = ["bufferization.writable = false"] if self.keeps_arguments else []

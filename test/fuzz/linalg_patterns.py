@@ -8,6 +8,21 @@ from linalg_emitter import Emitter, Value, affine, tensor
 class Patterns(Emitter):
     # --- rows
 
+    def over(self, x, dim, op, identity, function):
+        """The reduction of one dim, as a value without it."""
+        shape = [e for d, e in enumerate(x.shape) if d != dim]
+        line, result = self.scalar(op, "%acc", "%a0")
+        kinds = "".join("r" if d == dim else "p" for d in range(x.rank))
+        return self.generic([(x, list(range(x.rank)))], shape, [d for d in range(x.rank) if d != dim], kinds,
+                            lambda names: ([line], result), self.filled(shape, identity),
+                            lambda env: np.asarray(function(env[x.name], axis=dim)))
+
+    def combine(self, x, y, dim, op, function):
+        """x with y, which lacks the dim."""
+        line, result = self.scalar(op, "%a0", "%a1")
+        dims = list(range(x.rank))
+        return self.map([(x, dims), (y, [d for d in dims if d != dim])], x.shape, lambda names: ([line], result), function)
+
     def softmax(self, x, dim=None):
         if x.rank == 0:
             return None
@@ -103,7 +118,7 @@ class Patterns(Emitter):
         if not spatial or x.shape[3] == "n":
             return
         shape = [x.shape[0], *spatial, self.random.choice([3, 4, 8])]
-        if not self.fits(shape) or self.elements(shape) * width * width * x.shape[3] > 400000:
+        if not self.fits(shape) or not self.affords(shape + [width, width, x.shape[3]]):
             return
         kernel = self.weight([width, width, x.shape[3], shape[3]])
         attributes = f"{{dilations = dense<{dilation}> : tensor<2xi64>, strides = dense<{stride}> : tensor<2xi64>}} "

@@ -67,6 +67,9 @@ class Program(Patterns):
     def fits(self, shape):
         return self.elements(shape) <= MOST and len(shape) <= 6
 
+    def affords(self, extents):
+        return self.elements(extents) <= 400000
+
     def like(self, value):
         """Another value of the shape, or a new argument."""
         others = [v for v in self.values if v.shape == value.shape]
@@ -165,23 +168,6 @@ class Program(Patterns):
 
     # --- contractions and reductions
 
-    def product(self, a, b, a_dims, b_dims, out, extents, init=0.0):
-        """The sum of products over all dims that are not in out; extents: of all dims."""
-        shape = [extents[d] for d in out]
-        if not self.fits(shape) or self.elements(extents) > 400000 or not shape:
-            return None
-        kinds = "".join("p" if d in out else "r" for d in range(len(extents)))
-        multiply, product = self.scalar("arith.mulf", "%a0", "%a1")
-        add, total = self.scalar("arith.addf", "%acc", product)
-        letters = "abcdefghij"
-        equation = "".join(letters[d] for d in a_dims) + "," + "".join(letters[d] for d in b_dims) + "->" + \
-            "".join(letters[d] for d in out)
-        return self.generic([(a, a_dims), (b, b_dims)], shape, out, kinds, lambda names: ([multiply, add], total),
-                            self.filled(shape, init), lambda env: init + np.einsum(equation, env[a.name], env[b.name]))
-
-    def weight(self, shape):
-        return self.argument(shape, scale=0.3)
-
     def contract(self, x):
         """Any of its dims summed, with or without batch dims, over factors and results in any order."""
         if x.rank == 0:
@@ -240,21 +226,6 @@ class Program(Patterns):
             self.generic([(x, list(range(x.rank)))], shape, [d for d in range(x.rank) if d not in dims], kinds,
                          lambda names: ([line], result), init, lambda env: np.asarray(function(env[x.name], axis=axes) + start))
 
-    def over(self, x, dim, op, identity, function):
-        """The reduction of one dim, as a value without it."""
-        shape = [e for d, e in enumerate(x.shape) if d != dim]
-        line, result = self.scalar(op, "%acc", "%a0")
-        kinds = "".join("r" if d == dim else "p" for d in range(x.rank))
-        return self.generic([(x, list(range(x.rank)))], shape, [d for d in range(x.rank) if d != dim], kinds,
-                            lambda names: ([line], result), self.filled(shape, identity),
-                            lambda env: np.asarray(function(env[x.name], axis=dim)))
-
-    def combine(self, x, y, dim, op, function):
-        """x with y, which lacks the dim."""
-        line, result = self.scalar(op, "%a0", "%a1")
-        dims = list(range(x.rank))
-        return self.map([(x, dims), (y, [d for d in dims if d != dim])], x.shape, lambda names: ([line], result), function)
-
     # --- movement
 
     def transpose(self, x):
@@ -274,17 +245,6 @@ class Program(Patterns):
         empty, name, type_ = self.empty(shape), self.name(), tensor(shape, self.dtype)
         self.line(f"{name} = linalg.broadcast ins({x.name} : {x.type}) outs({empty} : {type_}) dimensions = [{at}]")
         self.add(name, shape, lambda env: np.broadcast_to(np.expand_dims(env[x.name], at), self.extents(shape, env)))
-
-    def expand_to(self, x, groups):
-        """groups: for each dim the extents that it becomes."""
-        shape = [e for group in groups for e in group]
-        numbers = iter(range(len(shape)))
-        places = [[next(numbers) for _ in group] for group in groups]
-        name = self.name()
-        sizes = ", ".join("%n" if e == "n" else str(e) for e in shape)
-        self.line(f"{name} = tensor.expand_shape {x.name} {places} output_shape [{sizes}] : {x.type} into "
-                  f"{tensor(shape, self.dtype)}")
-        return self.add(name, shape, lambda env: env[x.name].reshape(self.extents(shape, env)), view_of=x)
 
     def expand(self, x):
         groups = []
