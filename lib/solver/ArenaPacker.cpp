@@ -290,7 +290,8 @@ std::optional<ArenaSolution> packArena(const ArenaProblem &problem, const ArenaO
   int64_t capacity = 0, proven = 0;
   for (const NormalisedComponent &current : components) {
     int64_t provenHere = 0;
-    Packing packing = packComponent(current.component, std::max({capacity, proven, options.enough / unit}), steps, &provenHere);
+    Packing packing =
+        packComponent(current.component, std::max({capacity, proven, options.enough / unit}), steps, &provenHere);
     capacity = std::max(capacity, packing.capacity);
     proven = std::max(proven, provenHere);
     for (size_t i = 0; i < packing.offsets.size(); ++i)

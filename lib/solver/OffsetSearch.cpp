@@ -2,9 +2,9 @@
 //
 // Depth-first search over placements by rising offset: the next item is one of those that can lie lowest, and it is put
 // as low as it can be. Where the skyline search (BranchAndBound.cpp) decides place by place from the left, this one
-// decides item by item, the hardest first, and sees earlier that a section cannot hold what is left for it: its floor is
-// the lowest place that any of its own items can still have, however wide these are. Section inference, canonical order,
-// dominance and decomposition are ideas of minimalloc (Moffitt, "MiniMalloc: A Lightweight Memory Allocator for
+// decides item by item, the hardest first, and sees earlier that a section cannot hold what is left for it: its floor
+// is the lowest place that any of its own items can still have, however wide these are. Section inference, canonical
+// order, dominance and decomposition are ideas of minimalloc (Moffitt, "MiniMalloc: A Lightweight Memory Allocator for
 // Hardware-Accelerated Machine Learning", ASPLOS 2023).
 #include "lib/solver/ArenaSearch.h"
 
@@ -21,8 +21,8 @@ public:
   OffsetSearch(const Component &component, int64_t limit, Hardest hardest, StepBudget &steps)
       : items(component.items), limit(limit), hardest(hardest), steps(steps), overlaps(items.size()),
         inSection(component.numSections()), lowest(items.size(), 0), floor(component.numSections(), 0),
-        remaining(component.sectionTotals), crossing(component.numSections() + 1, 0),
-        offsets(items.size(), kUnplaced), rank(items.size(), 0), mark(component.numSections(), 0) {
+        remaining(component.sectionTotals), crossing(component.numSections() + 1, 0), offsets(items.size(), kUnplaced),
+        rank(items.size(), 0), mark(component.numSections(), 0) {
     for (size_t i = 0; i < items.size(); ++i) {
       for (int32_t s = items[i].first; s <= items[i].last; ++s) {
         inSection[s].push_back(static_cast<int32_t>(i));
@@ -93,8 +93,8 @@ private:
       (trail.back().isFloor ? floor : lowest)[trail.back().index] = trail.back().before;
   }
 
-  // Puts the item where it can lie lowest. False if a section cannot hold the rest then. *covered: something still has to
-  // be placed beside it in time.
+  // Puts the item where it can lie lowest. False if a section cannot hold the rest then. *covered: something still has
+  // to be placed beside it in time.
   bool place(int32_t index, int32_t begin, int32_t end, bool *covered) {
     const Item &item = items[index];
     int64_t offset = offsets[index] = lowest[index], top = offset + item.size;

@@ -88,8 +88,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     return b.getDictionaryAttr({number("ops", figures.ops), number("blocks", figures.blocks),
                                 number("distinct_blocks", figures.distinctBlocks),
                                 number("candidates", figures.candidates), number("lb1", figures.lb1),
-                                number("lb2", figures.lb2), number("broken_plans", figures.broken), ms("unchunked_ms", figures.unchunkedTime),
-                                ms("chunked_ms", figures.time)});
+                                number("lb2", figures.lb2), number("broken_plans", figures.broken),
+                                ms("unchunked_ms", figures.unchunkedTime), ms("chunked_ms", figures.time)});
   }
 
   // A program with chunk loops, and what is to be said of them.
@@ -199,7 +199,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       return success();
     };
     if (!llvm::hasSingleElement(function.getBody()))
-      return leave(function.getLoc(), "it has control flow between blocks; structure it with scf ops for chunk loops in it");
+      return leave(function.getLoc(),
+                   "it has control flow between blocks; structure it with scf ops for chunk loops in it");
     IndexBounds bounds(getOperation());
     for (Operation &op : function.front())
       for (Value value : op.getResults())
@@ -281,9 +282,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     figures.candidates += candidates;
     if (activationBudget >= 0 && best->plan.peak > activationBudget)
       return mlir::emitError(best->peakLocation)
-             << "cannot chunk to " << activationBudget.getValue()
-             << " bytes: the least peak that can be reached is " << best->plan.peak << " bytes, here in '"
-             << best->peakName << "'; give at least that much";
+             << "cannot chunk to " << activationBudget.getValue() << " bytes: the least peak that can be reached is "
+             << best->plan.peak << " bytes, here in '" << best->peakName << "'; give at least that much";
     if (best->report.empty())
       return success();
     for (const Outcome::Remark &remark : best->remarks) {

@@ -150,7 +150,8 @@ TEST(ArenaPacker, PerfectPackingsAreFoundWithinOnePercent) {
     }
 }
 
-// All but one of the draws come within 0.4 % of the bound; seed 5 stays at 1.9 %, and whether it can be better is unknown.
+// All but one of the draws come within 0.4 % of the bound; seed 5 stays at 1.9 %, and whether it can be better is
+// unknown.
 TEST(ArenaPacker, ThousandsOfBuffersOfAChainAreWithinOnePercentOfTheLowerBound) {
   for (uint32_t seed : {3, 4, 5, 6, 7}) {
     std::mt19937 random(seed);
@@ -172,7 +173,7 @@ TEST(ArenaPacker, StopsWhereItIsEnough) {
   ArenaSolution solution = packValid(problem, options);
   EXPECT_LE(solution.capacity, 4 * bound);
   EXPECT_GT(solution.capacity, packValid(problem).capacity); // it went no further
-  options.enough = 1;                                         // below the bound: as without
+  options.enough = 1;                                        // below the bound: as without
   EXPECT_EQ(packValid(problem, options).capacity, packValid(problem).capacity);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The search by rising offset against all placements of small problems, and MiniMalloc's published problems within their
-// capacity.
+// The search by rising offset against all placements of small problems, and MiniMalloc's published problems within
+// their capacity.
 #include "lib/solver/ArenaPacker.h"
 #include "lib/solver/ArenaSearch.h"
 #include "lib/solver/ArenaText.h"
@@ -46,8 +46,8 @@ bool canPlace(const std::vector<Item> &items, int64_t limit, std::vector<int64_t
   for (int64_t offset = 0; offset + item.size <= limit; offset += item.alignment) {
     bool free = true;
     for (size_t i = 0; i < index; ++i)
-      free = free && (!overlap(items[i], item) || offsets[i] + items[i].size <= offset ||
-                      offset + item.size <= offsets[i]);
+      free = free &&
+             (!overlap(items[i], item) || offsets[i] + items[i].size <= offset || offset + item.size <= offsets[i]);
     if (!free)
       continue;
     offsets.push_back(offset);
@@ -102,7 +102,8 @@ TEST(OffsetSearch, StopsWhenItsStepsAreSpent) {
   Component component = componentOf(items);
   StepBudget steps{100'000};
   Packing packing;
-  EXPECT_EQ(searchOffsets(component, component.lowerBound, Hardest::TotalLengthArea, steps, packing), Outcome::OutOfSteps);
+  EXPECT_EQ(searchOffsets(component, component.lowerBound, Hardest::TotalLengthArea, steps, packing),
+            Outcome::OutOfSteps);
   EXPECT_GT(steps.left, -1'000'000);
 }
 
