@@ -43,3 +43,23 @@ func.func @looked_up_in_a_body(%x: tensor<256x128xf32>, %i: tensor<5xindex>, %o:
   %y = linalg.tanh ins(%t : tensor<256x128xf32>) outs(%p : tensor<256x128xf32>) -> tensor<256x128xf32>
   return %g, %y : tensor<5xf32>, tensor<256x128xf32>
 }
+
+// -----
+
+// A part is put into an argument that may not be written, and stays inside of the loop: each iteration needs a copy of its
+// own slice, not of the whole.
+// REMARK: remark: chunk loop over dim 0 of extent 64, {{.*}}; peak 393216 -> {{[0-9]+}} bytes
+// CHECK-LABEL: func.func @into_a_slice_of_an_argument
+// CHECK: scf.for {{.*}} iter_args(%[[OUT:[a-z0-9]+]] = %{{.*}}) -> (tensor<64xf32>)
+// CHECK: %[[SLICE:.*]] = tensor.extract_slice %arg1[%{{.*}}, 0] [1, 1024] [1, 1] : tensor<64x1024xf32> to tensor<1x1024xf32>
+// CHECK: tensor.insert_slice %{{.*}} into %[[SLICE]][0, 6] [1, 512] [1, 1]
+func.func @into_a_slice_of_an_argument(%x: tensor<64x512xf32>, %y: tensor<64x1024xf32>,
+                                       %o: tensor<64xf32> {snug.output}) -> tensor<64xf32> {
+  %zero = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<64x512xf32>
+  %t = linalg.tanh ins(%x : tensor<64x512xf32>) outs(%e : tensor<64x512xf32>) -> tensor<64x512xf32>
+  %i = tensor.insert_slice %t into %y[0, 6] [64, 512] [1, 1] : tensor<64x512xf32> into tensor<64x1024xf32>
+  %f = linalg.fill ins(%zero : f32) outs(%o : tensor<64xf32>) -> tensor<64xf32>
+  %s = linalg.reduce { arith.maximumf } ins(%i : tensor<64x1024xf32>) outs(%f : tensor<64xf32>) dimensions = [1]
+  return %s : tensor<64xf32>
+}
