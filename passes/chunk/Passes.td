@@ -11,6 +11,11 @@ def SelectChunks : Pass<"snug-select-chunks", "::mlir::ModuleOp"> {
     can run slice by slice, and puts them into one `scf.for`; in the body of that loop it may do so again. Works on any program of linalg and tensor ops; ops without
     an index rule are left alone. The results are those of the unchunked program, bit for bit, as no reduction is cut.
 
+    A plan is a model of the program: it is carried out in a copy, which is measured, and where that needs more than was
+    planned and than may be used, other plans take its place (`broken_plans` in `snug.chunk_figures` counts these
+    functions). A function with control flow between blocks, or with tensors that nothing bounds, is left as it is, with a
+    remark.
+
     Where no loops are enough, an error names the least peak that can be reached and the op in the way; the program is
     then unchanged. The module attribute `snug.chunk_report` describes the loops, and each loop is a remark.
   }];
