@@ -8,8 +8,9 @@ def SelectChunks : Pass<"snug-select-chunks", "::mlir::ModuleOp"> {
   let summary = "Put chunk loops where the memory peaks are, until the program fits a budget";
   let description = [{
     While more bytes are live at one time than the budget allows, finds the dim along which the kernels around the peak
-    can run slice by slice, and puts them into one `scf.for`; in the body of that loop it may do so again. Works on any program of linalg and tensor ops; ops without
-    an index rule are left alone. The results are those of the unchunked program, bit for bit, as no reduction is cut.
+    can run slice by slice, and puts them into one `scf.for`; in the body of that loop it may do so again. Works on any
+    program of linalg and tensor ops; ops without an index rule are left alone. The results are those of the unchunked
+    program, bit for bit, as no reduction is cut.
 
     A plan is a model of the program: it is carried out in a copy, which is measured, and where that needs more than was
     planned and than may be used, other plans take its place (`broken_plans` in `snug.chunk_figures` counts these
@@ -17,7 +18,8 @@ def SelectChunks : Pass<"snug-select-chunks", "::mlir::ModuleOp"> {
     remark.
 
     Where no loops are enough, an error names the least peak that can be reached and the op in the way; the program is
-    then unchanged. The module attribute `snug.chunk_report` describes the loops, and each loop is a remark.
+    then unchanged. The module attribute `snug.chunk_report` describes the loops, each of which has its index there as
+    `snug.chunk_loop`, and each loop is a remark.
   }];
   let options = [
     Option<"activationBudget", "activation-budget", "int64_t", "-1",

@@ -92,6 +92,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
                                 ms("unchunked_ms", figures.unchunkedTime), ms("chunked_ms", figures.time)});
   }
 
+  int64_t loopsBefore = 0; // of the functions before
+
   // A program with chunk loops, and what is to be said of them.
   struct Outcome {
     OwningOpRef<func::FuncOp> function;
@@ -138,6 +140,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (isOpTriviallyDead(&op))
         op.erase();
     for (auto [loop, op, description] : llvm::zip_equal(plan.loops, applied, descriptions)) {
+      op->setAttr("snug.chunk_loop",
+                  Builder(&getContext()).getI64IntegerAttr(loopsBefore + static_cast<int64_t>(outcome.report.size())));
       outcome.report.push_back(description);
       if (loop.bodyPeak < 0)
         continue;
@@ -194,6 +198,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
   }
 
   LogicalResult chunk(func::FuncOp function, SmallVectorImpl<Attribute> &report) {
+    loopsBefore = report.size();
     auto leave = [&](Location where, const Twine &why) {
       mlir::emitRemark(where) << "'" << function.getName() << "' is left as it is: " << why;
       return success();
