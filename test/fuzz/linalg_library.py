@@ -43,6 +43,12 @@ LOWER = ("builtin.module(transform-interpreter,test-transform-dialect-erase-sche
          "convert-cf-to-llvm,reconcile-unrealized-casts)")
 
 
+# Seeds whose program upstream cannot lower even without chunk loops, so that there is nothing to compare with.
+UPSTREAM_FAILS = {
+    863: "mlir-opt 22.1 crashes in lowering the unchunked program",
+}
+
+
 class Failure(Exception):
     pass
 
@@ -221,6 +227,8 @@ def check(seeds, folder, steps=None):
     """These programs, in one library."""
     wrong, programs, functions, variants, peaks, broken, memory = {}, {}, [], {}, {}, 0, []
     for seed in seeds:
+        if seed in UPSTREAM_FAILS:
+            continue
         program = programs[seed] = Program(seed, steps)
         try:
             found = chunked(program)
