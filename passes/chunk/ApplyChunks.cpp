@@ -100,6 +100,10 @@ void Applier::findCarried() {
     return llvm::any_of(loop.members, [&](auto &m) { return program.ops[m.node] == op; });
   };
 
+  auto bufferOf = [&](Value value) {
+    auto found = llvm::find(program.values, value);
+    return found == program.values.end() ? -1 : problem.values[found - program.values.begin()].buffer;
+  };
   for (const ChunkMember &m : loop.members) {
     Operation *op = program.ops[m.node];
     if (m.dim < 0 || op->getNumResults() == 0 || !destinationOf(op->getResult(0)))
@@ -131,10 +135,13 @@ void Applier::findCarried() {
       Value root = init->get();
       // Where the walk ends at a member, that is a view of a tensor of the loop's own.
       bool isFresh = memberOf.lookup(first->getResult(0))->isFresh;
-      bool interior = !isFresh && (memberOf.count(root) || (root.getDefiningOp<tensor::EmptyOp>() && !leaves));
+      // What does not leave needs no more than a slice of its own, be it of nothing or of a tensor that is not overwritten.
+      auto ownSlice = [&, made = Value(value)] {
+        return root.getDefiningOp<tensor::EmptyOp>() || bufferOf(root) != bufferOf(made);
+      };
+      bool interior = !isFresh && (memberOf.count(root) || (!leaves && ownSlice()));
       if (interior)
         continue;
-      // A destination that is not ours to write and does not leave: bufferization copies the slice.
       LoopSlice slice = sliceOf(problem.nodes[m.node].results[index], m);
       if (Value dying = replaced.lookup(root))
         root = dying;

@@ -26,6 +26,14 @@ std::optional<int64_t> tensorBytes(mlir::Value value, IndexBounds &bounds);
 mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, mlir::Block &block, IndexBounds &bounds,
                                                 bool exact = false);
 
+/// Gives each kernel a tensor.empty, or a linalg.fill of one, of its own where it shares one as its destination: CSE
+/// merges them, but two kernels that are needed at one time have two buffers anyway.
+void separateInits(mlir::func::FuncOp function);
+
+/// Puts each tensor.empty in front of its first user: bufferization makes its buffer where it stands, plans count it from
+/// the first kernel on that writes it.
+void sinkEmpties(mlir::func::FuncOp function);
+
 /// Gives each reader of some cheap or separable values its own, so that they can be chunked apart. True if it changed
 /// the function. Costs time where no chunk loop makes use of it. If `exact`, the results keep their bits.
 bool loosenSharing(mlir::func::FuncOp function, bool exact = false);

@@ -13,6 +13,11 @@ def SelectChunks : Pass<"snug-select-chunks", "::mlir::ModuleOp"> {
     program, bit for bit, but for sums that are made in parts: by a loop of kind `accumulate`, or where a
     normalization over several dims is said as sums to be cut at all.
 
+    A plan is a model of the program: it is carried out in a copy, which is measured, and where that needs more than was
+    planned and than may be used, other plans take its place (`broken_plans` in `snug.chunk_figures` counts these
+    functions). A function with control flow between blocks, or with tensors that nothing bounds, is left as it is, with a
+    remark.
+
     Where no loops are enough, an error names the least peak that can be reached and the op in the way; the program is
     then unchanged. The module attribute `snug.chunk_report` describes the loops, each of which has its index there as
     `snug.chunk_loop`, and each loop is a remark.
