@@ -32,7 +32,9 @@ private:
     ChunkNode node = whole;
     if (m.dim >= 0) {
       node.extents[m.dim] = std::min(loop.size * m.scale, whole.extents[m.dim]);
-      node.flops *= static_cast<double>(node.extents[m.dim]) / static_cast<double>(whole.extents[m.dim]);
+      if (m.dim >= static_cast<int>(node.rows.size()) || !node.rows[m.dim])
+        node.packed *= static_cast<double>(node.extents[m.dim]) / static_cast<double>(whole.extents[m.dim]);
+      node.work = node.work.times(static_cast<double>(node.extents[m.dim]) / static_cast<double>(whole.extents[m.dim]));
     }
     for (ChunkUse &use : node.uses)
       use.value = operandOf(use, m);

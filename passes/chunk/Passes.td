@@ -19,7 +19,10 @@ def SelectChunks : Pass<"snug-select-chunks", "::mlir::ModuleOp"> {
            "Bytes that intermediate tensors may take at one time; -1: as few as can be reached">,
     Option<"loosen", "loosen", "bool", "true",
            "Where it helps, split contractions that are read in parts and recompute cheap tensors for each reader">,
-    Option<"threads", "threads", "int", "1", "Threads that the time model assumes">
+    Option<"threads", "threads", "int", "1", "Threads that the time model assumes">,
+    Option<"machine", "machine", "std::string", "",
+           "Machine file (docs/machine-file.md) of the time model; else the module attribute snug.machine holds its text; "
+           "else a machine with vectors of 256 bits is assumed">
   ];
   let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
                            "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect"];

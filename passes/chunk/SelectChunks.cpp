@@ -15,6 +15,7 @@
 #include "passes/chunk/LowerBounds.h"
 #include "passes/chunk/Passes.h"
 #include "llvm/Support/Debug.h"
+#include "llvm/Support/MemoryBuffer.h"
 
 #define DEBUG_TYPE "snug-select-chunks"
 
@@ -27,8 +28,6 @@ namespace snug {
 } // namespace snug
 
 namespace {
-// What a current server core does; a machine file replaces it where there is one.
-const Machine kMachine{/*flops_per_s=*/1e11, /*bytes_per_s=*/{1e10, 2e10, 3e10, 4e10}, /*launch_s=*/2e-6};
 // What a plan may cost before others are tried.
 constexpr double kNoticeable = 1.02;
 
@@ -123,7 +122,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       FailureOr<ChunkProgram> body = buildChunkProgram(function, *op.getBody(), bounds);
       if (failed(body))
         return failure();
-      ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, kMachine, threads, /*levels=*/1);
+      ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, timeMachine, threads, /*levels=*/1);
       if (inner.peak > loop.bodyPeak)
         return op.emitError() << "internal fault: the body of a chunk loop was planned to need " << loop.bodyPeak
                               << " bytes, but needs " << inner.peak;
@@ -133,12 +132,35 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     return success();
   }
 
+  // The machine that times are modelled for.
+  Machine timeMachine;
+
+  LogicalResult findMachine() {
+    auto attribute = getOperation()->getAttrOfType<StringAttr>("snug.machine");
+    timeMachine = builtinMachine(256);
+    if (machine.empty() && !attribute)
+      return success();
+    std::string text = attribute ? attribute.str() : "", problem, from = "the attribute snug.machine";
+    if (!machine.empty()) {
+      from = "the machine file '" + machine + "'";
+      auto file = llvm::MemoryBuffer::getFile(machine, /*IsText=*/true);
+      if (!file)
+        return getOperation().emitError() << "cannot read " << from << ": " << file.getError().message();
+      text = (*file)->getBuffer().str();
+    }
+    std::optional<Machine> read = parseMachine(text, problem);
+    if (!read)
+      return getOperation().emitError() << from << " is not valid: " << problem;
+    timeMachine = *read;
+    return success();
+  }
+
   LogicalResult chunk(func::FuncOp function, IndexBounds &bounds, SmallVectorImpl<Attribute> &report) {
     FailureOr<ChunkProgram> program = buildChunkProgram(function, function.front(), bounds);
     if (failed(program))
       return failure();
     int64_t budget = std::max<int64_t>(activationBudget, 0);
-    ChunkPlan plan = searchChunks(program->problem, budget, kMachine, threads);
+    ChunkPlan plan = searchChunks(program->problem, budget, timeMachine, threads);
     LowerBounds bound = lowerBounds(program->problem);
     // Where loops cost much or are not enough, a program that shares less may do better.
     if (loosen && (plan.peak > budget || plan.time > kNoticeable * plan.unchunkedTime)) {
@@ -149,7 +171,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
         other = buildChunkProgram(*loosened, loosened->front(), itsBounds);
       if (succeeded(other)) {
         bound.chunked = std::min(bound.chunked, lowerBounds(other->problem).chunked);
-        ChunkPlan looser = searchChunks(other->problem, budget, kMachine, threads);
+        ChunkPlan looser = searchChunks(other->problem, budget, timeMachine, threads);
         LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << looser.peak << ", " << looser.loops.size() << " loops, at "
                                 << *other->ops[looser.peakNode] << "\n"
                                 << *loosened);
@@ -199,6 +221,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
   }
 
   void runOnOperation() override {
+    if (failed(findMachine()))
+      return signalPassFailure();
     // Sizes must come from where buffers come from, not from results that a loop may take in. A padding is what it is
     // bufferized to, a fill and a part of it written: these can be cut.
     RewritePatternSet patterns(&getContext());
