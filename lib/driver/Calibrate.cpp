@@ -45,9 +45,9 @@ std::string named(const std::string &name, std::initializer_list<int64_t> shape)
 // A program of one input %x and one result, computed by `body`, which returns %y.
 std::string program(std::initializer_list<int64_t> in, std::initializer_list<int64_t> out, const std::string &body,
                     const std::string &before = "") {
-  return "module attributes {snug.model_name = \"calibrate\", snug.dims = []} {\n" + before + "func.func @main(%x: " +
-         tensor(in) + named("x", in) + ") -> (" + tensor(out) + named("y", out) + ") {\n" + body + "return %y : " +
-         tensor(out) + "\n}\n}\n";
+  return "module attributes {snug.model_name = \"calibrate\", snug.dims = []} {\n" + before +
+         "func.func @main(%x: " + tensor(in) + named("x", in) + ") -> (" + tensor(out) + named("y", out) + ") {\n" +
+         body + "return %y : " + tensor(out) + "\n}\n}\n";
 }
 
 // y = f(x) on each element, with `f` from %in to %r.
@@ -83,17 +83,17 @@ std::string attention(int64_t heads, int64_t rows, int64_t size) {
   };
   return program({rows, heads, size}, {rows, heads, size},
                  "%e = tensor.empty() : " + type + "\n%scale = arith.constant 0.125 : f32\n" +
-                     "%y = snug_nn.attention ins(%x, %x, %x : " + type + ", " + type + ", " + type + ") outs(%e : " +
-                     type + ") attributes {indexing_maps = [" + map("s", "d") + ", " + map("t", "d") + ", " +
-                     map("t", "e") + ", " + map("s", "e") + "]} {\n^bb0(%q: f32):\n" +
+                     "%y = snug_nn.attention ins(%x, %x, %x : " + type + ", " + type + ", " + type +
+                     ") outs(%e : " + type + ") attributes {indexing_maps = [" + map("s", "d") + ", " + map("t", "d") +
+                     ", " + map("t", "e") + ", " + map("s", "e") + "]} {\n^bb0(%q: f32):\n" +
                      "%s = arith.mulf %q, %scale : f32\nsnug_nn.yield %s : f32\n} -> " + type + "\n");
 }
 
 std::string norm(int64_t rows, int64_t columns) {
   std::string type = tensor({rows, columns});
   return program({rows, columns}, {rows, columns},
-                 "%e = tensor.empty() : " + type + "\n%y = snug_nn.norm layer ins(%x : " + type + ") outs(%e : " + type +
-                     ") {epsilon = 1.0e-5 : f32} -> " + type + "\n");
+                 "%e = tensor.empty() : " + type + "\n%y = snug_nn.norm layer ins(%x : " + type +
+                     ") outs(%e : " + type + ") {epsilon = 1.0e-5 : f32} -> " + type + "\n");
 }
 
 std::string transposition(int64_t side) {
@@ -127,10 +127,11 @@ std::string turns(int64_t count) {
   return program({count * kTiny}, {count * kTiny},
                  "%one = arith.constant 1.0 : f32\n%c0 = arith.constant 0 : index\n%step = arith.constant " +
                      std::to_string(kTiny) + " : index\n%end = arith.constant " + std::to_string(count * kTiny) +
-                     " : index\n%e = tensor.empty() : " + all + "\n%y = scf.for %i = %c0 to %end step %step iter_args(%a = " +
-                     "%e) -> (" + all + ") {\n%s = tensor.extract_slice %x[%i] [" + std::to_string(kTiny) + "] [1] : " + all +
-                     " to " + type + "\n%t = tensor.extract_slice %a[%i] [" + std::to_string(kTiny) + "] [1] : " + all +
-                     " to " + type + "\n" + tinyKernel("%p", "%s", "%t") + "%n = tensor.insert_slice %p into %a[%i] [" +
+                     " : index\n%e = tensor.empty() : " + all +
+                     "\n%y = scf.for %i = %c0 to %end step %step iter_args(%a = " + "%e) -> (" + all +
+                     ") {\n%s = tensor.extract_slice %x[%i] [" + std::to_string(kTiny) + "] [1] : " + all + " to " +
+                     type + "\n%t = tensor.extract_slice %a[%i] [" + std::to_string(kTiny) + "] [1] : " + all + " to " +
+                     type + "\n" + tinyKernel("%p", "%s", "%t") + "%n = tensor.insert_slice %p into %a[%i] [" +
                      std::to_string(kTiny) + "] [1] : " + type + " into " + all + "\nscf.yield %n : " + all + "\n}\n");
 }
 
@@ -204,7 +205,8 @@ private:
     m.reduction_per_s = static_cast<double>(elements) / measure(norm(elements / 512, 512), {1})[0];
     std::string f;
     for (int64_t i = 0; i < chain; i += 2) {
-      std::string from = i ? "%a" + std::to_string(i) : "%in", last = i + 2 == chain ? "%r" : "%a" + std::to_string(i + 2);
+      std::string from = i ? "%a" + std::to_string(i) : "%in",
+                  last = i + 2 == chain ? "%r" : "%a" + std::to_string(i + 2);
       f += "%m" + std::to_string(i) + " = arith.maximumf " + from + ", %half : f32\n" + last + " = arith.mulf %m" +
            std::to_string(i) + ", %half : f32\n";
     }
@@ -275,7 +277,8 @@ private:
 
 int snug::calibrate(const CompileOptions &options) {
   if (!options.model.empty())
-    return fail(SNUG_EXIT_USAGE, "--calibrate measures this machine and takes no model; write snugc --calibrate -o FILE.json");
+    return fail(SNUG_EXIT_USAGE,
+                "--calibrate measures this machine and takes no model; write snugc --calibrate -o FILE.json");
   if (options.output.empty())
     return fail(SNUG_EXIT_USAGE, "--calibrate writes a machine file; add -o FILE.json");
   if (options.march != "native")

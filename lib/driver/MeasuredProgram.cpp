@@ -113,10 +113,11 @@ double MeasuredProgram::seconds(int threads) {
   using Clock = std::chrono::steady_clock;
   double best = 0;
   Clock::time_point begin = Clock::now(), improved = begin;
-  for (int run = 0; run <= kLeastRuns || (Clock::now() - improved < kSettled && Clock::now() - begin < kLongest); ++run) {
+  for (int run = 0; run <= kLeastRuns || (Clock::now() - improved < kSettled && Clock::now() - begin < kLongest);
+       ++run) {
     Clock::time_point start = Clock::now();
-    if (snug_error *error = snug_run(context, pointers.data(), inputs.size(), pointers.data() + inputs.size(),
-                                     outputs.size())) {
+    if (snug_error *error =
+            snug_run(context, pointers.data(), inputs.size(), pointers.data() + inputs.size(), outputs.size())) {
       failure = messageOf(error);
       break;
     }

@@ -157,7 +157,8 @@ private:
     if (!number(json, key, static_cast<double>(least), static_cast<double>(most), 1, value))
       return false;
     result = static_cast<int64_t>(value);
-    return static_cast<double>(result) == value || (fail("'" + key + "' is " + json.dump() + ", not a whole number"), false);
+    return static_cast<double>(result) == value ||
+           (fail("'" + key + "' is " + json.dump() + ", not a whole number"), false);
   }
 
   std::string &error;

@@ -43,8 +43,8 @@ Machine builtinMachine(int vectorBits);
 /// The text of a machine file (docs/machine-file.md), the same for the same machine.
 std::string machineText(const Machine &machine);
 
-/// Reads a machine file. Nullopt and one message in `error` if it is no JSON, lacks a key, has one that is not known, or
-/// a value that no machine has.
+/// Reads a machine file. Nullopt and one message in `error` if it is no JSON, lacks a key, has one that is not known,
+/// or a value that no machine has.
 std::optional<Machine> parseMachine(const std::string &text, std::string &error);
 
 } // namespace snug

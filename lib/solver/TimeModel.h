@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// What one kernel takes on a machine: a roofline (Williams, Waterman, Patterson, CACM 2009) over kinds of work, with the
-// cost of starting it, of tiles that are not full, and of threads that get nothing. Pure functions, for any thread;
+// What one kernel takes on a machine: a roofline (Williams, Waterman, Patterson, CACM 2009) over kinds of work, with
+// the cost of starting it, of tiles that are not full, and of threads that get nothing. Pure functions, for any thread;
 // times in seconds, memory in bytes.
 #ifndef SNUG_LIB_SOLVER_TIMEMODEL_H
 #define SNUG_LIB_SOLVER_TIMEMODEL_H
@@ -29,10 +29,10 @@ struct KernelWork {
 /// One launch of a kernel.
 struct KernelCost {
   KernelWork work;
-  int64_t rows = 0;     ///< that a contraction or attention holds in registers tile by tile; 0: it has no tiles
-  double pieces = 1;    ///< that different threads can take
-  double near_s = 0;    ///< time of one thread to move what lies in caches
-  double far_bytes = 0; ///< moved from and to memory while it computes
+  int64_t rows = 0;       ///< that a contraction or attention holds in registers tile by tile; 0: it has no tiles
+  double pieces = 1;      ///< that different threads can take
+  double near_s = 0;      ///< time of one thread to move what lies in caches
+  double far_bytes = 0;   ///< moved from and to memory while it computes
   double panel_bytes = 0; ///< from memory, for which it waits
 };
 
@@ -57,8 +57,8 @@ struct Transfer {
   bool isPanel = false; ///< read for each tile of rows: panels of a contraction, keys and values of attention
 };
 
-/// Adds the transfer to `cost`, each share by the cache that holds it. What is written and not in a cache is moved twice:
-/// its lines are read first.
+/// Adds the transfer to `cost`, each share by the cache that holds it. What is written and not in a cache is moved
+/// twice: its lines are read first.
 void addTransfer(const Machine &machine, const Transfer &transfer, int threads, KernelCost &cost);
 
 } // namespace snug

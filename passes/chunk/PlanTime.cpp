@@ -32,8 +32,8 @@ int PlanTime::keyOf(int value) const {
 // The kernel over `length` of its dim (-1: as a whole), without what it moves.
 KernelCost PlanTime::costOf(const ChunkNode &node, int dim, int64_t length) const {
   KernelCost cost;
-  cost.work = dim < 0 ? node.work
-                      : node.work.times(static_cast<double>(length) / static_cast<double>(node.extents[dim]));
+  cost.work =
+      dim < 0 ? node.work : node.work.times(static_cast<double>(length) / static_cast<double>(node.extents[dim]));
   double outer = 1, columns = 1;
   int64_t rows = 1;
   bool tiled = false;
@@ -52,7 +52,8 @@ KernelCost PlanTime::costOf(const ChunkNode &node, int dim, int64_t length) cons
   if (node.packed > 0) {
     bool isCut = dim >= 0 && !(static_cast<size_t>(dim) < node.rows.size() && node.rows[dim]);
     double share = isCut ? static_cast<double>(length) / static_cast<double>(node.extents[dim]) : 1;
-    cost.work.strided += share * node.packed * std::ceil(static_cast<double>(rows) / static_cast<double>(node.tileRows));
+    cost.work.strided +=
+        share * node.packed * std::ceil(static_cast<double>(rows) / static_cast<double>(node.tileRows));
   }
   cost.pieces = outer * std::ceil(static_cast<double>(rows) / static_cast<double>(node.tileRows)) *
                 std::ceil(columns / static_cast<double>(node.tileColumns));
@@ -159,8 +160,8 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
     const ChunkNode &node = problem.nodes[m.node];
     if (isFree(node))
       continue;
-    KernelCost cost = m.dim < 0 ? costOf(node, -1, 0)
-                                : costOf(node, m.dim, std::min(size * m.scale, node.extents[m.dim]));
+    KernelCost cost =
+        m.dim < 0 ? costOf(node, -1, 0) : costOf(node, m.dim, std::min(size * m.scale, node.extents[m.dim]));
     double own = 0;
     for (const Touch &touch : touches[m.node])
       own += touch.bytes * shareOf(touch, m);

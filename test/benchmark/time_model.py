@@ -5,13 +5,18 @@
   time_model.py --bin build/release/bin [MODEL [NAME=N]...]... [--plans 9] [--rounds 9] [--machine FILE]
 
 Of each model (a graph of test/models or the path of a complete model, with its dims after it) the unchunked plan and
-plans at --plans even steps down to the least budget are compiled. One process holds all libraries of a model. In each
-round every chunked one runs right after the unchunked one, in an order of its own; the median over rounds of the two
-runs' ratio is the measured slowdown, so that other work on the machine, which disturbs both alike, falls out.
+plans at --plans even steps down to the least budget are compiled. One process holds all libraries of a model, and in each
+round runs each of them once, in an order of its own, with a run of the unchunked one before it. Two things are measured:
+
+- undisturbed time: of each launch of the program the fastest of all rounds, summed up. Other work on the machine only
+  ever adds to a launch, and a launch is short enough to find a quiet moment. With --threads 1 it is the least CPU time of
+  a run instead: what other processes use does not count;
+- pairs: the median over rounds of the ratio of a run to that of the unchunked one just before it. Rounds in which other
+  processes used more than --foreign-cores count only where there are no quiet ones; how many were quiet is printed.
 
 The machine is calibrated first, unless --machine names a file. Printed for each model: the rank correlation (Spearman)
 of predicted and measured slowdown, the mean and largest error of the predicted slowdown, and predicted over measured
-milliseconds of the unchunked plan. Then the same over all plans.
+milliseconds of the unchunked plan. Then the same over all plans. Measured is the undisturbed time, or with --pairs pairs.
 """
 import argparse
 import json
@@ -26,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from benchmark import cases, interval, materialize  # noqa: E402
+from benchmark import cases, interval, machine_seconds, materialize  # noqa: E402
 
 # Graphs of test/models, at lengths at which a run takes long enough to be timed.
 DEFAULT = ["gpt2_long", "batch=1", "seq=512", "gpt2_long", "batch=1", "seq=2048", "gpt2_tiny", "batch=8", "seq=1024",
@@ -54,26 +59,35 @@ def spearman(a, b):
 
 
 class Plan:
-    """One library with its predicted milliseconds and what was measured of it."""
+    """One library with what was predicted and what was measured of it, in milliseconds."""
 
     def __init__(self, library, report):
         self.library, self.arena = library, report["memory"]["arena"]
         self.predicted, self.whole = report["time_model"]["chunked_ms"], report["time_model"]["unchunked_ms"]
         self.loops = len(report["chunk_loops"])
-        self.times, self.ratios = [], []
+        self.times, self.ratios, self.launches = [], [], None
+
+    def add(self, ms, launches, ratio=None, foreign=0.0):
+        """One run: how long it took, and each launch of it."""
+        self.times.append(ms)
+        if ratio is not None:
+            self.ratios.append((foreign, ratio))
+        self.launches = launches if self.launches is None else [min(pair) for pair in zip(self.launches, launches)]
 
     @property
-    def measured(self):
-        return statistics.median(self.times)
-
-    @property
-    def slowdown(self):
-        """Measured; of the unchunked plan 1."""
-        return statistics.median(self.ratios) if self.ratios else 1.0
+    def undisturbed(self):
+        return sum(self.launches)
 
     @property
     def predicted_slowdown(self):
         return self.predicted / self.whole
+
+    def quiet(self, limit):
+        """Ratios of the rounds that others left alone; all where there are none."""
+        return [r for foreign, r in self.ratios if foreign <= limit] or [r for _, r in self.ratios] or [1.0]
+
+    def slowdown(self, unchunked, args):
+        return statistics.median(self.quiet(args.foreign_cores)) if args.pairs else self.undisturbed / unchunked.undisturbed
 
 
 def compile_plans(args, name, dims):
@@ -106,16 +120,19 @@ def compile_plans(args, name, dims):
 
 
 def worker(args):
-    """Holds the libraries named on the command line; prints the milliseconds of one run for each number it reads."""
+    """Holds the libraries named on the command line. For each number that it reads it runs one, and prints the run's
+    milliseconds, those of its launches, and the CPU seconds that it has used itself."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
     import snug
     with np.load(args.inputs) as file:
         feeds = {name: file[name] for name in file.files}
-    models = [snug.load(library, args.threads) for library in args.cases]
+    models = [snug.load(library, args.threads, profile=True) for library in args.cases]
     for line in sys.stdin:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.thread_time()
         models[int(line)](**feeds)
-        print(1e3 * (time.perf_counter() - start), flush=True)
+        ms, cpu = 1e3 * (time.perf_counter() - start), 1e3 * (time.thread_time() - cpu)
+        launches = [ns / 1e6 for _, _, ns in models[int(line)].profile()] if args.threads > 1 else [cpu]
+        print(json.dumps([ms, launches, time.process_time()]), flush=True)
 
 
 def measure(args, plans, inputs):
@@ -130,48 +147,58 @@ def measure(args, plans, inputs):
             line = process.stdout.readline()
             if not line:
                 sys.exit(f"time_model: {plans[index].library} could not be run")
-            return float(line)
+            return json.loads(line)
         for index in range(len(plans)):
             run(index)
         for _ in range(args.rounds):
             for index in shuffler.sample(range(1, len(plans)), len(plans) - 1) or [0]:
-                whole = run(0)
-                plans[0].times.append(whole)
-                if index:
-                    plans[index].times.append(run(index))
-                    plans[index].ratios.append(plans[index].times[-1] / whole)
+                start, machine, own = time.perf_counter(), machine_seconds(), sum(os.times()[:2])
+                whole, launches, used = run(0)
+                plans[0].add(whole, launches)
+                if not index:
+                    continue
+                chunked, launches, used_then = run(index)
+                # What the first of the two runs used is not known apart: as much as the second in proportion.
+                own = (used_then - used) * (1 + whole / chunked) + sum(os.times()[:2]) - own
+                foreign = (machine_seconds() - machine - own) / (time.perf_counter() - start)
+                plans[index].add(chunked, launches, chunked / whole, foreign)
         process.stdin.close()
 
 
-def errors_of(plans):
-    return [abs(p.predicted_slowdown - p.slowdown) / p.slowdown for p in plans[1:]]
+def errors_of(plans, args):
+    slowdowns = [p.slowdown(plans[0], args) for p in plans]
+    return [abs(p.predicted_slowdown - s) / s for p, s in list(zip(plans, slowdowns))[1:]]
 
 
-def correlation_of(plans):
+def correlation_of(plans, args):
     """Of the slowdowns, where there is a rank to speak of."""
-    return spearman([p.predicted_slowdown for p in plans], [p.slowdown for p in plans]) if len(plans) > 2 else float("nan")
+    if len(plans) < 3:
+        return float("nan")
+    return spearman([p.predicted_slowdown for p in plans], [p.slowdown(plans[0], args) for p in plans])
 
 
-def summary(name, plans):
+def summary(name, plans, args):
     """One line about the plans of a model."""
-    errors = errors_of(plans)
+    errors = errors_of(plans, args)
     if not errors:
         return f"{name:40} no plan but the unchunked one"
-    return (f"{name:40}{len(plans):4} plans  rank correlation {correlation_of(plans):5.2f}  slowdown: mean error "
+    quiet = sum(foreign <= args.foreign_cores for p in plans for foreign, _ in p.ratios)
+    return (f"{name:40}{len(plans):4} plans  rank correlation {correlation_of(plans, args):5.2f}  slowdown: mean error "
             f"{100 * statistics.mean(errors):5.1f} %, largest {100 * max(errors):5.1f} %  unchunked "
-            f"{plans[0].measured:8.1f} ms, predicted {plans[0].predicted / plans[0].measured:5.2f} of it")
+            f"{plans[0].undisturbed:8.1f} ms, predicted {plans[0].predicted / plans[0].undisturbed:5.2f} of it  quiet "
+            f"{quiet} of {sum(len(p.ratios) for p in plans)} pairs")
 
 
-def overall(models):
-    """Two lines about all plans of all models, given as lists of plans."""
+def overall(models, args):
+    """Lines about all plans of all models, given as lists of plans."""
     plans = [p for model in models for p in model]
-    errors = [error for model in models for error in errors_of(model)]
-    correlations = [c for c in map(correlation_of, models) if c == c]
-    ratios = [p.predicted / p.measured for p in plans]
-    return (f"{len(plans)} plans of {len(models)} models: rank correlation of milliseconds "
-            f"{spearman([p.predicted for p in plans], [p.measured for p in plans]):.3f}, of slowdowns "
-            f"{spearman([p.predicted_slowdown for p in plans], [p.slowdown for p in plans]):.3f}; within a model at least "
-            f"0.9 in {sum(c >= 0.9 for c in correlations)} of {len(correlations)}\n"
+    errors = [error for model in models for error in errors_of(model, args)]
+    correlations = [c for c in (correlation_of(model, args) for model in models) if c == c]
+    ratios = [p.predicted / p.undisturbed for p in plans]
+    milliseconds = spearman([p.predicted for p in plans], [p.undisturbed for p in plans])
+    slowdowns = spearman([p.predicted_slowdown for p in plans], [p.slowdown(m[0], args) for m in models for p in m])
+    return (f"{len(plans)} plans of {len(models)} models: rank correlation of milliseconds {milliseconds:.3f}, of slowdowns "
+            f"{slowdowns:.3f}; within a model at least 0.9 in {sum(c >= 0.9 for c in correlations)} of {len(correlations)}\n"
             f"predicted slowdown: mean error {100 * statistics.mean(errors or [0]):.1f} %, largest "
             f"{100 * max(errors or [0]):.1f} %; predicted over measured milliseconds: {min(ratios):.2f} to "
             f"{max(ratios):.2f}, mean error {100 * statistics.mean(abs(r - 1) for r in ratios):.1f} %")
@@ -183,6 +210,8 @@ def main():
     parser.add_argument("--bin", type=Path, required=True, help="folder of snugc")
     parser.add_argument("--plans", type=int, default=9, help="budgets below the unchunked one")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--pairs", action="store_true", help="judge by pairs of runs, not by undisturbed launches")
+    parser.add_argument("--foreign-cores", type=float, default=0.1, help="what other processes may use in a quiet pair")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--machine", type=Path, help="a machine file; default: this machine is calibrated")
     parser.add_argument("--work", type=Path, default=Path("build/benchmark"))
@@ -205,18 +234,19 @@ def main():
         measure(args, plans, inputs)
         if args.verbose:
             for plan in plans:
-                low, middle, high = interval(plan.ratios or [1.0])
+                low, middle, high = interval(plan.quiet(args.foreign_cores))
                 print(f"{title:40}{plan.arena / 2**20:10.2f} MiB {plan.loops:4} loops  predicted {plan.predicted:9.2f} ms "
-                      f"{plan.predicted_slowdown:6.3f}x  measured {plan.measured:9.2f} ms {middle:6.3f}x "
-                      f"({low:.3f} to {high:.3f})", flush=True)
-        print(summary(title, plans), flush=True)
+                      f"{plan.predicted_slowdown:6.3f}x  measured {plan.undisturbed:9.2f} ms "
+                      f"{plan.undisturbed / plans[0].undisturbed:6.3f}x  pairs {middle:6.3f}x ({low:.3f} to {high:.3f})",
+                      flush=True)
+        print(summary(title, plans, args), flush=True)
         models.append(plans)
         figures += [{"model": title, "arena": p.arena, "loops": p.loops, "predicted_ms": p.predicted,
-                     "predicted_slowdown": p.predicted_slowdown, "measured_ms": p.measured, "slowdown": p.slowdown,
-                     "ratios": p.ratios} for p in plans]
+                     "predicted_slowdown": p.predicted_slowdown, "undisturbed_ms": p.undisturbed, "pairs": p.ratios}
+                    for p in plans]
         if args.json:
             args.json.write_text(json.dumps(figures, indent=1))
-    print(overall(models))
+    print(overall(models, args))
 
 
 if __name__ == "__main__":

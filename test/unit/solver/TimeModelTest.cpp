@@ -12,7 +12,8 @@ namespace {
 Machine machine() {
   Machine m;
   m.vector_bits = 512;
-  m.contraction_per_s = m.attention_per_s = m.transcendental_per_s = m.elementwise_per_s = m.reduction_per_s = m.strided_per_s = 1;
+  m.contraction_per_s = m.attention_per_s = m.transcendental_per_s = m.elementwise_per_s = m.reduction_per_s =
+      m.strided_per_s = 1;
   m.caches = {{100, true, 50}};
   m.memory_bytes_per_s = {10, 15};
   m.panel_bytes_per_s = 100;
