@@ -90,10 +90,12 @@ std::string attention(int64_t heads, int64_t rows, int64_t size) {
 }
 
 std::string norm(int64_t rows, int64_t columns) {
-  std::string type = tensor({rows, columns});
+  std::string type = tensor({rows, columns}), row = tensor({columns});
   return program({rows, columns}, {rows, columns},
-                 "%e = tensor.empty() : " + type + "\n%y = snug_nn.norm layer ins(%x : " + type +
-                     ") outs(%e : " + type + ") {epsilon = 1.0e-5 : f32} -> " + type + "\n");
+                 "%w = snug_nn.weight @w : " + row + "\n%e = tensor.empty() : " + type +
+                     "\n%y = snug_nn.norm layer ins(%x : " + type + ") scale(%w : " + row + ") shift(%w : " + row +
+                     ") outs(%e : " + type + ") {epsilon = 1.0e-5 : f32} -> " + type + "\n",
+                 "snug_nn.data @w : " + row + " {value = dense<0.5> : " + row + "}\n");
 }
 
 std::string transposition(int64_t side) {
@@ -169,6 +171,9 @@ std::string processorName() {
   return "processor";
 }
 
+// The share of a cache's bandwidth below which some of what is moved was not in it.
+constexpr double kInCache = 0.8;
+
 class Calibration {
 public:
   Calibration(MLIRContext &context, const std::string &folder, int threads, int vectorBits)
@@ -202,7 +207,7 @@ private:
   void computing() {
     constexpr int64_t m0 = 768, k0 = 768, n0 = 768, elements = 1 << 15, chain = 32;
     m.contraction_per_s = 2.0 * m0 * k0 * n0 / measure(contraction(m0, k0, n0), {1})[0];
-    m.reduction_per_s = static_cast<double>(elements) / measure(norm(elements / 512, 512), {1})[0];
+    m.reduction_per_s = static_cast<double>(64 * k0) / measure(norm(64, k0), {1})[0];
     std::string f;
     for (int64_t i = 0; i < chain; i += 2) {
       std::string from = i ? "%a" + std::to_string(i) : "%in",
@@ -222,17 +227,24 @@ private:
     m.strided_per_s = static_cast<double>(side * side) / measure(transposition(side), {1})[0];
   }
 
-  // A sum streams through each level: what is read and written fills half of it.
+  // A sum streams through each level: what is read and written fills a quarter of it.
   void moving() {
     std::string f = "%r = arith.addf %in, %one : f32\n";
     std::vector<CacheLevel> caches = cachesHere();
     if (!caches.empty())
       m.caches = caches;
     int64_t largest = 1 << 20;
+    auto bandwidth = [&](int64_t bytes) {
+      return static_cast<double>(bytes) / measure(elementwise(bytes / 8, f), {1})[0];
+    };
     for (CacheLevel &cache : m.caches) {
-      int64_t count = cache.bytes / 16;
-      cache.bytes_per_s = static_cast<double>(8 * count) / measure(elementwise(count, f), {1})[0];
       largest = std::max(largest, cache.bytes);
+      cache.bytes_per_s = bandwidth(cache.bytes / 4);
+      // Of a cache that is shared, with neighbours too that no one here sees, as much counts as can be had.
+      int64_t eighth = cache.bytes / 8, part = 8;
+      while (cache.shared && part > 2 && bandwidth(part * eighth) < kInCache * cache.bytes_per_s)
+        --part;
+      cache.bytes = part * eighth;
     }
     int64_t count = std::min<int64_t>(largest, 64 << 20); // four bytes each, read and written: eight times the cache
     std::vector<int> counts;

@@ -13,13 +13,14 @@
 #include "llvm/Support/FileSystem.h"
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 
 using namespace mlir;
 using namespace snug;
 
 // A measurement takes at least so many runs, and ends when none was faster than those before for a while.
 static constexpr int kLeastRuns = 8;
-static constexpr std::chrono::milliseconds kSettled(250), kLongest(2000);
+static constexpr std::chrono::milliseconds kSettled(250), kSettledTogether(750), kLongest(3000);
 
 static std::string messageOf(snug_error *error) {
   std::string message = snug_error_message(error);
@@ -111,17 +112,25 @@ double MeasuredProgram::seconds(int threads) {
     pointers.push_back(&tensors[i]);
   }
   using Clock = std::chrono::steady_clock;
+  // Of one thread the time that it computed, not that in which others had its core.
+  auto now = [&] {
+    timespec time;
+    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  // Several threads need a moment in which all of them are left alone.
+  std::chrono::milliseconds settled = threads == 1 ? kSettled : kSettledTogether;
   double best = 0;
   Clock::time_point begin = Clock::now(), improved = begin;
-  for (int run = 0; run <= kLeastRuns || (Clock::now() - improved < kSettled && Clock::now() - begin < kLongest);
+  for (int run = 0; run <= kLeastRuns || (Clock::now() - improved < settled && Clock::now() - begin < kLongest);
        ++run) {
-    Clock::time_point start = Clock::now();
+    double start = now();
     if (snug_error *error =
             snug_run(context, pointers.data(), inputs.size(), pointers.data() + inputs.size(), outputs.size())) {
       failure = messageOf(error);
       break;
     }
-    double took = std::chrono::duration<double>(Clock::now() - start).count();
+    double took = now() - start;
     if (run == 0) // it warms up
       continue;
     if (run == 1 || took < 0.99 * best)

@@ -12,8 +12,9 @@ static constexpr double kRangesPerThread = 4;
 // What a tile takes at least, in rows: fewer than 4 are chains of sums that wait for themselves, and for 4 the loads of
 // the other operand take a part.
 static constexpr int64_t kLeastRows = 5;
-// What of the shorter of computing and moving is not hidden behind the longer one.
-static constexpr double kExposed = 0.25;
+// What of the shorter of computing and moving is not hidden behind the longer one. Kernels with tiles move a tile's
+// operands and results before and after they compute it.
+static constexpr double kExposed = 0.25, kExposedByTiles = 1;
 
 double rowEfficiency(const Machine &machine, int64_t rows) {
   if (rows <= 0)
@@ -46,7 +47,7 @@ double kernelTime(const Machine &m, const KernelCost &cost, int threads) {
   move += cost.far_bytes / m.memory_bytes_per_s[busy - 1];
   double wait = cost.panel_bytes / std::min(m.panel_bytes_per_s * faster, m.memory_bytes_per_s[busy - 1]);
   return m.launch_s + (pieces > 1 && threads > 1 ? m.fork_s : 0) + wait + std::max(compute, move) +
-         kExposed * std::min(compute, move);
+         (cost.rows > 0 ? kExposedByTiles : kExposed) * std::min(compute, move);
 }
 
 double residentShare(double distance, double capacity) {

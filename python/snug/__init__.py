@@ -161,11 +161,14 @@ def _tensors(arrays):
 class Model:
     """A compiled model with one context. Calls take turns; load it again for calls that run at the same time."""
 
-    def __init__(self, path, num_threads=0, dims=None, profile=False):
+    def __init__(self, path, num_threads=0, dims=None, profile=False, parallel_for=None):
         self._model, self._context = ctypes.c_void_p(), ctypes.c_void_p()
         _check(_library.snug_model_load(os.fsencode(path), ctypes.byref(self._model)))
         options = _Options(struct_size=ctypes.sizeof(_Options), num_threads=num_threads)
         self._launches = [(info.kernel.decode(), info.nodes.decode()) for info in self._all("launch")] if profile else []
+        if parallel_for:
+            self._parallel_for = parallel_for  # it must live as long as the context
+            options.parallel_for = ctypes.cast(parallel_for, ctypes.c_void_p)
         if profile:
             self._launch_ns = (ctypes.c_uint64 * max(1, len(self._launches)))()
             options.launch_ns = self._launch_ns
@@ -246,7 +249,8 @@ class Model:
         return results
 
 
-def load(path, num_threads=0, dims=None, profile=False):
+def load(path, num_threads=0, dims=None, profile=False, parallel_for=None):
     """Loads a compiled model. num_threads: at most the planned number, 0 for just that. dims: values of dims that no
-    input's shape determines. profile: count where the time goes, for Model.profile()."""
-    return Model(path, num_threads, dims, profile)
+    input's shape determines. profile: count where the time goes, for Model.profile(). parallel_for: a ctypes function of
+    the type snug_parallel_for_fn (snug/Runtime.h), to run kernels on threads of the caller's."""
+    return Model(path, num_threads, dims, profile, parallel_for)

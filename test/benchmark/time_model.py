@@ -9,8 +9,8 @@ plans at --plans even steps down to the least budget are compiled. One process h
 round runs each of them once, in an order of its own, with a run of the unchunked one before it. Two things are measured:
 
 - undisturbed time: of each launch of the program the fastest of all rounds, summed up. Other work on the machine only
-  ever adds to a launch, and a launch is short enough to find a quiet moment. With --threads 1 it is the least CPU time of
-  a run instead: what other processes use does not count;
+  ever adds to a launch, and a launch is short enough to find a quiet moment. With --threads 1 it is CPU time, to which
+  others add nothing but what they take of caches and memory: the choice on a machine that is busy;
 - pairs: the median over rounds of the ratio of a run to that of the unchunked one just before it. Rounds in which other
   processes used more than --foreign-cores count only where there are no quiet ones; how many were quiet is printed.
 
@@ -19,6 +19,8 @@ of predicted and measured slowdown, the mean and largest error of the predicted 
 milliseconds of the unchunked plan. Then the same over all plans. Measured is the undisturbed time, or with --pairs pairs.
 """
 import argparse
+import collections
+import ctypes
 import json
 import os
 import random
@@ -119,6 +121,24 @@ def compile_plans(args, name, dims):
     return plans, inputs
 
 
+def cpu_profiled(snug, libraries):
+    """(models, counters): run on this thread alone; a run adds to counters[launch] the CPU nanoseconds of each launch."""
+    kernel_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+    parallel_for_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int64),
+                                         ctypes.c_int64, ctypes.c_int64)
+    kernels, counters = {}, collections.Counter()
+
+    def parallel_for(_, address, arguments, extent, grain):
+        kernel = kernels.get(address) or kernels.setdefault(address, kernel_type(address))
+        pointer, launch = ctypes.cast(arguments, ctypes.c_void_p), arguments[-1]  # include/snug/ModelABI.h
+        start = time.thread_time_ns()
+        kernel(pointer, 0, extent, 0)
+        counters[launch] += time.thread_time_ns() - start
+    callback = parallel_for_type(parallel_for)
+    models = [snug.load(library, 1, profile=True, parallel_for=callback) for library in libraries]
+    return models, counters
+
+
 def worker(args):
     """Holds the libraries named on the command line. For each number that it reads it runs one, and prints the run's
     milliseconds, those of its launches, and the CPU seconds that it has used itself."""
@@ -126,12 +146,18 @@ def worker(args):
     import snug
     with np.load(args.inputs) as file:
         feeds = {name: file[name] for name in file.files}
-    models = [snug.load(library, args.threads, profile=True) for library in args.cases]
+    if args.threads == 1:
+        models, counters = cpu_profiled(snug, args.cases)
+    else:
+        models = [snug.load(library, args.threads, profile=True) for library in args.cases]
     for line in sys.stdin:
-        start, cpu = time.perf_counter(), time.thread_time()
-        models[int(line)](**feeds)
-        ms, cpu = 1e3 * (time.perf_counter() - start), 1e3 * (time.thread_time() - cpu)
-        launches = [ns / 1e6 for _, _, ns in models[int(line)].profile()] if args.threads > 1 else [cpu]
+        model = models[int(line)]
+        start = time.perf_counter()
+        model(**feeds)
+        ms, launches = 1e3 * (time.perf_counter() - start), [ns / 1e6 for _, _, ns in model.profile()]
+        if args.threads == 1:
+            launches = [counters[launch] / 1e6 for launch in range(len(launches))]
+            counters.clear()
         print(json.dumps([ms, launches, time.process_time()]), flush=True)
 
 

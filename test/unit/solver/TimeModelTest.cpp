@@ -36,6 +36,9 @@ TEST(TimeModel, KernelTimeIsTheSlowerOfComputeAndMemoryAndAPartOfTheOther) {
   EXPECT_DOUBLE_EQ(kernelTime(m, cost, 1), 0.5 + 10 + 0.25 * 2); // compute bound
   cost.far_bytes = 400;
   EXPECT_DOUBLE_EQ(kernelTime(m, cost, 1), 0.5 + 40 + 0.25 * 10); // memory bound
+  KernelCost tiled = cost;
+  tiled.rows = 96;
+  EXPECT_DOUBLE_EQ(kernelTime(m, tiled, 1), 0.5 + 40 + 10) << "a tile is computed, then moved";
   cost.near_s = 5;
   EXPECT_DOUBLE_EQ(kernelTime(m, cost, 1), 0.5 + 45 + 0.25 * 10);
 }
