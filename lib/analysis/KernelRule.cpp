@@ -12,6 +12,8 @@ using namespace snug;
 
 // Rows that a contraction holds in registers and packs at once; shorter slices waste the tile.
 static constexpr int64_t kContractionRows = 16;
+// Columns that are computed together, at least.
+static constexpr int64_t kColumns = 16;
 // Plain operations of attention on a score, beside what its region has.
 static constexpr double kScoreOperations = 6;
 
@@ -64,7 +66,8 @@ static bool isTransposed(linalg::LinalgOp op) {
   auto last = dyn_cast<AffineDimExpr>(written.getResults().back());
   return last && llvm::any_of(op.getDpsInputOperands(), [&](OpOperand *input) {
            AffineMap map = op.getMatchingIndexingMap(input);
-           return map.isFunctionOfDim(last.getPosition()) && !map.getResults().back().isFunctionOfDim(last.getPosition());
+           return map.isFunctionOfDim(last.getPosition()) &&
+                  !map.getResults().back().isFunctionOfDim(last.getPosition());
          });
 }
 
@@ -88,12 +91,16 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
     unsigned d = attention.headSizeDim(), e = attention.valueSizeDim();
     double seen = seenShare(attention, extents[attention.rowDim()], extents[attention.keyDim()]);
     double scores = seen * productOf([&](unsigned dim) { return dim != d && dim != e; });
-    kernel.attention = 2 * scores * static_cast<double>(extents[d] + extents[e]); // both products
+    // Both products. Keys are the columns of one, values of the other: half a tile is computed as a whole.
+    int64_t keys = std::max<int64_t>(extents[attention.keyDim()], 1);
+    double padded = static_cast<double>(llvm::alignTo(keys, kColumns)) / static_cast<double>(keys);
+    kernel.attention =
+        2 * scores *
+        (padded * static_cast<double>(extents[d]) + static_cast<double>(llvm::alignTo(extents[e], kColumns)));
     kernel.transcendental = scores;
     kernel.elementwise = kScoreOperations * scores;
     // Keys are transposed; values are mostly read where they are.
-    double keys = productOf([&](unsigned dim) { return dim != e && dim != attention.rowDim(); });
-    kernel.packed = seen * keys;
+    kernel.packed = seen * productOf([&](unsigned dim) { return dim != e && dim != attention.rowDim(); });
     kernel.seen = seen;
     kernel.panels = {1, 2};
     addRegion(attention.getScore(), scores, kernel);
@@ -123,8 +130,8 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
   kernel.contraction = 2 * iterations;
   kernel.panels = {1};
   if (contract)
-    addRegion(contract.getEpilogue(), productOf([&](unsigned dim) { return rule.dims[dim].kind != IterKind::Reduction; }),
-              kernel);
+    addRegion(contract.getEpilogue(),
+              productOf([&](unsigned dim) { return rule.dims[dim].kind != IterKind::Reduction; }), kernel);
   if (!contract || !contract.getPacked())
     kernel.packed = productOf([&](unsigned dim) { return rule.operands[1] && rule.operands[1].isFunctionOfDim(dim); });
   // Rows and columns, but not the batch: in one factor and the result only. Several dims of one factor are the rows

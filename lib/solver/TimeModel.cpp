@@ -27,6 +27,11 @@ double rowEfficiency(const Machine &machine, int64_t rows) {
   return static_cast<double>(rows) / static_cast<double>(cost);
 }
 
+double columnEfficiency(const Machine &machine, int64_t columns) {
+  int64_t width = 2 * std::max(machine.vector_bits / 32, 1);
+  return columns <= 0 ? 1 : static_cast<double>(columns) / static_cast<double>((columns + width - 1) / width * width);
+}
+
 double speedup(double pieces, int threads) {
   double t = std::max(threads, 1);
   if (pieces <= 1)
@@ -37,7 +42,7 @@ double speedup(double pieces, int threads) {
 
 double kernelTime(const Machine &m, const KernelCost &cost, int threads) {
   double alone = (cost.work.contraction / m.contraction_per_s + cost.work.attention / m.attention_per_s) /
-                     rowEfficiency(m, cost.rows) +
+                     (rowEfficiency(m, cost.rows) * columnEfficiency(m, cost.columns)) +
                  cost.work.transcendental / m.transcendental_per_s + cost.work.elementwise / m.elementwise_per_s +
                  cost.work.reduction / m.reduction_per_s + cost.work.strided / m.strided_per_s;
   double pieces = std::min(cost.pieces, std::ceil(std::max(alone, cost.near_s) / kGrainS));

@@ -30,6 +30,7 @@ struct KernelWork {
 struct KernelCost {
   KernelWork work;
   int64_t rows = 0;       ///< that a contraction or attention holds in registers tile by tile; 0: it has no tiles
+  int64_t columns = 0;    ///< of its tiles; 0: they are full
   double pieces = 1;      ///< that different threads can take
   double near_s = 0;      ///< time of one thread to move what lies in caches
   double far_bytes = 0;   ///< moved from and to memory while it computes
@@ -38,6 +39,9 @@ struct KernelCost {
 
 /// The share of a thread's rate that rows of a contraction get: below 1 where tiles of registers are not full.
 double rowEfficiency(const Machine &machine, int64_t rows);
+
+/// The same for columns: a row of a tile is two registers.
+double columnEfficiency(const Machine &machine, int64_t columns);
 
 /// How often faster than one thread the pieces are done; no more than `threads`.
 double speedup(double pieces, int threads);

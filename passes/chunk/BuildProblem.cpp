@@ -73,6 +73,8 @@ static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op) {
     return;
   unsigned numDims = rule->dims.size();
   node.extents.assign(numDims, 1);
+  // Where a dim stands alone, the tensor's extent is its own; a window is longer.
+  std::vector<bool> stands(numDims, false);
   auto fill = [&](ChunkUse &use, AffineMap map) {
     if (!map)
       return;
@@ -82,8 +84,15 @@ static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op) {
     for (unsigned dim = 0; dim < numDims; ++dim) {
       DimAccess access = accessOf(map, dim);
       use.access.push_back(access);
-      if (access.position >= 0)
-        node.extents[dim] = std::max(node.extents[dim], extentOf(map, access, value.extents[access.position]));
+      if (access.position < 0)
+        continue;
+      bool alone = isa<AffineDimExpr>(map.getResult(access.position));
+      int64_t extent = extentOf(map, access, value.extents[access.position]);
+      if (alone && !stands[dim])
+        node.extents[dim] = extent;
+      else if (alone || !stands[dim])
+        node.extents[dim] = std::max(node.extents[dim], extent);
+      stands[dim] = stands[dim] || alone;
     }
   };
   for (auto [use, map] : llvm::zip(node.uses, rule->operands))

@@ -34,8 +34,8 @@ KernelCost PlanTime::costOf(const ChunkNode &node, int dim, int64_t length) cons
   KernelCost cost;
   cost.work =
       dim < 0 ? node.work : node.work.times(static_cast<double>(length) / static_cast<double>(node.extents[dim]));
-  double outer = 1, columns = 1;
-  int64_t rows = 1;
+  double outer = 1;
+  int64_t rows = 1, columns = 1;
   bool tiled = false;
   for (size_t d = 0; d < node.extents.size(); ++d) {
     int64_t extent = static_cast<int>(d) == dim ? length : node.extents[d];
@@ -44,11 +44,12 @@ KernelCost PlanTime::costOf(const ChunkNode &node, int dim, int64_t length) cons
     if (isRow)
       rows *= extent;
     else if (isColumn)
-      columns *= static_cast<double>(extent);
+      columns *= extent;
     else if (node.parallel[d])
       outer *= static_cast<double>(extent);
   }
   cost.rows = tiled ? rows : 0;
+  cost.columns = std::find(node.columns.begin(), node.columns.end(), true) != node.columns.end() ? columns : 0;
   if (node.packed > 0) {
     bool isCut = dim >= 0 && !(static_cast<size_t>(dim) < node.rows.size() && node.rows[dim]);
     double share = isCut ? static_cast<double>(length) / static_cast<double>(node.extents[dim]) : 1;
@@ -56,7 +57,7 @@ KernelCost PlanTime::costOf(const ChunkNode &node, int dim, int64_t length) cons
         share * node.packed * std::ceil(static_cast<double>(rows) / static_cast<double>(node.tileRows));
   }
   cost.pieces = outer * std::ceil(static_cast<double>(rows) / static_cast<double>(node.tileRows)) *
-                std::ceil(columns / static_cast<double>(node.tileColumns));
+                std::ceil(static_cast<double>(columns) / static_cast<double>(node.tileColumns));
   return cost;
 }
 

@@ -83,6 +83,21 @@ TEST(TimeModel, TilesThatAreNotFullWasteRegisters) {
   EXPECT_DOUBLE_EQ(kernelTime(m, cost, 1), 0.5 + 40);
 }
 
+TEST(TimeModel, ColumnsThatAreNotFullWasteRegisters) {
+  Machine m = machine();
+  EXPECT_DOUBLE_EQ(columnEfficiency(m, 0), 1);
+  EXPECT_DOUBLE_EQ(columnEfficiency(m, 64), 1);
+  EXPECT_DOUBLE_EQ(columnEfficiency(m, 4), 4.0 / 32);
+  EXPECT_DOUBLE_EQ(columnEfficiency(m, 33), 33.0 / 64);
+  m.vector_bits = 256;
+  EXPECT_DOUBLE_EQ(columnEfficiency(m, 4), 4.0 / 16);
+  KernelCost cost;
+  cost.work.contraction = 8;
+  cost.rows = 12;
+  cost.columns = 8;
+  EXPECT_DOUBLE_EQ(kernelTime(m, cost, 1), 0.5 + 16);
+}
+
 TEST(TimeModel, WhatACacheStillHoldsIsNotReadFromMemory) {
   Machine m = machine();
   auto transfer = [&](double bytes, double distance, bool isWrite) {
