@@ -33,9 +33,15 @@ struct IndexRule {
   // the operand is read as a whole, whatever the iterations (an invariant).
   llvm::SmallVector<mlir::AffineMap> operands;
   // One map a result. In both, a Parallel dim d stands bare, or as d * k + rest with 0 <= rest < k where dims are merged
-  // (reshapes): a slice of d is then k times as long. A body that reads linalg.index needs the slice's offset added.
+  // (reshapes): a slice of d is then k times as long. In operands it also stands as d * stride + taps, in a window:
+  // slices side by side then share a halo; and as d + constant, where indices outside of the operand read nothing. A
+  // body that reads linalg.index needs the slice's offset added.
   llvm::SmallVector<mlir::AffineMap> results;
 };
+
+/// Of the dims of a window, such as stride * row + dilation * tap, the taps are not cut; nor is any dim that is read in
+/// another way than a rule can say.
+void keepWindows(IndexRule &rule);
 
 } // namespace snug
 

@@ -14,11 +14,10 @@ def IndexRuleOpInterface : OpInterface<"IndexRuleOpInterface"> {
     InterfaceMethod<"The rule, or failure where this instance of the op has none (a barrier).",
                     "::mlir::FailureOr<::snug::IndexRule>", "getIndexRule">,
     InterfaceMethod<[{
-      Called on a copy of an op that computes a slice of it: iterations of `dim` from `offset` on, of `extent` in the
-      whole op. An op whose computation depends on the place of an iteration, and not only on operands, corrects it.
-      The builder stands before the copy.
-    }], "void", "placeSlice", (ins "::mlir::OpBuilder &":$builder, "unsigned":$dim, "::mlir::Value":$offset,
-                               "::mlir::Value":$extent), "", [{ (void)builder; }]>
+      Called on a copy of an op that computes a slice of it: iterations of `dim` from `offset` on. An op whose computation
+      depends on the place of an iteration, and not only on operands, corrects it. The builder stands before the copy.
+    }], "void", "placeSlice", (ins "::mlir::OpBuilder &":$builder, "unsigned":$dim, "::mlir::Value":$offset), "",
+    [{ (void)builder; }]>
   ];
 }
 #endif

@@ -55,18 +55,12 @@ template <class OpT> struct LinalgRule : IndexRuleOpInterface::ExternalModel<Lin
     llvm::append_range(rule.operands, op.getIndexingMapsArray());
     for (OpOperand &init : op.getDpsInitsMutable())
       rule.results.push_back(op.getMatchingIndexingMap(&init));
-    // A window (d0 + d1) needs a halo: its dims are not split.
-    for (AffineMap map : rule.operands)
-      for (AffineExpr expr : map.getResults())
-        if (!isa<AffineDimExpr, AffineConstantExpr>(expr))
-          for (unsigned dim = 0; dim < rule.dims.size(); ++dim)
-            if (expr.isFunctionOfDim(dim))
-              rule.dims[dim] = {IterKind::Whole, Combiner::None};
+    keepWindows(rule);
     return rule;
   }
 
   // linalg.index counts from the slice's start.
-  void placeSlice(Operation *operation, OpBuilder &builder, unsigned dim, Value offset, Value) const {
+  void placeSlice(Operation *operation, OpBuilder &builder, unsigned dim, Value offset) const {
     operation->walk([&](linalg::IndexOp index) {
       if (index.getDim() != dim)
         return;
@@ -145,6 +139,7 @@ template <class OpT> bool isFull(OpT op, Value whole, int64_t dim) {
   return succeeded(equal) && *equal;
 }
 
+// Result dims, of which dim i takes i * stride + offset of the source. Those that are dropped are not cut.
 struct ExtractSliceRule : IndexRuleOpInterface::ExternalModel<ExtractSliceRule, tensor::ExtractSliceOp> {
   FailureOr<IndexRule> getIndexRule(Operation *operation) const {
     auto op = cast<tensor::ExtractSliceOp>(operation);
@@ -152,22 +147,30 @@ struct ExtractSliceRule : IndexRuleOpInterface::ExternalModel<ExtractSliceRule, 
     MLIRContext *context = op.getContext();
     IndexRule rule;
     rule.dims.assign(source.getRank(), IterDim{IterKind::Whole, Combiner::None});
-    SmallVector<AffineExpr> kept;
+    SmallVector<AffineExpr> kept, taken;
     llvm::SmallBitVector dropped = op.getDroppedDims();
     for (int64_t dim = 0; dim < source.getRank(); ++dim) {
-      if (!dropped.test(dim))
-        kept.push_back(getAffineDimExpr(dim, context));
-      if (isFull(op, op.getSource(), dim))
-        rule.dims[dim].kind = dropped.test(dim) ? IterKind::Whole : IterKind::Parallel;
+      taken.push_back(getAffineDimExpr(dim, context));
+      if (dropped.test(dim))
+        continue;
+      kept.push_back(taken.back());
+      std::optional<int64_t> offset = getConstantIntValue(op.getMixedOffsets()[dim]);
+      std::optional<int64_t> stride = getConstantIntValue(op.getMixedStrides()[dim]);
+      if (!isFull(op, op.getSource(), dim)) {
+        if (!offset || !stride || *stride < 1)
+          continue;
+        taken.back() = taken.back() * *stride + *offset;
+      }
+      rule.dims[dim].kind = IterKind::Parallel;
     }
     rule.operands.assign(operation->getNumOperands(), AffineMap());
-    rule.operands[0] = AffineMap::getMultiDimIdentityMap(source.getRank(), context);
+    rule.operands[0] = AffineMap::get(source.getRank(), 0, taken, context);
     rule.results.assign(1, AffineMap::get(source.getRank(), 0, kept, context));
     return rule;
   }
 };
 
-// A part of a concatenation: dims along which it is as long as the whole are split with it.
+// Dims of the whole, of which dim i takes i - offset of the part, where there is such an index.
 struct InsertSliceRule : IndexRuleOpInterface::ExternalModel<InsertSliceRule, tensor::InsertSliceOp> {
   FailureOr<IndexRule> getIndexRule(Operation *operation) const {
     auto op = cast<tensor::InsertSliceOp>(operation);
@@ -178,10 +181,16 @@ struct InsertSliceRule : IndexRuleOpInterface::ExternalModel<InsertSliceRule, te
     SmallVector<AffineExpr> kept;
     llvm::SmallBitVector dropped = op.getDroppedDims();
     for (int64_t dim = 0; dim < rank; ++dim) {
-      if (!dropped.test(dim))
-        kept.push_back(getAffineDimExpr(dim, context));
-      if (!dropped.test(dim) && isFull(op, op.getDest(), dim))
-        rule.dims[dim].kind = IterKind::Parallel;
+      if (dropped.test(dim))
+        continue;
+      kept.push_back(getAffineDimExpr(dim, context));
+      if (!isFull(op, op.getDest(), dim)) {
+        std::optional<int64_t> offset = getConstantIntValue(op.getMixedOffsets()[dim]);
+        if (!offset || getConstantIntValue(op.getMixedStrides()[dim]) != 1)
+          continue;
+        kept.back() = kept.back() - *offset;
+      }
+      rule.dims[dim].kind = IterKind::Parallel;
     }
     AffineMap identity = AffineMap::getMultiDimIdentityMap(rank, context);
     rule.operands.assign(operation->getNumOperands(), AffineMap());

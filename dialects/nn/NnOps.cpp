@@ -130,12 +130,7 @@ FailureOr<IndexRule> ContractOp::getIndexRule() {
     rule.dims.push_back(type == "parallel" ? IterDim{} : IterDim{IterKind::Reduction, Combiner::Sum});
   rule.operands = getMaps();
   rule.results.assign(1, rule.operands.back());
-  // A slice of a window's dims needs a halo: they are not split.
-  for (AffineExpr expr : rule.operands[0].getResults())
-    if (!isa<AffineDimExpr, AffineConstantExpr>(expr))
-      for (unsigned dim = 0; dim < rule.dims.size(); ++dim)
-        if (expr.isFunctionOfDim(dim))
-          rule.dims[dim] = {IterKind::Whole, Combiner::None};
+  keepWindows(rule);
   if (!getPacked())
     return rule;
   // (panel, k, column in it): the column dim counts panels here, and the columns of one are one more dim, behind the
@@ -342,7 +337,7 @@ FailureOr<IndexRule> AttentionOp::getIndexRule() {
 }
 
 // snug_nn.index counts from the slice's start.
-void AttentionOp::placeSlice(OpBuilder &builder, unsigned dim, Value offset, Value) {
+void AttentionOp::placeSlice(OpBuilder &builder, unsigned dim, Value offset) {
   // The rule's dim counts groups, the op's heads.
   int64_t group = dim < getNumBatchDims() ? groupOf(*this, dim).value_or(1) : 1;
   for (IndexOp index : llvm::make_early_inc_range(getScore().front().getOps<IndexOp>())) {

@@ -3,7 +3,8 @@
 // One chunk loop in the IR. The loop carries the destinations of what leaves it; destinations of what stays inside are
 // made inside, slice by slice: one left outside would keep its full size (trap 2). Where a result takes the buffer of a
 // dying operand, the loop carries that operand and also reads it through what it carries: a read of the value outside
-// would keep the old buffer alive and force a copy (trap 3).
+// would keep the old buffer alive and force a copy (trap 3). Where members need a halo, the slices of iterations side by
+// side overlap, and end where the tensor does.
 #include "dialects/nn/IndexRule.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -30,14 +31,24 @@ public:
 private:
   struct Carried {
     Value init; // before the loop
-    int position;
-    int64_t scale;
+    LoopSlice slice;
+    bool inSteps; // made in equal steps from start to end, without a halo
     Value result; // of the op in the original program whose value it holds in the end
+  };
+  // Elements of one dim.
+  struct Range {
+    OpFoldResult offset, size;
+    bool operator==(const Range &other) const { return offset == other.offset && size == other.size; }
   };
 
   OpFoldResult times(OpFoldResult value, int64_t factor);
+  OpFoldResult evaluate(AffineExpr expr, ArrayRef<OpFoldResult> symbols);
+  OpFoldResult extentOf(Value value, int position);
+  Range rangeOf(const LoopSlice &slice, llvm::function_ref<OpFoldResult()> length);
+  Range rangeOf(const ChunkMember &m);
+  Range rangeOf(const ChunkUse &use, const ChunkMember &m);
   void findCarried();
-  Value sliceOf(Value value, DimAccess access, Location loc);
+  Value cut(Value value, int position, const Range &range, Location loc);
   Value inside(const ChunkUse &use, const ChunkMember &m, Operation *op, unsigned operand);
   void cloneMember(const ChunkMember &m);
 
@@ -49,7 +60,11 @@ private:
   DenseMap<Value, unsigned> carriedInit;                            // value from outside -> carried
   DenseMap<std::pair<Operation *, unsigned>, unsigned> destination; // (op, operand) that starts in a carried tensor
   DenseMap<Value, Value> mapped;                                    // of members' results, to the slices in the body
-  std::map<std::tuple<void *, int, int64_t>, Value> slices; // one value a slice, so that in place is seen as such
+  DenseMap<Value, Range> made;                                      // of members' results: what they are slices of
+  // One value a slice, so that in place is seen as such, and one range a kind of slice.
+  std::map<std::tuple<void *, int, void *, void *>, Value> slices;
+  std::map<std::tuple<int64_t, int64_t, int64_t, void *>, Range> ranges;
+  std::map<std::tuple<void *, void *, int64_t, int64_t, int64_t>, Range> derived;
   Value induction;
   OpFoldResult size, extent;
   ValueRange arguments;
@@ -68,8 +83,7 @@ static bool isDestination(OpOperand &operand) {
 }
 
 OpFoldResult Applier::times(OpFoldResult value, int64_t factor) {
-  AffineExpr s0 = builder.getAffineSymbolExpr(0);
-  return factor == 1 ? value : affine::makeComposedFoldedAffineApply(builder, induction.getLoc(), s0 * factor, {value});
+  return factor == 1 ? value : evaluate(builder.getAffineSymbolExpr(0) * factor, value);
 }
 
 // Whatever leaves the loop is computed in a destination from outside of it: walk from the result to that destination.
@@ -109,59 +123,182 @@ void Applier::findCarried() {
       OpOperand *init = destinationOf(cast<OpResult>(value));
       while (Operation *writer = init->get().getDefiningOp()) {
         OpOperand *before = destinationOf(cast<OpResult>(init->get()));
-        if (!memberOf.count(init->get()) || !before)
+        if (!memberOf.count(init->get()) || !before || memberOf.lookup(first->getResult(0))->isFresh)
           break;
         first = writer;
         init = before;
       }
       Value root = init->get();
       // Where the walk ends at a member, that is a view of a tensor of the loop's own.
-      bool interior = memberOf.count(root) || (root.getDefiningOp<tensor::EmptyOp>() && !leaves);
+      bool isFresh = memberOf.lookup(first->getResult(0))->isFresh;
+      bool interior = !isFresh && (memberOf.count(root) || (root.getDefiningOp<tensor::EmptyOp>() && !leaves));
       if (interior)
         continue;
       // A destination that is not ours to write and does not leave: bufferization copies the slice.
-      DimAccess access = accessOf(problem.nodes[m.node].results[index], m);
+      LoopSlice slice = sliceOf(problem.nodes[m.node].results[index], m);
       if (Value dying = replaced.lookup(root))
         root = dying;
+      if (isFresh) {
+        SmallVector<OpFoldResult> sizes;
+        for (int64_t dim = 0, rank = cast<RankedTensorType>(root.getType()).getRank(); dim < rank; ++dim)
+          sizes.push_back(extentOf(root, dim));
+        root = tensor::EmptyOp::create(builder, root.getLoc(), sizes, getElementTypeOrSelf(root.getType()));
+      }
       destination[{first, init->getOperandNumber()}] = carried.size();
       if (!root.getDefiningOp<tensor::EmptyOp>())
         carriedInit[root] = carried.size();
-      carried.push_back({root, access.position, access.scale, value});
+      const ChunkValue &whole = problem.values[problem.nodes[m.node].results[index].value];
+      bool inSteps = !slice.hasHalo() && whole.extents[slice.position] == loop.extent * slice.scale;
+      carried.push_back({root, slice, inSteps, value});
     }
   }
 }
 
-Value Applier::sliceOf(Value value, DimAccess access, Location loc) {
-  Value &slice = slices[{value.getAsOpaquePointer(), access.position, access.scale}];
+OpFoldResult Applier::evaluate(AffineExpr expr, ArrayRef<OpFoldResult> symbols) {
+  return affine::makeComposedFoldedAffineApply(builder, program.ops[loop.last]->getLoc(),
+                                               AffineMap::get(0, symbols.size(), expr), symbols);
+}
+
+// An extent in the program before it was chunked, as a value that is there outside of the loop.
+OpFoldResult Applier::extentOf(Value value, int position) {
+  auto type = cast<RankedTensorType>(value.getType());
+  if (!type.isDynamicDim(position))
+    return builder.getIndexAttr(type.getDimSize(position));
+  Operation *op = value.getDefiningOp();
+  if (auto empty = value.getDefiningOp<tensor::EmptyOp>())
+    return empty.getMixedSizes()[position];
+  if (llvm::none_of(loop.members, [&](const ChunkMember &m) { return program.ops[m.node] == op; })) {
+    OpBuilder::InsertionGuard guard(builder);
+    if (induction)
+      builder.setInsertionPoint(induction.getParentBlock()->getParentOp());
+    return tensor::getMixedSize(builder, value.getLoc(), value, position);
+  }
+  if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op))
+    return expand.getMixedOutputShape()[position];
+  if (auto collapse = dyn_cast<tensor::CollapseShapeOp>(op)) {
+    int64_t inner = 1; // its rule merges one dynamic dim with static ones
+    OpFoldResult outer = builder.getIndexAttr(1);
+    for (int64_t dim : collapse.getReassociationIndices()[position])
+      if (collapse.getSrcType().isDynamicDim(dim))
+        outer = extentOf(collapse.getSrc(), dim);
+      else
+        inner *= collapse.getSrcType().getDimSize(dim);
+    return times(outer, inner);
+  }
+  if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op)) {
+    llvm::SmallBitVector dropped = slice.getDroppedDims();
+    for (auto [dim, size] : llvm::enumerate(slice.getMixedSizes()))
+      if (!dropped.test(dim) && position-- == 0)
+        return size;
+  }
+  return extentOf(destinationOf(cast<OpResult>(value))->get(), position);
+}
+
+// What one iteration takes of `length` elements. The size is said in a way from which the most there are of it follows.
+Applier::Range Applier::rangeOf(const LoopSlice &slice, llvm::function_ref<OpFoldResult()> length) {
+  Location loc = induction.getLoc();
+  OpFoldResult end = slice.hasHalo() ? length() : OpFoldResult();
+  Range &range = ranges[{slice.scale, slice.before, slice.after, end.getOpaqueValue()}];
+  if (range.size)
+    return range;
+  if (!slice.hasHalo())
+    return range = {times(induction, slice.scale), times(size, slice.scale)};
+  AffineExpr first = builder.getAffineSymbolExpr(0) * slice.scale - slice.before;
+  AffineExpr last = (builder.getAffineSymbolExpr(0) + builder.getAffineSymbolExpr(1)) * slice.scale + slice.after;
+  AffineExpr all = builder.getAffineSymbolExpr(2), zero = builder.getAffineConstantExpr(0);
+  std::optional<int64_t> steps = getConstantIntValue(extent), constant = getConstantIntValue(end);
+  bool endsEarly = !steps || !constant || *steps * slice.scale + slice.after > *constant, beginsLate = slice.before > 0;
+  SmallVector<AffineExpr> sizes{builder.getAffineSymbolExpr(1) * slice.scale + (slice.before + slice.after)};
+  if (endsEarly)
+    sizes.push_back(all - first);
+  if (beginsLate)
+    sizes.push_back(last);
+  if (endsEarly && beginsLate)
+    sizes.push_back(all);
+  auto context = builder.getContext();
+  SmallVector<OpFoldResult> symbols{induction, size, end};
+  range.size = affine::makeComposedFoldedAffineMin(builder, loc, AffineMap::get(0, 3, sizes, context), symbols);
+  range.offset = beginsLate ? affine::makeComposedFoldedAffineMax(
+                                  builder, loc, AffineMap::get(0, 3, {first, zero}, context), symbols)
+                            : evaluate(first, symbols);
+  return range;
+}
+
+Applier::Range Applier::rangeOf(const ChunkMember &m) {
+  return rangeOf({-1, m.scale, m.before, m.after}, [&]() -> OpFoldResult {
+    const ChunkNode &node = program.problem.nodes[m.node];
+    for (const auto *uses : {&node.results, &node.uses})
+      for (const ChunkUse &use : *uses)
+        if (!use.access.empty())
+          if (const DimAccess &access = use.access[m.dim];
+              access.position >= 0 && access.scale == 1 && access.window == 1 && access.offset == 0)
+            return extentOf(program.values[use.value], access.position);
+    llvm_unreachable("a dim that is cut stands bare somewhere");
+  });
+}
+
+// What the member's iterations take of an operand or result.
+Applier::Range Applier::rangeOf(const ChunkUse &use, const ChunkMember &m) {
+  const DimAccess &access = use.access[m.dim];
+  Operation *op = program.ops[m.node];
+  if (isa<tensor::InsertSliceOp>(op) && &use == &program.problem.nodes[m.node].uses[0]) // less than the whole has
+    return rangeOf(sliceOf(use, m), [&] { return extentOf(program.values[use.value], access.position); });
+  if (LoopSlice slice = sliceOf(use, m); m.before == 0 && m.after == 0 && !slice.hasHalo())
+    return rangeOf(slice, [] { return OpFoldResult(); });
+  Range range = rangeOf(m);
+  if (access.scale == 1 && access.window == 1 && access.offset == 0)
+    return range;
+  Range &taken = derived[{range.offset.getOpaqueValue(), range.size.getOpaqueValue(), access.scale, access.window,
+                          access.offset}];
+  AffineExpr s0 = builder.getAffineSymbolExpr(0);
+  if (!taken.size)
+    taken = {evaluate(s0 * access.scale + access.offset, range.offset),
+             evaluate(s0 * access.scale + (access.window - access.scale), range.size)};
+  return taken;
+}
+
+Value Applier::cut(Value value, int position, const Range &range, Location loc) {
+  Value &slice = slices[{value.getAsOpaquePointer(), position, range.offset.getOpaqueValue(),
+                         range.size.getOpaqueValue()}];
   if (slice)
     return slice;
   int64_t rank = cast<RankedTensorType>(value.getType()).getRank();
   SmallVector<OpFoldResult> offsets(rank, builder.getIndexAttr(0)), strides(rank, builder.getIndexAttr(1));
   SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(builder, loc, value);
-  offsets[access.position] = times(induction, access.scale);
-  sizes[access.position] = times(size, access.scale);
+  offsets[position] = range.offset;
+  sizes[position] = range.size;
   return slice = tensor::ExtractSliceOp::create(builder, loc, value, offsets, sizes, strides);
 }
 
 Value Applier::inside(const ChunkUse &use, const ChunkMember &m, Operation *op, unsigned operand) {
   Value value = program.values[use.value];
-  if (Value slice = mapped.lookup(value))
-    return slice;
-  DimAccess access = accessOf(use, m);
+  int position = sliceOf(use, m).position;
   if (auto found = destination.find({op, operand}); found != destination.end())
-    return sliceOf(arguments[found->second], access, op->getLoc());
+    return cut(arguments[found->second], position, rangeOf(use, m), op->getLoc());
+  if (Value slice = mapped.lookup(value)) {
+    if (position < 0)
+      return slice;
+    auto have = made.find(value);
+    Range need = rangeOf(use, m);
+    if (have == made.end()) // it is there as a whole
+      return cut(slice, position, need, op->getLoc());
+    if (need == have->second)
+      return slice;
+    AffineExpr difference = builder.getAffineSymbolExpr(0) - builder.getAffineSymbolExpr(1);
+    return cut(slice, position, {evaluate(difference, {need.offset, have->second.offset}), need.size}, op->getLoc());
+  }
   auto empty = value.getDefiningOp<tensor::EmptyOp>();
-  if (access.position < 0 && !(empty && m.dim < 0))
+  if (position < 0 && !(empty && m.dim < 0))
     return value;
   if (empty) {
     SmallVector<OpFoldResult> sizes = empty.getMixedSizes();
-    if (access.position >= 0)
-      sizes[access.position] = times(size, access.scale);
+    if (position >= 0)
+      sizes[position] = rangeOf(use, m).size;
     return tensor::EmptyOp::create(builder, empty.getLoc(), sizes, empty.getType().getElementType());
   }
   if (auto found = carriedInit.find(value); found != carriedInit.end())
     value = arguments[found->second];
-  return sliceOf(value, access, op->getLoc());
+  return cut(value, position, rangeOf(use, m), op->getLoc());
 }
 
 void Applier::cloneMember(const ChunkMember &m) {
@@ -179,7 +316,10 @@ void Applier::cloneMember(const ChunkMember &m) {
       mapped[before] = after;
     return;
   }
-  DimAccess result = accessOf(node.results[0], m);
+  int position = sliceOf(node.results[0], m).position;
+  Range range = rangeOf(node.results[0], m);
+  for (auto [value, use] : llvm::zip_equal(op->getResults(), node.results))
+    made[value] = rangeOf(use, m);
   if (auto collapse = dyn_cast<tensor::CollapseShapeOp>(op)) {
     mapped[op->getResult(0)] =
         tensor::CollapseShapeOp::create(builder, loc, operands[0], collapse.getReassociationIndices());
@@ -187,7 +327,7 @@ void Applier::cloneMember(const ChunkMember &m) {
   }
   if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op)) {
     SmallVector<OpFoldResult> shape = expand.getMixedOutputShape();
-    shape[result.position] = times(size, result.scale);
+    shape[position] = range.size;
     SmallVector<int64_t> staticShape;
     for (OpFoldResult extent : shape)
       staticShape.push_back(getConstantIntValue(extent).value_or(ShapedType::kDynamic));
@@ -197,23 +337,28 @@ void Applier::cloneMember(const ChunkMember &m) {
     return;
   }
   if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op)) {
-    SmallVector<OpFoldResult> sizes = slice.getMixedSizes();
-    sizes[accessOf(node.uses[0], m).position] = times(size, result.scale);
+    SmallVector<OpFoldResult> sizes = slice.getMixedSizes(), offsets = slice.getMixedOffsets();
+    int from = sliceOf(node.uses[0], m).position;
+    sizes[from] = range.size;
+    offsets[from] = builder.getIndexAttr(0); // the operand begins there
     SmallVector<int64_t> shape;
     llvm::SmallBitVector dropped = slice.getDroppedDims();
     for (auto [dim, extent] : llvm::enumerate(sizes))
       if (!dropped.test(dim))
         shape.push_back(getConstantIntValue(extent).value_or(ShapedType::kDynamic));
     auto type = RankedTensorType::get(shape, slice.getType().getElementType());
-    mapped[op->getResult(0)] = tensor::ExtractSliceOp::create(builder, loc, type, operands[0], slice.getMixedOffsets(),
-                                                              sizes, slice.getMixedStrides());
+    mapped[op->getResult(0)] =
+        tensor::ExtractSliceOp::create(builder, loc, type, operands[0], offsets, sizes, slice.getMixedStrides());
     return;
   }
   if (auto insert = dyn_cast<tensor::InsertSliceOp>(op)) {
-    SmallVector<OpFoldResult> sizes = insert.getMixedSizes();
-    sizes[result.position] = times(size, result.scale);
-    mapped[op->getResult(0)] = tensor::InsertSliceOp::create(builder, loc, operands[0], operands[1],
-                                                             insert.getMixedOffsets(), sizes, insert.getMixedStrides());
+    SmallVector<OpFoldResult> sizes = insert.getMixedSizes(), offsets = insert.getMixedOffsets();
+    Range part = rangeOf(node.uses[0], m);
+    sizes[position] = part.size;
+    AffineExpr place = builder.getAffineSymbolExpr(0) - builder.getAffineSymbolExpr(1);
+    offsets[position] = evaluate(place - node.uses[0].access[m.dim].offset, {part.offset, range.offset});
+    mapped[op->getResult(0)] = tensor::InsertSliceOp::create(builder, loc, operands[0], operands[1], offsets, sizes,
+                                                             insert.getMixedStrides());
     return;
   }
   auto dps = cast<DestinationStyleOpInterface>(op);
@@ -224,26 +369,25 @@ void Applier::cloneMember(const ChunkMember &m) {
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPoint(copy);
   cast<IndexRuleOpInterface>(copy).placeSlice(builder, m.dim,
-                                              getValueOrCreateConstantIndexOp(builder, loc, times(induction, m.scale)),
-                                              getValueOrCreateConstantIndexOp(builder, loc, times(extent, m.scale)));
+                                              getValueOrCreateConstantIndexOp(builder, loc, rangeOf(m).offset));
   for (auto [before, after] : llvm::zip_equal(op->getResults(), copy->getResults()))
     mapped[before] = after;
 }
 
 Operation *Applier::run() {
+  builder.setInsertionPointAfter(program.ops[loop.last]);
   findCarried();
   for (const ChunkMember &m : loop.members)
     memberNodes.insert(m.node);
-  Operation *anchor = program.ops[loop.last];
   Location loc = program.ops[loop.members.front().node]->getLoc();
-  builder.setInsertionPointAfter(anchor);
   SmallVector<Value> inits;
   for (const Carried &c : carried)
     inits.push_back(c.init);
-  extent = tensor::getMixedSize(builder, loc, carried[0].init, carried[0].position);
-  if (carried[0].scale != 1) {
+  const Carried &whole = *llvm::find_if(carried, [](const Carried &c) { return c.inSteps; });
+  extent = tensor::getMixedSize(builder, loc, whole.init, whole.slice.position);
+  if (whole.slice.scale != 1) {
     AffineExpr s0 = builder.getAffineSymbolExpr(0);
-    extent = affine::makeComposedFoldedAffineApply(builder, loc, s0.floorDiv(carried[0].scale), {extent});
+    extent = affine::makeComposedFoldedAffineApply(builder, loc, s0.floorDiv(whole.slice.scale), {extent});
   }
   Value zero = arith::ConstantIndexOp::create(builder, loc, 0);
   Value step = arith::ConstantIndexOp::create(builder, loc, loop.size);
@@ -266,17 +410,19 @@ Operation *Applier::run() {
   for (auto [index, c] : llvm::enumerate(carried)) {
     Value slice = mapped.lookup(c.result);
     Location at = c.result.getLoc();
-    int64_t rank = cast<RankedTensorType>(c.init.getType()).getRank();
-    SmallVector<OpFoldResult> offsets(rank, builder.getIndexAttr(0)), strides(rank, builder.getIndexAttr(1));
-    SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(builder, at, arguments[index]);
-    offsets[c.position] = times(induction, c.scale);
-    sizes[c.position] = times(size, c.scale);
     // By the very values of the slice that was taken: only so is it seen that it goes back to where it was.
-    if (auto taken = slices.find({arguments[index].getAsOpaquePointer(), c.position, c.scale}); taken != slices.end()) {
-      auto slice = taken->second.getDefiningOp<tensor::ExtractSliceOp>();
-      offsets = slice.getMixedOffsets();
-      sizes = slice.getMixedSizes();
+    const Range &range = made.at(c.result);
+    int64_t rank = cast<RankedTensorType>(c.init.getType()).getRank();
+    SmallVector<OpFoldResult> offsets(rank, builder.getIndexAttr(0)), strides(rank, builder.getIndexAttr(1)), sizes;
+    auto taken = slices.find({arguments[index].getAsOpaquePointer(), c.slice.position, range.offset.getOpaqueValue(),
+                              range.size.getOpaqueValue()});
+    if (taken != slices.end()) {
+      sizes = taken->second.getDefiningOp<tensor::ExtractSliceOp>().getMixedSizes();
+    } else {
+      sizes = tensor::getMixedSizes(builder, at, arguments[index]);
+      sizes[c.slice.position] = range.size;
     }
+    offsets[c.slice.position] = range.offset;
     yields.push_back(tensor::InsertSliceOp::create(builder, at, slice, arguments[index], offsets, sizes, strides));
   }
   scf::YieldOp::create(builder, loc, yields);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <tuple>
 
 using namespace snug;
 
@@ -12,7 +13,10 @@ void mix(size_t &hash, size_t value) { hash ^= value + 0x9e3779b97f4a7c15ull + (
 bool sameUse(const ChunkUse &a, const ChunkUse &b) {
   return a.isInit == b.isInit && a.elementwise == b.elementwise &&
          std::equal(a.access.begin(), a.access.end(), b.access.begin(), b.access.end(),
-                    [](DimAccess x, DimAccess y) { return x.position == y.position && x.scale == y.scale; });
+                    [](const DimAccess &x, const DimAccess &y) {
+                      return std::tie(x.position, x.scale, x.window, x.offset) ==
+                             std::tie(y.position, y.scale, y.window, y.offset);
+                    });
 }
 
 // Pairs things of the first block with things of the second, one to one.

@@ -24,42 +24,74 @@ std::optional<int64_t> snug::tensorBytes(Value value, IndexBounds &bounds) {
   return bytes;
 }
 
-// By how much dim d is multiplied in a sum of dims, each times a positive constant; 0 where it is not in it, or
-// elsewise.
-static int64_t scaleOf(AffineExpr expr, unsigned dim) {
+// A sum of dims, each times a positive constant, and a constant: the factor of each dim.
+static std::optional<DimAccess> linearIn(AffineExpr expr, SmallVectorImpl<int64_t> &factors) {
+  DimAccess access;
   SmallVector<AffineExpr> terms{expr};
   while (!terms.empty()) {
     AffineExpr term = terms.pop_back_val();
     auto binary = dyn_cast<AffineBinaryOpExpr>(term);
-    if (auto d = dyn_cast<AffineDimExpr>(term); d && d.getPosition() == dim)
-      return 1;
-    if (binary && term.getKind() == AffineExprKind::Add) {
+    if (auto dim = dyn_cast<AffineDimExpr>(term)) {
+      factors[dim.getPosition()] += 1;
+    } else if (auto constant = dyn_cast<AffineConstantExpr>(term)) {
+      access.offset += constant.getValue();
+    } else if (binary && term.getKind() == AffineExprKind::Add) {
       terms.append({binary.getLHS(), binary.getRHS()});
-    } else if (binary && term.getKind() == AffineExprKind::Mul && term.isFunctionOfDim(dim)) {
+    } else {
+      if (!binary || term.getKind() != AffineExprKind::Mul)
+        return std::nullopt;
+      auto dim = dyn_cast<AffineDimExpr>(binary.getLHS());
       auto factor = dyn_cast<AffineConstantExpr>(binary.getRHS());
-      return factor && isa<AffineDimExpr>(binary.getLHS()) ? std::max<int64_t>(factor.getValue(), 0) : 0;
+      if (!dim || !factor || factor.getValue() < 1)
+        return std::nullopt;
+      factors[dim.getPosition()] += factor.getValue();
     }
   }
-  return 0;
+  return access;
 }
 
-// How dim d of the iteration space stands in the map: bare, or as d * k + rest.
-static DimAccess accessOf(AffineMap map, unsigned dim) {
-  for (auto [position, expr] : llvm::enumerate(map.getResults()))
-    if (expr.isFunctionOfDim(dim)) {
-      int64_t scale = scaleOf(expr, dim);
-      return scale > 0 ? DimAccess{static_cast<int>(position), scale} : DimAccess{};
-    }
+// How dim `dim` stands in the map: bare, d * k + rest where dims are merged, or d * stride + tap in a window.
+static DimAccess accessOf(AffineMap map, unsigned dim, ArrayRef<int64_t> extents) {
+  for (auto [position, expr] : llvm::enumerate(map.getResults())) {
+    if (!expr.isFunctionOfDim(dim))
+      continue;
+    SmallVector<int64_t> factors(map.getNumDims(), 0);
+    std::optional<DimAccess> access = linearIn(expr, factors);
+    if (!access || factors[dim] < 1)
+      return {};
+    access->position = static_cast<int>(position);
+    access->scale = factors[dim];
+    for (unsigned other = 0; other < map.getNumDims(); ++other)
+      if (other != dim)
+        access->window += factors[other] * (extents[other] - 1);
+    return *access;
+  }
   return {};
 }
 
-// The extent of a dim that stands so in a tensor dim of this extent. Of merged dims the next outer one begins where
-// this one ends.
-static int64_t extentOf(AffineMap map, DimAccess access, int64_t extent) {
-  for (unsigned other = 0; other < map.getNumDims(); ++other)
-    if (int64_t outer = scaleOf(map.getResult(access.position), other); outer > access.scale)
-      extent = std::min(extent, outer);
-  return extent / access.scale;
+// Extents of the iteration dims, from the tensors in whose maps they stand bare; of one that does so nowhere, from where
+// it is merged with others: there the next outer one begins when it ends.
+static std::vector<int64_t> extentsOf(unsigned numDims, ArrayRef<std::pair<AffineMap, const ChunkValue *>> maps) {
+  std::vector<int64_t> bare(numDims, 0), merged(numDims, 0);
+  for (auto [map, value] : maps)
+    for (auto [expr, extent] : llvm::zip_equal(map.getResults(), value->extents)) {
+      SmallVector<int64_t> factors(numDims, 0);
+      if (auto dim = dyn_cast<AffineDimExpr>(expr)) {
+        bare[dim.getPosition()] = std::max(bare[dim.getPosition()], extent);
+      } else if (linearIn(expr, factors)) {
+        for (unsigned dim = 0; dim < numDims; ++dim) {
+          if (factors[dim] == 0)
+            continue;
+          int64_t next = extent;
+          for (int64_t outer : factors)
+            next = outer > factors[dim] ? std::min(next, outer) : next;
+          merged[dim] = std::max(merged[dim], next / factors[dim]);
+        }
+      }
+    }
+  for (unsigned dim = 0; dim < numDims; ++dim)
+    bare[dim] = std::max<int64_t>(1, bare[dim] ? bare[dim] : merged[dim]);
+  return bare;
 }
 
 static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op) {
@@ -72,33 +104,23 @@ static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op) {
   if (failed(rule) || node.results.size() != rule->results.size() || node.uses.size() < rule->operands.size())
     return;
   unsigned numDims = rule->dims.size();
-  node.extents.assign(numDims, 1);
-  // Where a dim stands alone, the tensor's extent is its own; a window is longer.
-  std::vector<bool> stands(numDims, false);
-  auto fill = [&](ChunkUse &use, AffineMap map) {
-    if (!map)
-      return;
+  SmallVector<std::pair<AffineMap, const ChunkValue *>> maps;
+  SmallVector<std::pair<ChunkUse *, AffineMap>> uses;
+  auto add = [&](ChunkUse &use, AffineMap map) {
     const ChunkValue &value = program.problem.values[use.value];
-    if (value.extents.size() != map.getNumResults())
+    if (!map || value.extents.size() != map.getNumResults())
       return;
-    for (unsigned dim = 0; dim < numDims; ++dim) {
-      DimAccess access = accessOf(map, dim);
-      use.access.push_back(access);
-      if (access.position < 0)
-        continue;
-      bool alone = isa<AffineDimExpr>(map.getResult(access.position));
-      int64_t extent = extentOf(map, access, value.extents[access.position]);
-      if (alone && !stands[dim])
-        node.extents[dim] = extent;
-      else if (alone || !stands[dim])
-        node.extents[dim] = std::max(node.extents[dim], extent);
-      stands[dim] = stands[dim] || alone;
-    }
+    maps.push_back({map, &value});
+    uses.push_back({&use, map});
   };
   for (auto [use, map] : llvm::zip(node.uses, rule->operands))
-    fill(use, map);
+    add(use, map);
   for (auto [use, map] : llvm::zip(node.results, rule->results))
-    fill(use, map);
+    add(use, map);
+  node.extents = extentsOf(numDims, maps);
+  for (auto [use, map] : uses)
+    for (unsigned dim = 0; dim < numDims; ++dim)
+      use->access.push_back(accessOf(map, dim, node.extents));
   for (const IterDim &dim : rule->dims)
     node.parallel.push_back(dim.kind == IterKind::Parallel);
   KernelRule kernel = kernelRule(op, *rule, node.extents);
@@ -140,6 +162,7 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, Block &bl
       for (int64_t dim = 0; dim < type.getRank(); ++dim) {
         std::optional<Interval> extent = bounds.ofDim(value, dim);
         v.extents.push_back(extent ? extent->max : -1);
+        v.fixed.push_back(extent && extent->min == extent->max);
         shape += "x" + bounds.symbolOf(value, dim);
       }
       v.shape =
@@ -171,6 +194,8 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, Block &bl
       auto dps = dyn_cast<DestinationStyleOpInterface>(op);
       auto insert = dyn_cast<tensor::InsertSliceOp>(op);
       use.isInit = (dps && dps.isDpsInit(&operand)) || (insert && &operand == &insert.getDestMutable());
+      auto linalgOp = dyn_cast<linalg::LinalgOp>(op);
+      use.isBlind = use.isInit && !insert && (!linalgOp || !linalgOp.payloadUsesValueFromOperand(&operand));
       node.uses.push_back(use);
     }
     llvm::SetVector<Value> captured;

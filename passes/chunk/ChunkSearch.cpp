@@ -137,7 +137,7 @@ std::vector<ChunkLoop> Search::regions(const Peak &peak, bool recomputes) const 
     std::vector<int64_t> key;
     bool hasInvariant = false;
     for (const ChunkMember &m : loop.members) {
-      key.insert(key.end(), {m.node, m.dim, m.scale});
+      key.insert(key.end(), {m.node, m.dim, m.scale, m.before, m.after});
       hasInvariant = hasInvariant || m.dim < 0;
     }
     return recomputes == hasInvariant && seen.insert(key).second;
@@ -163,6 +163,10 @@ std::vector<ChunkLoop> Search::regions(const Peak &peak, bool recomputes) const 
 
 // The region as a loop whose body has loops: at the largest size that fits; where none does, at the smallest.
 void Search::tryNested(const Peak &peak, const ChunkLoop &region, std::vector<Candidate> &found) {
+  // A body whose slices overlap is not stated as a problem yet.
+  if (std::any_of(region.members.begin(), region.members.end(),
+                  [](const ChunkMember &m) { return m.hasHalo() || m.isFresh; }))
+    return;
   auto atSize = [&](int64_t size) -> std::optional<Candidate> {
     Candidate candidate;
     candidate.loop = region;

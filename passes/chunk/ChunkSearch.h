@@ -8,21 +8,37 @@
 #include "lib/solver/ChunkSelection.h"
 #include "lib/solver/TimeModel.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <vector>
 
 namespace snug {
 
-/// How iterations of one dim walk over a tensor: a slice of n iterations is a slice of n * scale along `position`.
+/// How iterations of one dim walk over a tensor: iteration i takes `window` elements along `position`, the first of them
+/// at i * scale + offset. What is outside of the tensor is not taken, as where a part is written into a larger whole.
 struct DimAccess {
   int position = -1; ///< -1: the dim is not in the tensor; the tensor is invariant
   int64_t scale = 1;
+  int64_t window = 1; ///< equal to the scale where slices side by side do not overlap
+  int64_t offset = 0;
+};
+
+/// The elements that a loop takes along one dim of a tensor in its iterations from o to o + n: from o * scale - before to
+/// (o + n) * scale + after, as far as the tensor goes. What slices side by side share is their halo.
+struct LoopSlice {
+  int position = -1; ///< -1: all of the tensor
+  int64_t scale = 1, before = 0, after = 0;
+  bool hasHalo() const { return before != 0 || after != 0; }
+  bool operator==(const LoopSlice &o) const {
+    return position == o.position && scale == o.scale && before == o.before && after == o.after;
+  }
 };
 
 struct ChunkUse {
   int value = -1;
   bool isInit = false;           ///< a destination
+  bool isBlind = false;          ///< a destination whose content does not count
   bool elementwise = false;      ///< read at the very index that is written
   std::vector<DimAccess> access; ///< one an iteration dim; empty: read as a whole
 };
@@ -48,6 +64,7 @@ struct ChunkNode {
 
 struct ChunkValue {
   std::vector<int64_t> extents; ///< upper bounds; empty for what is no tensor
+  std::vector<bool> fixed;      ///< of the extents: the same whatever the dims are at run time
   int64_t elementBytes = 0;
   int shape = -1;         ///< equal for tensors of equal type and extents, whatever the dims are at run time
   int producer = -1;      ///< node; -1: an argument
@@ -68,18 +85,28 @@ struct ChunkProblem {
   int64_t alignment = 64;
 };
 
-/// A node in a loop's body.
+/// A node in a loop's body. With a halo, iterations of the loop side by side compute some of it twice.
 struct ChunkMember {
   int node = -1;
-  int dim = -1;      ///< that is cut; -1: each iteration computes it anew, as a whole
-  int64_t scale = 1; ///< iterations of `dim` for one of the loop
+  int dim = -1;                  ///< that is cut; -1: each iteration computes it anew, as a whole
+  int64_t scale = 1;             ///< iterations of `dim` for one of the loop
+  int64_t before = 0, after = 0; ///< and those around it, as of a LoopSlice
+  bool isFresh = false;          ///< writes into a new buffer where it would write over an old one, whose halo is read
+  bool hasHalo() const { return before != 0 || after != 0; }
 };
 
 /// The slice of the operand or result that one iteration of a loop with this member takes.
-inline DimAccess accessOf(const ChunkUse &use, const ChunkMember &member) {
+inline LoopSlice sliceOf(const ChunkUse &use, const ChunkMember &member) {
   if (member.dim < 0 || use.access.empty() || use.access[member.dim].position < 0)
     return {};
-  return {use.access[member.dim].position, use.access[member.dim].scale * member.scale};
+  const DimAccess &access = use.access[member.dim];
+  return {access.position, access.scale * member.scale, access.scale * member.before - access.offset,
+          access.scale * member.after + access.window - access.scale + access.offset};
+}
+
+/// Elements of a slice of `extent` in all, for `size` iterations of the loop: the most there are.
+inline int64_t lengthOf(const LoopSlice &slice, int64_t size, int64_t extent) {
+  return std::min(size * slice.scale + slice.before + slice.after, extent);
 }
 
 /// A loop over [0, extent) in steps of `size` with all members in its body, in order. Of the nodes of [first, last]

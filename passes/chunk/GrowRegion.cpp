@@ -39,8 +39,8 @@ private:
       coarser = std::lcm(coarser, step / std::gcd(scale, step));
     return false;
   }
-  bool add(int node, int dim, int64_t scale);
-  bool needSlice(int value, int position, int64_t scale);
+  bool add(const ChunkMember &joining);
+  bool needSlice(int value, const LoopSlice &slice);
   bool needWhole(int node);
   bool isRecomputed(int node) const;
   bool drain();
@@ -48,6 +48,10 @@ private:
   void addForward(int seed);
   std::optional<ChunkMember> dimFor(int node);
   bool placeRest();
+  bool inLoop(int node) const { return inWindow(node) && state.place[node - first] == Place::Loop; }
+  bool leaves(int node) const;
+  bool isNeverEmpty(const LoopSlice &slice, int64_t length) const;
+  bool isLegal(const ChunkMember &m) const;
   // A destination that is a view: what it is a view of is written through it.
   bool isViewInit(const ChunkUse &use) const {
     int producer = problem.values[use.value].producer;
@@ -66,30 +70,41 @@ private:
   int64_t extent = 0;
   State state;
   std::vector<int> worklist;
-  std::set<int> forcedBefore;
+  std::set<int> forcedBefore, forcedAfter;
   int conflict = -1; // a member that turned out to be needed whole
 };
 } // namespace
 
-// Joins the loop with `scale` iterations of its dim for one of the loop.
-bool Region::add(int node, int dim, int64_t scale) {
+static int64_t ceilDiv(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
+
+// Joins the loop, or, where it is in it, computes what is more around its iterations.
+bool Region::add(const ChunkMember &joining) {
+  int node = joining.node;
   ChunkMember &m = member(node);
-  if (place(node) == Place::Loop)
-    return m.dim == dim && m.scale == scale;
+  if (place(node) == Place::Loop) {
+    if (m.dim != joining.dim || m.scale != joining.scale)
+      return false;
+    if (joining.before > m.before || joining.after > m.after) {
+      m.before = std::max(m.before, joining.before);
+      m.after = std::max(m.after, joining.after);
+      worklist.push_back(node);
+    }
+    return true;
+  }
   const ChunkNode &n = problem.nodes[node];
-  if (place(node) != Place::Open || n.parallel.empty() || !n.parallel[dim] || n.extents[dim] != extent * scale)
+  if (place(node) != Place::Open || n.parallel.empty() || !n.parallel[joining.dim])
     return false;
   for (const ChunkUse &result : n.results)
-    if (result.access.empty() || result.access[dim].position < 0)
+    if (result.access.empty() || result.access[joining.dim].position < 0)
       return false;
   place(node) = Place::Loop;
-  m = {node, dim, scale};
+  m = joining;
   worklist.push_back(node);
   return true;
 }
 
 // The loop reads the value in slices: its producer joins if it can, else it stands before the loop.
-bool Region::needSlice(int value, int position, int64_t scale) {
+bool Region::needSlice(int value, const LoopSlice &slice) {
   int producer = problem.values[value].producer;
   if (!inWindow(producer) || place(producer) == Place::Before)
     return true;
@@ -101,8 +116,10 @@ bool Region::needSlice(int value, int position, int64_t scale) {
   for (const ChunkUse &result : n.results)
     if (result.value == value)
       for (size_t dim = 0; dim < result.access.size(); ++dim)
-        if (result.access[dim].position == position && fits(n, dim, scale, result.access[dim].scale) &&
-            add(producer, static_cast<int>(dim), scale / result.access[dim].scale))
+        if (int64_t step = result.access[dim].scale;
+            result.access[dim].position == slice.position && fits(n, dim, slice.scale, step) &&
+            add({producer, static_cast<int>(dim), slice.scale / step, ceilDiv(slice.before, step),
+                 ceilDiv(slice.after, step), false}))
           return true;
   return needWhole(producer);
 }
@@ -143,7 +160,7 @@ bool Region::drain() {
     const ChunkMember m = member(node);
     for (const ChunkUse &use : problem.nodes[node].uses) {
       const ChunkValue &value = problem.values[use.value];
-      DimAccess access = accessOf(use, m);
+      LoopSlice slice = sliceOf(use, m);
       // Where the whole buffer may be the loop's own, it is read and written through slices of slices. Any other must
       // be a value from before the loop, for the loop to carry it.
       bool wholeView = isViewInit(use);
@@ -151,10 +168,9 @@ bool Region::drain() {
         wholeView = false;
         wentThroughView = true;
       }
-      if (access.position >= 0 && value.extents[access.position] != extent * access.scale)
+      if (slice.position >= 0 && !slice.hasHalo() && value.extents[slice.position] != extent * slice.scale)
         return false; // a broadcast dim of extent 1 and the like
-      if (access.position < 0 || wholeView ? !needWhole(value.producer)
-                                           : !needSlice(use.value, access.position, access.scale))
+      if (slice.position < 0 || wholeView ? !needWhole(value.producer) : !needSlice(use.value, slice))
         return false;
     }
   }
@@ -171,7 +187,7 @@ bool Region::addBackward(int seed, int dim) {
     bool ok = true;
     for (int node : forcedBefore)
       ok = ok && needWhole(node);
-    if (!ok || place(seed) != Place::Open || !add(seed, dim, unit))
+    if (!ok || place(seed) != Place::Open || !add({seed, dim, unit, 0, 0, false}))
       return false;
     if (drain())
       return true;
@@ -189,10 +205,10 @@ std::optional<ChunkMember> Region::dimFor(int node) {
     int producer = problem.values[use.value].producer;
     if (!inWindow(producer) || place(producer) != Place::Loop || member(producer).dim < 0)
       continue;
-    DimAccess produced;
+    LoopSlice produced;
     for (const ChunkUse &result : problem.nodes[producer].results)
       if (result.value == use.value)
-        produced = accessOf(result, member(producer));
+        produced = sliceOf(result, member(producer));
     std::optional<ChunkMember> here;
     for (size_t dim = 0; dim < use.access.size(); ++dim)
       if (use.access[dim].position == produced.position && n.parallel[dim] &&
@@ -221,10 +237,14 @@ void Region::addForward(int seed) {
       }
       if (place(node) != Place::Open || !consumes || (followersOnly && !follows[node - first]))
         continue;
+      if (forcedAfter.count(node)) {
+        place(node) = Place::After;
+        continue;
+      }
       State saved = state;
       std::optional<ChunkMember> m = dimFor(node);
       worklist.clear();
-      if (m && add(node, m->dim, m->scale) && drain())
+      if (m && add(*m) && drain())
         continue;
       state = std::move(saved);
       worklist.clear();
@@ -254,6 +274,43 @@ bool Region::placeRest() {
   return true;
 }
 
+// Whether somebody outside of the loop reads what the node computes.
+bool Region::leaves(int node) const {
+  for (const ChunkUse &result : problem.nodes[node].results)
+    for (int user : problem.values[result.value].users)
+      if (!inLoop(user) || (problem.nodes[user].isView && leaves(user)))
+        return true;
+  return false;
+}
+
+// Whether each iteration takes some of a tensor of this length, as it must: the first one, which reaches out of it at
+// its start, the last one, which does at its end, and those between.
+bool Region::isNeverEmpty(const LoopSlice &slice, int64_t length) const {
+  return slice.scale + slice.before + slice.after > 0 && slice.scale + slice.after > 0 &&
+         length > slice.scale * (extent - 1) - slice.before;
+}
+
+// With a halo, what leaves must still be made as a whole.
+bool Region::isLegal(const ChunkMember &m) const {
+  if (m.dim < 0)
+    return true;
+  const ChunkNode &n = problem.nodes[m.node];
+  auto isTaken = [&](const ChunkUse &use) {
+    LoopSlice slice = sliceOf(use, m);
+    return slice.position < 0 || isNeverEmpty(slice, problem.values[use.value].extents[slice.position]);
+  };
+  if (!std::all_of(n.uses.begin(), n.uses.end(), isTaken) || !std::all_of(n.results.begin(), n.results.end(), isTaken))
+    return false;
+  if ((!m.hasHalo() && n.extents[m.dim] == extent * m.scale) || !leaves(m.node))
+    return true;
+  // Dims that are known at run time only differ by what their upper bounds differ by where the loop steps through both
+  // one by one.
+  bool isFixed = m.scale == 1;
+  for (const ChunkUse &result : n.results)
+    isFixed = isFixed || problem.values[result.value].fixed[n.results[0].access[m.dim].position];
+  return isFixed && m.before >= 0 && m.scale * extent + m.after >= n.extents[m.dim];
+}
+
 std::optional<ChunkLoop> Region::grow(int seed, int dim) {
   const ChunkNode &n = problem.nodes[seed];
   if (n.parallel.empty() || !n.parallel[dim])
@@ -261,41 +318,54 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
   if (n.extents[dim] % unit != 0)
     return std::nullopt;
   extent = n.extents[dim] / unit;
-  if (extent < 2 || !addBackward(seed, dim))
+  if (extent < 2)
     return std::nullopt;
-  addForward(seed);
-  if (!placeRest())
-    return std::nullopt;
+  while (true) {
+    if (!addBackward(seed, dim))
+      return std::nullopt;
+    addForward(seed);
+    if (!placeRest())
+      return std::nullopt;
+    int illegal = first;
+    while (illegal <= last && (place(illegal) != Place::Loop || isLegal(member(illegal))))
+      ++illegal;
+    if (illegal > last)
+      break;
+    if (illegal == seed || !forcedAfter.insert(illegal).second)
+      return std::nullopt;
+  }
   ChunkLoop loop;
   loop.extent = extent;
-  bool computes = false;
+  bool inSteps = false; // whether a result tells the steps of the loop
   for (int node = first; node <= last; ++node)
     if (place(node) == Place::Loop) {
       const ChunkNode &m = problem.nodes[node];
-      loop.members.push_back(member(node));
-      computes = computes || !m.isView;
-      if (member(node).dim < 0)
+      const ChunkMember &joined = member(node);
+      loop.members.push_back(joined);
+      if (joined.dim < 0)
         continue;
+      inSteps = inSteps || (!m.isView && !joined.hasHalo() && m.extents[joined.dim] == extent * joined.scale &&
+                            leaves(node));
       int64_t tile = m.tile.empty() ? 1 : m.tile[member(node).dim];
       tile /= std::gcd(tile, member(node).scale);
       loop.tile = std::lcm(loop.tile, tile);
     }
-  if (!computes)
+  if (!inSteps)
     return std::nullopt;
   loop.first = loop.members.front().node;
   loop.last = loop.members.back().node;
   for (int node = loop.first; node <= loop.last; ++node)
     if (place(node) == Place::After)
       loop.after.push_back(node);
-  auto inLoop = [&](int node) { return inWindow(node) && place(node) == Place::Loop; };
+  auto isInside = [&](int node) { return inLoop(node); };
   for (const ChunkMember &m : loop.members)
     for (const ChunkUse &result : problem.nodes[m.node].results)
       if (const auto &users = problem.values[result.value].users;
-          m.dim < 0 && !std::all_of(users.begin(), users.end(), inLoop))
+          m.dim < 0 && !std::all_of(users.begin(), users.end(), isInside))
         return std::nullopt;
   for (const ChunkMember &m : loop.members)
     for (const ChunkUse &use : problem.nodes[m.node].uses)
-      if (isViewInit(use) && inLoop(problem.values[use.value].producer) && !allTouching(use.value, inLoop))
+      if (isViewInit(use) && inLoop(problem.values[use.value].producer) && !allTouching(use.value, isInside))
         return std::nullopt;
   if (!keepsBuffers(problem, loop) || !collectUpdates(problem, loop))
     return std::nullopt;

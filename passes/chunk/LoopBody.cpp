@@ -23,18 +23,15 @@ public:
   }
 
 private:
-  int64_t lengthOf(const ChunkValue &value, DimAccess access) const {
-    return std::min(loop.size * access.scale, value.extents[access.position]);
-  }
-
   void add(const ChunkMember &m) {
     const ChunkNode &whole = problem.nodes[m.node];
     ChunkNode node = whole;
     if (m.dim >= 0) {
-      node.extents[m.dim] = std::min(loop.size * m.scale, whole.extents[m.dim]);
-      if (m.dim >= static_cast<int>(node.rows.size()) || !node.rows[m.dim])
-        node.packed *= static_cast<double>(node.extents[m.dim]) / static_cast<double>(whole.extents[m.dim]);
-      node.work = node.work.times(static_cast<double>(node.extents[m.dim]) / static_cast<double>(whole.extents[m.dim]));
+      node.extents[m.dim] = std::min(loop.size * m.scale + m.before + m.after, whole.extents[m.dim]);
+      double share = static_cast<double>(node.extents[m.dim]) / static_cast<double>(whole.extents[m.dim]);
+      node.work = node.work.times(share);
+      if (static_cast<size_t>(m.dim) >= node.rows.size() || !node.rows[m.dim])
+        node.packed *= share;
     }
     for (ChunkUse &use : node.uses)
       use.value = operandOf(use, m);
@@ -78,21 +75,25 @@ private:
   // A slice of a value from outside, or what a member makes of one.
   int valueOf(const ChunkUse &use, const ChunkMember &m) {
     bool inside = members.count(problem.values[use.value].producer);
-    DimAccess access = inside ? DimAccess{} : accessOf(use, m);
-    auto known = values.find({use.value, access.position, access.scale});
+    LoopSlice slice = inside ? LoopSlice{} : sliceOf(use, m);
+    auto key = std::make_tuple(use.value, slice.position, slice.scale, slice.before, slice.after);
+    auto known = values.find(key);
     if (known != values.end())
       return known->second;
     int id = newValue(use, m);
-    values[{use.value, access.position, access.scale}] = id;
+    values[key] = id;
     return id;
   }
 
   int newValue(const ChunkUse &use, const ChunkMember &m) {
     ChunkValue slice = problem.values[use.value];
-    DimAccess access = accessOf(use, m);
-    slice.shape = shapes.try_emplace({slice.shape, access.position, access.scale}, shapes.size()).first->second;
-    if (access.position >= 0)
-      slice.extents[access.position] = lengthOf(slice, access);
+    LoopSlice part = sliceOf(use, m);
+    auto shape = std::make_tuple(slice.shape, part.position, part.scale, part.before, part.after);
+    slice.shape = shapes.try_emplace(shape, shapes.size()).first->second;
+    if (part.position >= 0) {
+      slice.extents[part.position] = lengthOf(part, loop.size, slice.extents[part.position]);
+      slice.fixed[part.position] = false;
+    }
     slice.users.clear();
     slice.producer = -1;
     if (slice.buffer >= 0)
@@ -123,8 +124,8 @@ private:
   const ChunkLoop &loop;
   ChunkProblem body;
   std::map<int, const ChunkMember *> members;          // by node
-  std::map<std::tuple<int, int, int64_t>, int> values; // (value, position, scale) to the body's
-  std::map<std::tuple<int, int, int64_t>, int> shapes;
+  std::map<std::tuple<int, int, int64_t, int64_t, int64_t>, int> values; // (value, slice of it) to the body's
+  std::map<std::tuple<int, int, int64_t, int64_t, int64_t>, int> shapes;
   std::map<int, int> buffers;
 };
 } // namespace

@@ -56,7 +56,7 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop) {
   Places places(loop);
   struct Reader {
     int node, value;
-    DimAccess access;
+    LoopSlice slice;
     bool elementwise, isInit;
   };
   std::map<int, std::vector<Reader>> readers; // of values from outside, by buffer
@@ -68,7 +68,7 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop) {
       const ChunkValue &value = problem.values[use.value];
       if (!inLoop(value.producer) && value.buffer >= 0 &&
           !(value.producer >= 0 && problem.nodes[value.producer].isEmpty))
-        readers[value.buffer].push_back({m.node, use.value, accessOf(use, m), use.elementwise, use.isInit});
+        readers[value.buffer].push_back({m.node, use.value, sliceOf(use, m), use.elementwise, use.isInit});
     }
     if (!n.isView)
       for (const ChunkUse &result : n.results) {
@@ -79,13 +79,50 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop) {
   }
   auto uniform = [](const std::vector<Reader> &list) {
     return std::all_of(list.begin(), list.end(), [&](const Reader &r) {
-      return r.value == list[0].value && r.access.position >= 0 && r.access.position == list[0].access.position &&
-             r.access.scale == list[0].access.scale;
+      return r.value == list[0].value && r.slice.position >= 0 && !r.slice.hasHalo() && r.slice == list[0].slice;
     });
   };
-  for (auto &[buffer, list] : readers)
-    if (written.count(buffer) && !uniform(list))
+  for (auto &[buffer, list] : readers) {
+    if (!written.count(buffer))
+      continue;
+    // Whoever writes over what an iteration beside it still reads, or writes some of it twice, needs a buffer of its own.
+    std::set<int> writers;
+    for (const Reader &r : list)
+      if (r.isInit)
+        writers.insert(r.node);
+    if (writers.empty() && !uniform(list))
       return false;
+    for (ChunkMember &m : loop.members) {
+      if (!writers.count(m.node) || (uniform(list) && !m.hasHalo()))
+        continue;
+      const std::vector<ChunkUse> &uses = problem.nodes[m.node].uses;
+      bool isBlind = std::all_of(uses.begin(), uses.end(), [](const ChunkUse &use) { return !use.isInit || use.isBlind; });
+      if (writers.size() > 1 || !isBlind || problem.buffers[buffer].bytes == 0)
+        return false;
+      m.isFresh = true;
+    }
+  }
+
+  // Who writes over another slice of what is made in the loop than is there, into a buffer that outlives the iteration,
+  // does so in one of its own: what others of the slice hold would end up in the result.
+  std::map<int, LoopSlice> made; // by value
+  for (ChunkMember &m : loop.members) {
+    const ChunkNode &n = problem.nodes[m.node];
+    for (const ChunkUse &use : n.uses) {
+      int buffer = problem.values[use.value].buffer;
+      auto found = made.find(use.value);
+      if (!use.isInit || buffer < 0 || found == made.end() || found->second == sliceOf(use, m))
+        continue;
+      const std::vector<int> &touching = problem.buffers[buffer].nodes;
+      if (std::all_of(touching.begin(), touching.end(), inLoop) && problem.buffers[buffer].bytes > 0)
+        continue;
+      if (!use.isBlind || problem.buffers[buffer].bytes == 0)
+        return false;
+      m.isFresh = true;
+    }
+    for (const ChunkUse &result : n.results)
+      made[result.value] = sliceOf(result, m);
+  }
 
   std::set<int> taken;
   for (const ChunkMember &m : loop.members) {
@@ -103,12 +140,11 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop) {
       const std::vector<int> &touching = problem.buffers[target].nodes;
       if (std::all_of(touching.begin(), touching.end(), inLoop))
         continue; // interior
-      DimAccess access = accessOf(init, m);
+      LoopSlice slice = sliceOf(init, m);
       for (auto &[buffer, list] : readers) {
         const ChunkValue &source = problem.values[list[0].value];
         if (taken.count(buffer) || written.count(buffer) || !uniform(list) || buffer == target ||
-            source.shape != empty.shape || list[0].access.position != access.position ||
-            list[0].access.scale != access.scale)
+            source.shape != empty.shape || !(list[0].slice == slice))
           continue;
         bool dies = std::all_of(problem.buffers[buffer].nodes.begin(), problem.buffers[buffer].nodes.end(),
                                 [&](int node) { return places.of(node) != kBehind; });

@@ -38,12 +38,12 @@ int64_t snug::sliceBytes(const ChunkProblem &problem, int id, const ChunkMember 
   for (const ChunkUse &result : problem.nodes[maker.node].results) {
     if (problem.values[result.value].buffer != id || problem.values[result.value].extents != root.extents)
       continue;
-    DimAccess access = accessOf(result, maker);
-    if (access.position < 0)
+    LoopSlice slice = sliceOf(result, maker);
+    if (slice.position < 0)
       break;
-    int64_t bytes = root.elementBytes * std::min(size * access.scale, root.extents[access.position]);
+    int64_t bytes = root.elementBytes * lengthOf(slice, size, root.extents[slice.position]);
     for (size_t dim = 0; dim < root.extents.size(); ++dim)
-      if (static_cast<int>(dim) != access.position)
+      if (static_cast<int>(dim) != slice.position)
         bytes *= root.extents[dim];
     return (bytes + problem.alignment - 1) / problem.alignment * problem.alignment;
   }
@@ -117,6 +117,24 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
     change[lower] += bytes;
     change[upper] -= bytes;
   }
+  // A member that does not write over the old buffer has a new one, which then goes on in its place. The old one is
+  // there beside it: whole if it is from before the loop, else as a slice.
+  auto firstOf = [&](const ChunkBuffer &buffer) {
+    return *members.at(*std::find_if(buffer.nodes.begin(), buffer.nodes.end(), [&](int n) { return members.count(n); }));
+  };
+  for (const ChunkMember &m : loop.members)
+    for (const ChunkUse &use : problem.nodes[m.node].uses) {
+      if (!m.isFresh || !use.isInit)
+        continue;
+      const ChunkValue &over = problem.values[use.value];
+      auto maker = members.find(over.producer);
+      const ChunkBuffer &buffer = problem.buffers[over.buffer];
+      int64_t bytes = buffer.bytes;
+      if (maker != members.end())
+        bytes = sliceBytes(problem, over.buffer, firstOf(buffer), loop.size);
+      change[numBefore] += bytes;
+      change[numBefore + numLoop] -= bytes;
+    }
   Peak peak;
   std::vector<int> nodeAt(numSteps);
   for (auto [node, step] : stepOf)

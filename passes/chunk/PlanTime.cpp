@@ -140,16 +140,18 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
     return std::all_of(nodes.begin(), nodes.end(), [&](int node) { return members.count(node) > 0; });
   };
   // Of the tensor the part that an iteration touches, and that it could touch.
-  auto sliceOf = [&](const Touch &touch, const ChunkMember &m) {
-    DimAccess access = accessOf(*touch.use, m);
-    if (access.position < 0)
+  auto partOf = [&](const Touch &touch, const ChunkMember &m) {
+    LoopSlice slice = sliceOf(*touch.use, m);
+    if (slice.position < 0)
       return 1.0;
-    double extent = static_cast<double>(problem.values[touch.use->value].extents[access.position]);
-    return std::min(1.0, static_cast<double>(size * access.scale) / extent);
+    int64_t extent = problem.values[touch.use->value].extents[slice.position];
+    return std::clamp(static_cast<double>(lengthOf(slice, size, extent)) /
+                          static_cast<double>(std::max<int64_t>(extent, 1)),
+                      0.0, 1.0);
   };
   auto shareOf = [&](const Touch &touch, const ChunkMember &m) {
-    double slice = sliceOf(touch, m);
-    return touch.isPanel && slice == 1 && m.dim >= 0 ? problem.nodes[m.node].seen : slice;
+    double part = partOf(touch, m);
+    return touch.isPanel && part == 1 && m.dim >= 0 ? problem.nodes[m.node].seen : part;
   };
   double turn = 0;
   for (const ChunkMember &m : loop.members)
@@ -161,8 +163,9 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
     const ChunkNode &node = problem.nodes[m.node];
     if (isFree(node))
       continue;
-    KernelCost cost =
-        m.dim < 0 ? costOf(node, -1, 0) : costOf(node, m.dim, std::min(size * m.scale, node.extents[m.dim]));
+    KernelCost cost = m.dim < 0
+                          ? costOf(node, -1, 0)
+                          : costOf(node, m.dim, std::min(size * m.scale + m.before + m.after, node.extents[m.dim]));
     double own = 0;
     for (const Touch &touch : touches[m.node])
       own += touch.bytes * shareOf(touch, m);
@@ -171,7 +174,7 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
       auto known = last.find(touch.key);
       if (known != last.end())
         transfer.distance = known->second.distance(moved, own);
-      else if (!isFirst && (sliceOf(touch, m) == 1 || isInside(touch.key)))
+      else if (!isFirst && (partOf(touch, m) == 1 || isInside(touch.key)))
         transfer.distance = turn; // weights, and the memory of slices: the iteration before had the same
       addTransfer(machine, transfer, threads, cost);
     }

@@ -3,6 +3,7 @@
 #include "mlir/Dialect/Linalg/Transforms/Transforms.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/fuse/Patterns.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace snug;
@@ -44,6 +45,28 @@ bool isBatchDim(Operation *op, unsigned dim) {
   return dim < cast<nn::AttentionOp>(op).getNumBatchDims();
 }
 
+// Whether a result written by this map can be computed in the buffer of an operand that has the same, as a residual is.
+bool updatesAnOperand(nn::ContractOp op, AffineMap written) {
+  SmallVector<AffineMap> maps = op.getMaps();
+  for (unsigned index = 2; index + 1 < maps.size(); ++index)
+    if (maps[index] == written && getElementTypeOrSelf(op->getOperand(index)) == getElementTypeOrSelf(op.getInit()))
+      return true;
+  return false;
+}
+
+// Whether the kernel may write what a permuted copy makes of its result: not where it would no longer find neighbours in
+// memory, nor where it would then need a buffer of its own.
+bool mayWrite(Operation *op, linalg::GenericOp copy, AffineMap source) {
+  auto contract = dyn_cast<nn::ContractOp>(op);
+  AffineMap now = contract ? contract.getMaps().back() : cast<nn::AttentionOp>(op).getMaps().back();
+  AffineMap written = inversePermutation(source).compose(now);
+  std::optional<unsigned> before = innermostDim(op->getResult(0), now);
+  std::optional<unsigned> after = innermostDim(copy.getResult(0), written);
+  if (after && before != after && isBatchDim(op, *after))
+    return false;
+  return !contract || !updatesAnOperand(contract, now) || updatesAnOperand(contract, written);
+}
+
 // Reads the source of a copy in place of the copy.
 template <typename OpT> struct FoldCopyIntoMaps : OpRewritePattern<OpT> {
   using OpRewritePattern<OpT>::OpRewritePattern;
@@ -77,7 +100,8 @@ template <typename OpT> struct FoldCopyIntoMaps : OpRewritePattern<OpT> {
   }
 };
 
-// Writes the result of a copy in place of what is copied.
+// Writes the result of a copy in place of what is copied. Others that read what is copied, by maps of theirs, read the
+// copy.
 template <typename OpT> struct WriteThroughCopy : OpRewritePattern<linalg::GenericOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -86,15 +110,30 @@ template <typename OpT> struct WriteThroughCopy : OpRewritePattern<linalg::Gener
     if (!source || !source->isPermutation())
       return failure();
     auto op = copy.getDpsInputOperand(0)->get().getDefiningOp<OpT>();
-    if (!op || !op->hasOneUse() || op->getBlock() != copy->getBlock())
+    if (!op || op->getBlock() != copy->getBlock() || !mayWrite(op, copy, *source))
       return failure();
+    AffineMap moves = inversePermutation(*source);
     SmallVector<AffineMap> maps = op.getMaps();
-    AffineMap written = inversePermutation(*source).compose(maps.back());
-    std::optional<unsigned> before = innermostDim(op->getResult(0), maps.back());
-    std::optional<unsigned> after = innermostDim(copy.getResult(0), written);
-    if (after && before != after && isBatchDim(op, *after))
-      return failure();
-    maps.back() = written;
+    SmallVector<OpOperand *> readers;
+    for (OpOperand &use : op->getResult(0).getUses()) {
+      if (use.getOwner() == copy)
+        continue;
+      if (!readsByMap(use, copy, moves))
+        return failure();
+      readers.push_back(&use);
+    }
+    for (OpOperand *use : readers) {
+      Operation *reader = use->getOwner();
+      TypeSwitch<Operation *>(reader).template Case<nn::ContractOp, nn::AttentionOp>([&](auto kernel) {
+        SmallVector<AffineMap> read = kernel.getMaps();
+        read[use->getOperandNumber()] = moves.compose(read[use->getOperandNumber()]);
+        rewriter.modifyOpInPlace(reader, [&] {
+          use->set(copy.getResult(0));
+          kernel.setIndexingMapsAttr(rewriter.getAffineMapArrayAttr(read));
+        });
+      });
+    }
+    maps.back() = moves.compose(maps.back());
     // At the copy's place, where its destination is known.
     rewriter.setInsertionPoint(copy);
     Operation *moved = rewriter.clone(*op);
@@ -105,6 +144,56 @@ template <typename OpT> struct WriteThroughCopy : OpRewritePattern<linalg::Gener
     moved->getResult(0).setType(copy.getResult(0).getType());
     rewriter.replaceOp(copy, moved->getResults());
     rewriter.eraseOp(op);
+    return success();
+  }
+
+private:
+  // Whether the use is an input that can be read through `moves` after the copy was made, its neighbours in memory no
+  // further apart.
+  static bool readsByMap(OpOperand &use, Operation *copy, AffineMap moves) {
+    Operation *reader = use.getOwner();
+    auto contract = dyn_cast<nn::ContractOp>(reader);
+    if ((!contract && !isa<nn::AttentionOp>(reader)) || reader->getBlock() != copy->getBlock() ||
+        !copy->isBeforeInBlock(reader) || cast<DestinationStyleOpInterface>(reader).isDpsInit(&use))
+      return false;
+    AffineMap map = contract ? contract.getMaps()[use.getOperandNumber()]
+                             : cast<nn::AttentionOp>(reader).getMaps()[use.getOperandNumber()];
+    AffineMap read = moves.compose(map);
+    if (!map.isProjectedPermutation(/*allowZeroInResults=*/true))
+      return false;
+    std::optional<unsigned> before = innermostDim(use.get(), map);
+    std::optional<unsigned> after = innermostDim(copy->getResult(0), read);
+    return !after || before == after || !isBatchDim(reader, *after);
+  }
+};
+
+// Rows that are moved and then normalized: normalized where they are, then moved, which can often be read through.
+template <typename OpT> struct RowsBeforeMoving : OpRewritePattern<OpT> {
+  using OpRewritePattern<OpT>::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(OpT op, PatternRewriter &rewriter) const override {
+    auto copy = op.getInput().template getDefiningOp<linalg::GenericOp>();
+    std::optional<AffineMap> source = copiedMap(copy);
+    if (!source || !source->isPermutation() || !copy->hasOneUse() ||
+        source->getResults().back() != getAffineDimExpr(source->getNumDims() - 1, op.getContext()))
+      return failure();
+    Value rows = copy.getDpsInputOperand(0)->get();
+    if (Operation *maker = rows.getDefiningOp(); isa_and_nonnull<nn::ContractOp, nn::AttentionOp>(maker) &&
+                                                 maker->getBlock() == op->getBlock() && mayWrite(maker, copy, *source))
+      return failure(); // the copy is written at once
+    Location loc = op.getLoc();
+    Value empty = tensor::EmptyOp::create(rewriter, loc, tensor::getMixedSizes(rewriter, loc, rows),
+                                          getElementTypeOrSelf(rows.getType()));
+    if (empty.getType() != rows.getType())
+      return failure();
+    Operation *moved = rewriter.clone(*op);
+    moved->setOperand(op.getInputMutable().getOperandNumber(), rows);
+    moved->setOperand(op.getInitMutable().getOperandNumber(), empty);
+    moved->getResult(0).setType(rows.getType());
+    auto out = linalg::GenericOp::create(rewriter, copy.getLoc(), op->getResult(0).getType(), moved->getResult(0),
+                                         op.getInit(), copy.getIndexingMapsArray(), copy.getIteratorTypesArray());
+    rewriter.cloneRegionBefore(copy.getRegion(), out.getRegion(), out.getRegion().begin());
+    rewriter.replaceOp(op, out.getResults());
     return success();
   }
 };
@@ -140,7 +229,8 @@ struct SliceOfCopy : OpRewritePattern<tensor::ExtractSliceOp> {
 } // namespace
 
 void snug::populateFoldCopyPatterns(RewritePatternSet &patterns) {
-  patterns.add<FoldCopyIntoMaps<nn::ContractOp>, FoldCopyIntoMaps<nn::AttentionOp>, SliceOfCopy>(patterns.getContext());
+  patterns.add<FoldCopyIntoMaps<nn::ContractOp>, FoldCopyIntoMaps<nn::AttentionOp>, SliceOfCopy,
+               RowsBeforeMoving<nn::NormOp>, RowsBeforeMoving<nn::SoftmaxOp>>(patterns.getContext());
 }
 
 void snug::populateWriteThroughPatterns(RewritePatternSet &patterns) {

@@ -114,3 +114,64 @@ func.func @slice_of_copy(%x: tensor<8x2x4xf32>) -> (tensor<2x8x4xf32>, tensor<2x
   } -> tensor<2x8x2xf32>
   return %0, %1 : tensor<2x8x4xf32>, tensor<2x8x2xf32>
 }
+
+// -----
+
+#id = affine_map<(i, j, c) -> (i, j, c)>
+#swap = affine_map<(i, j, c) -> (j, i, c)>
+#a = affine_map<(i, j, n, k) -> (i, j, k)>
+#b = affine_map<(i, j, n, k) -> (k, n)>
+#c = affine_map<(i, j, n, k) -> (i, j, n)>
+
+// Updates of %z along its rows and along its columns, each after a norm: the rows are normalized before they are moved,
+// and all updates are written as %z is laid out, so that each can take the buffer of the one before.
+// CHECK-LABEL: func.func @updates_of_rows_and_columns(
+// CHECK-SAME: %[[Z:[a-z0-9]+]]: tensor<8x8x4xf32>
+// CHECK-NOT: linalg.generic
+// CHECK: %[[COLUMNS:.*]] = snug_nn.norm layer ins(%[[Z]] :
+// CHECK-NOT: linalg.generic
+// CHECK: %[[Z1:.*]] = snug_nn.contract ins(%[[COLUMNS]], {{.*}}) epilogue(%[[Z]] : {{.*}} #[[M0:map[0-9]*]], #[[M0]]], iterator_types
+// CHECK-NOT: linalg.generic
+// CHECK: %[[ROWS:.*]] = snug_nn.norm layer ins(%[[Z1]] :
+// CHECK-NOT: linalg.generic
+// CHECK: snug_nn.contract ins(%[[ROWS]], {{.*}}) epilogue(%[[Z1]] : {{.*}} #[[M1:map[0-9]*]], #[[M1]]], iterator_types
+// CHECK-NOT: linalg.generic
+// CHECK: return
+func.func @updates_of_rows_and_columns(%z: tensor<8x8x4xf32>, %w: tensor<4x4xf32>) -> tensor<8x8x4xf32> {
+  %e = tensor.empty() : tensor<8x8x4xf32>
+  %t = linalg.generic {indexing_maps = [#swap, #id], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%z : tensor<8x8x4xf32>) outs(%e : tensor<8x8x4xf32>) {
+  ^bb0(%p: f32, %o: f32):
+    linalg.yield %p : f32
+  } -> tensor<8x8x4xf32>
+  %n = snug_nn.norm layer ins(%t : tensor<8x8x4xf32>) outs(%e : tensor<8x8x4xf32>) {epsilon = 1.0e-5 : f32} -> tensor<8x8x4xf32>
+  %p = snug_nn.contract ins(%n, %w : tensor<8x8x4xf32>, tensor<4x4xf32>) outs(%e : tensor<8x8x4xf32>)
+      attributes {indexing_maps = [#a, #b, #c], iterator_types = ["parallel", "parallel", "parallel", "reduction"]} {
+  ^bb0(%acc: f32):
+    snug_nn.yield %acc : f32
+  } -> tensor<8x8x4xf32>
+  %back = linalg.generic {indexing_maps = [#swap, #id], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%p : tensor<8x8x4xf32>) outs(%e : tensor<8x8x4xf32>) {
+  ^bb0(%x: f32, %o: f32):
+    linalg.yield %x : f32
+  } -> tensor<8x8x4xf32>
+  %z1 = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%z, %back : tensor<8x8x4xf32>, tensor<8x8x4xf32>) outs(%e : tensor<8x8x4xf32>) {
+  ^bb0(%x: f32, %y: f32, %o: f32):
+    %s = arith.addf %x, %y : f32
+    linalg.yield %s : f32
+  } -> tensor<8x8x4xf32>
+  %n1 = snug_nn.norm layer ins(%z1 : tensor<8x8x4xf32>) outs(%e : tensor<8x8x4xf32>) {epsilon = 1.0e-5 : f32} -> tensor<8x8x4xf32>
+  %p1 = snug_nn.contract ins(%n1, %w : tensor<8x8x4xf32>, tensor<4x4xf32>) outs(%e : tensor<8x8x4xf32>)
+      attributes {indexing_maps = [#a, #b, #c], iterator_types = ["parallel", "parallel", "parallel", "reduction"]} {
+  ^bb0(%acc: f32):
+    snug_nn.yield %acc : f32
+  } -> tensor<8x8x4xf32>
+  %z2 = linalg.generic {indexing_maps = [#id, #id, #id], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%z1, %p1 : tensor<8x8x4xf32>, tensor<8x8x4xf32>) outs(%e : tensor<8x8x4xf32>) {
+  ^bb0(%x: f32, %y: f32, %o: f32):
+    %s = arith.addf %x, %y : f32
+    linalg.yield %s : f32
+  } -> tensor<8x8x4xf32>
+  return %z2 : tensor<8x8x4xf32>
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "dialects/nn/IndexRule.h"
+
+using namespace mlir;
+using namespace snug;
+
+// Whether the expression is a sum of dims, each times a positive constant, and a constant.
+static bool isLinear(AffineExpr expr) {
+  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (!binary)
+    return isa<AffineDimExpr, AffineConstantExpr>(expr);
+  if (expr.getKind() == AffineExprKind::Add)
+    return isLinear(binary.getLHS()) && isLinear(binary.getRHS());
+  auto factor = dyn_cast<AffineConstantExpr>(binary.getRHS());
+  return expr.getKind() == AffineExprKind::Mul && isa<AffineDimExpr>(binary.getLHS()) && factor &&
+         factor.getValue() > 0;
+}
+
+void snug::keepWindows(IndexRule &rule) {
+  for (AffineMap map : rule.operands)
+    for (AffineExpr expr : map.getResults())
+      if (!isa<AffineDimExpr, AffineConstantExpr>(expr))
+        for (unsigned dim = 0; dim < rule.dims.size(); ++dim)
+          if (expr.isFunctionOfDim(dim) && (rule.dims[dim].kind != IterKind::Parallel || !isLinear(expr)))
+            rule.dims[dim] = {IterKind::Whole, Combiner::None};
+}
