@@ -8,6 +8,9 @@
 
 using namespace snug;
 
+// f32 elements of a cache line.
+static constexpr double kLineElements = 16;
+
 static double bytesOf(const ChunkValue &value) {
   double bytes = static_cast<double>(value.elementBytes);
   for (int64_t extent : value.extents)
@@ -149,6 +152,18 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
                           static_cast<double>(std::max<int64_t>(extent, 1)),
                       0.0, 1.0);
   };
+  // Elements of a slice that lie side by side in its tensor.
+  auto runOf = [&](const Touch &touch, const ChunkMember &m) {
+    const std::vector<int64_t> &extents = problem.values[touch.use->value].extents;
+    LoopSlice slice = sliceOf(*touch.use, m);
+    if (slice.position < 0)
+      return kLineElements;
+    double run = static_cast<double>(std::max<int64_t>(lengthOf(slice, size, extents[slice.position]), 1));
+    for (size_t dim = slice.position + 1; dim < extents.size(); ++dim)
+      run *= static_cast<double>(extents[dim]);
+    // All of it is as dense as the tensor.
+    return partOf(touch, m) == 1 ? kLineElements : run;
+  };
   auto shareOf = [&](const Touch &touch, const ChunkMember &m) {
     double part = partOf(touch, m);
     return touch.isPanel && part == 1 && m.dim >= 0 ? problem.nodes[m.node].seen : part;
@@ -169,6 +184,7 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
     double own = 0;
     for (const Touch &touch : touches[m.node])
       own += touch.bytes * shareOf(touch, m);
+    double scattered = 1;
     for (const Touch &touch : touches[m.node]) {
       Transfer transfer{touch.bytes * shareOf(touch, m), touch.distance, touch.isWrite, touch.isPanel};
       auto known = last.find(touch.key);
@@ -176,8 +192,21 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
         transfer.distance = known->second.distance(moved, own);
       else if (!isFirst && (partOf(touch, m) == 1 || isInside(touch.key)))
         transfer.distance = turn; // weights, and the memory of slices: the iteration before had the same
+      // Slices that the loop makes are dense; of others a run may be shorter than a line, of which all is moved, and
+      // again by the next iteration.
+      double run = isInside(touch.key) ? kLineElements : runOf(touch, m);
+      if (run < kLineElements) {
+        scattered = std::max(scattered, kLineElements / run);
+        transfer.bytes *= kLineElements / run;
+        transfer.isPanel = true;
+        if (!isFirst)
+          transfer.distance = std::min(transfer.distance, turn);
+      }
       addTransfer(machine, transfer, threads, cost);
     }
+    // Vectors that are not full, either.
+    for (double *kind : {&cost.work.transcendental, &cost.work.elementwise, &cost.work.reduction, &cost.work.strided})
+      *kind *= scattered;
     moved += own;
     for (const Touch &touch : touches[m.node])
       last[touch.key] = {moved, own};
