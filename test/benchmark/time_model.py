@@ -36,9 +36,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from benchmark import cases, interval, machine_seconds, materialize  # noqa: E402
 
 # Graphs of test/models, at lengths at which a run takes long enough to be timed.
-DEFAULT = ["gpt2_long", "batch=1", "seq=512", "gpt2_long", "batch=1", "seq=2048", "gpt2_tiny", "batch=8", "seq=1024",
-           "gpt2_tiny_unoptimized", "batch=4", "seq=512", "llama_tiny", "batch=4", "seq=1024", "bert_tiny", "batch=16",
-           "seq=256", "vit_tiny", "batch=64"]
+DEFAULT = ["gpt2_long", "batch=1", "seq=512", "gpt2_long", "batch=1", "seq=2048", "gpt2_tiny", "batch=1", "seq=2048",
+           "gpt2_tiny_unoptimized", "batch=1", "seq=1024", "llama_tiny", "batch=1", "seq=4096", "bert_tiny", "batch=1",
+           "seq=512", "vit_tiny", "batch=64", "folding_tiny", "batch=1", "n=96"]
 
 
 def ranks(values):
