@@ -4,14 +4,17 @@
 
 using namespace mlir;
 
-std::string snug::nodeName(Location location) {
-  std::string name;
+SmallVector<std::string> snug::nodeNames(Location location) {
+  SmallVector<std::string> names;
   location->walk([&](Location inner) {
-    auto named = dyn_cast<NameLoc>(inner);
-    if (!named)
-      return WalkResult::advance();
-    name = named.getName().str();
-    return WalkResult::interrupt();
+    if (auto named = dyn_cast<NameLoc>(inner); named && !llvm::is_contained(names, named.getName().str()))
+      names.push_back(named.getName().str());
+    return WalkResult::advance();
   });
-  return name;
+  return names;
+}
+
+std::string snug::nodeName(Location location) {
+  SmallVector<std::string> names = nodeNames(location);
+  return names.empty() ? "" : names.front();
 }

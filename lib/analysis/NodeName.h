@@ -12,6 +12,9 @@ namespace snug {
 /// this is the first. Empty where there is none.
 std::string nodeName(mlir::Location location);
 
+/// All of them, each once.
+llvm::SmallVector<std::string> nodeNames(mlir::Location location);
+
 } // namespace snug
 
 #endif

@@ -14,22 +14,25 @@ namespace snug {
 struct ChunkFigures {
   double unchunkedMs = 0, chunkedMs = 0;
   int64_t ops = 0, blocks = 0, distinctBlocks = 0, candidates = 0;
-  double searchMs = 0; ///< of all searches made, on the clock
+  double searchMs = 0;        ///< of all searches made, on the clock
   int64_t lb1 = -1, lb2 = -1; ///< no order of whole ops, no plan of single-level loops needs an arena below this
 };
 
 /// One point of the curve: a budget for the arena, and what keeping it costs.
 struct FitPoint {
-  int64_t arena = 0;
-  double slowdown = 1; ///< predicted time over that of the unchunked program
+  int64_t budget = 0;           ///< with which the plan is found
+  int64_t arena = 0;            ///< what the plan needs, no more than that
+  double ms = 0;                ///< as modelled
+  double slowdown = 1;          ///< modelled time over that of the unchunked program
+  double measuredMs = -1;       ///< median of runs on this machine; -1: not measured
+  double measuredSlowdown = -1; ///< measured beside the unchunked program
 };
 
 struct WhatFits {
-  int64_t unchunked = 0;        ///< arena without chunk loops
-  FitPoint least;               ///< the least arena that can be reached
-  std::vector<FitPoint> between; ///< budgets at even steps between, falling
-  std::string peakNode;         ///< the ONNX node where the unchunked program needs most
-  std::string leastNode;        ///< the one that keeps it from getting smaller
+  std::vector<FitPoint>
+      points;            ///< of falling budgets, from the arena without chunk loops to the least that can be reached
+  std::string peakNode;  ///< the ONNX node where the unchunked program needs most
+  std::string leastNode; ///< the one that keeps it from getting smaller
 };
 
 } // namespace snug

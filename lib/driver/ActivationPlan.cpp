@@ -2,6 +2,7 @@
 #include "lib/driver/ActivationPlan.h"
 #include "lib/analysis/Liveness.h"
 #include "lib/analysis/NodeName.h"
+#include "lib/driver/DrawMemory.h"
 #include "lib/solver/ArenaPacker.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
@@ -11,6 +12,7 @@
 #include "passes/memory/Passes.h"
 #include "passes/schedule/Passes.h"
 #include <chrono>
+#include <cmath>
 
 using namespace mlir;
 using namespace snug;
@@ -20,13 +22,17 @@ static int64_t numberOf(ModuleOp module, StringRef name) {
   return attribute ? attribute.getInt() : 0;
 }
 
-int64_t snug::plannedArena(ModuleOp scheduled) {
+int64_t snug::plannedArena(ModuleOp scheduled, std::optional<MemoryPicture> *picture) {
   OwningOpRef<ModuleOp> copy(scheduled.clone());
   PassManager manager(scheduled.getContext());
   manager.addPass(createBufferize());
   manager.addPass(createPlanArena());
   manager.addPass(createVerifyPlan());
-  return failed(manager.run(*copy)) ? -1 : numberOf(*copy, "snug.arena_bytes");
+  if (failed(manager.run(*copy)))
+    return -1;
+  if (picture)
+    *picture = drawMemory(*copy);
+  return numberOf(*copy, "snug.arena_bytes");
 }
 
 int64_t snug::eagerArena(ModuleOp canonical) {
@@ -144,29 +150,51 @@ static std::string peakName(ModuleOp scheduled) {
   return name.empty() ? op->getName().getStringRef().str() : name;
 }
 
-std::optional<WhatFits> snug::whatFits(ModuleOp scheduled, int threads, int numBetween) {
-  WhatFits answer;
-  answer.unchunked = plannedArena(scheduled);
-  if (answer.unchunked < 0)
-    return std::nullopt;
-  answer.peakNode = peakName(scheduled);
-  auto point = [](const ActivationPlan &plan) {
-    double unchunked = plan.figures.unchunkedMs;
-    return FitPoint{plan.arena, unchunked > 0 ? plan.figures.chunkedMs / unchunked : 1};
-  };
-  auto least = leastActivations(scheduled, threads);
-  if (!least) {
-    answer.least.arena = answer.unchunked;
-    answer.leastNode = answer.peakNode;
-    return answer;
+// The budgets to ask about between the ends, falling.
+static std::vector<int64_t> budgetsBetween(int64_t most, int64_t least, FitSteps steps) {
+  std::vector<int64_t> budgets;
+  int number = steps == FitSteps::Even ? 3 : 8;
+  for (int i = number; i >= 1; --i) {
+    double share = double(i) / (number + 1);
+    // What is worth knowing about a curve over decades happens at its small end.
+    budgets.push_back(steps == FitSteps::Even ? least + (most - least) / (number + 1) * i
+                                              : static_cast<int64_t>(least * std::pow(double(most) / least, share)));
   }
-  answer.least = point(*least);
-  answer.leastNode = peakName(*least->program);
-  for (int i = numBetween; i >= 1; --i) {
-    int64_t budget = answer.least.arena + (answer.unchunked - answer.least.arena) / (numBetween + 1) * i;
+  return budgets;
+}
+
+std::optional<WhatFits> snug::whatFits(ModuleOp scheduled, int threads, FitSteps steps) {
+  WhatFits answer;
+  int64_t unchunked = plannedArena(scheduled);
+  if (unchunked < 0)
+    return std::nullopt;
+  answer.peakNode = answer.leastNode = peakName(scheduled);
+  auto add = [&](int64_t budget) {
     auto plan = fitActivations(scheduled, budget, threads);
-    if (plan)
-      answer.between.push_back({budget, point(*plan).slowdown});
+    if (!plan)
+      return;
+    const ChunkFigures &figures = plan->figures;
+    answer.points.push_back({budget, plan->arena, figures.chunkedMs,
+                             figures.unchunkedMs > 0 ? figures.chunkedMs / figures.unchunkedMs : 1});
+  };
+  add(unchunked);
+  if (answer.points.empty()) // not even searched: what stands is all there is
+    answer.points.push_back({unchunked, unchunked});
+  auto least = leastActivations(scheduled, threads);
+  if (!least || least->arena >= unchunked)
+    return answer;
+  answer.leastNode = peakName(*least->program);
+  for (int64_t budget : budgetsBetween(unchunked, least->arena, steps))
+    add(budget);
+  add(least->arena);
+  if (steps == FitSteps::Curve) {
+    std::vector<FitPoint> curve;
+    for (size_t i = answer.points.size(); i-- > 0;) {
+      const FitPoint &point = answer.points[i];
+      if (curve.empty() || i == 0 || point.ms < curve.back().ms)
+        curve.push_back(point);
+    }
+    answer.points.assign(curve.rbegin(), curve.rend());
   }
   return answer;
 }

@@ -6,6 +6,7 @@
 #define SNUG_LIB_DRIVER_ACTIVATIONPLAN_H
 
 #include "lib/driver/ActivationFigures.h"
+#include "lib/driver/MemoryPicture.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 
@@ -20,8 +21,8 @@ struct ActivationPlan {
   ChunkFigures figures;
 };
 
-/// The arena of a scheduled program as it stands; -1 after an error was emitted.
-int64_t plannedArena(mlir::ModuleOp scheduled);
+/// The arena of a scheduled program as it stands; -1 after an error was emitted. Draws the plan if asked to.
+int64_t plannedArena(mlir::ModuleOp scheduled, std::optional<MemoryPicture> *picture = nullptr);
 
 /// The arena that a canonical program would need op by op, in its best order and in place, without fusion: what savings
 /// are stated against in the literature. -1 where it cannot be planned.
@@ -34,9 +35,14 @@ std::optional<ActivationPlan> fitActivations(mlir::ModuleOp scheduled, int64_t l
 /// The least arena that can be reached. A limit of no less than that fits.
 std::optional<ActivationPlan> leastActivations(mlir::ModuleOp scheduled, int threads);
 
+enum class FitSteps {
+  Even,  ///< three budgets at even steps between the ends
+  Curve, ///< eight at even ratios, less those which buy no time over a smaller one
+};
+
 /// Answers "what fits?" of a scheduled program without reading weights. Emits an error and returns nullopt where the
 /// program cannot be planned at all.
-std::optional<WhatFits> whatFits(mlir::ModuleOp scheduled, int threads, int numBetween = 3);
+std::optional<WhatFits> whatFits(mlir::ModuleOp scheduled, int threads, FitSteps steps);
 
 /// The op of a scheduled program at which most bytes are live; null where it has none.
 mlir::Operation *peakOp(mlir::ModuleOp scheduled);

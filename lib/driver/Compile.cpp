@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Compile.h"
-#include "lib/driver/Calibrate.h"
 #include "lib/analysis/NodeName.h"
+#include "lib/driver/Calibrate.h"
 #include "lib/driver/Faults.h"
 #include "lib/driver/InitAll.h"
 #include "lib/driver/LongestDim.h"
 #include "lib/driver/MachineFile.h"
+#include "lib/driver/MeasureSweep.h"
 #include "lib/driver/OutputFile.h"
 #include "lib/driver/Pipeline.h"
+#include "lib/driver/ReportPage.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
 #include "snug/ExitCodes.h"
@@ -52,22 +54,21 @@ private:
       return fail(SNUG_EXIT_USAGE, "no output named; add -o OUT.so (or --dry-run)");
     if (!options.depfile.empty() && options.output.empty())
       return fail(SNUG_EXIT_USAGE, "--depfile states what the output depends on; add -o OUT.so");
-    if (!options.report.empty() && StringRef(options.report).ends_with(".html"))
-      return fail(SNUG_EXIT_USAGE, "--report writes JSON in this version; name a .json file");
     return chooseMachine(options);
   }
 
   // A path that cannot be written is said before the work.
   int checkOutputs() {
-    std::vector<std::string> paths = {options.report, options.depfile};
+    std::vector<std::string> paths = options.reports;
+    paths.push_back(options.depfile);
     if (writesLibrary)
       paths.push_back(options.output);
     for (const std::string &path : paths) {
       bool same = false;
       if (!path.empty() && !llvm::sys::fs::equivalent(path, options.model, same) && same)
         return fail(SNUG_EXIT_USAGE, "'" + path + "' is the model itself; name another file to write");
-      if (!path.empty() && !options.machineFile.empty() && !llvm::sys::fs::equivalent(path, options.machineFile, same) &&
-          same)
+      if (!path.empty() && !options.machineFile.empty() &&
+          !llvm::sys::fs::equivalent(path, options.machineFile, same) && same)
         return fail(SNUG_EXIT_USAGE, "'" + path + "' is the machine file; name another file to write");
       if (std::string problem = path.empty() ? "" : outputProblem(path); !problem.empty())
         return fail(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + problem);
@@ -116,36 +117,62 @@ private:
     int code = pipeline.run();
     if (code == SNUG_EXIT_FAULT && errors == 0)
       fail(code, "internal fault, without a message");
-    if (code != SNUG_EXIT_DONE) {
-      // A plan that does not fit is worth reading, too.
-      if (code == SNUG_EXIT_BUDGET)
-        if (int written = write(options.report, reportText(options, report)))
-          return written;
-      return code;
-    }
-    if (int written = writeFiles(report)) {
-      if (writesLibrary) { // all or nothing
+    if (code == SNUG_EXIT_DONE)
+      code = finish(pipeline, report);
+    else if (code == SNUG_EXIT_BUDGET) // a plan that does not fit is worth reading, too, and so is what does
+      if (int failed = writeReports(report) ? SNUG_EXIT_MACHINE : printSweep(report))
+        return failed;
+    return code;
+  }
+
+  // What comes after the stages: measurements, files, what is printed.
+  int finish(Pipeline &pipeline, CompileReport &report) {
+    int code = options.measure ? measureSweep(*pipeline.module()->getContext(), options, report) : SNUG_EXIT_DONE;
+    if (!code)
+      code = writeReports(report);
+    if (!code)
+      code = write(options.depfile, depfileText(options.output, report));
+    if (code) { // all or nothing
+      for (const std::string &path : written)
+        llvm::sys::fs::remove(path);
+      if (writesLibrary) {
         llvm::sys::fs::remove(options.output);
         llvm::sys::fs::remove(options.output + ".safetensors");
       }
-      return written;
+      return code;
     }
+    if (int failed = printSweep(report))
+      return failed;
     if (!writesLibrary && !options.dryRun)
       return printProgram(pipeline.module());
     llvm::errs() << summaryText(report, options.verbose);
+    if (options.dryRun && !options.budgetSweep)
+      llvm::errs() << "\n" << fitsText(*report.fits);
     if (options.timeReport)
       for (const auto &[stage, ms] : report.timing)
         llvm::errs() << llvm::format("%12s %9.1f ms\n", stage.c_str(), ms);
     return SNUG_EXIT_DONE;
   }
 
-  int writeFiles(const CompileReport &report) {
-    if (int code = write(options.report, reportText(options, report)))
-      return code;
-    int code = write(options.depfile, depfileText(options.output, report));
-    if (code && !options.report.empty())
-      llvm::sys::fs::remove(options.report);
-    return code;
+  int writeReports(const CompileReport &report) {
+    if (options.reports.empty())
+      return SNUG_EXIT_DONE;
+    std::string json = reportText(options, report);
+    for (const std::string &path : options.reports) {
+      if (int code = write(path, StringRef(path).ends_with(".html") ? reportPage(json) : json))
+        return code;
+      written.push_back(path);
+    }
+    return SNUG_EXIT_DONE;
+  }
+
+  // To standard output, unless a program goes there.
+  int printSweep(const CompileReport &report) {
+    if (!options.budgetSweep)
+      return SNUG_EXIT_DONE;
+    llvm::raw_ostream &os = writesLibrary || options.dryRun ? llvm::outs() : llvm::errs();
+    os << fitsText(*report.fits);
+    return flushOutput();
   }
 
   int write(const std::string &path, const std::string &text) {
@@ -158,6 +185,10 @@ private:
   int printProgram(ModuleOp module) {
     module->print(llvm::outs(), OpPrintingFlags().enableDebugInfo(options.verbose));
     llvm::outs() << "\n";
+    return flushOutput();
+  }
+
+  int flushOutput() {
     llvm::outs().flush();
     if (!llvm::outs().has_error())
       return SNUG_EXIT_DONE;
@@ -168,6 +199,7 @@ private:
 
   CompileOptions options;
   bool writesLibrary;
+  std::vector<std::string> written; // reports
   int errors = 0;
 };
 } // namespace

@@ -61,6 +61,8 @@ void Pipeline::limitArena() {
             : static_cast<int64_t>(report.unchunkedArena * (options.activationBudget.percent / 100));
     arenaLimit = std::min(arenaLimit.value_or(report.activationBudget), report.activationBudget);
   }
+  if (arenaLimit)
+    report.arenaLimit = std::max<int64_t>(*arenaLimit, 0);
 }
 
 int Pipeline::need(double &share) {
@@ -80,17 +82,17 @@ int Pipeline::need(double &share) {
 int Pipeline::chunk() {
   measureFixed();
   report.lb0 = report.weights + report.inputs + report.outputs;
-  report.unchunkedArena = plannedArena(*program);
+  report.unchunkedArena = plannedArena(*program, options.reports.empty() ? nullptr : &report.unchunked);
   if (report.unchunkedArena < 0)
     return SNUG_EXIT_FAULT;
   if (Operation *op = peakOp(*program))
     report.peakNode = nodeName(op->getLoc());
   limitArena();
   if (options.dryRun || options.budgetSweep) {
-    report.fits = whatFits(*program, threads(), /*numBetween=*/options.budgetSweep ? 15 : 3);
+    report.fits = whatFits(*program, threads(), options.budgetSweep ? FitSteps::Curve : FitSteps::Even);
     if (!report.fits)
       return SNUG_EXIT_FAULT;
-    report.leastArena = report.fits->least.arena;
+    report.leastArena = report.fits->points.back().budget;
   }
   return selectChunks();
 }
@@ -117,6 +119,8 @@ int Pipeline::cannotFit() {
   report.leastReachable = activation ? arena : memory;
   report.arena = arena; // the report is about the plan that can be had
   recordPlan(*least);
+  if (!options.reports.empty())
+    plannedArena(*least->program, &report.planned);
   llvm::raw_ostream &os = llvm::errs();
   os << "snugc: error: the model cannot fit ";
   if (activation)

@@ -144,8 +144,15 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
       ->type_name("STAGE");
   app.add_flag("--dry-run", o.dryRun,
                "Say what a run would need and which budgets can be met; read no weights, write no library");
-  app.add_flag("--budget-sweep", o.budgetSweep, "Say what fits at 17 budgets, from unchunked to the least");
-  app.add_option("--report", o.report, "Write the plan and what led to it as JSON")->type_name("FILE.json");
+  auto *sweep = app.add_flag("--budget-sweep", o.budgetSweep,
+                             "Print budgets from unchunked to the least that can be reached, and what keeping them costs");
+  app.add_flag("--measure", o.measure, "Of --budget-sweep, compile and run the model at each budget")->needs(sweep);
+  app.add_option("--report", o.reports,
+                 "Write the plan and what led to it, as a page to look at (.html) or as JSON; may be given twice")
+      ->type_name("FILE.json|.html")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
   app.add_option("--depfile", o.depfile, "Write a Makefile rule naming the files read")->type_name("FILE");
   app.add_option("--save-temps", o.saveTemps, "Write the program after each stage to a folder")->type_name("DIR");
   app.add_flag("--time-report", o.timeReport, "Print the time of each stage");

@@ -43,11 +43,12 @@ struct CompileOptions {
   Budget activationBudget;          // bounds the arena alone
   std::vector<std::string> dims;    // NAME=V or NAME=A..B[:STEP]; max for V or B
   Stage emit = Stage::Library;      // last stage to run; its IR goes to standard output
-  std::string report;               // path of a .json report
+  std::vector<std::string> reports; // paths of reports: a page for .html, else JSON
   std::string depfile;              // path of a Makefile rule naming all files read
   std::string saveTemps;            // folder for the program after each stage
   bool dryRun = false;              // plan only: print what a run would need
-  bool budgetSweep = false;              // say what fits at many budgets
+  bool budgetSweep = false;         // print the curve of budgets and what they cost
+  bool measure = false;             // run the model at each point of that curve
   bool timeReport = false;          // print the time of each stage
   bool verbose = false;             // print remarks: chunk loops and their effect
 };

@@ -5,6 +5,7 @@
 #include "codegen/Codegen.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/onnx/OnnxDialect.h"
+#include "lib/driver/DrawMemory.h"
 #include "lib/driver/OutputFile.h"
 #include "lib/import/onnx/Importer.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -240,6 +241,8 @@ int Pipeline::memory() {
   };
   report.arena = number("snug.arena_bytes");
   report.schedBound = number("snug.sched_bound");
+  if (!options.reports.empty())
+    report.planned = drawMemory(*program);
   if (arenaLimit && report.arena > *arenaLimit) {
     // The copy that was tried did fit: never pass a difference on silently.
     llvm::errs() << "snugc: error: internal fault: the plan needs " << printBytes(report.arena)

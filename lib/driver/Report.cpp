@@ -26,24 +26,44 @@ static Json dimsJson(const std::vector<std::string> &definitions) {
   return dims;
 }
 
-// From the largest budget to the least; one point where no loop makes it smaller.
-static std::vector<FitPoint> fitPoints(const CompileReport &r) {
-  std::vector<FitPoint> points;
-  if (!r.fits)
-    return points;
-  points.push_back({r.fits->unchunked, 1});
-  points.insert(points.end(), r.fits->between.begin(), r.fits->between.end());
-  if (r.fits->least.arena < r.fits->unchunked)
-    points.push_back(r.fits->least);
-  return points;
+static Json namesJson(const std::vector<std::string> &names) { return names.empty() ? Json::array() : Json(names); }
+
+static Json pictureJson(const MemoryPicture &picture) {
+  Json steps = Json::array(), buffers = Json::array(), loops = Json::array(), at = Json::array();
+  for (const PictureStep &step : picture.steps)
+    steps.push_back({{"op", step.op}, {"nodes", namesJson(step.nodes)}});
+  for (const PictureBuffer &buffer : picture.buffers) {
+    if (buffer.begin <= picture.peakStep && picture.peakStep < buffer.end)
+      at.push_back(buffers.size());
+    buffers.push_back({{"nodes", namesJson(buffer.nodes)},
+                       {"op", buffer.op},
+                       {"type", buffer.type},
+                       {"bytes", buffer.bytes},
+                       {"offset", buffer.offset},
+                       {"begin", buffer.begin},
+                       {"end", buffer.end}});
+  }
+  for (const PictureLoop &loop : picture.loops)
+    loops.push_back(
+        {{"begin", loop.begin}, {"end", loop.end}, {"level", loop.level}, {"chunk_loop", orNull(loop.chunkLoop)}});
+  Json peak;
+  if (picture.peakStep >= 0 && picture.live[picture.peakStep] > 0)
+    peak = {{"bytes", picture.live[picture.peakStep]}, {"step", picture.peakStep}, {"buffers", at}};
+  return {{"arena", picture.arena}, {"peak", peak},   {"live", picture.live},
+          {"steps", steps},         {"loops", loops}, {"buffers", buffers}};
 }
 
 std::string snug::reportText(const CompileOptions &options, const CompileReport &r) {
   Json timing = Json::object(), fits = Json::array();
   for (const auto &[stage, ms] : r.timing)
     timing[stage] = ms;
-  for (const FitPoint &point : fitPoints(r))
-    fits.push_back({{"activation", point.arena}, {"slowdown", point.slowdown}});
+  for (const FitPoint &point : r.fits ? r.fits->points : std::vector<FitPoint>())
+    fits.push_back({{"activation", point.budget},
+                    {"arena", point.arena},
+                    {"ms", point.ms},
+                    {"slowdown", point.slowdown},
+                    {"measured_ms", orNull(point.measuredMs)},
+                    {"measured_slowdown", orNull(point.measuredSlowdown)}});
   ChunkFigures search = r.search.value_or(ChunkFigures{-1, -1, -1, -1, -1, -1, -1});
   Json report = {
       {"version", kReportVersion},
@@ -55,6 +75,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
       {"budget",
        {{"memory", orNull(r.memoryBudget)},
         {"activation", orNull(r.activationBudget)},
+        {"arena_limit", orNull(r.arenaLimit)},
         {"least_reachable", orNull(r.leastReachable)},
         {"least_activation", orNull(r.leastArena)},
         {"least_memory", orNull(r.leastArena < 0 ? -1 : r.leastArena + r.fixed())}}},
@@ -73,6 +94,9 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
       {"chunk_loops", Json::parse(r.chunkLoops)},
       {"time_model", {{"unchunked_ms", orNull(search.unchunkedMs)}, {"chunked_ms", orNull(search.chunkedMs)}}},
       {"fits", fits},
+      {"schedule",
+       {{"unchunked", r.unchunked ? pictureJson(*r.unchunked) : Json()},
+        {"planned", r.planned ? pictureJson(*r.planned) : Json()}}},
       {"timing_ms", timing},
       {"search",
        {{"ops", orNull(search.ops)},
@@ -106,19 +130,26 @@ std::string snug::summaryText(const CompileReport &r, bool verbose) {
           printBytes(r.inputs) + ", outputs " + printBytes(r.outputs) + ", total " + printBytes(r.total()) + "\n";
   if (verbose)
     text += loopsText(r);
-  if (!r.fits)
-    return text;
-  text += "\nWhat fits (time as modelled, relative to unchunked):\n";
-  std::vector<FitPoint> points = fitPoints(r);
-  for (const FitPoint &point : points) {
-    char line[160];
-    const char *what = &point == &points.front() ? "  unchunked" : &point == &points.back() ? "  least" : "";
-    std::snprintf(line, sizeof line, "  --activation-budget %13lldB  %10s  %6.2fx%s\n", (long long)point.arena,
-                  printBytes(point.arena).c_str(), point.slowdown, what);
+  return text;
+}
+
+std::string snug::fitsText(const WhatFits &fits) {
+  bool measured = fits.points.front().measuredMs >= 0;
+  std::string text = std::string("What fits (time as modelled") + (measured ? ", then as measured" : "") +
+                     ", and relative to unchunked):\n";
+  for (const FitPoint &point : fits.points) {
+    char line[200];
+    std::snprintf(line, sizeof line, "  --activation-budget %13lldB  %10s  %10.1f ms  %6.2fx", (long long)point.budget,
+                  printBytes(point.arena).c_str(), point.ms, point.slowdown);
     text += line;
+    if (measured) {
+      std::snprintf(line, sizeof line, "  %10.1f ms  %6.2fx", point.measuredMs, point.measuredSlowdown);
+      text += line;
+    }
+    text += &point == &fits.points.front() ? "  unchunked\n" : &point == &fits.points.back() ? "  least\n" : "\n";
   }
-  if (!r.peakNode.empty())
-    text += "Unchunked, the peak is at node '" + printable(r.peakNode) + "'; node '" + printable(r.fits->leastNode) +
+  if (!fits.peakNode.empty())
+    text += "Unchunked, the peak is at node '" + printable(fits.peakNode) + "'; node '" + printable(fits.leastNode) +
             "' keeps the least from being less.\n";
   return text;
 }

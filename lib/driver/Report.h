@@ -5,6 +5,7 @@
 #define SNUG_LIB_DRIVER_REPORT_H
 
 #include "lib/driver/ActivationFigures.h"
+#include "lib/driver/MemoryPicture.h"
 #include "lib/driver/Options.h"
 #include <cstdint>
 #include <optional>
@@ -20,10 +21,12 @@ struct CompileReport {
   int64_t unchunkedArena = 0, eagerArena = -1;
   int64_t schedBound = -1, lb0 = -1, lb1 = -1, lb2 = -1;
   int64_t activationBudget = -1, memoryBudget = -1;
+  int64_t arenaLimit = -1;                 // what the budgets leave for the arena
   int64_t leastReachable = -1;             // of the budget that decides: --memory-budget where that one cannot be met
   int64_t leastArena = -1;                 // the least --activation-budget
   std::string peakNode;                    // where most is live without chunk loops
   std::optional<WhatFits> fits;            // on a dry run or a sweep
+  std::optional<MemoryPicture> unchunked, planned; // where a report was asked for; the same without chunk loops
   std::string chunkLoops = "[]";           // JSON array
   std::optional<ChunkFigures> search;      // times of the model, and what the search did
   std::vector<std::pair<std::string, double>> timing; // stage -> time of compilation
@@ -37,8 +40,10 @@ struct CompileReport {
 constexpr int kReportVersion = 1;
 std::string reportText(const CompileOptions &options, const CompileReport &report);
 
-// What a run needs, for people: one line; if verbose, one a chunk loop; on a dry run what fits.
+// What a run needs, for people: one line; if verbose, one a chunk loop.
 std::string summaryText(const CompileReport &report, bool verbose);
+// What fits, as a table.
+std::string fitsText(const WhatFits &fits);
 
 // A rule for make and ninja: `output` depends on all files read.
 std::string depfileText(const std::string &output, const CompileReport &report);

@@ -215,6 +215,8 @@ Applier::Range Applier::rangeOf(const LoopSlice &slice, llvm::function_ref<OpFol
     sizes.push_back(last);
   if (endsEarly && beginsLate)
     sizes.push_back(all);
+  for (AffineExpr &expr : sizes)
+    expr = simplifyAffineExpr(expr, 0, 3);
   auto context = builder.getContext();
   SmallVector<OpFoldResult> symbols{induction, size, end};
   range.size = affine::makeComposedFoldedAffineMin(builder, loc, AffineMap::get(0, 3, sizes, context), symbols);

@@ -19,8 +19,8 @@ constexpr double kNoticeable = 1.02; // what a plan may cost before others are t
 
 class Search {
 public:
-  Search(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads, int levels)
-      : problem(problem), budget(budget), machine(machine), threads(threads), levels(levels),
+  Search(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads, int levels, bool overlaps)
+      : problem(problem), budget(budget), machine(machine), threads(threads), levels(levels), overlaps(overlaps),
         cost(this->problem, machine, threads), kinds(nodeKinds(problem)) {
     order.resize(problem.nodes.size());
     std::iota(order.begin(), order.end(), 0);
@@ -51,6 +51,7 @@ private:
   int64_t budget;
   const Machine &machine;
   int threads, levels;
+  bool overlaps;             // iterations may share a halo
   PlanCost cost;             // of plans for the problem
   std::vector<int> order;    // of the nodes
   std::vector<size_t> kinds; // of the nodes
@@ -150,6 +151,7 @@ std::vector<ChunkLoop> Search::regions(const Peak &peak, bool recomputes) const 
           continue;
         GrowOptions options;
         options.recomputes = recomputes;
+        options.overlaps = overlaps;
         int64_t coarser;
         do {
           std::optional<ChunkLoop> loop = growRegion(problem, seed, dim, first, last, options, &coarser);
@@ -349,20 +351,28 @@ ChunkPlan snug::searchChunks(const ChunkProblem &problem, int64_t budget, const 
   std::optional<ChunkPlan> best;
   int64_t candidates = 0;
   auto fits = [&](const ChunkPlan &plan) { return plan.peak <= budget; };
-  auto attempt = [&](int64_t aim, int depth) {
-    ChunkPlan plan = Search(problem, aim, machine, threads, depth).run();
+  bool hasHalos = false;
+  for (const ChunkNode &node : problem.nodes)
+    for (const ChunkUse &use : node.uses)
+      hasHalos = hasHalos || std::any_of(use.access.begin(), use.access.end(), [](const DimAccess &access) {
+                   return access.window != access.scale || access.offset != 0;
+                 });
+  auto attempt = [&](int64_t aim, int depth, bool overlaps) {
+    ChunkPlan plan = Search(problem, aim, machine, threads, depth, overlaps).run();
     candidates += plan.candidates;
     if (!best || (fits(plan) && fits(*best) ? plan.time < best->time : plan.peak < best->peak))
       best = std::move(plan);
   };
-  // More levels are more ways to a fast plan, and more into a dead end.
+  // More levels and halos are more ways to a fast plan, and more into a dead end.
   for (int depth = 1; depth <= levels; ++depth)
-    if (!best || !fits(*best) || best->time > kNoticeable * best->unchunkedTime)
-      attempt(budget, depth);
+    for (bool overlaps : {false, true})
+      if (overlaps <= hasHalos && (!best || !fits(*best) || best->time > kNoticeable * best->unchunkedTime))
+        attempt(budget, depth, overlaps);
   // Where the fast choices did not get there, the ones that save most.
   for (int depth = 1; depth <= levels && budget > 0; ++depth)
-    if (!fits(*best))
-      attempt(0, depth);
+    for (bool overlaps : {false, true})
+      if (overlaps <= hasHalos && !fits(*best))
+        attempt(0, depth, overlaps);
   best->candidates = candidates;
   return *best;
 }

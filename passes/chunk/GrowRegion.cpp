@@ -20,7 +20,7 @@ class Region {
 public:
   Region(const ChunkProblem &problem, int first, int last, const GrowOptions &options, bool throughViews)
       : problem(problem), first(first), last(last), throughViews(throughViews), recomputes(options.recomputes),
-        unit(options.unit) {}
+        overlaps(options.overlaps), unit(options.unit) {}
 
   std::optional<ChunkLoop> grow(int seed, int dim);
   int64_t coarser = 1;          // units in which more of the nodes would have joined
@@ -40,6 +40,7 @@ private:
     return false;
   }
   bool add(const ChunkMember &joining);
+  bool isWorthwhile(const ChunkMember &m) const;
   bool needSlice(int value, const LoopSlice &slice);
   bool needWhole(int node);
   bool isRecomputed(int node) const;
@@ -66,6 +67,7 @@ private:
   int first, last;
   bool throughViews; // destinations may be views of what the loop makes
   bool recomputes;   // what is needed whole and cheap is computed by each iteration
+  bool overlaps;     // so is what is needed with a halo
   int64_t unit;      // iterations of the seed's dim for one of the loop
   int64_t extent = 0;
   State state;
@@ -77,22 +79,28 @@ private:
 
 static int64_t ceilDiv(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
+// Whether the smallest iteration does without half of it. Else it is there once, as a whole, before the loop.
+bool Region::isWorthwhile(const ChunkMember &m) const {
+  return !m.hasHalo() || (overlaps && 2 * (m.scale + m.before + m.after) <= problem.nodes[m.node].extents[m.dim]);
+}
+
 // Joins the loop, or, where it is in it, computes what is more around its iterations.
 bool Region::add(const ChunkMember &joining) {
   int node = joining.node;
   ChunkMember &m = member(node);
   if (place(node) == Place::Loop) {
-    if (m.dim != joining.dim || m.scale != joining.scale)
+    ChunkMember both = m;
+    both.before = std::max(m.before, joining.before);
+    both.after = std::max(m.after, joining.after);
+    if (m.dim != joining.dim || m.scale != joining.scale || !isWorthwhile(both))
       return false;
-    if (joining.before > m.before || joining.after > m.after) {
-      m.before = std::max(m.before, joining.before);
-      m.after = std::max(m.after, joining.after);
+    if (both.before > m.before || both.after > m.after)
       worklist.push_back(node);
-    }
+    m = both;
     return true;
   }
   const ChunkNode &n = problem.nodes[node];
-  if (place(node) != Place::Open || n.parallel.empty() || !n.parallel[joining.dim])
+  if (place(node) != Place::Open || n.parallel.empty() || !n.parallel[joining.dim] || !isWorthwhile(joining))
     return false;
   for (const ChunkUse &result : n.results)
     if (result.access.empty() || result.access[joining.dim].position < 0)
@@ -274,12 +282,15 @@ bool Region::placeRest() {
   return true;
 }
 
-// Whether somebody outside of the loop reads what the node computes.
+// Whether what the node computes is not for the loop alone.
 bool Region::leaves(int node) const {
-  for (const ChunkUse &result : problem.nodes[node].results)
-    for (int user : problem.values[result.value].users)
-      if (!inLoop(user) || (problem.nodes[user].isView && leaves(user)))
-        return true;
+  for (const ChunkUse &result : problem.nodes[node].results) {
+    const std::vector<int> &users = problem.values[result.value].users;
+    if (users.empty() || std::any_of(users.begin(), users.end(), [&](int user) {
+          return !inLoop(user) || (problem.nodes[user].isView && leaves(user));
+        }))
+      return true;
+  }
   return false;
 }
 
@@ -367,7 +378,7 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
     for (const ChunkUse &use : problem.nodes[m.node].uses)
       if (isViewInit(use) && inLoop(problem.values[use.value].producer) && !allTouching(use.value, isInside))
         return std::nullopt;
-  if (!keepsBuffers(problem, loop) || !collectUpdates(problem, loop))
+  if (!keepsBuffers(problem, loop) || !collectUpdates(problem, loop, /*mayRenew=*/overlaps))
     return std::nullopt;
   return loop;
 }

@@ -52,7 +52,7 @@ bool snug::keepsBuffers(const ChunkProblem &problem, const ChunkLoop &loop) {
   return true;
 }
 
-bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop) {
+bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool mayRenew) {
   Places places(loop);
   struct Reader {
     int node, value;
@@ -97,7 +97,7 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop) {
         continue;
       const std::vector<ChunkUse> &uses = problem.nodes[m.node].uses;
       bool isBlind = std::all_of(uses.begin(), uses.end(), [](const ChunkUse &use) { return !use.isInit || use.isBlind; });
-      if (writers.size() > 1 || !isBlind || problem.buffers[buffer].bytes == 0)
+      if (!mayRenew || writers.size() > 1 || !isBlind || problem.buffers[buffer].bytes == 0)
         return false;
       m.isFresh = true;
     }
@@ -116,7 +116,7 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop) {
       const std::vector<int> &touching = problem.buffers[buffer].nodes;
       if (std::all_of(touching.begin(), touching.end(), inLoop) && problem.buffers[buffer].bytes > 0)
         continue;
-      if (!use.isBlind || problem.buffers[buffer].bytes == 0)
+      if (!mayRenew || !use.isBlind || problem.buffers[buffer].bytes == 0)
         return false;
       m.isFresh = true;
     }

@@ -12,9 +12,10 @@ namespace snug {
 /// one reads or writes.
 bool keepsBuffers(const ChunkProblem &problem, const ChunkLoop &loop);
 
-/// Whether all iterations touch the same slice of each buffer from outside of the loop that they write. Adds to
-/// loop.inPlace the dying values that results made in the loop may overwrite.
-bool collectUpdates(const ChunkProblem &problem, ChunkLoop &loop);
+/// Whether all iterations touch the same slice of each buffer from outside of the loop that they write; with
+/// `mayRenew`, members that do not may have a new buffer instead. Adds to loop.inPlace the dying values that results made
+/// in the loop may overwrite.
+bool collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool mayRenew);
 
 } // namespace snug
 

@@ -8,11 +8,13 @@ def SelectChunks : Pass<"snug-select-chunks", "::mlir::ModuleOp"> {
   let summary = "Put chunk loops where the memory peaks are, until the program fits a budget";
   let description = [{
     While more bytes are live at one time than the budget allows, finds the dim along which the kernels around the peak
-    can run slice by slice, and puts them into one `scf.for`; in the body of that loop it may do so again. Works on any program of linalg and tensor ops; ops without
-    an index rule are left alone. The results are those of the unchunked program, bit for bit, as no reduction is cut.
+    can run slice by slice, and puts them into one `scf.for`; in the body of that loop it may do so again. Works on any
+    program of linalg and tensor ops; ops without an index rule are left alone. The results are those of the unchunked
+    program, bit for bit, as no reduction is cut.
 
     Where no loops are enough, an error names the least peak that can be reached and the op in the way; the program is
-    then unchanged. The module attribute `snug.chunk_report` describes the loops, and each loop is a remark.
+    then unchanged. The module attribute `snug.chunk_report` describes the loops, each of which has its index there as
+    `snug.chunk_loop`, and each loop is a remark.
   }];
   let options = [
     Option<"activationBudget", "activation-budget", "int64_t", "-1",

@@ -115,6 +115,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (isOpTriviallyDead(&op))
         op.erase();
     for (auto [loop, op, description] : llvm::zip_equal(plan.loops, applied, descriptions)) {
+      op->setAttr("snug.chunk_loop", Builder(&getContext()).getI64IntegerAttr(report.size()));
       report.push_back(description);
       if (loop.bodyPeak < 0)
         continue;

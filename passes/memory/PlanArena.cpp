@@ -5,11 +5,9 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/Interfaces/LoopLikeInterface.h"
 #include "passes/memory/Passes.h"
+#include "lib/analysis/BufferLife.h"
 #include "lib/analysis/IndexBounds.h"
-#include "llvm/ADT/SetVector.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -23,92 +21,8 @@ namespace snug {
 } // namespace snug
 
 namespace {
-struct Span {
-  int64_t lower, upper; // half open
-};
-
-// Flattened time: each op takes a step, an op with regions the steps of its body and one at each end. The iterations of
-// a loop share the steps of its body.
-class Timeline {
-public:
-  explicit Timeline(func::FuncOp function) {
-    for (Operation &op : function.front())
-      number(&op);
-  }
-  Span of(Operation *op) const { return spans.lookup(op); }
-
-private:
-  void number(Operation *op) {
-    int64_t lower = now++;
-    for (Region &region : op->getRegions())
-      for (Block &block : region)
-        for (Operation &inner : block)
-          number(&inner);
-    if (op->getNumRegions() > 0)
-      ++now;
-    spans[op] = {lower, now};
-  }
-  int64_t now = 0;
-  DenseMap<Operation *, Span> spans;
-};
-
-// The ops that read or write the buffer, through all its aliases; an error where an alias cannot be followed.
-FailureOr<SmallVector<Operation *>> accessesOf(memref::AllocOp alloc) {
-  llvm::SetVector<Value> aliases;
-  SmallVector<Operation *> accesses;
-  aliases.insert(alloc.getResult());
-  for (size_t next = 0; next < aliases.size(); ++next)
-    for (OpOperand &use : aliases[next].getUses()) {
-      Operation *user = use.getOwner();
-      if (isa<memref::DimOp, memref::DeallocOp>(user))
-        continue;
-      if (auto loop = dyn_cast<scf::ForOp>(user)) {
-        aliases.insert(loop.getTiedLoopRegionIterArg(&use));
-        aliases.insert(loop.getTiedLoopResult(&use));
-      } else if (isa<scf::YieldOp>(user)) {
-        Operation *parent = user->getParentOp();
-        if (auto loop = dyn_cast<scf::ForOp>(parent))
-          aliases.insert(loop.getRegionIterArg(use.getOperandNumber()));
-        else if (!isa<scf::IfOp>(parent))
-          return user->emitError(
-              "internal fault: a buffer leaves a region in a way that the memory plan cannot follow");
-        aliases.insert(parent->getResult(use.getOperandNumber()));
-      } else if (user->getNumRegions() == 0 && llvm::any_of(user->getResultTypes(), llvm::IsaPred<BaseMemRefType>)) {
-        if (!isMemoryEffectFree(user))
-          return user->emitError("internal fault: the memory plan cannot tell whether this op's result is a view");
-        aliases.insert(user->result_begin(), user->result_end());
-      } else {
-        accesses.push_back(user);
-      }
-    }
-  return accesses;
-}
-
 struct PlanArenaPass : snug::impl::PlanArenaBase<PlanArenaPass> {
   using PlanArenaBase::PlanArenaBase;
-
-  // From the first access to the last; a loop that a value enters or leaves counts as one access of all its steps, as
-  // its iterations repeat.
-  FailureOr<std::optional<Span>> liveRange(memref::AllocOp alloc, const Timeline &timeline) {
-    auto accesses = accessesOf(alloc);
-    if (failed(accesses))
-      return failure();
-    std::optional<Span> live;
-    for (Operation *access : *accesses) {
-      Operation *widest = access;
-      Operation *at = access;
-      while (at && at->getBlock() != alloc->getBlock()) {
-        at = at->getParentOp();
-        if (isa_and_nonnull<LoopLikeOpInterface>(at))
-          widest = at;
-      }
-      if (!at)
-        return access->emitError("internal fault: a buffer that is made in a loop is used after its iteration");
-      Span span = timeline.of(widest);
-      live = live ? Span{std::min(live->lower, span.lower), std::max(live->upper, span.upper)} : span;
-    }
-    return live;
-  }
 
   LogicalResult plan(func::FuncOp function, ArrayRef<memref::AllocOp> allocs, IndexBounds &bounds) {
     ModuleOp module = getOperation();
@@ -120,7 +34,10 @@ struct PlanArenaPass : snug::impl::PlanArenaBase<PlanArenaPass> {
       if (!type.getLayout().isIdentity() || !alloc.getSymbolOperands().empty())
         return alloc.emitError() << "internal fault: the memory plan needs plain row-major buffers, this one is "
                                  << type;
-      auto live = liveRange(alloc, timeline);
+      auto uses = bufferUses(alloc.getResult());
+      if (failed(uses))
+        return failure();
+      auto live = liveSpan(alloc, uses->accesses, timeline);
       if (failed(live))
         return failure();
       if (!*live) { // nobody looks

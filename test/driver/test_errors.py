@@ -46,7 +46,7 @@ def test_usage(mlp, tmp_path):
     refused(snugc(path, "-o", out, *ROWS, "--activation-budget", "101%"), 1, "101%")
     refused(snugc(path, "-o", out, *ROWS, "--memory-budget", "50%"), 1, "50%")
     refused(snugc(path, "-o", path, *ROWS), 1, "is the model itself")
-    refused(snugc(path, "--dry-run", *ROWS, "--report", tmp_path / "r.html"), 1, "JSON")
+    refused(snugc(path, "--dry-run", *ROWS, "--measure"), 1, "--measure", "--budget-sweep")
     assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
 
 
@@ -283,6 +283,24 @@ def test_no_permission(mlp, tmp_path, monkeypatch):
     refused(result, 5, "m.so", "permission")
     path.chmod(0o600)
     refused(snugc(path, *ROWS, "--dry-run", user=NOBODY), 5, "mlp.onnx", "ermission denied")
+
+
+def test_nothing_to_measure_with(mlp, tmp_path, monkeypatch):
+    path, folder = mlp(), tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("SNUGC", shutil.copy(os.environ["SNUGC"], folder))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    flags = (*ROWS, "--budget-sweep", "--measure", "-o", tmp_path / "m.so", "--report", tmp_path / "r.html")
+    refused(snugc(path, *flags), 5, "--measure", "no snug-run beside snugc or on the PATH")
+    runner = folder / "snug-run"
+    runner.write_text("#!/bin/sh\necho 'snug-run: error: the cat ate it' >&2\nexit 6\n")
+    runner.chmod(0o755)
+    refused(snugc(path, *flags), 6, "snug-run failed with the arena at 1.0 MiB", "the cat ate it")
+    runner.write_text("#!/bin/sh\nexit 0\n")
+    refused(snugc(path, *flags), 70, "no latency")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
+    refused(snugc(path, *ROWS, "--dry-run", "--budget-sweep", "--measure"), 5, "temporary folder", "TMPDIR")
+    assert files(tmp_path) == ["bin", "mlp.onnx", "mlp.onnx.data"]
 
 
 @pytest.mark.parametrize("limit", [0, 4096, 100 << 10])

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -77,21 +78,25 @@ def test_longest_dim_is_bounded_by_the_arena_alone(mlp):
 
 
 def test_report_keys_are_documented(mlp):
-    text = (DOCS / "command-line.md").read_text().split("## `snugc --report")[1].split("\n## ")[0]
-    documented = set(re.findall(r"`(\w+)`", text))
+    documented = set(re.findall(r"`(\w+)`", (DOCS / "report.md").read_text()))
     report = report_of(mlp(), *ROWS, "--dry-run", "--activation-budget", "40%")
     machine = report["machine"]
-    rows = set(re.findall(r"^\| `(\w+)` \|", (DOCS / "machine-file.md").read_text(), re.M))
-    assert set(machine) == rows, "docs/machine-file.md has other keys"
-    documented |= rows
+    page = (DOCS / "machine-file.md").read_text()
+    assert set(machine) == set(re.findall(r"^\| `(\w+)` \|", page, re.M)), "docs/machine-file.md has other keys"
+    documented |= set(re.findall(r"`(\w+)`", page))
 
     def keys(value):
         for key, inner in value.items():
             yield key
             if isinstance(inner, dict) and key not in ("dims", "timing_ms"):
                 yield from keys(inner)
-    missing = set(keys(report)) - documented
-    assert not missing, f"docs/command-line.md does not say what {sorted(missing)} are"
+            for item in inner if isinstance(inner, list) else ():
+                if isinstance(item, dict):
+                    yield from keys(item)
+    found = set(keys(report))
+    assert {"slowdown", "chunk_loop", "iterations", "offset"} <= found
+    missing = found - documented
+    assert not missing, f"docs/report.md does not say what {sorted(missing)} are"
 
 
 def test_chunk_loops_are_reported(mlp, tmp_path):
@@ -139,15 +144,99 @@ def test_dry_run_says_what_fits(mlp, tmp_path):
 def test_budget_sweep(mlp, tmp_path):
     """From unchunked to the least; a compilation at each of them has what the curve says."""
     path = mlp()
-    fits = report_of(path, *ROWS, "-o", tmp_path / "m.so", "--budget-sweep")["fits"]
-    assert (tmp_path / "m.so").exists() and len(fits) == 17
-    budgets = [point["activation"] for point in fits]
-    assert budgets == sorted(budgets, reverse=True)
-    for point in fits[::4]:
+    report = tmp_path / "r.json"
+    result = snugc(path, *ROWS, "-o", tmp_path / "m.so", "--budget-sweep", "--report", report)
+    assert result.code == 0, result.err
+    fits = json.loads(report.read_text())["fits"]
+    assert (tmp_path / "m.so").exists() and len(fits) >= 5
+    for key in ("activation", "arena"):
+        values = [point[key] for point in fits]
+        assert values == sorted(values, reverse=True) and len(set(values)) == len(values), "a plan is listed twice"
+    times = [point["ms"] for point in fits[1:]]
+    assert times == sorted(times) and len(set(times)) == len(times), "a larger arena buys no time"
+    assert fits[0]["activation"] == fits[0]["arena"] == 1 << 20 and fits[-1]["arena"] == 16 << 10
+    table = re.findall(r"--activation-budget +(\d+)B +\S+ \S+ +([\d.]+) ms +([\d.]+)x", result.out)
+    assert [(int(b), float(ms), float(x)) for b, ms, x in table] == [
+        (point["activation"], round(point["ms"], 1), round(point["slowdown"], 2)) for point in fits]
+    for point in fits:
+        assert point["measured_ms"] is None
         report = report_of(path, *ROWS, "--dry-run", "--activation-budget", f"{point['activation']}B")
         model = report["time_model"]
-        assert report["memory"]["arena"] <= point["activation"]
+        assert report["memory"]["arena"] == point["arena"] <= point["activation"]
+        assert model["chunked_ms"] == pytest.approx(point["ms"])
         assert model["chunked_ms"] / model["unchunked_ms"] == pytest.approx(point["slowdown"])
+
+
+def test_budget_sweep_where_the_budget_cannot_be_met(mlp):
+    """The curve answers what to ask for instead; a program that is printed stays alone on standard output."""
+    result = snugc(mlp(), *ROWS, "--dry-run", "--budget-sweep", "--activation-budget", "1KiB")
+    assert result.code == 4 and re.search(r"--activation-budget +16384B.* least$", result.out, re.M), result.out
+    result = snugc(mlp(), *ROWS, "--emit", "plan", "--budget-sweep")
+    assert result.code == 0 and "What fits" in result.err and result.out == snugc(mlp(), *ROWS, "--emit", "plan").out
+
+
+@pytest.mark.parametrize("rows", ["rows=1024", "rows=8..1001:8"])
+def test_budget_sweep_is_measured(mlp, tmp_path, monkeypatch, rows):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temp"))
+    (tmp_path / "temp").mkdir()
+    path, report = mlp(), tmp_path / "r.json"
+    result = snugc(path, "--dim", rows, "--dry-run", "--budget-sweep", "--measure", "--report", report)
+    assert result.code == 0, result.err
+    fits = json.loads(report.read_text())["fits"]
+    assert len(fits) >= 5 and all(point["measured_ms"] > 0 for point in fits)
+    assert "as measured" in result.out
+    assert fits[0]["measured_slowdown"] == 1 and all(point["measured_slowdown"] > 0 for point in fits)
+    measured = re.findall(r"x +([\d.]+) ms +([\d.]+)x", result.out)
+    assert measured == [(f"{p['measured_ms']:.1f}", f"{p['measured_slowdown']:.2f}") for p in fits]
+    assert list((tmp_path / "temp").iterdir()) == [], "what was measured is left behind"
+
+
+def test_two_reports(mlp, tmp_path):
+    path, json_file, page = mlp(), tmp_path / "r.json", tmp_path / "r.html"
+    result = snugc(path, *ROWS, "--dry-run", "--report", json_file, "--report", page)
+    assert result.code == 0, result.err
+    embedded = re.search(r'<script type="application/json" id="report">(.*?)</script>', page.read_text(), re.S).group(1)
+    assert json.loads(embedded) == json.loads(json_file.read_text())
+
+
+def schedules(report):
+    for name in ("unchunked", "planned"):
+        assert report["schedule"][name]["buffers"], name
+        yield report["schedule"][name]
+
+
+@pytest.mark.parametrize("name,budget,levels", [("bert_tiny", "40KiB", 2), ("gpt2_tiny", "60KiB", 1), ("gpt2_tiny", None, 0)])
+def test_schedule_in_the_report(tmp_path, name, budget, levels):
+    """The arena as it is drawn is the arena as it is planned: nothing overlaps, and the sums are those of the plan."""
+    path = tmp_path / f"{name}.onnx"
+    shutil.copy(DOCS.parent / "test" / "models" / path.name, path)
+    flags = ("--activation-budget", budget) if budget else ()
+    report = report_of(path, "--dry-run", "--dim", "batch=1", "--dim", "seq=64", *flags)
+    for schedule in schedules(report):
+        buffers, steps = schedule["buffers"], len(schedule["steps"])
+        for i, a in enumerate(buffers):
+            assert 0 <= a["begin"] < a["end"] <= steps and a["nodes"] and a["bytes"] > 0
+            assert 0 <= a["offset"] <= a["offset"] + a["bytes"] <= schedule["arena"]
+            for b in buffers[:i]:
+                apart = a["end"] <= b["begin"] or b["end"] <= a["begin"]
+                assert apart or a["offset"] + a["bytes"] <= b["offset"] or b["offset"] + b["bytes"] <= a["offset"]
+        live = [sum(b["bytes"] for b in buffers if b["begin"] <= step < b["end"]) for step in range(steps)]
+        peak = schedule["peak"]
+        assert schedule["live"] == live and live[peak["step"]] == peak["bytes"] == max(live)
+        assert peak["buffers"] == [i for i, b in enumerate(buffers) if b["begin"] <= peak["step"] < b["end"]]
+    planned, unchunked = report["schedule"]["planned"], report["schedule"]["unchunked"]
+    assert planned["arena"] == report["memory"]["arena"] and planned["peak"]["bytes"] == report["bounds"]["sched"]
+    assert unchunked["arena"] == report["memory"]["unchunked_arena"] and unchunked["loops"] == []
+    assert [loop["chunk_loop"] for loop in planned["loops"]] == list(range(len(report["chunk_loops"])))
+    assert max([loop["level"] for loop in planned["loops"]], default=0) == levels
+    for loop in planned["loops"]:
+        chunk = report["chunk_loops"][loop["chunk_loop"]]
+        assert loop["level"] == chunk["level"] and loop["begin"] < loop["end"]
+        inside = {node for step in planned["steps"][loop["begin"]:loop["end"]] for node in step["nodes"]}
+        assert set(chunk["nodes"]) & inside
+    for outer, inner in zip(planned["loops"], planned["loops"][1:]):
+        if inner["level"] > outer["level"]:
+            assert outer["begin"] <= inner["begin"] and inner["end"] <= outer["end"]
 
 
 def test_budgets_hold(mlp, tmp_path):

@@ -103,6 +103,15 @@ def test_example_is_that_of_the_documentation():
     assert code in (HERE.parents[1] / "docs" / "c-api.md").read_text()
 
 
+def test_installed_compiler_measures_and_draws(prefix, mlp, tmp_path):  # noqa: F811
+    """It needs nothing of the build: snug-run is beside it, the page's parts are in it."""
+    page = tmp_path / "r.html"
+    env = {**os.environ, "PATH": "/usr/bin:/bin"}
+    text = run(prefix / "bin" / "snugc", mlp(), "--dim", "rows=64", "--dry-run", "--budget-sweep", "--measure", "--report",
+               page, env=env)
+    assert "as measured" in text and "d3js.org" in page.read_text()
+
+
 @pytest.mark.skipif("SNUG_SANITIZER" in os.environ, reason="a sanitizer's runtime would have to be in Python itself")
 def test_python_package(prefix, project):
     model, build = project

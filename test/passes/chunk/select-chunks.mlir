@@ -17,6 +17,7 @@
 // CHECK-NOT: %[[X]]
 // CHECK: %[[Z:.*]] = linalg.add ins(%[[S]], {{.*}} outs(%[[S]] :
 // CHECK: tensor.insert_slice %[[Z]] into %[[B]][%[[I]], 0]
+// CHECK: snug.chunk_loop = 0
 // BUFFER-LABEL: func.func @residual
 // BUFFER: memref.alloc() {{.*}} : memref<256x32xf32>
 // BUFFER-NOT: memref<256x32xf32>{{$}}
@@ -24,6 +25,7 @@
 // BUFFER-DAG: memref.alloc() {{.*}} : memref<16x512xf32>
 // BUFFER-DAG: memref.alloc() {{.*}} : memref<16x32xf32>
 // BUFFER-NOT: memref.alloc
+// BUFFER: snug.chunk_loop = 0
 // BUFFER: return
 func.func @residual(%in: tensor<256x32xf32>, %w1: tensor<32x512xf32>, %w2: tensor<512x32xf32>) -> tensor<256x32xf32> {
   %zero = arith.constant 0.0 : f32

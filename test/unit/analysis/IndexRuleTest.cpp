@@ -17,13 +17,21 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-// "S0" sharded along dim 0, "R" replicated, "P" partial (a sum unless named), "-" the op may not be cut so.
-std::string placement(AffineMap map, unsigned dim) {
+// "S0" sharded along dim 0, "H0" cut along dim 0 where parts need a halo or are moved, "R" replicated, "P" partial (a sum
+// unless named), "-" the op may not be cut so.
+std::string placement(const IndexRule &rule, AffineMap map, unsigned dim) {
   if (!map)
     return "R";
   for (auto [position, expr] : llvm::enumerate(map.getResults()))
-    if (expr.isFunctionOfDim(dim))
-      return "S" + std::to_string(position);
+    if (expr.isFunctionOfDim(dim)) {
+      SmallVector<AffineExpr> first(map.getNumDims(), getAffineConstantExpr(0, expr.getContext()));
+      bool isMoved = expr.replaceDims(first) != getAffineConstantExpr(0, expr.getContext());
+      for (unsigned tap = 0; tap < map.getNumDims(); ++tap)
+        isMoved = isMoved || (expr.isFunctionOfDim(tap) && llvm::none_of(rule.results, [&](AffineMap result) {
+                                return result.isFunctionOfDim(tap);
+                              }) && expr != getAffineDimExpr(tap, expr.getContext()));
+      return (isMoved ? "H" : "S") + std::to_string(position);
+    }
   return "R";
 }
 
@@ -32,7 +40,7 @@ std::string sharding(const IndexRule &rule, unsigned dim) {
   if (rule.dims[dim].kind == IterKind::Whole)
     return "-";
   for (AffineMap map : rule.operands)
-    text += placement(map, dim) + " ";
+    text += placement(rule, map, dim) + " ";
   text += "->";
   for (AffineMap map : rule.results) {
     bool partial = rule.dims[dim].kind == IterKind::Reduction;
@@ -44,7 +52,7 @@ std::string sharding(const IndexRule &rule, unsigned dim) {
       text += " Psoftmax";
       break;
     default:
-      text += partial ? " P" : " " + placement(map, dim);
+      text += partial ? " P" : " " + placement(rule, map, dim);
     }
   }
   return text;
@@ -308,14 +316,32 @@ TEST_F(IndexRules, Reshapes) {
   EXPECT_EQ(simplifyAffineExpr(collapse.results[0].getResult(0) - merged, 3, 0), getAffineConstantExpr(0, &context));
 }
 
-// A slice passes the dims that it keeps whole on, be it taken out of a tensor or put into one (the parts of a
-// concatenation, what a padding surrounds).
+// A slice passes its dims on, be it taken out of a tensor or put into one (the parts of a concatenation, what a padding
+// surrounds); those that it does not keep whole are moved.
 TEST_F(IndexRules, Slices) {
   expect("%x: tensor<6x40xf32>",
-         "%r = tensor.extract_slice %x[0, 8] [6, 16] [1, 1] : tensor<6x40xf32> to tensor<6x16xf32>", {"S0 -> S0", "-"});
+         "%r = tensor.extract_slice %x[0, 8] [6, 16] [1, 1] : tensor<6x40xf32> to tensor<6x16xf32>",
+         {"S0 -> S0", "H1 -> S1"});
+  expect("%x: tensor<6x40xf32>",
+         "%r = tensor.extract_slice %x[2, 0] [1, 20] [1, 2] : tensor<6x40xf32> to tensor<20xf32>", {"-", "S1 -> S0"});
   expect("%x: tensor<6x16xf32>, %y: tensor<6x40xf32>",
          "%r = tensor.insert_slice %x into %y[0, 8] [6, 16] [1, 1] : tensor<6x16xf32> into tensor<6x40xf32>",
-         {"S0 S0 -> S0", "-"});
+         {"S0 S0 -> S0", "H1 S1 -> S1"});
+}
+
+// Of a window the rows are cut, which need a halo then, and not the taps.
+TEST_F(IndexRules, Windows) {
+  const std::string body = R"(
+    {indexing_maps = [affine_map<(c, i, r) -> (c, 2 * i + r)>, affine_map<(c, i, r) -> (r)>, affine_map<(c, i, r) -> (c, i)>],
+     iterator_types = ["parallel", "parallel", "reduction"]}
+    ins(%x, %w : tensor<4x17xf32>, tensor<3xf32>) outs(%y : tensor<4x8xf32>) {
+    ^bb0(%a: f32, %b: f32, %o: f32):
+      %m = arith.mulf %a, %b : f32
+      %s = arith.addf %m, %o : f32
+      linalg.yield %s : f32
+    } -> tensor<4x8xf32>)";
+  expect("%x: tensor<4x17xf32>, %w: tensor<3xf32>, %y: tensor<4x8xf32>", "%r = linalg.generic " + body,
+         {"S0 R S0 -> S0", "H1 R S1 -> S1", "-"});
 }
 
 TEST_F(IndexRules, TransposeAndBroadcast) {
@@ -335,7 +361,7 @@ TEST_F(IndexRules, Gather) {
                           "outs(%y : tensor<2x3x8xf32>) axis = 0 -> tensor<2x3x8xf32>",
                           {"R S0 S0 -> S0", "R S1 S1 -> S1", "S1 R S2 -> S2", "-"});
   ASSERT_EQ(rows.dims.size(), 4u);
-  EXPECT_EQ(placement(rows.operands[0], 3), "S0");
+  EXPECT_EQ(placement(rows, rows.operands[0], 3), "S0");
   expect("%x: tensor<5x100x8xf32>, %i: tensor<3xi64>, %y: tensor<5x3x8xf32>",
          "%r = snug_nn.gather ins(%x, %i : tensor<5x100x8xf32>, tensor<3xi64>) "
          "outs(%y : tensor<5x3x8xf32>) axis = 1 -> tensor<5x3x8xf32>",

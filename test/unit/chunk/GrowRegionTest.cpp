@@ -18,6 +18,7 @@ public:
   int value(int producer = -1) {
     ChunkValue v;
     v.extents = {64, 64};
+    v.fixed = {true, true};
     v.elementBytes = 4;
     v.shape = 0;
     v.producer = producer;
@@ -152,7 +153,7 @@ TEST(GrowRegion, RecomputesWhatIsCheapAndNeededWhole) {
 
 TEST(GrowRegion, SaysWithWhichUnitMoreNodesWouldJoin) {
   Program p;
-  int a = p.kernel(p.value(), {{0, 32}, {1}}, {{0, 32}, {1}}, {true, true}); // panels of 32 rows
+  int a = p.kernel(p.value(), {{0, 32, 32}, {1}}, {{0, 32, 32}, {1}}, {true, true}); // panels of 32 rows
   p.problem.nodes[0].extents[0] = 2;
   p.elementwise(a);
   int64_t coarser = 0;

@@ -1,0 +1,26 @@
+# The page of --report x.html: its parts become constants of the compiler, so that nothing has to be found at run time.
+# D3 draws; its modules are Debian's, in the order of what needs what.
+set(SNUG_D3_DIR /usr/share/nodejs CACHE PATH "Folder with D3's modules, as d3-scale/dist/d3-scale.min.js")
+set(SNUG_PAGE_SCRIPT "")
+foreach(module collection array color format interpolate time time-format scale path shape axis selection)
+  set(file ${SNUG_D3_DIR}/d3-${module}/dist/d3-${module}.min.js)
+  if(NOT EXISTS ${file})
+    message(FATAL_ERROR "the page of --report needs ${file}: install node-d3-axis node-d3-scale node-d3-selection "
+      "node-d3-shape, or give -DSNUG_D3_DIR=FOLDER")
+  endif()
+  file(READ ${file} text)
+  string(APPEND SNUG_PAGE_SCRIPT "${text}\n")
+endforeach()
+
+set(page ${CMAKE_CURRENT_LIST_DIR})
+string(APPEND SNUG_PAGE_SCRIPT "(() => {\n'use strict';\n")
+foreach(part facts text chart schedule sweep tables main)
+  file(READ ${page}/${part}.js text)
+  string(APPEND SNUG_PAGE_SCRIPT "${text}")
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${page}/${part}.js)
+endforeach()
+string(APPEND SNUG_PAGE_SCRIPT "})();\n")
+file(READ ${page}/page.html SNUG_PAGE_TEMPLATE)
+file(READ ${page}/page.css SNUG_PAGE_STYLE)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${page}/page.html ${page}/page.css)
+configure_file(${page}/../PageParts.h.in ${CMAKE_CURRENT_BINARY_DIR}/PageParts.h @ONLY)

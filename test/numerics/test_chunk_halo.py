@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Chunk loops whose iterations share a halo, as windows read it: equal to ONNX Runtime, and to no loops bit for bit, at
+the least budget that can be reached and at one above."""
+import numpy as np
+import pytest
+
+import snug
+from ops import Graph, noise
+
+
+def least(model, out, dims):
+    code, report = snug.compile_model(model, out, dims, activation_budget=1, allowed=(4,))
+    assert code == 4
+    return report["budget"]["least_activation"]
+
+
+def check(graph, tmp_path, share, dims={}, lengths=((),)):
+    """Expects that the least arena is below this share of the unchunked one, and checks plans from there up. `lengths`:
+    inputs at other dims, as lists of values by name."""
+    model = graph.save(tmp_path / "model.onnx")
+    _, whole = snug.compile_model(model, tmp_path / "whole.so", dims)
+    arena = whole["memory"]["arena"]
+    low = least(model, tmp_path / "x.so", dims)
+    assert low < share * arena, (low, arena)
+    for budget in (low, (low + arena) // 2):
+        _, report = snug.compile_model(model, tmp_path / "cut.so", dims, activation_budget=budget)
+        assert report["chunk_loops"], budget
+        for values in lengths:
+            inputs = dict(graph.values) | dict(values)
+            unchunked, _ = snug.run_model(tmp_path / "whole.so", inputs)
+            chunked, stats = snug.run_model(tmp_path / "cut.so", inputs)
+            assert stats["measured"]["arena_high_water"] <= report["memory"]["arena"] <= budget
+            for name, want in snug.reference(model, inputs).items():
+                assert snug.relative_error(chunked[name], want) < 2e-6, (name, budget)
+                np.testing.assert_array_equal(chunked[name], unchunked[name], err_msg=f"{name} at {budget}")
+
+
+def weight(g, *shape):
+    return g.constant(noise(*shape) / np.float32(np.sqrt(np.prod(shape[1:]))))
+
+
+def conv(g, x, inner, outer, size=3, **attributes):
+    pads = attributes.pop("pads", [size // 2] * 4)
+    group = attributes.get("group", 1)
+    return g.node("Conv", x, weight(g, outer, inner // group, size, size), pads=pads, kernel_shape=[size, size],
+                  **attributes)
+
+
+def test_residual_blocks(tmp_path):
+    """Two convolutions and the input, in place: what the window still reads is not written over."""
+    g = Graph()
+    x = conv(g, g.input("x", noise(1, 4, 48, 40)), 4, 16)
+    for _ in range(2):
+        y = conv(g, g.node("Relu", conv(g, x, 16, 16)), 16, 16)
+        x = g.node("Relu", g.node("Add", x, y))
+    g.output(x, 4)
+    check(g, tmp_path, share=0.75)
+
+
+@pytest.mark.parametrize("size, stride, dilation, height", [(7, 2, 1, 45), (3, 2, 1, 46), (3, 1, 2, 41), (2, 2, 1, 33),
+                                                            (1, 2, 1, 44), (5, 3, 1, 50)])
+def test_strides_and_dilation(tmp_path, size, stride, dilation, height):
+    g = Graph()
+    x = g.node("Tanh", g.input("x", noise(1, 8, height, 64)))
+    x = conv(g, x, 8, 16, size, strides=[stride, stride], dilations=[dilation, dilation],
+             pads=[dilation * (size - 1) // 2] * 4)
+    g.output(g.node("Tanh", x), 4)
+    check(g, tmp_path, share=0.6)
+
+
+def test_depthwise_and_pooling(tmp_path):
+    g = Graph()
+    x = conv(g, g.input("x", noise(1, 3, 60, 64)), 3, 24)
+    x = conv(g, g.node("Relu", x), 24, 24, 5, group=24)
+    x = g.node("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    x = g.node("AveragePool", x, kernel_shape=[2, 2], strides=[1, 1])
+    g.output(conv(g, x, 24, 8), 4)
+    check(g, tmp_path, share=0.6)
+
+
+def test_upsampling(tmp_path):
+    g = Graph()
+    x = conv(g, g.input("x", noise(1, 4, 24, 24)), 4, 16)
+    x = g.node("Resize", x, g.constant(np.array([], np.float32)), g.constant(np.array([1, 1, 2, 2], np.float32)),
+               mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    g.output(conv(g, g.node("Relu", conv(g, x, 16, 16)), 16, 4), 4)
+    check(g, tmp_path, share=0.6)
+
+
+def test_heights_known_at_run_time(tmp_path):
+    """The first and the last iteration end where the image does, whatever its height."""
+    g = Graph()
+    x = g.input("x", noise(1, 4, 57, 32), dims=[1, 4, "height", 32])
+    y = conv(g, g.node("Relu", conv(g, x, 4, 16)), 16, 16)
+    g.output(g.node("Tanh", conv(g, y, 16, 4)), 4)
+    check(g, tmp_path, share=0.7, dims={"height": "1..57"},
+          lengths=[[("x", noise(1, 4, height, 32))] for height in (57, 33, 8, 1)])
+
+
+def test_padded_and_strided_rows(tmp_path):
+    """Each second row, of rows in a frame."""
+    g = Graph()
+    x = g.node("Exp", g.input("x", noise(600, 3)))
+    x = g.node("Tanh", g.node("Pad", x, g.constant(np.array([1, 0, 5, 0])), g.constant(np.float32(0.5))))
+    y = g.node("Slice", x, g.constant(np.array([1])), g.constant(np.array([600])), g.constant(np.array([0])),
+               g.constant(np.array([2])))
+    g.output(g.node("Exp", y), 2)
+    check(g, tmp_path, share=0.2)
