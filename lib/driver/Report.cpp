@@ -71,6 +71,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
       {"model", options.model},
       {"target", options.target},
       {"dims", dimsJson(options.dims)},
+      {"machine", Json::parse(machineText(options.machine))},
       {"budget",
        {{"memory", orNull(r.memoryBudget)},
         {"activation", orNull(r.activationBudget)},

@@ -129,7 +129,15 @@ static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op, bool 
   }
   KernelRule kernel = kernelRule(op, *rule, node.extents);
   node.tile.assign(kernel.tile.begin(), kernel.tile.end());
-  node.flops = kernel.flops;
+  node.work = {kernel.contraction, kernel.attention, kernel.transcendental,
+               kernel.elementwise, kernel.reduction, kernel.strided};
+  node.packed = kernel.packed;
+  node.seen = kernel.seen;
+  node.panels.assign(kernel.panels.begin(), kernel.panels.end());
+  node.rows.assign(kernel.rows.begin(), kernel.rows.end());
+  node.columns.assign(kernel.columns.begin(), kernel.columns.end());
+  node.tileRows = kTileRows;
+  node.tileColumns = kTileColumns;
   node.workspace = kernel.workspaceBytes;
   node.isView = kernel.movesNoData;
   // Read where it is written: the same map for operand and result.

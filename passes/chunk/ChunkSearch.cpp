@@ -319,7 +319,7 @@ ChunkPlan Search::run() {
   plan.unchunkedPeak = last < 0 ? 0 : cost.peakOfRange(0, last, {}).bytes;
   plan.unchunkedTime = cost.unchunkedTime();
   for (const ChunkNode &node : problem.nodes)
-    plan.ops += !node.isView && (!node.buffers.empty() || node.flops != 0);
+    plan.ops += !node.isView && (!node.buffers.empty() || node.work.any());
   Peak peak;
   // Each round lowers the bytes at one peak and raises none above it, so this ends; the limit is a safeguard.
   for (size_t round = 0; last >= 0 && round < 4 * problem.nodes.size() + 4; ++round) {

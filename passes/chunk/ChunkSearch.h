@@ -6,6 +6,7 @@
 #define SNUG_PASSES_CHUNK_CHUNKSEARCH_H
 
 #include "lib/solver/ChunkSelection.h"
+#include "lib/solver/TimeModel.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -54,7 +55,12 @@ struct ChunkNode {
   bool isEmpty = false;     ///< makes an uninitialized tensor
   bool mayMove = true;      ///< free of effects
   bool isCheap = false;     ///< each reader may have its own: one pass over its input, into a buffer of its own
-  double flops = 0;
+  KernelWork work;
+  double packed = 0;         ///< elements that each tile of rows brings into order for itself
+  double seen = 1;           ///< share of its panels that a tile of rows reads, on average
+  std::vector<int> panels;   ///< uses that each tile of rows reads
+  std::vector<bool> rows, columns; ///< one an iteration dim: belongs to the rows or columns of a contraction's tiles
+  int64_t tileRows = 1, tileColumns = 1; ///< of the tiles that threads take
   int64_t workspace = 0;
 };
 

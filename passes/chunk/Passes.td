@@ -29,7 +29,10 @@ def SelectChunks : Pass<"snug-select-chunks", "::mlir::ModuleOp"> {
            "Where it helps, split contractions that are read in parts and norms over several dims, and recompute cheap "
            "tensors for each reader">,
     Option<"exact", "exact", "bool", "false", "No sum is made in parts: the results keep their bits">,
-    Option<"threads", "threads", "int", "1", "Threads that the time model assumes">
+    Option<"threads", "threads", "int", "1", "Threads that the time model assumes">,
+    Option<"machine", "machine", "std::string", "",
+           "Machine file (docs/machine-file.md) of the time model; else the module attribute snug.machine holds its text; "
+           "else a machine with vectors of 256 bits is assumed">
   ];
   let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
                            "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect", "::mlir::scf::SCFDialect",

@@ -17,6 +17,7 @@
 #include "passes/chunk/LowerBounds.h"
 #include "passes/chunk/Passes.h"
 #include "llvm/Support/Debug.h"
+#include "llvm/Support/MemoryBuffer.h"
 
 #include <limits>
 
@@ -31,8 +32,6 @@ namespace snug {
 } // namespace snug
 
 namespace {
-// What a current server core does; a machine file replaces it where there is one.
-const Machine kMachine{/*flops_per_s=*/1e11, /*bytes_per_s=*/{1e10, 2e10, 3e10, 4e10}, /*launch_s=*/2e-6};
 // What a plan may cost before others are tried.
 constexpr double kNoticeable = 1.02;
 
@@ -158,10 +157,33 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       FailureOr<ChunkProgram> body = buildChunkProgram(*outcome.function, *op.getBody(), bounds, exact);
       if (failed(body))
         return failure();
-      ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, kMachine, threads, /*levels=*/1);
+      ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, timeMachine, threads, /*levels=*/1);
       if (failed(apply(outcome, *op.getBody(), *body, std::move(inner), level + 1)))
         return failure();
     }
+    return success();
+  }
+
+  // The machine that times are modelled for.
+  Machine timeMachine;
+
+  LogicalResult findMachine() {
+    auto attribute = getOperation()->getAttrOfType<StringAttr>("snug.machine");
+    timeMachine = builtinMachine(256);
+    if (machine.empty() && !attribute)
+      return success();
+    std::string text = attribute ? attribute.str() : "", problem, from = "the attribute snug.machine";
+    if (!machine.empty()) {
+      from = "the machine file '" + machine + "'";
+      auto file = llvm::MemoryBuffer::getFile(machine, /*IsText=*/true);
+      if (!file)
+        return getOperation().emitError() << "cannot read " << from << ": " << file.getError().message();
+      text = (*file)->getBuffer().str();
+    }
+    std::optional<Machine> read = parseMachine(text, problem);
+    if (!read)
+      return getOperation().emitError() << from << " is not valid: " << problem;
+    timeMachine = *read;
     return success();
   }
 
@@ -227,7 +249,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       return failure();
     int64_t budget = std::max<int64_t>(activationBudget, 0);
     LowerBounds bound = lowerBounds(program->problem);
-    ChunkPlan plan = searchChunks(program->problem, budget, kMachine, threads);
+    ChunkPlan plan = searchChunks(program->problem, budget, timeMachine, threads);
     func::FuncOp source = function;
     // Where loops cost much or are not enough, a program that shares less may do better.
     OwningOpRef<func::FuncOp> loosened;
@@ -241,7 +263,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (succeeded(built)) {
         other = std::move(*built);
         bound.chunked = std::min(bound.chunked, lowerBounds(other->problem).chunked);
-        ChunkPlan looser = searchChunks(other->problem, budget, kMachine, threads);
+        ChunkPlan looser = searchChunks(other->problem, budget, timeMachine, threads);
         LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << looser.peak << ", " << looser.loops.size() << " loops, at "
                                 << *other->ops[looser.order[looser.peakNode]] << "\n"
                                 << *loosened);
@@ -267,7 +289,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       auto attempt = [&](func::FuncOp from, const ChunkProblem &problem, int64_t aim, int levels) {
         if (best && fits(*best))
           return;
-        ChunkPlan next = searchChunks(problem, aim, kMachine, threads, levels);
+        ChunkPlan next = searchChunks(problem, aim, timeMachine, threads, levels);
         candidates += next.candidates;
         std::optional<Outcome> outcome = carryOut(from, std::move(next));
         if (outcome && (!best || outcome->plan.peak < best->plan.peak))
@@ -311,6 +333,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
   }
 
   void runOnOperation() override {
+    if (failed(findMachine()))
+      return signalPassFailure();
     // Sizes must come from where buffers come from, not from results that a loop may take in. A padding is what it is
     // bufferized to, a fill and a part of it written: these can be cut.
     RewritePatternSet patterns(&getContext());

@@ -2,7 +2,7 @@
 //
 // Convolution, bias, relu and a norm over channels, of several images and of one; what is printed is the same with and
 // without loops.
-// RUN: mlir-opt %s --load-pass-plugin=%snug_lib_dir/libSnugPlugin.so --pass-pipeline='builtin.module(snug-select-chunks)' -o %t.chunked.mlir 2> %t.remarks
+// RUN: mlir-opt %s --load-pass-plugin=%snug_lib_dir/libSnugPlugin.so --pass-pipeline='builtin.module(snug-select-chunks{exact})' -o %t.chunked.mlir 2> %t.remarks
 // RUN: FileCheck %s < %t.chunked.mlir
 // RUN: FileCheck %s --check-prefix=REMARK < %t.remarks
 // RUN: cat %t.chunked.mlir | %run_upstream > %t.chunked

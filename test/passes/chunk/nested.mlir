@@ -1,7 +1,7 @@
 // A loop over heads has all rows of a head in its body: there they are chunked again, and what all heads read is computed
 // anew for each, a few rows at a time.
 //
-// RUN: snug-opt %s --snug-select-chunks="activation-budget=560000 exact" 2> %t | FileCheck %s -enable-var-scope
+// RUN: snug-opt %s --snug-select-chunks="activation-budget=560000 exact machine=%S/Inputs/machine.json" 2> %t | FileCheck %s -enable-var-scope
 // RUN: FileCheck %s --check-prefix=REMARK < %t
 // RUN: not snug-opt %s --snug-select-chunks="activation-budget=520000 exact" 2>&1 | FileCheck %s --check-prefix=LEAST
 
