@@ -33,7 +33,6 @@ private:
     ChunkLoop loop;
     std::vector<size_t> dropped; // loops it stands in for
     Peak peak;                   // over all it changes
-    double time = 0;             // more than now
   };
 
   std::vector<int> cuts(int node, int step) const;
@@ -43,6 +42,7 @@ private:
   std::vector<ChunkLoop> regions(const Peak &peak, bool recomputes) const;
   void tryNested(const Peak &peak, const ChunkLoop &region, std::vector<Candidate> &found);
   bool price(Candidate &candidate, const Peak &before);
+  double timeOf(const Candidate &candidate) const;
   void overlapping(Candidate &candidate, int &from, int &to) const;
   void accept(const Candidate &candidate);
   void enlarge();
@@ -113,21 +113,26 @@ void Search::overlapping(Candidate &candidate, int &from, int &to) const {
   for (size_t i = 0; i < loops.size(); ++i)
     if (loops[i].first <= candidate.loop.last && loops[i].last >= candidate.loop.first) {
       candidate.dropped.push_back(i);
-      candidate.time -= cost.timeOf(loops[i]);
       from = std::min(from, loops[i].first);
       to = std::max(to, loops[i].last);
     }
 }
 
-// Peak and time of a plan with the candidate in it. True if it is a step forward from `before`.
+// Peak of a plan with the candidate in it. True if it is a step forward from `before`.
 bool Search::price(Candidate &candidate, const Peak &before) {
   ++candidates;
   int from, to;
-  candidate.time = 0;
   overlapping(candidate, from, to);
   candidate.peak = cost.peakOfRange(from, to, {candidate.loop});
-  candidate.time += cost.timeOf(candidate.loop);
   return candidate.peak.bytes < before.bytes;
+}
+
+// Seconds that a plan with the candidate in it takes more than now.
+double Search::timeOf(const Candidate &candidate) const {
+  double time = cost.timeOf(candidate.loop);
+  for (size_t loop : candidate.dropped)
+    time -= cost.timeOf(loops[loop]);
+  return time;
 }
 
 // The different regions around the peak.
@@ -144,6 +149,14 @@ std::vector<ChunkLoop> Search::regions(const Peak &peak, bool recomputes) const 
     return recomputes == hasInvariant && seen.insert(key).second;
   };
   std::vector<int> firsts = cuts(peak.node, -1), lasts = cuts(peak.node, 1);
+  // Nothing more joins behind the window where nobody there reads what the loop makes.
+  auto isClosed = [&](const ChunkLoop &loop, int last) {
+    for (const ChunkMember &m : loop.members)
+      for (const ChunkUse &made : problem.nodes[m.node].results)
+        if (const std::vector<int> &users = problem.values[made.value].users; !users.empty() && users.back() > last)
+          return false;
+    return true;
+  };
   for (auto [seed, dim] : seeds(peak.node))
     for (int first : firsts)
       for (int last : lasts) {
@@ -153,12 +166,16 @@ std::vector<ChunkLoop> Search::regions(const Peak &peak, bool recomputes) const 
         options.recomputes = recomputes;
         options.allKinds = allKinds;
         int64_t coarser;
+        bool closed = true;
         do {
           std::optional<ChunkLoop> loop = growRegion(problem, seed, dim, first, last, options, &coarser);
+          closed = closed && loop && isClosed(*loop, last);
           if (loop && loop->first <= peak.node && loop->last >= peak.node && isNew(*loop))
             result.push_back(*loop);
           options.unit *= coarser;
         } while (coarser > 1);
+        if (closed)
+          break;
       }
   return result;
 }
@@ -230,9 +247,11 @@ std::optional<Search::Candidate> Search::best(const Peak &peak) {
   if (found.empty())
     return std::nullopt;
   std::vector<PlanPoint> points;
+  int64_t limit = std::max(budget, least);
   for (size_t i = 0; i < found.size(); ++i)
-    points.push_back({found[i].time, found[i].peak.bytes, static_cast<int32_t>(i)});
-  return found[selectFastestThatFits(points, std::max(budget, least))->id];
+    if (found[i].peak.bytes <= limit) // of the others the time does not matter
+      points.push_back({timeOf(found[i]), found[i].peak.bytes, static_cast<int32_t>(i)});
+  return found[selectFastestThatFits(points, limit)->id];
 }
 
 // Puts the loop into the plan, and its members side by side: what is before or behind them is then free for other
