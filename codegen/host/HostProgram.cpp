@@ -3,6 +3,7 @@
 #include "codegen/cpu/Kernels.h"
 #include "codegen/link/Weights.h"
 #include "dialects/plan/PlanDialect.h"
+#include "lib/analysis/Arguments.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -60,6 +61,7 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
     Value value;
     value.type = type;
     auto argName = main.getArgAttrOfType<StringAttr>(i, "snug.name");
+    value.isOverwritten = isDonatedArgument(main.getArgument(i));
     value.name = argName ? argName.str() : (isInput ? "input" : "output") + std::to_string(i);
     auto texts = main.getArgAttrOfType<ArrayAttr>(i, "snug.dims");
     if (texts && static_cast<int64_t>(texts.size()) != type.getRank())

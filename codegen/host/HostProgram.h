@@ -28,6 +28,7 @@ struct ModelSignature {
     mlir::MemRefType type;
     std::vector<std::string> text;
     std::vector<DimExpression> extents;
+    bool isOverwritten = false; // an input that the caller donated
   };
   std::string name;
   int64_t threads = 1;

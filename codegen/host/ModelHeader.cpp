@@ -98,7 +98,7 @@ private:
       auto byte = [&](unsigned v) { return ConstantInt::get(Type::getInt8Ty(context), v); };
       Constant *type = record({byte(dtype.code), byte(dtype.bits), ConstantInt::get(Type::getInt16Ty(context), 1)});
       items.push_back(record({text(value.name), number32(SNUG_VALUE_TENSOR), type, number32(value.extents.size()),
-                              number32(0), array(extents)}));
+                              number32(value.isOverwritten ? SNUG_VALUE_OVERWRITTEN : 0), array(extents)}));
     }
     return array(items);
   }

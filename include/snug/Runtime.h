@@ -164,7 +164,9 @@ SNUG_API snug_error *snug_context_set_dim(snug_context *context, const char *nam
 
 // Runs the model once and returns when the outputs are written. Inputs and outputs are in the model's order, dense
 // row-major CPU tensors (strides NULL or compact) owned by the caller, aligned to their element; outputs have the exact
-// shape (snug_model_output_shape) and overlap neither each other, nor inputs, nor the workspace. Nothing is kept.
+// shape (snug_model_output_shape) and overlap neither each other, nor inputs, nor the workspace. Nothing is kept. Inputs
+// are only read, but for those with SNUG_VALUE_OVERWRITTEN in snug_value_info.flags: what such an input holds after the
+// run is unspecified, so fill it anew for the next one; it may not overlap another input.
 // Allocates nothing unless it fails. One call at a time on a context.
 // Errors: SNUG_EXIT_RUN (a wrong count, shape, dtype, layout, device or overlap; nothing was computed),
 // SNUG_EXIT_USAGE (the context is already running).

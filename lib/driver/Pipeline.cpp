@@ -5,6 +5,7 @@
 #include "codegen/Codegen.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/onnx/OnnxDialect.h"
+#include "lib/analysis/Arguments.h"
 #include "lib/driver/DrawMemory.h"
 #include "lib/driver/OutputFile.h"
 #include "lib/import/onnx/Importer.h"
@@ -20,6 +21,7 @@
 #include "passes/schedule/Passes.h"
 #include "snug/ExitCodes.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -178,11 +180,31 @@ int Pipeline::checkDims() {
                (missing.size() == 1 ? "' has" : "' have") + " no value; for example:\n  " + command);
 }
 
+int Pipeline::markDonated() {
+  auto main = program->lookupSymbol<func::FuncOp>("main");
+  llvm::StringMap<unsigned> inputs;
+  std::string names;
+  for (unsigned i = 0; i < main.getNumArguments(); ++i)
+    if (auto name = main.getArgAttrOfType<StringAttr>(i, "snug.name")) {
+      inputs[name] = i;
+      names += (names.empty() ? "" : ", ") + name.str();
+    }
+  for (const std::string &name : options.donated) {
+    auto found = inputs.find(name);
+    if (found == inputs.end()) {
+      llvm::errs() << "snugc: error: --donate: the model has no input '" << printable(name) << "'; its inputs are "
+                   << printable(names) << "\n";
+      return SNUG_EXIT_USAGE;
+    }
+    main.setArgAttr(found->second, kDonatedArgument, UnitAttr::get(&context));
+  }
+  return SNUG_EXIT_DONE;
+}
+
 int Pipeline::canonicalize() {
-  if (int code = checkTypes())
-    return code;
-  if (int code = checkDims())
-    return code;
+  for (auto check : {&Pipeline::checkTypes, &Pipeline::checkDims, &Pipeline::markDonated})
+    if (int code = (this->*check)())
+      return code;
   LowerOnnxOptions lower;
   for (const std::string &definition : dims)
     lower.dims.push_back(definition);

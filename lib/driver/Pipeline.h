@@ -39,6 +39,8 @@ private:
   int checkTypes();
   // Checks --dim against the model's named dims.
   int checkDims();
+  // Marks the inputs that --donate names.
+  int markDonated();
   // The files that the program refers to, for the depfile.
   void recordFiles();
   // Writes the program as it stands for --save-temps.

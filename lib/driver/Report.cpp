@@ -71,6 +71,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
       {"model", options.model},
       {"target", options.target},
       {"dims", dimsJson(options.dims)},
+      {"donated", namesJson(options.donated)},
       {"budget",
        {{"memory", orNull(r.memoryBudget)},
         {"activation", orNull(r.activationBudget)},

@@ -35,8 +35,8 @@ def VerifyPlan : Pass<"snug-verify-plan", "::mlir::ModuleOp"> {
   let summary = "Check the memory plan (contract C5), independently of what made it";
   let description = [{
     Recomputes from the reads and writes of kernels when each view of the arena holds a value, and reports views that
-    overlap in bytes and time, that leave the arena or are not aligned, arenas that do not match `snug.arena_bytes`, and
-    any allocation, copy or tensor that is left.
+    overlap in bytes and time, that leave the arena or are not aligned, arenas that do not match `snug.arena_bytes`,
+    writes to inputs that are not donated, and any allocation, copy or tensor that is left.
   }];
 }
 #endif

@@ -129,12 +129,14 @@ private:
     }
   }
 
-  // The views that a memref may be, and whether it is all of each.
+  // The views that a memref may be, and whether it is all of each. Collects in `arguments` what else it may be.
   void trace(Value value, bool whole, SmallVectorImpl<std::pair<Operation *, bool>> &roots,
              llvm::SmallDenseSet<Value> &seen) {
     if (!isa<BaseMemRefType>(value.getType()) || !seen.insert(value).second)
       return;
     if (auto argument = dyn_cast<BlockArgument>(value)) {
+      if (argument.getOwner() == &function.front())
+        arguments.push_back(argument);
       if (auto loop = dyn_cast<scf::ForOp>(argument.getOwner()->getParentOp())) {
         trace(loop.getTiedLoopInit(argument)->get(), whole, roots, seen);
         trace(loop.getTiedLoopYieldedValue(argument)->get(), whole, roots, seen);
@@ -171,7 +173,12 @@ private:
           continue;
         SmallVector<std::pair<Operation *, bool>> roots;
         llvm::SmallDenseSet<Value> seen;
+        arguments.clear();
         trace(operand.get(), true, roots, seen);
+        for (BlockArgument argument : arguments)
+          if (written && !function.getArgAttr(argument.getArgNumber(), "snug.output") &&
+              !function.getArgAttr(argument.getArgNumber(), "snug.donated"))
+            fault(op) << "writes to argument " << argument.getArgNumber() << ", an input that is not donated";
         bool blind = written && !(linalgOp && linalgOp.payloadUsesValueFromOperand(&operand));
         for (auto [root, whole] : roots)
           views[root].accesses.push_back({op, blind && whole && roots.size() == 1});
@@ -225,6 +232,7 @@ private:
   func::FuncOp function;
   IndexBounds &bounds;
   llvm::MapVector<Operation *, Planned> views;
+  SmallVector<BlockArgument> arguments;
   DenseMap<Operation *, int64_t> enter, leave;
   int64_t clock = 0;
   bool sound = true;

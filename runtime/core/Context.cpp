@@ -119,8 +119,12 @@ void snug_context::checkOverlaps() const {
   for (uint32_t i = 0; i < count; ++i) {
     if (overlap(data[i], bytes[i], arena, header.memory.arena_bytes))
       throw Failure(SNUG_EXIT_RUN, text(i) + " overlaps the workspace; give it memory of its own");
-    for (uint32_t j = std::max(i + 1, header.num_inputs); j < count; ++j)
-      if (overlap(data[i], bytes[i], data[j], bytes[j]))
+    // Inputs that are only read may share memory.
+    auto isWritten = [&](uint32_t k) {
+      return k >= header.num_inputs || (header.inputs[k].flags & SNUG_VALUE_OVERWRITTEN);
+    };
+    for (uint32_t j = i + 1; j < count; ++j)
+      if ((isWritten(i) || isWritten(j)) && overlap(data[i], bytes[i], data[j], bytes[j]))
         throw Failure(SNUG_EXIT_RUN, text(j) + " overlaps " + text(i) + "; give it memory of its own");
   }
 }

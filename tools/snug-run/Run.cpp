@@ -51,9 +51,20 @@ static ContextHandle createContext(snug_model *model, const RunOptions &options,
   return handle;
 }
 
+// Inputs that the model overwrites, and what each run is to find in them.
+static std::vector<std::pair<HostTensor *, std::vector<uint8_t>>> overwrittenInputs(const snug_model *model,
+                                                                                    RunTensors &tensors) {
+  std::vector<std::pair<HostTensor *, std::vector<uint8_t>>> kept;
+  for (uint32_t i = 0; const snug_value_info *info = snug_model_input(model, i); ++i)
+    if (HostTensor &tensor = tensors.inputs[i]; info->flags & SNUG_VALUE_OVERWRITTEN)
+      kept.emplace_back(&tensor, std::vector<uint8_t>(tensor.data(), tensor.data() + tensor.bytes()));
+  return kept;
+}
+
 // Warms up and times. All that this needs is made before the first byte is counted.
-static Measurement measure(snug_context *context, RunTensors &tensors, const RunOptions &options,
-                           const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
+static Measurement measure(const snug_model *model, snug_context *context, RunTensors &tensors,
+                           const RunOptions &options, const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
+  auto overwritten = overwrittenInputs(model, tensors);
   std::vector<DLTensor> inputs, outputs;
   std::vector<const DLTensor *> inputPointers, outputPointers;
   for (HostTensor &tensor : tensors.inputs)
@@ -73,6 +84,8 @@ static Measurement measure(snug_context *context, RunTensors &tensors, const Run
   for (uint64_t i = 0, runs = uint64_t(options.warmup) + options.repeat; i < runs; ++i) {
     if (i == options.warmup)
       std::fill(launchNs.begin(), launchNs.end(), 0);
+    for (auto &[tensor, content] : overwritten)
+      std::copy(content.begin(), content.end(), tensor->data());
     countAllocations(true);
     auto start = std::chrono::steady_clock::now();
     snug_error *error = snug_run(context, inputPointers.data(), uint32_t(inputPointers.size()), outputPointers.data(),
@@ -158,7 +171,7 @@ void snug::runModel(const RunOptions &options) {
   std::vector<uint64_t> launchNs;
   ContextHandle context = createContext(loaded, options, arena.get(), launchNs);
   uint64_t rssCreated = arena ? residentAnonymousBytes() : 0;
-  Measurement measured = measure(context.get(), tensors, options, arena.get(), launchNs);
+  Measurement measured = measure(loaded, context.get(), tensors, options, arena.get(), launchNs);
   measured.libraryGrowth = std::max(rssCreated, rssBefore) - rssBefore; // the arena was resident before
   writeOutputs(loaded, tensors, options);
   if (!options.stats.empty())

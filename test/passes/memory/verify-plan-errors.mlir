@@ -88,3 +88,17 @@ module attributes {snug.arena_bytes = 64 : i64, snug.dims = [{name = "n", min = 
     return
   }
 }
+
+// -----
+
+// An input is the caller's: only one that was donated may be written to, in a loop or not.
+module {
+  func.func @writes_to_an_input(%x: memref<16xf32>, %y: memref<16xf32> {snug.donated}, %out: memref<16xf32> {snug.output}) attributes {snug.num_inputs = 2 : i64} {
+    linalg.exp ins(%x : memref<16xf32>) outs(%y : memref<16xf32>)
+    %half = memref.subview %x[0] [8] [1] : memref<16xf32> to memref<8xf32, strided<[1]>>
+    // expected-error @below {{the memory plan is wrong: writes to argument 0, an input that is not donated}}
+    linalg.exp ins(%half : memref<8xf32, strided<[1]>>) outs(%half : memref<8xf32, strided<[1]>>)
+    linalg.tanh ins(%y : memref<16xf32>) outs(%out : memref<16xf32>)
+    return
+  }
+}
