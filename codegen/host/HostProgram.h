@@ -5,6 +5,7 @@
 #define SNUG_CODEGEN_HOST_HOSTPROGRAM_H
 
 #include "codegen/host/DimExpression.h"
+#include "dialects/plan/Buckets.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -39,6 +40,7 @@ struct ModelSignature {
   };
   std::vector<Launch> launches; // in program order
   uint64_t arenaBytes = 0, arenaAlignment = 64;
+  std::optional<Buckets> buckets; // of the arena; one plan for all dims where there are none
 
   static mlir::FailureOr<ModelSignature> read(mlir::ModuleOp module, int defaultThreads);
 };

@@ -5,6 +5,7 @@
 #include "codegen/Codegen.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/onnx/OnnxDialect.h"
+#include "dialects/plan/Buckets.h"
 #include "lib/analysis/Arguments.h"
 #include "lib/driver/DrawMemory.h"
 #include "lib/driver/OutputFile.h"
@@ -246,9 +247,23 @@ int Pipeline::schedule() {
 }
 
 void Pipeline::addMemoryPasses(OpPassManager &pm) {
+  PlanArenaOptions plan;
+  plan.buckets = 64; // what a run reads of them is one row of a table
   pm.addPass(createBufferize());
-  pm.addPass(createPlanArena());
+  pm.addPass(createPlanArena(plan));
   pm.addPass(createVerifyPlan());
+}
+
+void Pipeline::recordBuckets() {
+  std::optional<Buckets> buckets = Buckets::read(*program);
+  auto named = (*program)->getAttrOfType<ArrayAttr>("snug.dims");
+  for (size_t i = 0; buckets && i < buckets->size(); ++i) {
+    PlanBucket bucket;
+    for (auto [dim, bound] : llvm::zip_equal(named.getAsRange<DictionaryAttr>(), buckets->boundsOf(i)))
+      bucket.dims.push_back({dim.getAs<StringAttr>("name").str(), bound});
+    bucket.arena = buckets->arenas[i];
+    report.buckets.push_back(std::move(bucket));
+  }
 }
 
 int Pipeline::memory() {
@@ -260,6 +275,7 @@ int Pipeline::memory() {
   };
   report.arena = number("snug.arena_bytes");
   report.schedBound = number("snug.sched_bound");
+  recordBuckets();
   if (!options.reports.empty())
     report.planned = drawMemory(*program);
   if (arenaLimit && report.arena > *arenaLimit) {

@@ -54,6 +54,8 @@ private:
   int cannotFit();
   // Chunk loops and modelled times of a plan, for the report.
   void recordPlan(const ActivationPlan &plan);
+  // What each bucket of the dims needs, for the report.
+  void recordBuckets();
   int threads() const;
   static void addMemoryPasses(mlir::OpPassManager &pm);
   // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.

@@ -31,10 +31,11 @@ struct Measurement {
 };
 } // namespace
 
-static ContextHandle createContext(snug_model *model, const RunOptions &options, const WatchedArena *arena,
-                                   std::vector<uint64_t> &launchNs) {
+static ContextHandle createContext(snug_model *model, const RunOptions &options, const std::vector<int64_t> &dims,
+                                   const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
   snug_context_options contextOptions = SNUG_CONTEXT_OPTIONS_INIT;
   contextOptions.num_threads = options.threads;
+  contextOptions.max_dims = dims.data(); // there are no other runs
   if (arena && arena->bytes() > 0) {
     contextOptions.workspace = arena->data();
     contextOptions.workspace_bytes = arena->bytes();
@@ -113,8 +114,9 @@ static double median(std::vector<double> values) {
 
 static void writeStats(const std::string &path, const snug_model *model, const RunTensors &tensors,
                        const Measurement &measured) {
-  snug_memory_need need; // at the largest dims, as the compiler's report has it
+  snug_memory_need need, here; // at the largest dims, as the compiler's report has it, and at these
   check(snug_model_memory(model, nullptr, &need));
+  check(snug_model_memory(model, tensors.dims.data(), &here));
   nlohmann::ordered_json stats, dims = nlohmann::ordered_json::object();
   for (uint32_t i = 0; const snug_dim_info *dim = snug_model_dim(model, i); ++i)
     dims[dim->name] = tensors.dims[i];
@@ -123,7 +125,8 @@ static void writeStats(const std::string &path, const snug_model *model, const R
   stats["target"] = snug_model_target(model);
   stats["dims"] = dims;
   stats["planned"] = {{"weights", need.weights}, {"arena", need.arena},   {"total", need.total},
-                      {"library", need.library}, {"inputs", need.inputs}, {"outputs", need.outputs}};
+                      {"library", need.library}, {"inputs", need.inputs}, {"outputs", need.outputs},
+                      {"arena_at_dims", here.arena}};
   stats["measured"] = {{"arena_high_water", measured.arenaHighWater},
                        {"allocations_in_run", measured.allocations},
                        {"rss_growth", measured.rssGrowth},
@@ -164,12 +167,12 @@ void snug::runModel(const RunOptions &options) {
   // With --stats the arena is ours, so that it can be watched; it has exactly the planned size either way.
   std::unique_ptr<WatchedArena> arena;
   snug_memory_need need;
-  check(snug_model_memory(loaded, nullptr, &need));
+  check(snug_model_memory(loaded, tensors.dims.data(), &need));
   if (!options.stats.empty())
     arena = std::make_unique<WatchedArena>(need.arena, need.arena_alignment);
   uint64_t rssBefore = arena ? residentAnonymousBytes() : 0;
   std::vector<uint64_t> launchNs;
-  ContextHandle context = createContext(loaded, options, arena.get(), launchNs);
+  ContextHandle context = createContext(loaded, options, tensors.dims, arena.get(), launchNs);
   uint64_t rssCreated = arena ? residentAnonymousBytes() : 0;
   Measurement measured = measure(loaded, context.get(), tensors, options, arena.get(), launchNs);
   measured.libraryGrowth = std::max(rssCreated, rssBefore) - rssBefore; // the arena was resident before
