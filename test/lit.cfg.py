@@ -21,7 +21,20 @@ for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
 if "-fsanitize" in config.cxx_flags:
     config.available_features.add("sanitizer")
 
+# A program of upstream's ops, from standard input, through upstream's bufferization and lowering: what it prints, without
+# addresses. linalg.softmax has loops only through its parts.
+softmax = os.path.join(config.test_source_root, "plugin", "Inputs", "decompose-softmax.mlir")
+lower = (f"builtin.module(transform-preload-library{{transform-library-paths={softmax}}},transform-interpreter,"
+         "func.func(convert-elementwise-to-linalg),one-shot-bufferize{bufferize-function-boundaries "
+         "function-boundary-type-conversion=identity-layout-map},func.func(convert-linalg-to-loops),convert-scf-to-cf,"
+         "expand-strided-metadata,lower-affine,convert-math-to-llvm,convert-math-to-libm,convert-arith-to-llvm,"
+         "convert-index-to-llvm,finalize-memref-to-llvm,convert-func-to-llvm,convert-cf-to-llvm,"
+         "reconcile-unrealized-casts)")
+libraries = ",".join(f"{config.llvm_lib_dir}/libmlir_{name}.so" for name in ("runner_utils", "c_runner_utils"))
 config.substitutions += [
+    ("%run_upstream", f"mlir-opt --pass-pipeline='{lower}' | mlir-runner -e main -entry-point-result=void "
+                      f"--shared-libs={libraries} | sed 's/base@ = [^ ]*//'"),
+
     ("%snug_lib_dir", config.snug_lib_dir),  # plugins and libraries of the build
     ("%mlir_lib_dir", config.llvm_lib_dir),  # mlir-runner's support libraries
     ("%models", os.path.join(config.test_source_root, "models")),  # graphs without weights, and materialize.py

@@ -2,6 +2,7 @@
 #include "codegen/cpu/ContractPlan.h"
 #include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/RegisterTile.h"
+#include "lib/analysis/KernelRule.h"
 
 using namespace mlir;
 using namespace snug;
@@ -210,11 +211,11 @@ FailureOr<ContractPlan> ContractPlan::of(nn::ContractOp op, const CpuTarget &tar
                             static_cast<unsigned>(typeOf(op->getOperand(plan.right)).getRank() - 1);
   plan.copied = !plan.packed && !(plan.contiguous && whole && last);
   // 48 KiB of accumulators, or 24 KiB and 32 KiB of copied panel: with what is spilled, below 64 KiB of stack.
-  plan.tileColumns = plan.copied ? 64 : 128;
-  plan.tileRows = 96;
+  plan.tileColumns = plan.copied ? kTileColumns / 2 : kTileColumns;
+  plan.tileRows = kTileRows;
   if (plan.rowGroups.size() > 1) { // whole rows of an image
     int64_t inside = product(op, plan, ArrayRef(rows).drop_front(plan.rowGroups.front().size()));
-    plan.tileRows = 96 / inside * inside;
+    plan.tileRows = kTileRows / inside * inside;
   }
   // The operand that is read again and again should be the one that a cache holds: right's columns, if right is large.
   constexpr int64_t large = 2 << 20;

@@ -10,6 +10,7 @@
 #include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/RegisterTile.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/KernelRule.h"
 #include "lib/analysis/KeyBound.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -60,7 +61,7 @@ struct Plan {
     plan.rows = (stackBudget - panel) / perRow / shape.rows * shape.rows;
     if (plan.rows <= 0)
       return op.emitOpError() << "has values of size " << plan.sizeE << ", more than a block on the stack can hold";
-    plan.rows = std::min<int64_t>(plan.rows, 96);
+    plan.rows = std::min(plan.rows, kTileRows);
     return plan;
   }
   int64_t panelRows() const {

@@ -9,8 +9,19 @@
 
 namespace snug {
 
+/// Tiles of contractions and of attention's rows, as code generation cuts them for threads.
+constexpr int64_t kTileRows = 96, kTileColumns = 128;
+
 struct KernelRule {
-  double flops = 0;           ///< operations of the whole op
+  /// Operations of the whole op by what bounds their rate: the products of contractions and of attention (a multiply-add
+  /// counts two), elements through exp and the like, plain operations on elements, elements of rows that are normalized
+  /// or summed, and elements that are moved across the order in which they lie in memory.
+  double contraction = 0, attention = 0, transcendental = 0, elementwise = 0, reduction = 0, strided = 0;
+  double packed = 0; ///< elements that each tile of rows brings into order for itself
+  double seen = 1;   ///< share of keys and values that a row of attention looks at, on average
+  llvm::SmallVector<unsigned> panels; ///< operands that are read for each tile of rows
+  /// Of each iteration dim: whether it belongs to the rows or to the columns of tiles.
+  llvm::SmallVector<bool> rows, columns;
   int64_t workspaceBytes = 0; ///< scratch in the arena while it runs, beside operands and results
   /// For each iteration dim the multiple in which a slice of it is best cut. A kernel gives the same bits for any cut.
   llvm::SmallVector<int64_t> tile;

@@ -38,6 +38,7 @@ private:
   void join(Value value, unsigned buffer);
   void touch(Value value, Operation *op);
   LastUse lastUse(Value value);
+  bool readsInBody(Operation *op, std::optional<unsigned> buffer);
   bool diesAt(Value init, Operation *op);
   void sweep();
 
@@ -133,6 +134,19 @@ static bool isWrittenBack(Value slice, Value written) {
   return false;
 }
 
+// Whether a kernel's body looks up values of the buffer, by tensor.extract say.
+bool LivenessBuilder::readsInBody(Operation *op, std::optional<unsigned> buffer) {
+  if (isa<scf::ForOp>(op))
+    return false;
+  bool found = false;
+  for (Region &region : op->getRegions())
+    region.walk([&](Operation *inner) {
+      for (Value operand : inner->getOperands())
+        found = found || (isa<RankedTensorType>(operand.getType()) && result.bufferOf(operand) == buffer);
+    });
+  return found;
+}
+
 bool LivenessBuilder::diesAt(Value init, Operation *op) {
   std::optional<unsigned> buffer = result.bufferOf(init);
   if (!buffer || !result.buffers[*buffer].writable)
@@ -162,6 +176,9 @@ bool LivenessBuilder::diesAt(Value init, Operation *op) {
       if (result.bufferOf(input->get()) == buffer &&
           (input->get() != init || !linalgOp.getMatchingIndexingMap(input).isIdentity()))
         return false;
+  // What its body looks up is anywhere.
+  if (readsInBody(op, buffer))
+    return false;
   const LastUse &last = lastUses[*buffer];
   if (last.any <= time)
     return true;
@@ -244,6 +261,11 @@ LogicalResult LivenessBuilder::visitKernel(DestinationStyleOpInterface op) {
     // A destination that is not taken over is read only if its content counts; tensor.empty has none.
     if (!(op.isDpsInit(&operand) && operand.get().getDefiningOp<tensor::EmptyOp>()))
       touch(operand.get(), op);
+  for (Region &region : op->getRegions())
+    region.walk([&](Operation *inner) {
+      for (Value operand : inner->getOperands())
+        touch(operand, op);
+    });
   for (Value value : op->getResults())
     touch(value, op);
   return success();

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Compile.h"
-#include "codegen/cpu/CpuTarget.h"
 #include "lib/analysis/NodeName.h"
+#include "lib/driver/Calibrate.h"
 #include "lib/driver/Faults.h"
 #include "lib/driver/InitAll.h"
 #include "lib/driver/LongestDim.h"
+#include "lib/driver/MachineFile.h"
 #include "lib/driver/MeasureSweep.h"
 #include "lib/driver/OutputFile.h"
 #include "lib/driver/Pipeline.h"
@@ -53,9 +54,7 @@ private:
       return fail(SNUG_EXIT_USAGE, "no output named; add -o OUT.so (or --dry-run)");
     if (!options.depfile.empty() && options.output.empty())
       return fail(SNUG_EXIT_USAGE, "--depfile states what the output depends on; add -o OUT.so");
-    if (auto target = codegen::CpuTarget::create(options.march == "native" ? "" : options.march); !target)
-      return fail(SNUG_EXIT_USAGE, "--march: " + llvm::toString(target.takeError()));
-    return SNUG_EXIT_DONE;
+    return chooseMachine(options);
   }
 
   // A path that cannot be written is said before the work.
@@ -68,6 +67,9 @@ private:
       bool same = false;
       if (!path.empty() && !llvm::sys::fs::equivalent(path, options.model, same) && same)
         return fail(SNUG_EXIT_USAGE, "'" + path + "' is the model itself; name another file to write");
+      if (!path.empty() && !options.machineFile.empty() &&
+          !llvm::sys::fs::equivalent(path, options.machineFile, same) && same)
+        return fail(SNUG_EXIT_USAGE, "'" + path + "' is the machine file; name another file to write");
       if (std::string problem = path.empty() ? "" : outputProblem(path); !problem.empty())
         return fail(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + problem);
     }
@@ -202,4 +204,6 @@ private:
 };
 } // namespace
 
-int snug::compile(const CompileOptions &options) { return Compilation(options).run(); }
+int snug::compile(const CompileOptions &options) {
+  return options.calibrate ? calibrate(options) : Compilation(options).run();
+}

@@ -125,6 +125,10 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
   app.add_option("--threads", o.threads, "Threads that a run may use at most (default: this machine's)")
       ->check(CLI::Range(1, 1024).description(""))
       ->type_name("N");
+  app.add_option("--machine", o.machineFile,
+                 "What the time model knows of the machine, from --calibrate (default: a built-in table per --march)")
+      ->type_name("FILE.json");
+  app.add_flag("--calibrate", o.calibrate, "Measure this machine with small kernels and write -o FILE.json for --machine");
   addBudget(app, "--memory-budget", o.memoryBudget, false,
             "Bound on weights + arena + library + inputs + outputs, as in 512MiB (B, KiB, MiB, GiB)");
   addBudget(app, "--activation-budget", o.activationBudget, true,

@@ -5,6 +5,7 @@
 #ifndef SNUG_LIB_DRIVER_OPTIONS_H
 #define SNUG_LIB_DRIVER_OPTIONS_H
 
+#include "lib/solver/Machine.h"
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -35,6 +36,9 @@ struct CompileOptions {
   std::string target = "cpu";       // the machine to compile for
   std::string march = "native";     // CPU whose instructions may be used
   int threads = 0;                  // planned threads; 0: this machine's
+  std::string machineFile;          // path of a machine file for the time model; empty: a built-in machine
+  Machine machine;                  // what is in that file, or the built-in one; set by chooseMachine
+  bool calibrate = false;           // measure this machine and write its file; no model then
   Budget memoryBudget;              // bounds weights + arena + library + inputs + outputs
   Budget activationBudget;          // bounds the arena alone
   std::vector<std::string> dims;    // NAME=V or NAME=A..B[:STEP]; max for V or B

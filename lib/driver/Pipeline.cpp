@@ -95,6 +95,8 @@ int Pipeline::import() {
 
 void Pipeline::recordFiles() {
   report.files = {options.model};
+  if (!options.machineFile.empty())
+    report.files.push_back(options.machineFile);
   std::string folder = llvm::sys::path::parent_path(options.model).str();
   llvm::StringSet<> seen;
   seen.insert(llvm::sys::path::filename(options.model));
@@ -232,6 +234,7 @@ int Pipeline::fuse() {
 int Pipeline::schedule() {
   Builder builder(&context);
   (*program)->setAttr("snug.threads", builder.getI64IntegerAttr(threads()));
+  (*program)->setAttr("snug.machine", builder.getStringAttr(machineText(options.machine)));
   (*program)->setAttr("snug.model_name", builder.getStringAttr(llvm::sys::path::stem(options.model)));
   int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) { pm.addPass(createSchedule()); });
   if (code == SNUG_EXIT_DONE)

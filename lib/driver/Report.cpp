@@ -83,6 +83,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
       {"target", options.target},
       {"dims", dimsJson(options.dims)},
       {"donated", namesJson(options.donated)},
+      {"machine", Json::parse(machineText(options.machine))},
       {"budget",
        {{"memory", orNull(r.memoryBudget)},
         {"activation", orNull(r.activationBudget)},

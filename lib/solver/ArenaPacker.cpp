@@ -126,7 +126,8 @@ std::vector<NormalisedComponent> normalise(const ArenaProblem &problem, const st
     itemOf[index] = current.origin.size();
     current.origin.push_back(index);
     int64_t alignment = std::max<int64_t>(1, buffers[index].alignment / unit);
-    current.component.items.push_back({section, section, padded[index] / unit, alignment});
+    long double duration = static_cast<long double>(buffers[index].upper) - buffers[index].lower;
+    current.component.items.push_back({section, section, padded[index] / unit, alignment, duration});
     current.component.mixedAlignment |= alignment > 1;
     ++started;
   }
@@ -201,6 +202,16 @@ Packing packComponent(const Component &component, int64_t target, StepBudget &st
   const Component *sides[] = {&component, &mirror};
   constexpr Preference kPreferences[] = {Preference::LongestFirst, Preference::LargestFirst, Preference::AreaFirst,
                                          Preference::ShortestFirst};
+  constexpr Hardest kHardest[] = {Hardest::TotalLengthArea, Hardest::TotalAreaLength, Hardest::LengthAreaTotal};
+  constexpr size_t kMostByOffset = 1000; // items
+  // Of large components a search sees little before its steps are spent, and one pass along the skyline takes many.
+  if (component.items.size() > kMostByOffset)
+    for (const Order *order : {&bestOrder, &orders[0], &orders[1], &orders[2]}) {
+      StepBudget half{steps.left / 2};
+      int64_t before = half.left;
+      improveByPromotion(component, *order, target, half, best);
+      steps.spend(before - half.left);
+    }
   // Without a limit that it can exceed, the search never turns back: filling the skyline greedily.
   for (Preference preference : kPreferences)
     for (const Component *side : sides) {
@@ -214,8 +225,8 @@ Packing packComponent(const Component &component, int64_t target, StepBudget &st
   // at the bound itself, near it, and just below the best packing known.
   int64_t descent = static_cast<int64_t>(component.items.size()) * component.numSections();
   for (int64_t slice = 500'000 + 8 * descent; best.capacity > target && steps.left > 0; slice *= 4) {
-    auto withSlice = [&](auto search) {
-      StepBudget part{std::min(slice, steps.left)};
+    auto withSlice = [&](auto search, int64_t times = 1) {
+      StepBudget part{std::min(times * slice, steps.left)};
       int64_t before = part.left;
       search(part);
       steps.spend(before - part.left);
@@ -228,17 +239,23 @@ Packing packComponent(const Component &component, int64_t target, StepBudget &st
       part.spend(before - quarter.left);
     });
     for (int i = 0; i < 4 && best.capacity > target; ++i) {
+      auto aimAt = [&](auto search, int64_t times = 1) {
+        int64_t highest = best.capacity - 1;
+        int64_t aim = i == 0 ? target : i == 3 ? highest : target + (highest - target) / (i == 1 ? 16 : 3);
+        if (best.capacity <= target || steps.left <= 0)
+          return;
+        Outcome outcome = Outcome::OutOfSteps;
+        withSlice([&](StepBudget &part) { outcome = search(aim, part); }, times);
+        if (outcome == Outcome::Infeasible)
+          target = *proven = aim + 1;
+      };
+      if (component.items.size() <= kMostByOffset)
+        for (Hardest hardest : kHardest)
+          aimAt([&](int64_t aim, StepBudget &part) { return searchOffsets(component, aim, hardest, part, best); },
+                i == 0 ? 6 : 1);
       for (Preference preference : kPreferences)
-        for (const Component *side : sides) {
-          int64_t highest = best.capacity - 1;
-          int64_t aim = i == 0 ? target : i == 3 ? highest : target + (highest - target) / (i == 1 ? 16 : 3);
-          if (best.capacity <= target || steps.left <= 0)
-            break;
-          Outcome outcome = Outcome::OutOfSteps;
-          withSlice([&](StepBudget &part) { outcome = searchPacking(*side, aim, preference, part, best); });
-          if (outcome == Outcome::Infeasible)
-            target = *proven = aim + 1;
-        }
+        for (const Component *side : sides)
+          aimAt([&](int64_t aim, StepBudget &part) { return searchPacking(*side, aim, preference, part, best); });
     }
   }
   return best;
@@ -273,7 +290,8 @@ std::optional<ArenaSolution> packArena(const ArenaProblem &problem, const ArenaO
   int64_t capacity = 0, proven = 0;
   for (const NormalisedComponent &current : components) {
     int64_t provenHere = 0;
-    Packing packing = packComponent(current.component, std::max(capacity, proven), steps, &provenHere);
+    Packing packing =
+        packComponent(current.component, std::max({capacity, proven, options.enough / unit}), steps, &provenHere);
     capacity = std::max(capacity, packing.capacity);
     proven = std::max(proven, provenHere);
     for (size_t i = 0; i < packing.offsets.size(); ++i)

@@ -19,6 +19,8 @@ struct ArenaOptions {
   /// Bound on the search after the first-fit orders, in elementary steps of about a nanosecond each. Steps are counted
   /// instead of time so that equal input gives equal output on every machine. 0: first-fit orders only.
   int64_t maxSteps = 200'000'000;
+  /// Bytes that will do: a packing that takes no more is not improved. 0: as few as can be found.
+  int64_t enough = 0;
 };
 
 /// LB_sched: the largest sum of live sizes (each rounded up to its alignment) at any time, in bytes. No packing of this

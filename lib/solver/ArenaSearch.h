@@ -17,6 +17,7 @@ struct Item {
   int32_t last = 0;
   int64_t size = 0;
   int64_t alignment = 1;
+  long double duration = 1; // of the live range in the problem's time
 };
 
 /// Buffers connected in time. Sections are the maximal sets of simultaneously live buffers, in time order: at most one
@@ -65,6 +66,13 @@ enum class Preference { LongestFirst, LargestFirst, AreaFirst, ShortestFirst };
 /// Depth-first search for a packing of capacity <= `limit`. Infeasible is a proof that none exists.
 Outcome searchPacking(const Component &component, int64_t limit, Preference preference, StepBudget &steps,
                       Packing &result);
+
+/// Which items searchOffsets tries first: by the fullest section they are in, their length and their area.
+enum class Hardest { LengthAreaTotal, TotalAreaLength, TotalLengthArea };
+
+/// Depth-first search by rising offset for a packing of capacity <= `limit`. Infeasible is a proof that none exists.
+/// Memory and time of a step grow with the square of the items: for components of at most a thousand.
+Outcome searchOffsets(const Component &component, int64_t limit, Hardest hardest, StepBudget &steps, Packing &result);
 
 } // namespace snug::arena
 

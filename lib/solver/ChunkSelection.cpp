@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Time model and choice of chunk plans.
+// Choice of chunk plans.
 #include "lib/solver/ChunkSelection.h"
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <tuple>
 
 namespace snug {
-
-static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 std::vector<PlanPoint> paretoFront(std::vector<PlanPoint> points) {
   points.erase(
@@ -31,39 +28,6 @@ std::optional<PlanPoint> selectFastestThatFits(const std::vector<PlanPoint> &poi
     if (point.peak <= budget)
       return point;
   return std::nullopt;
-}
-
-// Time of the part `share` of the kernel's extent.
-static double shareTime(const Machine &machine, const KernelCost &cost, double share, int threads) {
-  threads = std::max(threads, 1);
-  if (machine.bytes_per_s.empty() || machine.flops_per_s <= 0)
-    return kInfinity;
-  double bandwidth = machine.bytes_per_s[std::min<size_t>(threads, machine.bytes_per_s.size()) - 1];
-  if (bandwidth <= 0)
-    return kInfinity;
-  double compute = cost.flops * share / (machine.flops_per_s * threads);
-  double memory = (cost.bytes_streamed * share + cost.bytes_weights) / bandwidth;
-  return machine.launch_s + std::max(compute, memory);
-}
-
-double kernelTime(const Machine &machine, const KernelCost &cost, int threads) {
-  return shareTime(machine, cost, 1.0, threads);
-}
-
-double chunkedTime(const Machine &machine, const std::vector<KernelCost> &kernels, int64_t extent, int64_t chunk,
-                   int threads) {
-  if (extent < 1 || chunk < 1)
-    return kInfinity;
-  chunk = std::min(chunk, extent);
-  int64_t tail = extent % chunk;
-  double time = 0;
-  for (const KernelCost &cost : kernels) {
-    double whole = static_cast<double>(chunk) / static_cast<double>(extent);
-    time += static_cast<double>(extent / chunk) * shareTime(machine, cost, whole, threads);
-    if (tail != 0)
-      time += shareTime(machine, cost, static_cast<double>(tail) / static_cast<double>(extent), threads);
-  }
-  return time;
 }
 
 std::vector<int64_t> candidateChunkSizes(int64_t extent, int64_t tile) {

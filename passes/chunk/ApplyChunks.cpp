@@ -32,7 +32,6 @@ private:
   struct Carried {
     Value init; // before the loop
     LoopSlice slice;
-    bool inSteps; // made in equal steps from start to end, without a halo
     Value result; // of the op in the original program whose value it holds in the end
   };
   // Elements of one dim.
@@ -44,6 +43,7 @@ private:
   OpFoldResult times(OpFoldResult value, int64_t factor);
   OpFoldResult evaluate(AffineExpr expr, ArrayRef<OpFoldResult> symbols);
   OpFoldResult extentOf(Value value, int position);
+  OpFoldResult iterationsOf(const ChunkMember &m);
   Range rangeOf(const LoopSlice &slice, llvm::function_ref<OpFoldResult()> length);
   Range rangeOf(const ChunkMember &m);
   Range rangeOf(const ChunkUse &use, const ChunkMember &m);
@@ -100,6 +100,10 @@ void Applier::findCarried() {
     return llvm::any_of(loop.members, [&](auto &m) { return program.ops[m.node] == op; });
   };
 
+  auto bufferOf = [&](Value value) {
+    auto found = llvm::find(program.values, value);
+    return found == program.values.end() ? -1 : problem.values[found - program.values.begin()].buffer;
+  };
   for (const ChunkMember &m : loop.members) {
     Operation *op = program.ops[m.node];
     if (m.dim < 0 || op->getNumResults() == 0 || !destinationOf(op->getResult(0)))
@@ -131,10 +135,13 @@ void Applier::findCarried() {
       Value root = init->get();
       // Where the walk ends at a member, that is a view of a tensor of the loop's own.
       bool isFresh = memberOf.lookup(first->getResult(0))->isFresh;
-      bool interior = !isFresh && (memberOf.count(root) || (root.getDefiningOp<tensor::EmptyOp>() && !leaves));
+      // What does not leave needs no more than a slice of its own, be it of nothing or of a tensor that is not overwritten.
+      auto ownSlice = [&, made = Value(value)] {
+        return root.getDefiningOp<tensor::EmptyOp>() || bufferOf(root) != bufferOf(made);
+      };
+      bool interior = !isFresh && (memberOf.count(root) || (!leaves && ownSlice()));
       if (interior)
         continue;
-      // A destination that is not ours to write and does not leave: bufferization copies the slice.
       LoopSlice slice = sliceOf(problem.nodes[m.node].results[index], m);
       if (Value dying = replaced.lookup(root))
         root = dying;
@@ -147,9 +154,7 @@ void Applier::findCarried() {
       destination[{first, init->getOperandNumber()}] = carried.size();
       if (!root.getDefiningOp<tensor::EmptyOp>())
         carriedInit[root] = carried.size();
-      const ChunkValue &whole = problem.values[problem.nodes[m.node].results[index].value];
-      bool inSteps = !slice.hasHalo() && whole.extents[slice.position] == loop.extent * slice.scale;
-      carried.push_back({root, slice, inSteps, value});
+      carried.push_back({root, slice, value});
     }
   }
 }
@@ -226,21 +231,26 @@ Applier::Range Applier::rangeOf(const LoopSlice &slice, llvm::function_ref<OpFol
   return range;
 }
 
+// Iterations of the whole op along the member's dim.
+OpFoldResult Applier::iterationsOf(const ChunkMember &m) {
+  const ChunkNode &node = program.problem.nodes[m.node];
+  for (const auto *uses : {&node.results, &node.uses})
+    for (const ChunkUse &use : *uses)
+      if (!use.access.empty())
+        if (const DimAccess &access = use.access[m.dim];
+            access.position >= 0 && access.scale == 1 && access.window == 1 && access.offset == 0)
+          return extentOf(program.values[use.value], access.position);
+  llvm_unreachable("a dim that is cut stands bare somewhere");
+}
+
 Applier::Range Applier::rangeOf(const ChunkMember &m) {
-  return rangeOf({-1, m.scale, m.before, m.after}, [&]() -> OpFoldResult {
-    const ChunkNode &node = program.problem.nodes[m.node];
-    for (const auto *uses : {&node.results, &node.uses})
-      for (const ChunkUse &use : *uses)
-        if (!use.access.empty())
-          if (const DimAccess &access = use.access[m.dim];
-              access.position >= 0 && access.scale == 1 && access.window == 1 && access.offset == 0)
-            return extentOf(program.values[use.value], access.position);
-    llvm_unreachable("a dim that is cut stands bare somewhere");
-  });
+  return rangeOf({-1, m.scale, m.before, m.after}, [&] { return iterationsOf(m); });
 }
 
 // What the member's iterations take of an operand or result.
 Applier::Range Applier::rangeOf(const ChunkUse &use, const ChunkMember &m) {
+  if (sliceOf(use, m).position < 0)
+    return {};
   const DimAccess &access = use.access[m.dim];
   Operation *op = program.ops[m.node];
   if (isa<tensor::InsertSliceOp>(op) && &use == &program.problem.nodes[m.node].uses[0]) // less than the whole has
@@ -260,6 +270,8 @@ Applier::Range Applier::rangeOf(const ChunkUse &use, const ChunkMember &m) {
 }
 
 Value Applier::cut(Value value, int position, const Range &range, Location loc) {
+  if (position < 0)
+    return value;
   Value &slice = slices[{value.getAsOpaquePointer(), position, range.offset.getOpaqueValue(),
                          range.size.getOpaqueValue()}];
   if (slice)
@@ -385,12 +397,11 @@ Operation *Applier::run() {
   SmallVector<Value> inits;
   for (const Carried &c : carried)
     inits.push_back(c.init);
-  const Carried &whole = *llvm::find_if(carried, [](const Carried &c) { return c.inSteps; });
-  extent = tensor::getMixedSize(builder, loc, whole.init, whole.slice.position);
-  if (whole.slice.scale != 1) {
-    AffineExpr s0 = builder.getAffineSymbolExpr(0);
-    extent = affine::makeComposedFoldedAffineApply(builder, loc, s0.floorDiv(whole.slice.scale), {extent});
-  }
+  // A member without a halo takes equal steps from start to end.
+  auto steps = std::find_if(loop.members.rbegin(), loop.members.rend(), [&](const ChunkMember &m) {
+    return m.dim >= 0 && !m.hasHalo() && program.problem.nodes[m.node].extents[m.dim] == loop.extent * m.scale;
+  });
+  extent = evaluate(builder.getAffineSymbolExpr(0).floorDiv(steps->scale), iterationsOf(*steps));
   Value zero = arith::ConstantIndexOp::create(builder, loc, 0);
   Value step = arith::ConstantIndexOp::create(builder, loc, loop.size);
   Value upper = getValueOrCreateConstantIndexOp(builder, loc, extent);
@@ -412,6 +423,10 @@ Operation *Applier::run() {
   for (auto [index, c] : llvm::enumerate(carried)) {
     Value slice = mapped.lookup(c.result);
     Location at = c.result.getLoc();
+    if (c.slice.position < 0) { // a sum
+      yields.push_back(slice);
+      continue;
+    }
     // By the very values of the slice that was taken: only so is it seen that it goes back to where it was.
     const Range &range = made.at(c.result);
     int64_t rank = cast<RankedTensorType>(c.init.getType()).getRank();

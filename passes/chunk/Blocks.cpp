@@ -37,11 +37,13 @@ std::vector<size_t> snug::nodeKinds(const ChunkProblem &problem) {
   std::vector<size_t> kinds;
   for (const ChunkNode &node : problem.nodes) {
     size_t hash = node.isView * 4 + node.isEmpty * 2 + node.mayMove;
-    mix(hash, std::hash<double>()(node.flops));
+    const KernelWork &work = node.work;
+    for (double kind : {work.contraction, work.attention, work.transcendental, work.elementwise, work.reduction, work.strided})
+      mix(hash, std::hash<double>()(kind));
     mix(hash, node.workspace);
     for (size_t dim = 0; dim < node.extents.size(); ++dim) {
       mix(hash, node.extents[dim]);
-      mix(hash, node.tile[dim] * 2 + node.parallel[dim]);
+      mix(hash, node.tile[dim] * 4 + node.parallel[dim] * 2 + node.accumulates[dim]);
     }
     for (const auto *uses : {&node.uses, &node.results}) {
       mix(hash, uses->size());
@@ -84,8 +86,9 @@ bool snug::isSameBlock(const ChunkProblem &problem, const std::vector<size_t> &k
   };
   for (int node = first; node <= last; ++node) {
     const ChunkNode &x = problem.nodes[node], &y = problem.nodes[node + shift];
-    if (kinds[node] != kinds[node + shift] || x.parallel != y.parallel || x.extents != y.extents || x.tile != y.tile ||
-        x.isView != y.isView || x.isEmpty != y.isEmpty || x.mayMove != y.mayMove || x.flops != y.flops ||
+    if (kinds[node] != kinds[node + shift] || x.parallel != y.parallel || x.accumulates != y.accumulates ||
+        x.extents != y.extents || x.tile != y.tile || x.isView != y.isView || x.isEmpty != y.isEmpty ||
+        x.mayMove != y.mayMove || x.work != y.work || x.packed != y.packed || x.seen != y.seen ||
         x.workspace != y.workspace || x.buffers.size() != y.buffers.size() || !sameUses(x.uses, y.uses) ||
         !sameUses(x.results, y.results) ||
         !std::equal(x.buffers.begin(), x.buffers.end(), y.buffers.begin(), sameBuffer))

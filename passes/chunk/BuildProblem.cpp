@@ -94,7 +94,7 @@ static std::vector<int64_t> extentsOf(unsigned numDims, ArrayRef<std::pair<Affin
   return bare;
 }
 
-static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op) {
+static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op, bool exact) {
   // What a loop yields goes into what it carries as a whole.
   if (auto insert = dyn_cast<tensor::InsertSliceOp>(op);
       insert && isa<BlockArgument>(insert.getDest()) && isa<scf::ForOp>(op->getParentOp()))
@@ -121,11 +121,23 @@ static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op) {
   for (auto [use, map] : uses)
     for (unsigned dim = 0; dim < numDims; ++dim)
       use->access.push_back(accessOf(map, dim, node.extents));
-  for (const IterDim &dim : rule->dims)
+  // linalg adds to what the destination holds; the kernels of the nn dialect start anew.
+  bool addsTo = !exact && isa<linalg::LinalgOp>(op);
+  for (const IterDim &dim : rule->dims) {
     node.parallel.push_back(dim.kind == IterKind::Parallel);
+    node.accumulates.push_back(addsTo && dim.kind == IterKind::Reduction && dim.combiner != Combiner::None);
+  }
   KernelRule kernel = kernelRule(op, *rule, node.extents);
   node.tile.assign(kernel.tile.begin(), kernel.tile.end());
-  node.flops = kernel.flops;
+  node.work = {kernel.contraction, kernel.attention, kernel.transcendental,
+               kernel.elementwise, kernel.reduction, kernel.strided};
+  node.packed = kernel.packed;
+  node.seen = kernel.seen;
+  node.panels.assign(kernel.panels.begin(), kernel.panels.end());
+  node.rows.assign(kernel.rows.begin(), kernel.rows.end());
+  node.columns.assign(kernel.columns.begin(), kernel.columns.end());
+  node.tileRows = kTileRows;
+  node.tileColumns = kTileColumns;
   node.workspace = kernel.workspaceBytes;
   node.isView = kernel.movesNoData;
   // Read where it is written: the same map for operand and result.
@@ -135,7 +147,8 @@ static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op) {
                         map.isPermutation();
 }
 
-FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, Block &block, IndexBounds &bounds) {
+FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, Block &block, IndexBounds &bounds,
+                                                bool exact) {
   auto liveness = Liveness::compute(function, [&](Value value) { return tensorBytes(value, bounds); });
   if (failed(liveness))
     return failure();
@@ -218,7 +231,7 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, Block &bl
       node.buffers.push_back(buffer);
       problem.buffers[buffer].nodes.push_back(index);
     }
-    addRule(program, node, &op);
+    addRule(program, node, &op, exact);
     problem.nodes.push_back(std::move(node));
     program.ops.push_back(&op);
   }

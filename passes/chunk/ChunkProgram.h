@@ -22,12 +22,26 @@ struct ChunkProgram {
 std::optional<int64_t> tensorBytes(mlir::Value value, IndexBounds &bounds);
 
 /// Of a block of the function: its body, or that of a loop, whose own buffers alone then have bytes. Emits an error
-/// where a buffer has no bound.
-mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, mlir::Block &block, IndexBounds &bounds);
+/// where a buffer has no bound. If `exact`, no sum may be made in parts.
+mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, mlir::Block &block, IndexBounds &bounds,
+                                                bool exact = false);
+
+/// Gives each kernel a tensor.empty, or a linalg.fill of one, of its own where it shares one as its destination: CSE
+/// merges them, but two kernels that are needed at one time have two buffers anyway.
+void separateInits(mlir::func::FuncOp function);
+
+/// Puts each tensor.empty in front of its first user: bufferization makes its buffer where it stands, plans count it from
+/// the first kernel on that writes it.
+void sinkEmpties(mlir::func::FuncOp function);
 
 /// Gives each reader of some cheap or separable values its own, so that they can be chunked apart. True if it changed
-/// the function. Costs time where no chunk loop makes use of it.
-bool loosenSharing(mlir::func::FuncOp function);
+/// the function. Costs time where no chunk loop makes use of it. If `exact`, the results keep their bits.
+bool loosenSharing(mlir::func::FuncOp function, bool exact = false);
+
+/// Says normalizations of rows that are several dims of a tensor as sums over these dims and what is computed of each
+/// element with them, so that loops over the dims make the one and the other. True if it changed the function. Sums are
+/// in the same order while no loop cuts them, but not in that of the kernel for rows.
+bool splitNorms(mlir::func::FuncOp function);
 
 /// Puts the loop into the IR. Loops of one plan may be applied in any order. Returns the scf.for.
 mlir::Operation *applyChunkLoop(const ChunkProgram &program, const ChunkLoop &loop);

@@ -19,8 +19,8 @@ constexpr double kNoticeable = 1.02; // what a plan may cost before others are t
 
 class Search {
 public:
-  Search(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads, int levels, bool overlaps)
-      : problem(problem), budget(budget), machine(machine), threads(threads), levels(levels), overlaps(overlaps),
+  Search(const ChunkProblem &problem, int64_t budget, const Machine &machine, int threads, int levels, bool allKinds)
+      : problem(problem), budget(budget), machine(machine), threads(threads), levels(levels), allKinds(allKinds),
         cost(this->problem, machine, threads), kinds(nodeKinds(problem)) {
     order.resize(problem.nodes.size());
     std::iota(order.begin(), order.end(), 0);
@@ -51,7 +51,7 @@ private:
   int64_t budget;
   const Machine &machine;
   int threads, levels;
-  bool overlaps;             // iterations may share a halo
+  bool allKinds;             // of loops: those with halos and sums, too
   PlanCost cost;             // of plans for the problem
   std::vector<int> order;    // of the nodes
   std::vector<size_t> kinds; // of the nodes
@@ -151,7 +151,7 @@ std::vector<ChunkLoop> Search::regions(const Peak &peak, bool recomputes) const 
           continue;
         GrowOptions options;
         options.recomputes = recomputes;
-        options.overlaps = overlaps;
+        options.allKinds = allKinds;
         int64_t coarser;
         do {
           std::optional<ChunkLoop> loop = growRegion(problem, seed, dim, first, last, options, &coarser);
@@ -319,7 +319,7 @@ ChunkPlan Search::run() {
   plan.unchunkedPeak = last < 0 ? 0 : cost.peakOfRange(0, last, {}).bytes;
   plan.unchunkedTime = cost.unchunkedTime();
   for (const ChunkNode &node : problem.nodes)
-    plan.ops += !node.isView && (!node.buffers.empty() || node.flops != 0);
+    plan.ops += !node.isView && (!node.buffers.empty() || node.work.any());
   Peak peak;
   // Each round lowers the bytes at one peak and raises none above it, so this ends; the limit is a safeguard.
   for (size_t round = 0; last >= 0 && round < 4 * problem.nodes.size() + 4; ++round) {
@@ -351,28 +351,31 @@ ChunkPlan snug::searchChunks(const ChunkProblem &problem, int64_t budget, const 
   std::optional<ChunkPlan> best;
   int64_t candidates = 0;
   auto fits = [&](const ChunkPlan &plan) { return plan.peak <= budget; };
-  bool hasHalos = false;
-  for (const ChunkNode &node : problem.nodes)
+  bool hasKinds = false;
+  for (const ChunkNode &node : problem.nodes) {
+    hasKinds = hasKinds || std::count(node.accumulates.begin(), node.accumulates.end(), true) > 0;
     for (const ChunkUse &use : node.uses)
-      hasHalos = hasHalos || std::any_of(use.access.begin(), use.access.end(), [](const DimAccess &access) {
+      hasKinds = hasKinds || std::any_of(use.access.begin(), use.access.end(), [](const DimAccess &access) {
                    return access.window != access.scale || access.offset != 0;
                  });
-  auto attempt = [&](int64_t aim, int depth, bool overlaps) {
-    ChunkPlan plan = Search(problem, aim, machine, threads, depth, overlaps).run();
+  }
+  auto attempt = [&](int64_t aim, int depth, bool allKinds) {
+    ChunkPlan plan = Search(problem, aim, machine, threads, depth, allKinds).run();
     candidates += plan.candidates;
     if (!best || (fits(plan) && fits(*best) ? plan.time < best->time : plan.peak < best->peak))
       best = std::move(plan);
   };
-  // More levels and halos are more ways to a fast plan, and more into a dead end.
-  for (int depth = 1; depth <= levels; ++depth)
-    for (bool overlaps : {false, true})
-      if (overlaps <= hasHalos && (!best || !fits(*best) || best->time > kNoticeable * best->unchunkedTime))
-        attempt(budget, depth, overlaps);
+  // More levels and kinds are more ways to a fast plan, and more into a dead end; and loops that make sums in parts change
+  // their last bits.
+  for (bool allKinds : {false, true})
+    for (int depth = 1; depth <= levels; ++depth)
+      if (allKinds <= hasKinds && (!best || !fits(*best) || best->time > kNoticeable * best->unchunkedTime))
+        attempt(budget, depth, allKinds);
   // Where the fast choices did not get there, the ones that save most.
-  for (int depth = 1; depth <= levels && budget > 0; ++depth)
-    for (bool overlaps : {false, true})
-      if (overlaps <= hasHalos && !fits(*best))
-        attempt(0, depth, overlaps);
+  for (bool allKinds : {false, true})
+    for (int depth = 1; depth <= levels && budget > 0; ++depth)
+      if (allKinds <= hasKinds && !fits(*best))
+        attempt(0, depth, allKinds);
   best->candidates = candidates;
   return *best;
 }

@@ -6,6 +6,7 @@
 #define SNUG_PASSES_CHUNK_CHUNKSEARCH_H
 
 #include "lib/solver/ChunkSelection.h"
+#include "lib/solver/TimeModel.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -46,13 +47,20 @@ struct ChunkNode {
   std::vector<ChunkUse> uses;
   std::vector<ChunkUse> results;
   std::vector<bool> parallel; ///< one an iteration dim: may be cut
+  /// One an iteration dim: may be cut, each part added (or by another combiner) to what the destination holds.
+  std::vector<bool> accumulates;
   std::vector<int64_t> extents, tile;
   std::vector<int> buffers; ///< those in the arena that it touches
   bool isView = false;      ///< moves no data
   bool isEmpty = false;     ///< makes an uninitialized tensor
   bool mayMove = true;      ///< free of effects
   bool isCheap = false;     ///< each reader may have its own: one pass over its input, into a buffer of its own
-  double flops = 0;
+  KernelWork work;
+  double packed = 0;         ///< elements that each tile of rows brings into order for itself
+  double seen = 1;           ///< share of its panels that a tile of rows reads, on average
+  std::vector<int> panels;   ///< uses that each tile of rows reads
+  std::vector<bool> rows, columns; ///< one an iteration dim: belongs to the rows or columns of a contraction's tiles
+  int64_t tileRows = 1, tileColumns = 1; ///< of the tiles that threads take
   int64_t workspace = 0;
 };
 
@@ -88,6 +96,10 @@ struct ChunkMember {
   bool isFresh = false;          ///< writes into a new buffer where it would write over an old one, whose halo is read
   bool hasHalo() const { return before != 0 || after != 0; }
 };
+
+inline bool isAccumulated(const ChunkNode &node, const ChunkMember &member) {
+  return member.dim >= 0 && node.accumulates[member.dim];
+}
 
 /// The slice of the operand or result that one iteration of a loop with this member takes.
 inline LoopSlice sliceOf(const ChunkUse &use, const ChunkMember &member) {

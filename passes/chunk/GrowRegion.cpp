@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
+#include <utility>
 
 using namespace snug;
 
@@ -20,7 +21,7 @@ class Region {
 public:
   Region(const ChunkProblem &problem, int first, int last, const GrowOptions &options, bool throughViews)
       : problem(problem), first(first), last(last), throughViews(throughViews), recomputes(options.recomputes),
-        overlaps(options.overlaps), unit(options.unit) {}
+        allKinds(options.allKinds), unit(options.unit) {}
 
   std::optional<ChunkLoop> grow(int seed, int dim);
   int64_t coarser = 1;          // units in which more of the nodes would have joined
@@ -43,6 +44,7 @@ private:
   bool isWorthwhile(const ChunkMember &m) const;
   bool needSlice(int value, const LoopSlice &slice);
   bool needWhole(int node);
+  bool needBefore(int node);
   bool isRecomputed(int node) const;
   bool drain();
   bool addBackward(int seed, int dim);
@@ -67,7 +69,7 @@ private:
   int first, last;
   bool throughViews; // destinations may be views of what the loop makes
   bool recomputes;   // what is needed whole and cheap is computed by each iteration
-  bool overlaps;     // so is what is needed with a halo
+  bool allKinds;     // so is what is needed with a halo; sums are made in parts
   int64_t unit;      // iterations of the seed's dim for one of the loop
   int64_t extent = 0;
   State state;
@@ -81,7 +83,7 @@ static int64_t ceilDiv(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b :
 
 // Whether the smallest iteration does without half of it. Else it is there once, as a whole, before the loop.
 bool Region::isWorthwhile(const ChunkMember &m) const {
-  return !m.hasHalo() || (overlaps && 2 * (m.scale + m.before + m.after) <= problem.nodes[m.node].extents[m.dim]);
+  return !m.hasHalo() || (allKinds && 2 * (m.scale + m.before + m.after) <= problem.nodes[m.node].extents[m.dim]);
 }
 
 // Joins the loop, or, where it is in it, computes what is more around its iterations.
@@ -100,10 +102,12 @@ bool Region::add(const ChunkMember &joining) {
     return true;
   }
   const ChunkNode &n = problem.nodes[node];
-  if (place(node) != Place::Open || n.parallel.empty() || !n.parallel[joining.dim] || !isWorthwhile(joining))
+  bool accumulates = isAccumulated(n, joining);
+  if (place(node) != Place::Open || n.parallel.empty() || !(n.parallel[joining.dim] || accumulates) ||
+      !isWorthwhile(joining) || (accumulates && (!allKinds || n.extents[joining.dim] != extent * joining.scale)))
     return false;
   for (const ChunkUse &result : n.results)
-    if (result.access.empty() || result.access[joining.dim].position < 0)
+    if (result.access.empty() || (result.access[joining.dim].position < 0) != accumulates)
       return false;
   place(node) = Place::Loop;
   m = joining;
@@ -154,6 +158,13 @@ bool Region::needWhole(int node) {
   return true;
 }
 
+bool Region::needBefore(int node) {
+  bool saved = std::exchange(recomputes, false);
+  bool ok = needWhole(node) && (!inWindow(node) || place(node) == Place::Before);
+  recomputes = saved;
+  return ok;
+}
+
 // Cheap, or a view of what is.
 bool Region::isRecomputed(int node) const {
   while (inWindow(node) && problem.nodes[node].isView)
@@ -178,8 +189,12 @@ bool Region::drain() {
       }
       if (slice.position >= 0 && !slice.hasHalo() && value.extents[slice.position] != extent * slice.scale)
         return false; // a broadcast dim of extent 1 and the like
-      if (slice.position < 0 || wholeView ? !needWhole(value.producer) : !needSlice(use.value, slice))
+      if (use.isInit && isAccumulated(problem.nodes[node], m)) {
+        if (!needBefore(value.producer)) // what each iteration makes anew would lose what those before it added
+          return false;
+      } else if (slice.position < 0 || wholeView ? !needWhole(value.producer) : !needSlice(use.value, slice)) {
         return false;
+      }
     }
   }
   return true;
@@ -217,9 +232,11 @@ std::optional<ChunkMember> Region::dimFor(int node) {
     for (const ChunkUse &result : problem.nodes[producer].results)
       if (result.value == use.value)
         produced = sliceOf(result, member(producer));
+    if (produced.position < 0)
+      return std::nullopt;
     std::optional<ChunkMember> here;
     for (size_t dim = 0; dim < use.access.size(); ++dim)
-      if (use.access[dim].position == produced.position && n.parallel[dim] &&
+      if (use.access[dim].position == produced.position && (n.parallel[dim] || n.accumulates[dim]) &&
           fits(n, dim, produced.scale, use.access[dim].scale))
         here = ChunkMember{node, static_cast<int>(dim), produced.scale / use.access[dim].scale};
     if (!here || (found && (found->dim != here->dim || found->scale != here->scale)))
@@ -313,7 +330,7 @@ bool Region::isLegal(const ChunkMember &m) const {
   if (!std::all_of(n.uses.begin(), n.uses.end(), isTaken) || !std::all_of(n.results.begin(), n.results.end(), isTaken))
     return false;
   if ((!m.hasHalo() && n.extents[m.dim] == extent * m.scale) || !leaves(m.node))
-    return true;
+    return true; // so is every sum
   // Dims that are known at run time only differ by what their upper bounds differ by where the loop steps through both
   // one by one.
   bool isFixed = m.scale == 1;
@@ -347,7 +364,7 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
   }
   ChunkLoop loop;
   loop.extent = extent;
-  bool inSteps = false; // whether a result tells the steps of the loop
+  bool computes = false; // for somebody outside, in equal steps
   for (int node = first; node <= last; ++node)
     if (place(node) == Place::Loop) {
       const ChunkNode &m = problem.nodes[node];
@@ -355,13 +372,13 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
       loop.members.push_back(joined);
       if (joined.dim < 0)
         continue;
-      inSteps = inSteps || (!m.isView && !joined.hasHalo() && m.extents[joined.dim] == extent * joined.scale &&
-                            leaves(node));
+      computes = computes || (!m.isView && !joined.hasHalo() && m.extents[joined.dim] == extent * joined.scale &&
+                              leaves(node));
       int64_t tile = m.tile.empty() ? 1 : m.tile[member(node).dim];
       tile /= std::gcd(tile, member(node).scale);
       loop.tile = std::lcm(loop.tile, tile);
     }
-  if (!inSteps)
+  if (!computes)
     return std::nullopt;
   loop.first = loop.members.front().node;
   loop.last = loop.members.back().node;
@@ -378,7 +395,7 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
     for (const ChunkUse &use : problem.nodes[m.node].uses)
       if (isViewInit(use) && inLoop(problem.values[use.value].producer) && !allTouching(use.value, isInside))
         return std::nullopt;
-  if (!keepsBuffers(problem, loop) || !collectUpdates(problem, loop, /*mayRenew=*/overlaps))
+  if (!keepsBuffers(problem, loop) || !collectUpdates(problem, loop, /*mayRenew=*/allKinds))
     return std::nullopt;
   return loop;
 }

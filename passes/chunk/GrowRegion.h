@@ -14,8 +14,9 @@ struct GrowOptions {
   /// What the region needs whole and is cheap is computed by each iteration, not before the loop: that takes time, and
   /// room in the body only.
   bool recomputes = false;
-  /// What the region needs with a halo is computed by each iteration as far as it reaches, not before the loop.
-  bool overlaps = false;
+  /// Not only slices side by side: what the region needs with a halo is computed by each iteration as far as it reaches,
+  /// not before the loop, and sums are made in parts.
+  bool allKinds = false;
   int64_t unit = 1; ///< iterations of the seed's dim for one of the loop
 };
 

@@ -28,7 +28,10 @@ private:
     ChunkNode node = whole;
     if (m.dim >= 0) {
       node.extents[m.dim] = std::min(loop.size * m.scale + m.before + m.after, whole.extents[m.dim]);
-      node.flops *= static_cast<double>(node.extents[m.dim]) / static_cast<double>(whole.extents[m.dim]);
+      double share = static_cast<double>(node.extents[m.dim]) / static_cast<double>(whole.extents[m.dim]);
+      node.work = node.work.times(share);
+      if (static_cast<size_t>(m.dim) >= node.rows.size() || !node.rows[m.dim])
+        node.packed *= share;
     }
     for (ChunkUse &use : node.uses)
       use.value = operandOf(use, m);

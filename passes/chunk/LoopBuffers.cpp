@@ -92,7 +92,10 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool may
         writers.insert(r.node);
     if (writers.empty() && !uniform(list))
       return false;
+    bool isSum = list.size() == 1 && writers.size() == 1 && list[0].slice.position < 0; // all iterations add to it
     for (ChunkMember &m : loop.members) {
+      if (isSum && m.node == list[0].node && isAccumulated(problem.nodes[m.node], m))
+        continue;
       if (!writers.count(m.node) || (uniform(list) && !m.hasHalo()))
         continue;
       const std::vector<ChunkUse> &uses = problem.nodes[m.node].uses;

@@ -7,7 +7,9 @@
 #include "lib/analysis/KernelRule.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Tensor/Transforms/Transforms.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "passes/chunk/ChunkProgram.h"
 
 using namespace mlir;
@@ -159,11 +161,14 @@ Operation *lastPlace(Operation *op, Operation *reader) {
   }
   for (size_t i = 0; i < read.size(); ++i)
     for (OpOperand &use : read[i].getUses()) {
-      Operation *user = use.getOwner();
+      // What reads it in its body or in a loop counts as one op.
+      Operation *user = op->getBlock()->findAncestorOpInBlock(*use.getOwner());
+      if (!user)
+        continue;
       auto dps = dyn_cast<DestinationStyleOpInterface>(user);
       if (isView(user))
         read.push_back(user->getResult(0));
-      else if ((isa<LoopLikeOpInterface>(user) || (dps && dps.isDpsInit(&use))) && user->isBeforeInBlock(place))
+      else if ((isa<LoopLikeOpInterface>(user) || (dps && use.getOwner() == user && dps.isDpsInit(&use))) && user->isBeforeInBlock(place))
         place = user;
     }
   return place;
@@ -175,8 +180,9 @@ bool recomputeForEachReader(Operation *op) {
     auto dps = dyn_cast<DestinationStyleOpInterface>(use.getOwner());
     if (dps && dps.isDpsInit(&use))
       return false; // written over: the readers before need it as it was
-    if (!isa<tensor::DimOp>(use.getOwner()) && !llvm::is_contained(readers, use.getOwner()))
-      readers.push_back(use.getOwner());
+    Operation *reader = op->getBlock()->findAncestorOpInBlock(*use.getOwner());
+    if (!isa<tensor::DimOp>(use.getOwner()) && !llvm::is_contained(readers, reader))
+      readers.push_back(reader);
   }
   if (readers.size() < 2)
     return false;
@@ -185,14 +191,23 @@ bool recomputeForEachReader(Operation *op) {
     OpBuilder builder(lastPlace(op, reader));
     IRMapping mapping;
     mapping.map(init->getResult(0), builder.clone(*init)->getResult(0));
-    reader->replaceUsesOfWith(op->getResult(0), builder.clone(*op, mapping)->getResult(0));
+    Value copy = builder.clone(*op, mapping)->getResult(0);
+    op->getResult(0).replaceUsesWithIf(
+        copy, [&](OpOperand &use) { return reader->isAncestor(use.getOwner()) && !isa<tensor::DimOp>(use.getOwner()); });
   }
   return true;
 }
 } // namespace
 
-bool snug::loosenSharing(func::FuncOp function) {
-  bool changed = false;
+bool snug::loosenSharing(func::FuncOp function, bool exact) {
+  bool changed = !exact && splitNorms(function);
+  if (changed) {
+    RewritePatternSet patterns(function.getContext());
+    tensor::populateReassociativeReshapeFoldingPatterns(patterns);
+    tensor::ExpandShapeOp::getCanonicalizationPatterns(patterns, function.getContext());
+    tensor::CollapseShapeOp::getCanonicalizationPatterns(patterns, function.getContext());
+    (void)applyPatternsGreedily(function, std::move(patterns));
+  }
   for (nn::ContractOp contract : llvm::to_vector(function.front().getOps<nn::ContractOp>()))
     changed |= ContractionSplitter(contract).run();
   // Backwards, so that a reader that was copied counts for what it reads.

@@ -53,7 +53,7 @@ private:
       double here = 1;
       if (!use.access.empty() && !n.parallel.empty())
         for (size_t dim = 0; dim < use.access.size(); ++dim)
-          if (use.access[dim].position == position && n.parallel[dim])
+          if (use.access[dim].position == position && (n.parallel[dim] || n.accumulates[dim]))
             here = std::min(here, static_cast<double>(use.access[dim].window * scale) / extent);
       share = first ? here : std::max(share, here);
       first = false;

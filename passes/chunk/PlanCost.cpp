@@ -27,6 +27,7 @@ void PlanCost::measure() {
     profile[node] = live + problem.nodes[node].workspace;
     crossingBytes[node] = through;
   }
+  time.measure(profile);
 }
 
 int64_t snug::sliceBytes(const ChunkProblem &problem, int id, const ChunkMember &maker, int64_t size) {
@@ -165,60 +166,4 @@ Peak PlanCost::peakOfRange(int first, int last, const std::vector<ChunkLoop> &al
     if (!at[node - first] && profile[node] > peak.bytes)
       peak = {profile[node], node};
   return peak;
-}
-
-static double bytesOf(const ChunkValue &value) {
-  double bytes = value.elementBytes;
-  for (int64_t extent : value.extents)
-    bytes *= extent;
-  return bytes;
-}
-
-double PlanCost::nodeTime(const ChunkNode &node) const {
-  if (node.buffers.empty() && node.flops == 0)
-    return 0;
-  KernelCost cost;
-  cost.flops = node.flops;
-  for (const ChunkUse &use : node.uses)
-    if (!use.isInit)
-      cost.bytes_streamed += bytesOf(problem.values[use.value]);
-  return kernelTime(machine, cost, threads);
-}
-
-double PlanCost::unchunkedTime() const {
-  double time = 0;
-  for (const ChunkNode &node : problem.nodes)
-    time += nodeTime(node);
-  return time;
-}
-
-double PlanCost::timeOf(const ChunkLoop &loop) const {
-  std::vector<KernelCost> costs;
-  double iterations = static_cast<double>((loop.extent + loop.size - 1) / loop.size);
-  double more = iterations * loop.bodyTime;
-  for (const ChunkMember &m : loop.members) {
-    const ChunkNode &node = problem.nodes[m.node];
-    if (node.isView)
-      continue;
-    if (m.dim < 0) {
-      more += (iterations - 1) * nodeTime(node);
-      continue;
-    }
-    KernelCost cost;
-    // Iterations that are done again where slices overlap.
-    double anew = (iterations - 1) * static_cast<double>(m.before + m.after) / static_cast<double>(node.extents[m.dim]);
-    more += std::max(0.0, anew) * nodeTime(node);
-    cost.flops = node.flops;
-    for (const ChunkUse &use : node.uses) {
-      if (use.isInit)
-        continue;
-      bool sliced = sliceOf(use, m).position >= 0;
-      (sliced ? cost.bytes_streamed : cost.bytes_weights) += bytesOf(problem.values[use.value]);
-    }
-    for (const ChunkUse &result : node.results)
-      cost.bytes_streamed += bytesOf(problem.values[result.value]);
-    costs.push_back(cost);
-  }
-  return more + chunkedTime(machine, costs, loop.extent, loop.size, threads) -
-         chunkedTime(machine, costs, loop.extent, loop.extent, threads);
 }

@@ -6,7 +6,7 @@
 #ifndef SNUG_PASSES_CHUNK_PLANCOST_H
 #define SNUG_PASSES_CHUNK_PLANCOST_H
 
-#include "passes/chunk/ChunkSearch.h"
+#include "passes/chunk/PlanTime.h"
 
 namespace snug {
 
@@ -23,7 +23,7 @@ int64_t sliceBytes(const ChunkProblem &problem, int buffer, const ChunkMember &m
 class PlanCost {
 public:
   PlanCost(const ChunkProblem &problem, const Machine &machine, int threads)
-      : problem(problem), machine(machine), threads(threads) {
+      : problem(problem), time(problem, machine, threads) {
     measure();
   }
 
@@ -39,15 +39,13 @@ public:
   /// At the nodes [first, last], with these loops, each applied as a whole.
   Peak peakOfRange(int first, int last, const std::vector<ChunkLoop> &loops) const;
 
-  double unchunkedTime() const;
-  double nodeTime(const ChunkNode &node) const;
+  double unchunkedTime() const { return time.unchunked(); }
   /// Time of the loop beyond that of its members on their own.
-  double timeOf(const ChunkLoop &loop) const;
+  double timeOf(const ChunkLoop &loop) const { return time.timeOf(loop); }
 
 private:
   const ChunkProblem &problem;
-  const Machine &machine;
-  int threads;
+  PlanTime time;
   std::vector<int64_t> profile, crossingBytes; // by node
 };
 

@@ -7,14 +7,19 @@
 #include "mlir/Dialect/Arith/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Linalg/Transforms/Transforms.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Tensor/IR/ValueBoundsOpInterfaceImpl.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "passes/chunk/ChunkProgram.h"
 #include "passes/chunk/LowerBounds.h"
 #include "passes/chunk/Passes.h"
 #include "llvm/Support/Debug.h"
+#include "llvm/Support/MemoryBuffer.h"
+
+#include <limits>
 
 #define DEBUG_TYPE "snug-select-chunks"
 
@@ -27,8 +32,6 @@ namespace snug {
 } // namespace snug
 
 namespace {
-// What a current server core does; a machine file replaces it where there is one.
-const Machine kMachine{/*flops_per_s=*/1e11, /*bytes_per_s=*/{1e10, 2e10, 3e10, 4e10}, /*launch_s=*/2e-6};
 // What a plan may cost before others are tried.
 constexpr double kNoticeable = 1.02;
 
@@ -46,6 +49,14 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
   // The dim of the first op that is cut.
   static int64_t dimOf(const ChunkLoop &loop) {
     return llvm::find_if(loop.members, [](const ChunkMember &m) { return m.dim >= 0; })->dim;
+  }
+
+  // What is so of any of its members: that sums are made in parts, else that slices overlap.
+  static StringRef kindOf(const ChunkProgram &program, const ChunkLoop &loop) {
+    auto isSum = [&](const ChunkMember &m) { return isAccumulated(program.problem.nodes[m.node], m); };
+    if (llvm::any_of(loop.members, isSum))
+      return "accumulate";
+    return llvm::any_of(loop.members, [](const ChunkMember &m) { return m.hasHalo(); }) ? "halo" : "parallel";
   }
 
   DictionaryAttr describe(const ChunkProgram &program, const ChunkLoop &loop, int level) {
@@ -67,7 +78,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
          b.getNamedAttr("extent", b.getI64IntegerAttr(loop.extent)),
          b.getNamedAttr("size", b.getI64IntegerAttr(loop.size)),
          b.getNamedAttr("iterations", b.getI64IntegerAttr((loop.extent + loop.size - 1) / loop.size)),
-         b.getNamedAttr("level", b.getI64IntegerAttr(level)), b.getNamedAttr("kind", b.getStringAttr("parallel"))});
+         b.getNamedAttr("level", b.getI64IntegerAttr(level)), b.getNamedAttr("kind", b.getStringAttr(kindOf(program, loop)))});
   }
 
   // What the search did, summed over the module's functions.
@@ -75,6 +86,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     double unchunkedTime = 0, time = 0; // seconds
     int64_t lb1 = 0, lb2 = 0;
     int64_t ops = 0, blocks = 0, distinctBlocks = 0, candidates = 0;
+    int64_t broken = 0; // functions whose first plan the program did not keep
   } figures;
 
   DictionaryAttr describeFigures() {
@@ -84,14 +96,31 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     return b.getDictionaryAttr({number("ops", figures.ops), number("blocks", figures.blocks),
                                 number("distinct_blocks", figures.distinctBlocks),
                                 number("candidates", figures.candidates), number("lb1", figures.lb1),
-                                number("lb2", figures.lb2), ms("unchunked_ms", figures.unchunkedTime),
-                                ms("chunked_ms", figures.time)});
+                                number("lb2", figures.lb2), number("broken_plans", figures.broken),
+                                ms("unchunked_ms", figures.unchunkedTime), ms("chunked_ms", figures.time)});
   }
+
+  int64_t loopsBefore = 0; // of the functions before
+
+  // A program with chunk loops, and what is to be said of them.
+  struct Outcome {
+    OwningOpRef<func::FuncOp> function;
+    SmallVector<Attribute> report;
+    struct Remark {
+      Location location;
+      std::string text;
+      int level;
+    };
+    SmallVector<Remark> remarks;
+    ChunkPlan plan; // times and counts; `peak` is that of the program
+    Location peakLocation;
+    StringRef peakName; // of the op there
+    bool keepsPlan = false;
+  };
 
   // Puts the plan's loops into the block, and loops into their bodies where the plan relies on it. Level 1 is
   // outermost.
-  LogicalResult apply(func::FuncOp function, Block &block, ChunkProgram &program, ChunkPlan plan,
-                      SmallVectorImpl<Attribute> &report, int level = 1) {
+  LogicalResult apply(Outcome &outcome, Block &block, ChunkProgram &program, ChunkPlan plan, int level = 1) {
     // The plan's order, so that the members of each loop stand side by side.
     std::vector<Operation *> ops;
     for (int node : plan.order)
@@ -104,10 +133,13 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     SmallVector<Attribute> descriptions;
     for (const ChunkLoop &loop : plan.loops) {
       descriptions.push_back(describe(program, loop, level));
-      program.ops[loop.members.front().node]->emitRemark()
-          << "chunk loop over dim " << dimOf(loop) << " of extent " << loop.extent << ", "
-          << (loop.extent + loop.size - 1) / loop.size << " iterations of " << loop.size << "; peak "
-          << plan.unchunkedPeak << " -> " << plan.peak << " bytes" << (level > 1 ? " of an iteration's own" : "");
+      std::string text;
+      llvm::raw_string_ostream(text) << "chunk loop over dim " << dimOf(loop) << " of extent " << loop.extent << ", "
+                                     << (loop.extent + loop.size - 1) / loop.size << " iterations of " << loop.size;
+      if (level > 1)
+        llvm::raw_string_ostream(text) << "; peak " << plan.unchunkedPeak << " -> " << plan.peak
+                                       << " bytes of an iteration's own";
+      outcome.remarks.push_back({program.ops[loop.members.front().node]->getLoc(), text, level});
     }
     SmallVector<scf::ForOp> applied(plan.loops.size());
     for (size_t i = plan.loops.size(); i-- > 0;)
@@ -116,43 +148,124 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (isOpTriviallyDead(&op))
         op.erase();
     for (auto [loop, op, description] : llvm::zip_equal(plan.loops, applied, descriptions)) {
-      op->setAttr("snug.chunk_loop", Builder(&getContext()).getI64IntegerAttr(report.size()));
-      report.push_back(description);
+      op->setAttr("snug.chunk_loop",
+                  Builder(&getContext()).getI64IntegerAttr(loopsBefore + static_cast<int64_t>(outcome.report.size())));
+      outcome.report.push_back(description);
       if (loop.bodyPeak < 0)
         continue;
       IndexBounds bounds(getOperation());
-      FailureOr<ChunkProgram> body = buildChunkProgram(function, *op.getBody(), bounds);
+      FailureOr<ChunkProgram> body = buildChunkProgram(*outcome.function, *op.getBody(), bounds, exact);
       if (failed(body))
         return failure();
-      ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, kMachine, threads, /*levels=*/1);
-      if (inner.peak > loop.bodyPeak)
-        return op.emitError() << "internal fault: the body of a chunk loop was planned to need " << loop.bodyPeak
-                              << " bytes, but needs " << inner.peak;
-      if (failed(apply(function, *op.getBody(), *body, std::move(inner), report, level + 1)))
+      ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, timeMachine, threads, /*levels=*/1);
+      if (failed(apply(outcome, *op.getBody(), *body, std::move(inner), level + 1)))
         return failure();
     }
     return success();
   }
 
-  LogicalResult chunk(func::FuncOp function, IndexBounds &bounds, SmallVectorImpl<Attribute> &report) {
-    FailureOr<ChunkProgram> program = buildChunkProgram(function, function.front(), bounds);
+  // The machine that times are modelled for.
+  Machine timeMachine;
+
+  LogicalResult findMachine() {
+    auto attribute = getOperation()->getAttrOfType<StringAttr>("snug.machine");
+    timeMachine = builtinMachine(256);
+    if (machine.empty() && !attribute)
+      return success();
+    std::string text = attribute ? attribute.str() : "", problem, from = "the attribute snug.machine";
+    if (!machine.empty()) {
+      from = "the machine file '" + machine + "'";
+      auto file = llvm::MemoryBuffer::getFile(machine, /*IsText=*/true);
+      if (!file)
+        return getOperation().emitError() << "cannot read " << from << ": " << file.getError().message();
+      text = (*file)->getBuffer().str();
+    }
+    std::optional<Machine> read = parseMachine(text, problem);
+    if (!read)
+      return getOperation().emitError() << from << " is not valid: " << problem;
+    timeMachine = *read;
+    return success();
+  }
+
+  // Carries the plan out in a copy of its function, and measures what came of it: a plan is a model of the program, and
+  // only the program says what it needs. Nothing where the result is no valid program.
+  std::optional<Outcome> carryOut(func::FuncOp function, ChunkPlan plan) {
+    ScopedDiagnosticHandler quiet(&getContext(), [](Diagnostic &) { return success(); });
+    Outcome outcome{OwningOpRef<func::FuncOp>(function.clone()), {}, {}, {}, function.getLoc(), "", false};
+    int64_t promised = plan.peak;
+    outcome.plan.unchunkedPeak = plan.unchunkedPeak;
+    outcome.plan.unchunkedTime = plan.unchunkedTime;
+    outcome.plan.time = plan.time;
+    outcome.plan.ops = plan.ops;
+    outcome.plan.blocks = plan.blocks;
+    outcome.plan.distinctBlocks = plan.distinctBlocks;
+    outcome.plan.candidates = plan.candidates;
+    IndexBounds bounds(getOperation());
+    FailureOr<ChunkProgram> program = buildChunkProgram(*outcome.function, outcome.function->front(), bounds, exact);
+    if (failed(program))
+      return std::nullopt;
+    Operation *peakOp = program->ops[plan.order[plan.peakNode]];
+    outcome.peakLocation = peakOp->getLoc();
+    outcome.peakName = peakOp->getName().getStringRef();
+    if (!plan.loops.empty() && (failed(apply(outcome, outcome.function->front(), *program, std::move(plan))) ||
+                                failed(verify(*outcome.function)))) {
+      LLVM_DEBUG(llvm::dbgs() << "the plan for " << promised << " bytes cannot be carried out\n");
+      return std::nullopt;
+    }
+    sinkEmpties(*outcome.function);
+    IndexBounds after(getOperation());
+    auto liveness = Liveness::compute(*outcome.function, [&](Value value) { return tensorBytes(value, after); });
+    if (failed(liveness))
+      return std::nullopt;
+    outcome.plan.peak = liveness->peak;
+    outcome.keepsPlan = liveness->peak <= promised;
+    if (!outcome.keepsPlan) {
+      LLVM_DEBUG(llvm::dbgs() << "planned was a peak of " << promised << " bytes, the program has one of "
+                              << liveness->peak << "\n");
+      outcome.peakLocation = liveness->peakOp->getLoc();
+      outcome.peakName = liveness->peakOp->getName().getStringRef();
+    }
+    return outcome;
+  }
+
+  LogicalResult chunk(func::FuncOp function, SmallVectorImpl<Attribute> &report) {
+    loopsBefore = report.size();
+    auto leave = [&](Location where, const Twine &why) {
+      mlir::emitRemark(where) << "'" << function.getName() << "' is left as it is: " << why;
+      return success();
+    };
+    if (!llvm::hasSingleElement(function.getBody()))
+      return leave(function.getLoc(),
+                   "it has control flow between blocks; structure it with scf ops for chunk loops in it");
+    IndexBounds bounds(getOperation());
+    for (Operation &op : function.front())
+      for (Value value : op.getResults())
+        if (auto type = dyn_cast<RankedTensorType>(value.getType());
+            type && !type.hasStaticShape() && !tensorBytes(value, bounds))
+          return leave(op.getLoc(), "a tensor of '" + op.getName().getStringRef() +
+                                        "' has no upper bound; bound its dims by snug.dims for chunk loops in it");
+    FailureOr<ChunkProgram> program = buildChunkProgram(function, function.front(), bounds, exact);
     if (failed(program))
       return failure();
     int64_t budget = std::max<int64_t>(activationBudget, 0);
-    ChunkPlan plan = searchChunks(program->problem, budget, kMachine, threads);
     LowerBounds bound = lowerBounds(program->problem);
+    ChunkPlan plan = searchChunks(program->problem, budget, timeMachine, threads);
+    func::FuncOp source = function;
     // Where loops cost much or are not enough, a program that shares less may do better.
+    OwningOpRef<func::FuncOp> loosened;
+    std::optional<ChunkProgram> other;
     if (loosen && (plan.peak > budget || plan.time > kNoticeable * plan.unchunkedTime)) {
-      OwningOpRef<func::FuncOp> loosened(function.clone());
-      FailureOr<ChunkProgram> other = failure();
+      loosened = function.clone();
       IndexBounds itsBounds(getOperation());
-      if (loosenSharing(*loosened))
-        other = buildChunkProgram(*loosened, loosened->front(), itsBounds);
-      if (succeeded(other)) {
+      FailureOr<ChunkProgram> built = failure();
+      if (loosenSharing(*loosened, exact))
+        built = buildChunkProgram(*loosened, loosened->front(), itsBounds, exact);
+      if (succeeded(built)) {
+        other = std::move(*built);
         bound.chunked = std::min(bound.chunked, lowerBounds(other->problem).chunked);
-        ChunkPlan looser = searchChunks(other->problem, budget, kMachine, threads);
+        ChunkPlan looser = searchChunks(other->problem, budget, timeMachine, threads);
         LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << looser.peak << ", " << looser.loops.size() << " loops, at "
-                                << *other->ops[looser.peakNode] << "\n"
+                                << *other->ops[looser.order[looser.peakNode]] << "\n"
                                 << *loosened);
         looser.candidates += plan.candidates;
         bool fits = plan.peak <= budget, looserFits = looser.peak <= budget;
@@ -160,46 +273,68 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
           looser.unchunkedPeak = plan.unchunkedPeak;
           looser.unchunkedTime = plan.unchunkedTime;
           plan = std::move(looser);
-          program = std::move(other);
-          function.getBody().takeBody(loosened->getBody());
+          source = *loosened;
         } else {
           plan.candidates = looser.candidates;
         }
       }
     }
-    figures.unchunkedTime += plan.unchunkedTime;
-    figures.time += plan.time;
+    int64_t unchunkedPeak = plan.unchunkedPeak, candidates = plan.candidates;
+    double unchunkedTime = plan.unchunkedTime;
+    std::optional<Outcome> best = carryOut(source, std::move(plan));
+    auto fits = [&](const Outcome &outcome) { return outcome.plan.peak <= budget; };
+    if (!best || (!best->keepsPlan && !fits(*best))) {
+      // The model was wrong: other plans, by what they come to.
+      ++figures.broken;
+      auto attempt = [&](func::FuncOp from, const ChunkProblem &problem, int64_t aim, int levels) {
+        if (best && fits(*best))
+          return;
+        ChunkPlan next = searchChunks(problem, aim, timeMachine, threads, levels);
+        candidates += next.candidates;
+        std::optional<Outcome> outcome = carryOut(from, std::move(next));
+        if (outcome && (!best || outcome->plan.peak < best->plan.peak))
+          best = std::move(outcome);
+      };
+      SmallVector<int64_t> aims{0};
+      if (best && budget > best->plan.peak - budget)
+        aims.insert(aims.begin(), 2 * budget - best->plan.peak);
+      for (int64_t aim : aims)
+        for (int levels : {2, 1}) {
+          attempt(function, program->problem, aim, levels);
+          if (other)
+            attempt(*loosened, other->problem, aim, levels);
+        }
+      attempt(function, program->problem, std::numeric_limits<int64_t>::max(), 1);
+    }
+    if (!best)
+      return function.emitError() << "internal fault: not even the program as it stands can be carried out";
+    figures.unchunkedTime += unchunkedTime;
+    figures.time += best->plan.time;
     figures.lb1 = std::max(figures.lb1, bound.wholeOps);
     figures.lb2 = std::max(figures.lb2, bound.chunked);
-    figures.ops += plan.ops;
-    figures.blocks += plan.blocks;
-    figures.distinctBlocks += plan.distinctBlocks;
-    figures.candidates += plan.candidates;
-    if (activationBudget >= 0 && plan.peak > activationBudget) {
-      Operation *op = program->ops[plan.order[plan.peakNode]];
-      InFlightDiagnostic diagnostic = op->emitError() << "cannot chunk to " << activationBudget.getValue()
-                                                      << " bytes: the least peak that can be "
-                                                      << "reached is " << plan.peak << " bytes, here in '"
-                                                      << op->getName() << "'; give at least that much";
-      return diagnostic;
-    }
-    if (plan.loops.empty())
+    figures.ops += best->plan.ops;
+    figures.blocks += best->plan.blocks;
+    figures.distinctBlocks += best->plan.distinctBlocks;
+    figures.candidates += candidates;
+    if (activationBudget >= 0 && best->plan.peak > activationBudget)
+      return mlir::emitError(best->peakLocation)
+             << "cannot chunk to " << activationBudget.getValue() << " bytes: the least peak that can be reached is "
+             << best->plan.peak << " bytes, here in '" << best->peakName << "'; give at least that much";
+    if (best->report.empty())
       return success();
-    int64_t promised = plan.peak;
-    if (failed(apply(function, function.front(), *program, std::move(plan), report)))
-      return failure();
-    // The plan is a promise: what stands in the IR now must keep it.
-    IndexBounds after(getOperation());
-    auto liveness = Liveness::compute(function, [&](Value value) { return tensorBytes(value, after); });
-    if (failed(liveness))
-      return failure();
-    if (liveness->peak > promised)
-      return liveness->peakOp->emitError() << "internal fault: chunking planned a peak of " << promised
-                                           << " bytes, the program has one of " << liveness->peak;
+    for (const Outcome::Remark &remark : best->remarks) {
+      InFlightDiagnostic said = mlir::emitRemark(remark.location) << remark.text;
+      if (remark.level == 1)
+        said << "; peak " << unchunkedPeak << " -> " << best->plan.peak << " bytes";
+    }
+    report.append(best->report);
+    function.getBody().takeBody(best->function->getBody());
     return success();
   }
 
   void runOnOperation() override {
+    if (failed(findMachine()))
+      return signalPassFailure();
     // Sizes must come from where buffers come from, not from results that a loop may take in. A padding is what it is
     // bufferized to, a fill and a part of it written: these can be cut.
     RewritePatternSet patterns(&getContext());
@@ -207,10 +342,11 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     tensor::DimOp::getCanonicalizationPatterns(patterns, &getContext());
     tensor::EmptyOp::getCanonicalizationPatterns(patterns, &getContext());
     (void)applyPatternsGreedily(getOperation(), std::move(patterns));
-    IndexBounds bounds(getOperation());
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      separateInits(function);
     SmallVector<Attribute> report;
     for (auto function : getOperation().getOps<func::FuncOp>())
-      if (!function.isDeclaration() && failed(chunk(function, bounds, report)))
+      if (!function.isDeclaration() && failed(chunk(function, report)))
         return signalPassFailure();
     getOperation()->setAttr("snug.chunk_report", ArrayAttr::get(&getContext(), report));
     getOperation()->setAttr("snug.chunk_figures", describeFigures());

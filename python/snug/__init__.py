@@ -57,14 +57,23 @@ class _Need(ctypes.Structure):  # snug_memory_need
     ]
 
 
-class _Options(ctypes.Structure):  # snug_context_options, up to what is used here
+class _Options(ctypes.Structure):  # snug_context_options
     _fields_ = [
         ("struct_size", ctypes.c_size_t),
         ("workspace", ctypes.c_void_p),
         ("workspace_bytes", ctypes.c_uint64),
         ("num_threads", ctypes.c_uint32),
         ("reserved", ctypes.c_uint32),
+        ("parallel_for", ctypes.c_void_p),
+        ("parallel_for_state", ctypes.c_void_p),
+        ("stream", ctypes.c_void_p),
+        ("comm", ctypes.c_void_p),
+        ("launch_ns", ctypes.POINTER(ctypes.c_uint64)),
     ]
+
+
+class _Launch(ctypes.Structure):  # snug_launch_info
+    _fields_ = [("kernel", ctypes.c_char_p), ("nodes", ctypes.c_char_p)]
 
 
 _KINDS = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}  # NumPy's kind to DLPack's code
@@ -100,6 +109,7 @@ def _open():
         "snug_model_dim": (ctypes.POINTER(_Dim), pointer, u32),
         "snug_model_input": (ctypes.POINTER(_Value), pointer, u32),
         "snug_model_output": (ctypes.POINTER(_Value), pointer, u32),
+        "snug_model_launch": (ctypes.POINTER(_Launch), pointer, u32),
         "snug_model_memory": (pointer, pointer, dims, ctypes.POINTER(_Need)),
         "snug_model_bind_dims": (pointer, pointer, tensors, u32, dims),
         "snug_model_output_shape": (pointer, pointer, u32, dims, dims),
@@ -152,11 +162,18 @@ def _tensors(arrays):
 class Model:
     """A compiled model with one context. Calls take turns; load it again for calls that run at the same time."""
 
-    def __init__(self, path, num_threads=0, dims=None, donate=False):
+    def __init__(self, path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False):
         self._donate = donate
         self._model, self._context = ctypes.c_void_p(), ctypes.c_void_p()
         _check(_library.snug_model_load(os.fsencode(path), ctypes.byref(self._model)))
-        options = _Options(ctypes.sizeof(_Options), None, 0, num_threads, 0)
+        options = _Options(struct_size=ctypes.sizeof(_Options), num_threads=num_threads)
+        self._launches = [(info.kernel.decode(), info.nodes.decode()) for info in self._all("launch")] if profile else []
+        if parallel_for:
+            self._parallel_for = parallel_for  # it must live as long as the context
+            options.parallel_for = ctypes.cast(parallel_for, ctypes.c_void_p)
+        if profile:
+            self._launch_ns = (ctypes.c_uint64 * max(1, len(self._launches)))()
+            options.launch_ns = self._launch_ns
         _check(_library.snug_context_create(self._model, ctypes.byref(options), ctypes.byref(self._context)))
         self._inputs, self._outputs = self._values("input"), self._values("output")
         self._overwritten = [value.name.decode() for value in self._all("input") if value.flags & _OVERWRITTEN]
@@ -201,6 +218,13 @@ class Model:
         _check(_library.snug_model_memory(self._model, None, ctypes.byref(need)))
         return {name: getattr(need, name) for name, _ in _Need._fields_}
 
+    def profile(self):
+        """Of each launch, in the program's order, (kernel, ONNX nodes, nanoseconds in all calls since the last time that
+        this was asked); one inside of a loop counts all iterations. Only of a model that was loaded with profile=True."""
+        found = [(*launch, ns) for launch, ns in zip(self._launches, getattr(self, "_launch_ns", ()))]
+        ctypes.memset(getattr(self, "_launch_ns", (ctypes.c_uint64 * 0)()), 0, 8 * len(found))
+        return found
+
     def __call__(self, *arrays, **named):
         """Runs the model and returns its outputs by name. An array that is not C-contiguous is copied, and so is one that
         the model overwrites, unless it was loaded with donate=True (a read-only array even then); a wrong dtype or shape
@@ -237,7 +261,9 @@ class Model:
         return results
 
 
-def load(path, num_threads=0, dims=None, donate=False):
+def load(path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False):
     """Loads a compiled model. num_threads: at most the planned number, 0 for just that. dims: values of dims that no
-    input's shape determines. donate: arrays for inputs that the model overwrites need not be kept."""
-    return Model(path, num_threads, dims, donate)
+    input's shape determines. profile: count where the time goes, for Model.profile(). parallel_for: a ctypes function of
+    the type snug_parallel_for_fn (snug/Runtime.h), to run kernels on threads of the caller's. donate: arrays for inputs that the model overwrites need not
+    be kept."""
+    return Model(path, num_threads, dims, profile, parallel_for, donate)

@@ -2,25 +2,43 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """How well the compiler's time model predicts what chunk loops cost.
 
-  time_model.py --bin build/release/bin [MODEL [NAME=N]...]... [--plans 10] [--rounds 5]
+  time_model.py --bin build/release/bin [MODEL [NAME=N]...]... [--plans 9] [--rounds 9] [--machine FILE]
 
 Of each model (a graph of test/models or the path of a complete model, with its dims after it) the unchunked plan and
---plans plans at even steps down to the least budget are compiled. In each round every library runs once, one after another,
-in an order of its own; of a library the median over rounds counts. Printed for each model: the rank correlation (Spearman)
-of predicted and measured milliseconds, and the mean error of the predicted slowdown; then both over all plans.
+plans at --plans even steps down to the least budget are compiled. One process holds all libraries of a model, and in each
+round runs each of them once, in an order of its own, with a run of the unchunked one before it. Two things are measured:
+
+- undisturbed time: of each launch of the program the fastest of all rounds, summed up. Other work on the machine only
+  ever adds to a launch, and a launch is short enough to find a quiet moment. With --threads 1 it is CPU time, to which
+  others add nothing but what they take of caches and memory: the choice on a machine that is busy;
+- pairs: the median over rounds of the ratio of a run to that of the unchunked one just before it. Rounds in which other
+  processes used more than --foreign-cores count only where there are no quiet ones; how many were quiet is printed.
+
+The machine is calibrated first, unless --machine names a file. Printed for each model: the rank correlation (Spearman)
+of predicted and measured slowdown, the mean and largest error of the predicted slowdown, and predicted over measured
+milliseconds of the unchunked plan. Then the same over all plans. Measured is the undisturbed time, or with --pairs pairs.
 """
 import argparse
+import collections
+import ctypes
 import json
+import os
 import random
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from benchmark import DEFAULT, cases, materialize  # noqa: E402
+from benchmark import cases, interval, machine_seconds, materialize  # noqa: E402
+
+# Graphs of test/models, at lengths at which a run takes long enough to be timed.
+DEFAULT = ["gpt2_long", "batch=1", "seq=512", "gpt2_long", "batch=1", "seq=2048", "gpt2_tiny", "batch=1", "seq=2048",
+           "gpt2_tiny_unoptimized", "batch=1", "seq=1024", "llama_tiny", "batch=1", "seq=4096", "bert_tiny", "batch=1",
+           "seq=512", "vit_tiny", "batch=64", "folding_tiny", "batch=1", "n=96"]
 
 
 def ranks(values):
@@ -43,25 +61,43 @@ def spearman(a, b):
 
 
 class Plan:
-    """One library with its predicted slowdown and the latencies measured of it."""
+    """One library with what was predicted and what was measured of it, in milliseconds."""
 
     def __init__(self, library, report):
         self.library, self.arena = library, report["memory"]["arena"]
-        self.predicted = report["time_model"]["chunked_ms"]
+        self.predicted, self.whole = report["time_model"]["chunked_ms"], report["time_model"]["unchunked_ms"]
         self.loops = len(report["chunk_loops"])
-        self.times = []
+        self.times, self.ratios, self.launches = [], [], None
+
+    def add(self, ms, launches, ratio=None, foreign=0.0):
+        """One run: how long it took, and each launch of it."""
+        self.times.append(ms)
+        if ratio is not None:
+            self.ratios.append((foreign, ratio))
+        self.launches = launches if self.launches is None else [min(pair) for pair in zip(self.launches, launches)]
 
     @property
-    def measured(self):
-        return statistics.median(self.times)
+    def undisturbed(self):
+        return sum(self.launches)
+
+    @property
+    def predicted_slowdown(self):
+        return self.predicted / self.whole
+
+    def quiet(self, limit):
+        """Ratios of the rounds that others left alone; all where there are none."""
+        return [r for foreign, r in self.ratios if foreign <= limit] or [r for _, r in self.ratios] or [1.0]
+
+    def slowdown(self, unchunked, args):
+        return statistics.median(self.quiet(args.foreign_cores)) if args.pairs else self.undisturbed / unchunked.undisturbed
 
 
 def compile_plans(args, name, dims):
-    """[Plan], unchunked first; plans that came out equal are kept once."""
+    """([Plan], inputs): the unchunked plan first; plans that came out equal are kept once."""
     model = Path(name)
     if not model.is_file():
         model = materialize.materialize(materialize.HERE / (name + ".onnx"), args.work)
-    flags = ["--threads", args.threads] + [text for dim in dims for text in ("--dim", dim)]
+    flags = ["--threads", args.threads, "--machine", args.machine] + [text for dim in dims for text in ("--dim", dim)]
     report = args.work / "report.json"
 
     def snugc(*more):
@@ -82,57 +118,162 @@ def compile_plans(args, name, dims):
             plans.append(Plan(library, done))
     inputs = args.work / (model.stem + ".inputs.npz")
     np.savez(inputs, **materialize.make_inputs(model, materialize.parse_dims(dims)))
-    return model.stem, plans, inputs
+    return plans, inputs
+
+
+def cpu_profiled(snug, libraries):
+    """(models, counters): run on this thread alone; a run adds to counters[launch] the CPU nanoseconds of each launch."""
+    kernel_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+    parallel_for_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int64),
+                                         ctypes.c_int64, ctypes.c_int64)
+    kernels, counters = {}, collections.Counter()
+
+    def parallel_for(_, address, arguments, extent, grain):
+        kernel = kernels.get(address) or kernels.setdefault(address, kernel_type(address))
+        pointer, launch = ctypes.cast(arguments, ctypes.c_void_p), arguments[-1]  # include/snug/ModelABI.h
+        start = time.thread_time_ns()
+        kernel(pointer, 0, extent, 0)
+        counters[launch] += time.thread_time_ns() - start
+    callback = parallel_for_type(parallel_for)
+    models = [snug.load(library, 1, profile=True, parallel_for=callback) for library in libraries]
+    return models, counters
+
+
+def worker(args):
+    """Holds the libraries named on the command line. For each number that it reads it runs one, and prints the run's
+    milliseconds, those of its launches, and the CPU seconds that it has used itself."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
+    import snug
+    with np.load(args.inputs) as file:
+        feeds = {name: file[name] for name in file.files}
+    if args.threads == 1:
+        models, counters = cpu_profiled(snug, args.cases)
+    else:
+        models = [snug.load(library, args.threads, profile=True) for library in args.cases]
+    for line in sys.stdin:
+        model = models[int(line)]
+        start = time.perf_counter()
+        model(**feeds)
+        ms, launches = 1e3 * (time.perf_counter() - start), [ns / 1e6 for _, _, ns in model.profile()]
+        if args.threads == 1:
+            launches = [counters[launch] / 1e6 for launch in range(len(launches))]
+            counters.clear()
+        print(json.dumps([ms, launches, time.process_time()]), flush=True)
 
 
 def measure(args, plans, inputs):
-    stats = args.work / "stats.json"
+    command = [sys.executable, __file__, "--worker", "--bin", args.bin, "--inputs", inputs, "--threads", args.threads]
+    command = [str(x) for x in command + [plan.library for plan in plans]]
+    environment = dict(os.environ, SNUG_RUNTIME=str(args.bin.parent / "lib" / "libsnug_runtime.so"))
     shuffler = random.Random(0)
-    for _ in range(args.rounds):
-        for plan in shuffler.sample(plans, len(plans)):
-            subprocess.run([str(x) for x in (args.bin / "snug-run", plan.library, "--inputs", inputs, "--stats", stats,
-                                             "--threads", args.threads, "--warmup", 1, "--repeat", args.repeat)],
-                           check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            plan.times.append(json.loads(stats.read_text())["latency_ms"]["min"])
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        def run(index):
+            process.stdin.write(f"{index}\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+            if not line:
+                sys.exit(f"time_model: {plans[index].library} could not be run")
+            return json.loads(line)
+        for index in range(len(plans)):
+            run(index)
+        for _ in range(args.rounds):
+            for turn, index in enumerate(shuffler.sample(range(1, len(plans)), len(plans) - 1) or [0]):
+                start, machine, own = time.perf_counter(), machine_seconds(), sum(os.times()[:2])
+                whole, launches, used = run(0)
+                if turn == 0:  # as often as any other: the least of more runs would be less
+                    plans[0].add(whole, launches)
+                if not index:
+                    continue
+                chunked, launches, used_then = run(index)
+                # What the first of the two runs used is not known apart: as much as the second in proportion.
+                own = (used_then - used) * (1 + whole / chunked) + sum(os.times()[:2]) - own
+                foreign = (machine_seconds() - machine - own) / (time.perf_counter() - start)
+                plans[index].add(chunked, launches, chunked / whole, foreign)
+        process.stdin.close()
 
 
-def summary(name, plans):
-    """One line: rank correlation of the milliseconds, mean and largest error of the slowdown."""
-    predicted, measured = [p.predicted for p in plans], [p.measured for p in plans]
-    errors = [abs(p.predicted / plans[0].predicted - p.measured / plans[0].measured) for p in plans[1:]]
+def errors_of(plans, args):
+    slowdowns = [p.slowdown(plans[0], args) for p in plans]
+    return [abs(p.predicted_slowdown - s) / s for p, s in list(zip(plans, slowdowns))[1:]]
+
+
+def correlation_of(plans, args):
+    """Of the slowdowns, where there is a rank to speak of."""
+    if len(plans) < 3:
+        return float("nan")
+    return spearman([p.predicted_slowdown for p in plans], [p.slowdown(plans[0], args) for p in plans])
+
+
+def summary(name, plans, args):
+    """One line about the plans of a model."""
+    errors = errors_of(plans, args)
     if not errors:
-        return f"{name:32} no plan but the unchunked one"
-    return (f"{name:32}{len(plans):4} plans  rank correlation {spearman(predicted, measured):5.2f}  slowdown: mean error "
-            f"{100 * statistics.mean(errors):5.1f} %, largest {100 * max(errors):5.1f} %   unchunked: predicted "
-            f"{predicted[0]:.1f} ms, measured {measured[0]:.1f} ms")
+        return f"{name:40} no plan but the unchunked one"
+    quiet = sum(foreign <= args.foreign_cores for p in plans for foreign, _ in p.ratios)
+    return (f"{name:40}{len(plans):4} plans  rank correlation {correlation_of(plans, args):5.2f}  slowdown: mean error "
+            f"{100 * statistics.mean(errors):5.1f} %, largest {100 * max(errors):5.1f} %  unchunked "
+            f"{plans[0].undisturbed:8.1f} ms, predicted {plans[0].predicted / plans[0].undisturbed:5.2f} of it  quiet "
+            f"{quiet} of {sum(len(p.ratios) for p in plans)} pairs")
+
+
+def overall(models, args):
+    """Lines about all plans of all models, given as lists of plans."""
+    plans = [p for model in models for p in model]
+    errors = [error for model in models for error in errors_of(model, args)]
+    correlations = [c for c in (correlation_of(model, args) for model in models) if c == c]
+    ratios = [p.predicted / p.undisturbed for p in plans]
+    milliseconds = spearman([p.predicted for p in plans], [p.undisturbed for p in plans])
+    slowdowns = spearman([p.predicted_slowdown for p in plans], [p.slowdown(m[0], args) for m in models for p in m])
+    return (f"{len(plans)} plans of {len(models)} models: rank correlation of milliseconds {milliseconds:.3f}, of slowdowns "
+            f"{slowdowns:.3f}; within a model at least 0.9 in {sum(c >= 0.9 for c in correlations)} of {len(correlations)}\n"
+            f"predicted slowdown: mean error {100 * statistics.mean(errors or [0]):.1f} %, largest "
+            f"{100 * max(errors or [0]):.1f} %; predicted over measured milliseconds: {min(ratios):.2f} to "
+            f"{max(ratios):.2f}, mean error {100 * statistics.mean(abs(r - 1) for r in ratios):.1f} %")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=DEFAULT, metavar="MODEL [NAME=N]...")
-    parser.add_argument("--bin", type=Path, required=True, help="folder of snugc and snug-run")
-    parser.add_argument("--plans", type=int, default=10, help="budgets below the unchunked one")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--repeat", type=int, default=3, help="runs of a library in a round, of which the fastest counts")
+    parser.add_argument("cases", nargs="*", metavar="MODEL [NAME=N]...")
+    parser.add_argument("--bin", type=Path, required=True, help="folder of snugc")
+    parser.add_argument("--plans", type=int, default=9, help="budgets below the unchunked one")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--pairs", action="store_true", help="judge by pairs of runs, not by undisturbed launches")
+    parser.add_argument("--foreign-cores", type=float, default=0.1, help="what other processes may use in a quiet pair")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--machine", type=Path, help="a machine file; default: this machine is calibrated")
     parser.add_argument("--work", type=Path, default=Path("build/benchmark"))
+    parser.add_argument("--json", type=Path, help="write every plan's figures")
     parser.add_argument("-v", "--verbose", action="store_true", help="print each plan")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--inputs", help=argparse.SUPPRESS)
     args = parser.parse_intermixed_args()
+    if args.worker:
+        return worker(args)
+    args.bin = args.bin.resolve()
     args.work.mkdir(parents=True, exist_ok=True)
-    lines, predicted, measured = [], [], []
-    for name, dims in cases(args.cases):
-        stem, plans, inputs = compile_plans(args, name, dims)
+    if not args.machine:
+        args.machine = args.work / "machine.json"
+        subprocess.run([str(args.bin / "snugc"), "--calibrate", "-o", str(args.machine)], check=True)
+    models, figures = [], []
+    for name, dims in cases(args.cases or DEFAULT):
+        title = f"{Path(name).stem} {' '.join(dims)}"
+        plans, inputs = compile_plans(args, name, dims)
         measure(args, plans, inputs)
         if args.verbose:
             for plan in plans:
-                print(f"{stem:32}{plan.arena / 2**20:10.2f} MiB {plan.loops:4} loops  predicted "
-                      f"{plan.predicted:9.2f} ms {plan.predicted / plans[0].predicted:6.3f}x  measured "
-                      f"{plan.measured:9.2f} ms {plan.measured / plans[0].measured:6.3f}x", flush=True)
-        lines.append(summary(f"{stem} {' '.join(dims)}", plans))
-        predicted += [p.predicted for p in plans]
-        measured += [p.measured for p in plans]
-    print("\n".join(lines))
-    print(f"{len(predicted)} plans in all: rank correlation of milliseconds {spearman(predicted, measured):.3f}")
+                low, middle, high = interval(plan.quiet(args.foreign_cores))
+                print(f"{title:40}{plan.arena / 2**20:10.2f} MiB {plan.loops:4} loops  predicted {plan.predicted:9.2f} ms "
+                      f"{plan.predicted_slowdown:6.3f}x  measured {plan.undisturbed:9.2f} ms "
+                      f"{plan.undisturbed / plans[0].undisturbed:6.3f}x  pairs {middle:6.3f}x ({low:.3f} to {high:.3f})",
+                      flush=True)
+        print(summary(title, plans, args), flush=True)
+        models.append(plans)
+        figures += [{"model": title, "arena": p.arena, "loops": p.loops, "predicted_ms": p.predicted,
+                     "predicted_slowdown": p.predicted_slowdown, "undisturbed_ms": p.undisturbed, "pairs": p.ratios}
+                    for p in plans]
+        if args.json:
+            args.json.write_text(json.dumps(figures, indent=1))
+    print(overall(models, args))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,35 @@ def test_usage(mlp, tmp_path):
     assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
 
 
+def test_machine_files(mlp, tmp_path):
+    path, out, file = mlp(), tmp_path / "m.so", tmp_path / "m.json"
+    good = json.loads(snugc(path, "--dry-run", *ROWS, "--report", "/dev/stdout").out)["machine"]
+
+    def refuses(text, code, *words):
+        file.write_text(text)
+        refused(snugc(path, "-o", out, *ROWS, "--machine", file), code, str(file), *words)
+    refused(snugc(path, "-o", out, *ROWS, "--machine", tmp_path / "none.json"), 5, "none.json", "No such file")
+    refuses("", 2, "no JSON object", "--calibrate")
+    refuses(json.dumps({**good, "colour": "red"}), 2, "not known, 'colour'")
+    refuses(json.dumps({key: value for key, value in good.items() if key != "fork_us"}), 2, "lacks the key 'fork_us'")
+    refuses(json.dumps({**good, "contraction_gops": -3}), 2, "'contraction_gops' is -3, not a number from")
+    refuses(json.dumps({**good, "contraction_gops": float("inf")}), 2, "not valid")
+    refuses(json.dumps({**good, "memory_gbps": []}), 2, "'memory_gbps'")
+    refuses(json.dumps({**good, "version": 7}), 2, "'version'")
+    refuses(json.dumps({**good, "launch_us": "\x1b[31m"}), 2, "'launch_us'")
+    file.write_text(json.dumps(good))
+    refused(snugc(path, "-o", file, *ROWS, "--machine", file), 1, "is the machine file")
+    refused(snugc(path, "-o", out, *ROWS, "--machine", file, "--march", "pentium99"), 1, "pentium99")
+    assert files(tmp_path) == ["m.json", "mlp.onnx", "mlp.onnx.data"]
+
+
+def test_calibrate_is_asked_for_in_full(mlp, tmp_path):
+    refused(snugc("--calibrate"), 1, "-o FILE.json")
+    refused(snugc(mlp(), "--calibrate", "-o", tmp_path / "m.json"), 1, "takes no model")
+    refused(snugc("--calibrate", "-o", tmp_path / "m.json", "--march", "x86-64-v2"), 1, "leave --march out")
+    refused(snugc("--calibrate", "-o", tmp_path / "none" / "m.json"), 5, "cannot write")
+
+
 def test_missing_dims_print_the_command(mlp, tmp_path):
     path, out = mlp(), tmp_path / "it's m.so"
     result = snugc(path, "-o", out, "--activation-budget", "1MiB", "--threads", 1)

@@ -80,6 +80,10 @@ def test_longest_dim_is_bounded_by_the_arena_alone(mlp):
 def test_report_keys_are_documented(mlp):
     documented = set(re.findall(r"`(\w+)`", (DOCS / "report.md").read_text()))
     report = report_of(mlp(), *ROWS, "--dry-run", "--activation-budget", "40%")
+    machine = report["machine"]
+    page = (DOCS / "machine-file.md").read_text()
+    assert set(machine) == set(re.findall(r"^\| `(\w+)` \|", page, re.M)), "docs/machine-file.md has other keys"
+    documented |= set(re.findall(r"`(\w+)`", page))
 
     def keys(value):
         for key, inner in value.items():
@@ -206,7 +210,9 @@ def test_schedule_in_the_report(tmp_path, name, budget, levels):
     """The arena as it is drawn is the arena as it is planned: nothing overlaps, and the sums are those of the plan."""
     path = tmp_path / f"{name}.onnx"
     shutil.copy(DOCS.parent / "test" / "models" / path.name, path)
-    flags = ("--activation-budget", budget) if budget else ()
+    # Which plan is the fastest is not what is tested: one machine for all.
+    flags = ("--machine", DOCS.parent / "test" / "passes" / "chunk" / "Inputs" / "machine.json")
+    flags += ("--activation-budget", budget) if budget else ()
     report = report_of(path, "--dry-run", "--dim", "batch=1", "--dim", "seq=64", *flags)
     for schedule in schedules(report):
         buffers, steps = schedule["buffers"], len(schedule["steps"])
@@ -274,14 +280,45 @@ def test_the_same_flags_give_the_same_bytes(mlp, tmp_path):
         assert snugc(path, *ROWS, "--emit", stage).out == snugc(path, *ROWS, "--emit", stage).out
 
 
+def test_machine_file_decides_the_plan(mlp, tmp_path):
+    """The report's machine is a machine file; with a machine on which launches are dear, there are fewer."""
+    path, file = mlp(), tmp_path / "m.json"
+    plan = ("--dry-run", "--activation-budget", "512KiB", *ROWS)
+    builtin = report_of(path, *plan)
+    file.write_text(json.dumps(builtin["machine"]))
+    again = report_of(path, *plan, "--machine", file)
+    assert again["machine"] == builtin["machine"] and again["time_model"] == builtin["time_model"]
+    slow = {**builtin["machine"], "name": "slow", "contraction_gops": builtin["machine"]["contraction_gops"] / 10}
+    file.write_text(json.dumps(slow))
+    slowed = report_of(path, *plan, "--machine", file)
+    assert slowed["machine"]["name"] == "slow"
+    assert slowed["time_model"]["chunked_ms"] > 5 * builtin["time_model"]["chunked_ms"]
+    old = report_of(path, *plan, "--march", "x86-64-v2")
+    assert old["machine"]["vector_bits"] == 128
+    assert old["time_model"]["unchunked_ms"] > report_of(path, *plan, "--march", "x86-64-v4")["time_model"]["unchunked_ms"]
+
+
+def test_calibrate_measures_a_machine(mlp, tmp_path):
+    """What it writes is a machine file, of a machine that computes; how fast is not for a test to say."""
+    file = tmp_path / "m.json"
+    done = snugc("--calibrate", "-o", file, "--threads", 2)
+    assert done.code == 0, done.err
+    machine = json.loads(file.read_text())
+    assert machine["contraction_gops"] > 1 and machine["transcendental_gops"] > 0.05
+    assert len(machine["memory_gbps"]) == 2 and all(x > 0.1 for x in machine["memory_gbps"])
+    assert 0 <= machine["launch_us"] < 1000
+    assert report_of(mlp(), "--dry-run", *ROWS, "--machine", file)["machine"] == machine
+
+
 def test_depfile(mlp, tmp_path):
     """ninja reads it: the library is made again when the model's data changes, and not else."""
     folder = tmp_path / "with space"
     folder.mkdir()
-    mlp(folder)
+    machine = report_of(mlp(folder), "--dry-run", "--dim", "rows=4")["machine"]
+    (folder / "machine.json").write_text(json.dumps(machine))
     (tmp_path / "build.ninja").write_text(f"""
 rule snugc
-  command = {os.environ["SNUGC"]} 'with space/mlp.onnx' -o m.so --dim rows=4 --depfile m.d
+  command = {os.environ["SNUGC"]} 'with space/mlp.onnx' -o m.so --dim rows=4 --depfile m.d --machine 'with space/machine.json'
   depfile = m.d
 build m.so: snugc
 """)
@@ -291,7 +328,7 @@ build m.so: snugc
         assert done.returncode == 0, done.stdout
         return "no work to do" not in done.stdout
     assert ninja() and not ninja()
-    for name in ("mlp.onnx", "mlp.onnx.data"):
+    for name in ("mlp.onnx", "mlp.onnx.data", "machine.json"):
         later = time.time() + 60
         os.utime(folder / name, (later, later))
         assert ninja(), f"{name} is no dependency"

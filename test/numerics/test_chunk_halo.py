@@ -106,3 +106,25 @@ def test_padded_and_strided_rows(tmp_path):
                g.constant(np.array([2])))
     g.output(g.node("Exp", y), 2)
     check(g, tmp_path, share=0.2)
+
+
+def test_group_normalization_between_convolutions(tmp_path):
+    """Sums over the image, then what they normalize in parts: the last bits may differ."""
+    g = Graph()
+    x = conv(g, g.input("x", noise(1, 4, 40, 36)), 4, 32)
+    for groups in (8, 32):
+        y = g.node("GroupNormalization", x, g.constant(noise(32)), g.constant(noise(32, seed=1)), num_groups=groups)
+        x = g.node("Add", x, conv(g, g.node("Relu", y), 32, 32))
+    g.output(conv(g, x, 32, 4), 4)
+    model = g.save(tmp_path / "model.onnx", opset=21)
+    _, whole = snug.compile_model(model, tmp_path / "whole.so", {})
+    low = least(model, tmp_path / "x.so", {})
+    image = 32 * 40 * 36 * 4
+    assert low < 2.5 * image < 3 * image <= whole["memory"]["arena"], low / image
+    _, report = snug.compile_model(model, tmp_path / "cut.so", {}, activation_budget=low)
+    assert "halo" in [loop["kind"] for loop in report["chunk_loops"]]
+    got, stats = snug.run_model(tmp_path / "cut.so", g.values)
+    assert stats["measured"]["arena_high_water"] <= report["memory"]["arena"] <= low
+    (want,) = snug.reference(model, g.values).values()
+    (result,) = got.values()
+    assert snug.relative_error(result, want) < 3e-6

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Chunk loops that no model of test_models.py is cut by: equal to ONNX Runtime, and to no loops bit for bit."""
 import numpy as np
+import pytest
 from onnx import TensorProto
 
 import snug
@@ -49,3 +50,22 @@ def test_columns_of_a_gather(tmp_path):
     table = g.node("Tanh", g.input("x", noise(4, 4096)))
     g.output(g.node("Gather", table, g.input("i", np.array([3, -4, 1])), axis=0), 2, TensorProto.FLOAT)
     check(g, tmp_path, budget=20000, dim=1, extent=4096)
+
+
+@pytest.mark.parametrize("op, exact", [("ReduceSum", False), ("ReduceMax", True), ("ReduceMin", True), ("ReduceL2", False)])
+def test_reductions_in_parts(op, exact, tmp_path):
+    """What is reduced is never there as a whole, though the reduced dim is the only one that can be cut."""
+    g = Graph()
+    x = g.node("Softmax", g.input("x", noise(5000, 2)), axis=1)
+    g.output(g.node(op, x, g.constant(np.array([0])), keepdims=0), 1)
+    model = g.save(tmp_path / "model.onnx")
+    _, whole = snug.compile_model(model, tmp_path / "whole.so", {})
+    budget = whole["memory"]["arena"] // 10
+    _, report = snug.compile_model(model, tmp_path / "cut.so", {}, activation_budget=budget)
+    assert [loop["kind"] for loop in report["chunk_loops"]] == ["accumulate"]
+    unchunked, _ = snug.run_model(tmp_path / "whole.so", g.values)
+    chunked, _ = snug.run_model(tmp_path / "cut.so", g.values)
+    for name, want in snug.reference(model, g.values).items():
+        assert snug.relative_error(chunked[name], want) < 1e-6
+        if exact:
+            np.testing.assert_array_equal(chunked[name], unchunked[name])

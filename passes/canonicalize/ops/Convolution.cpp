@@ -185,7 +185,10 @@ FailureOr<LoweredValue> Convolution::windows() {
 
 FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
   int64_t perGroup = channels / groups, filtersPerGroup = filters / groups;
-  auto grouped = [&](LoweredValue &value, unsigned dim, int64_t inner) {
+  bool isGrouped = groups > 1; // else there is no dim g, so that what follows can be computed with the result
+  auto grouped = [&](LoweredValue &value, unsigned dim, int64_t inner) -> FailureOr<LoweredValue> {
+    if (!isGrouped)
+      return value;
     Extents shape = value.shape;
     shape[dim] = l.constant(inner);
     shape.insert(shape.begin() + dim, l.constant(groups));
@@ -194,12 +197,16 @@ FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
   auto input = grouped(padded, 1, perGroup), kernel = grouped(weight, 0, transposed ? perGroup : filtersPerGroup);
   if (failed(input) || failed(kernel))
     return failure();
-  unsigned numLoops = 2 * rank + 4, n = 0, g = 1, m = 2, firstOut = 3, c = rank + 2, firstKernel = rank + 3,
-           lastOut = numLoops - 1;
+  unsigned n = 0, g = 1, m = isGrouped ? 2 : 1, firstOut = m + 1, c = m + rank, firstKernel = c + 1,
+           lastOut = firstKernel + rank, numLoops = lastOut + 1;
   SmallVector<utils::IteratorType> iterators(numLoops, utils::IteratorType::parallel);
-  SmallVector<AffineExpr> in = {d(n), d(g), d(c)}, filter = {d(g), d(m), d(c)}, out = {d(n), d(g), d(m)};
-  if (transposed)
-    std::swap(filter[1], filter[2]);
+  SmallVector<AffineExpr> in = {d(n)}, filter, out = {d(n)};
+  if (isGrouped)
+    for (auto *exprs : {&in, &filter, &out})
+      exprs->push_back(d(g));
+  in.push_back(d(c));
+  filter.append({transposed ? d(c) : d(m), transposed ? d(m) : d(c)});
+  out.push_back(d(m));
   iterators[c] = utils::IteratorType::reduction;
   for (unsigned i = 0; i < rank; ++i) {
     AffineExpr o = d(i + 1 == rank ? lastOut : firstOut + i), k = d(firstKernel + i);
@@ -210,7 +217,10 @@ FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
     filter.push_back(k);
     out.push_back(o);
   }
-  Extents shape = {x.shape[0], l.constant(groups), l.constant(filtersPerGroup)};
+  Extents shape = {x.shape[0]};
+  if (isGrouped)
+    shape.push_back(l.constant(groups));
+  shape.push_back(l.constant(filtersPerGroup));
   llvm::append_range(shape, window.out);
   OpBuilder &b = l.b;
   auto map = [&](ArrayRef<AffineExpr> exprs) { return AffineMap::get(numLoops, 0, exprs, b.getContext()); };
@@ -224,6 +234,8 @@ FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
         linalg::YieldOp::create(body, loc, arith::AddFOp::create(body, loc, product, a[2], reassociate).getResult());
       });
   LoweredValue result = l.tensorValue(op.getResult(0), shape);
+  if (!isGrouped)
+    return addBias(result, 1);
   Extents flat = {x.shape[0], l.constant(filters)};
   llvm::append_range(flat, window.out);
   return addBias(l.reshape(result, flat), 1);

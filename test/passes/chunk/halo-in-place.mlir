@@ -1,4 +1,4 @@
-// RUN: snug-opt %s -snug-select-chunks=activation-budget=280000 | FileCheck %s
+// RUN: snug-opt %s -snug-select-chunks="activation-budget=280000 exact" | FileCheck %s
 
 #x = affine_map<(c, h, w, k, r, s) -> (k, h + r, w + s)>
 #w = affine_map<(c, h, w, k, r, s) -> (k, r, s, c)>

@@ -1,6 +1,6 @@
-// RUN: snug-opt %s -split-input-file -snug-select-chunks=activation-budget=300000 2> %t | FileCheck %s
+// RUN: snug-opt %s -split-input-file -snug-select-chunks="activation-budget=300000 machine=%S/Inputs/machine.json" 2> %t | FileCheck %s
 // RUN: FileCheck %s --check-prefix=REMARK < %t
-// RUN: snug-opt %s -split-input-file -snug-select-chunks=activation-budget=300000 2> %t \
+// RUN: snug-opt %s -split-input-file -snug-select-chunks="activation-budget=300000 machine=%S/Inputs/machine.json" 2> %t \
 // RUN:   | snug-opt -one-shot-bufferize=bufferize-function-boundaries -split-input-file | FileCheck %s --check-prefix=BUFFER
 
 // The tangent is written over the view that it reads. Tensor and view are the loop's own, so that each step has a slice of

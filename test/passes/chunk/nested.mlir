@@ -1,9 +1,9 @@
 // A loop over heads has all rows of a head in its body: there they are chunked again, and what all heads read is computed
 // anew for each, a few rows at a time.
 //
-// RUN: snug-opt %s --snug-select-chunks=activation-budget=560000 2> %t | FileCheck %s -enable-var-scope
+// RUN: snug-opt %s --snug-select-chunks="activation-budget=560000 exact machine=%S/Inputs/machine.json" 2> %t | FileCheck %s -enable-var-scope
 // RUN: FileCheck %s --check-prefix=REMARK < %t
-// RUN: not snug-opt %s --snug-select-chunks=activation-budget=520000 2>&1 | FileCheck %s --check-prefix=LEAST
+// RUN: not snug-opt %s --snug-select-chunks="activation-budget=520000 exact" 2>&1 | FileCheck %s --check-prefix=LEAST
 
 // Keys and queries of one head take 256 KiB each, and so does exp(x): in one level of loops 768 KiB are the least.
 // REMARK: remark: chunk loop over dim 1 of extent 8, 8 iterations of 1; peak 4456448 -> 557056 bytes{{$}}

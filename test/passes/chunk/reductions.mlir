@@ -1,4 +1,4 @@
-// RUN: snug-opt %s -split-input-file -snug-select-chunks=activation-budget=500000 2> %t | FileCheck %s
+// RUN: snug-opt %s -split-input-file -snug-select-chunks="activation-budget=500000 exact" 2> %t | FileCheck %s
 // RUN: FileCheck %s --check-prefix=REMARK < %t
 
 // Trap 4: tiles of a reduction dim that are fused with the zero of their sum start from it again and again. A sum's own

@@ -1,4 +1,4 @@
-// RUN: snug-opt %s -verify-diagnostics -split-input-file -snug-select-chunks="activation-budget=1000"
+// RUN: snug-opt %s -verify-diagnostics -split-input-file -snug-select-chunks="activation-budget=1000 exact"
 
 // A result is never smaller than itself: the message says what can be reached, at the op in the way.
 module {

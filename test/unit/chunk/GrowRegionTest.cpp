@@ -37,6 +37,7 @@ public:
     ChunkNode n;
     n.extents.assign(parallel.size(), 64);
     n.tile.assign(parallel.size(), 1);
+    n.accumulates.assign(parallel.size(), false);
     n.parallel = std::move(parallel);
     ChunkUse use, made;
     use.value = read;
@@ -204,14 +205,14 @@ TEST(LoopBody, IsOneIteration) {
   int b = p.elementwise(a);
   p.barrier(b);
   for (ChunkNode &node : p.problem.nodes)
-    node.flops = 6400;
+    node.work.elementwise = 6400;
   auto loop = growRegion(p.problem, 1, 1, 1, 2);
   ASSERT_TRUE(loop);
   loop->size = 8;
   ChunkProblem body = bodyOf(p.problem, *loop);
   ASSERT_EQ(body.nodes.size(), 2u);
   EXPECT_EQ(body.nodes[0].extents, (std::vector<int64_t>{64, 8}));
-  EXPECT_EQ(body.nodes[0].flops, 800);
+  EXPECT_EQ(body.nodes[0].work.elementwise, 800);
   const ChunkValue &read = body.values[body.nodes[0].uses[0].value], &own = body.values[body.nodes[0].results[0].value],
                    &leaving = body.values[body.nodes[1].results[0].value];
   EXPECT_EQ(read.producer, -1);

@@ -80,6 +80,16 @@ class WrapperTest(unittest.TestCase):
         self.assertEqual(self.model.outputs, ["y", "pairs"])
         self.assertEqual(self.model.memory()["arena"], 2304)
 
+    def test_profiles_launches(self):
+        model = snug.load(pathlib.Path(self.folder.name) / pathlib.Path(FILE_MODEL).name, profile=True)
+        model(self.x, self.shift)
+        self.assertEqual([launch[:2] for launch in model.profile()], [("multiply", "scale"), ("add", "shift, add")])
+        model(self.x, self.shift)
+        self.assertTrue(any(ns > 0 for _, _, ns in model.profile()))
+        self.assertTrue(all(ns == 0 for _, _, ns in model.profile()), "counted since it was asked last")
+        self.model(self.x, self.shift)
+        self.assertEqual(self.model.profile(), [])
+
     def test_reports_the_runtimes_errors(self):
         self.expect_error(6, "dtype float64", lambda: self.model(self.x.astype("f8"), self.shift))
         self.expect_error(6, "shape 1x5x8", lambda: self.model(self.x[:, :5], self.shift))

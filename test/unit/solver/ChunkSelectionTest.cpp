@@ -30,26 +30,6 @@ TEST(ChunkSelection, SelectsTheFastestThatFits) {
   EXPECT_FALSE(selectFastestThatFits(points, 9));
 }
 
-const Machine kMachine{/*flops_per_s=*/100, /*bytes_per_s=*/{10, 15}, /*launch_s=*/0.5};
-
-TEST(ChunkSelection, KernelTimeIsTheSlowerOfComputeAndMemory) {
-  EXPECT_DOUBLE_EQ(kernelTime(kMachine, {1000, 20, 0}, 1), 0.5 + 10); // compute bound
-  EXPECT_DOUBLE_EQ(kernelTime(kMachine, {1000, 20, 0}, 2), 0.5 + 5);  // compute scales with the threads
-  EXPECT_DOUBLE_EQ(kernelTime(kMachine, {10, 20, 10}, 1), 0.5 + 3);   // memory bound
-  EXPECT_DOUBLE_EQ(kernelTime(kMachine, {10, 20, 10}, 8), 0.5 + 2);   // bandwidth only as the table says
-  EXPECT_TRUE(std::isinf(kernelTime({}, {1, 1, 1}, 1)));
-}
-
-TEST(ChunkSelection, ChunkedTimeReadsWeightsAndLaunchesInEachIteration) {
-  KernelCost memoryBound{0, 80, 20};
-  EXPECT_DOUBLE_EQ(chunkedTime(kMachine, {memoryBound}, 8, 8, 1), kernelTime(kMachine, memoryBound, 1));
-  EXPECT_DOUBLE_EQ(chunkedTime(kMachine, {memoryBound}, 8, 2, 1), 4 * (0.5 + (20 + 20) / 10.0));
-  // 3 + 3 + 2: the last iteration streams less, but reads all weights.
-  EXPECT_DOUBLE_EQ(chunkedTime(kMachine, {memoryBound}, 8, 3, 1), 3 * (0.5 + 20 / 10.0) + 80 / 10.0);
-  EXPECT_DOUBLE_EQ(chunkedTime(kMachine, {memoryBound, memoryBound}, 8, 2, 1), 8 * (0.5 + 4));
-  EXPECT_TRUE(std::isinf(chunkedTime(kMachine, {memoryBound}, 8, 0, 1)));
-}
-
 TEST(ChunkSelection, CandidateChunksHalveAndPreferDivisors) {
   EXPECT_EQ(candidateChunkSizes(4096, 64), (std::vector<int64_t>{2048, 1024, 512, 256, 128, 64}));
   // 768 = 12 * 64: halves 6, 3 and the tile.
