@@ -236,9 +236,16 @@ int Pipeline::schedule() {
   (*program)->setAttr("snug.threads", builder.getI64IntegerAttr(threads()));
   (*program)->setAttr("snug.machine", builder.getStringAttr(machineText(options.machine)));
   (*program)->setAttr("snug.model_name", builder.getStringAttr(llvm::sys::path::stem(options.model)));
-  int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) { pm.addPass(createSchedule()); });
+  auto addSchedule = [&](OpPassManager &pm) { pm.addPass(createSchedule()); };
+  if (!options.donated.empty() && options.emit >= Stage::Chunk) {
+    undonated = OwningOpRef<ModuleOp>(program->clone());
+    auto main = undonated->lookupSymbol<func::FuncOp>("main");
+    for (unsigned i = 0; i < main.getNumArguments(); ++i)
+      main.removeArgAttr(i, kDonatedArgument);
+  }
+  int code = runPasses(*program, SNUG_EXIT_FAULT, addSchedule);
   if (code == SNUG_EXIT_DONE)
-    return code;
+    return undonated ? runPasses(*undonated, SNUG_EXIT_FAULT, addSchedule) : code;
   // A size that nothing bounds is the model's, not Snug's fault. The pass has named it.
   IndexBounds bounds(*program);
   bool bounded = true;

@@ -49,6 +49,8 @@ private:
   void measureFixed();
   // Sets arenaLimit to what the budgets leave.
   void limitArena();
+  // Whether less can be reached without what was donated.
+  bool isBetterUndonated();
   // Puts chunk loops into the program so that its arena fits arenaLimit, or says what could be reached.
   int selectChunks();
   int cannotFit();
@@ -66,6 +68,9 @@ private:
   llvm::SmallVector<std::string> dims; // the options', and those that follow from them
   CompileReport &report;
   mlir::OwningOpRef<mlir::ModuleOp> program;
+  // The scheduled program as it is without --donate. An update in place may stand in the way of a chunk loop, and a
+  // donation is a permission, so that a budget which can be met without it can be met with it.
+  mlir::OwningOpRef<mlir::ModuleOp> undonated;
   std::optional<int64_t> arenaLimit; // bytes the arena may have; negative where the rest alone exceeds the budget
 };
 

@@ -66,6 +66,28 @@ def test_updates_take_no_memory_of_their_own(case, tmp_path):
         assert snug.relative_error(got[name], value) < 1e-5, name
 
 
+def test_a_donation_never_stands_in_the_way(tmp_path):
+    """Rows of a convolution read rows that the one before it would have written over."""
+    g = Graph()
+    x = g.input("x", noise(1, 8, 64, 64))
+    for i in range(2):
+        kernel = g.constant(noise(8, 8, 3, 3, seed=i) * 0.1)
+        x = g.node("Add", x, g.node("Relu", g.node("Conv", x, kernel, pads=[1, 1, 1, 1], kernel_shape=[3, 3])))
+    g.output(g.node("ReduceMean", x, g.constant(np.array([1])), keepdims=0), 3)
+    model = g.save(tmp_path / "m.onnx")
+    least = []
+    for flags in ((), ("--donate", "x")):
+        _, report = snug.compile_model(model, tmp_path / "dry.so", {}, flags=("--dry-run", *flags))
+        least.append(report["budget"]["least_activation"])
+    assert least[1] <= least[0]
+    _, report = snug.compile_model(model, tmp_path / "m.so", {}, least[1], flags=("--donate", "x"))
+    assert report["memory"]["arena"] <= least[1]
+    got, stats = snug.run_model(tmp_path / "m.so", g.values, repeat=2)
+    assert stats["measured"]["arena_high_water"] <= report["memory"]["arena"]
+    for name, value in snug.reference(model, g.values).items():
+        assert snug.relative_error(got[name], value) < 1e-5
+
+
 @pytest.mark.skipif("SNUG_RUNTIME" not in os.environ, reason="a sanitizer's runtime would have to be in Python itself")
 @pytest.mark.parametrize("percent", [None, 70, 50])
 def test_only_donated_inputs_are_written(case, percent, tmp_path):
