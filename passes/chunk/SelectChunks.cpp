@@ -118,6 +118,13 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     bool keepsPlan = false;
   };
 
+  // What nobody reads, but no loop: plans count on these.
+  static void eraseDead(Block &block) {
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+      if (!isa<scf::ForOp>(op) && isOpTriviallyDead(&op))
+        op.erase();
+  }
+
   // Puts the plan's loops into the block, and loops into their bodies where the plan relies on it. Level 1 is
   // outermost.
   LogicalResult apply(Outcome &outcome, Block &block, ChunkProgram &program, ChunkPlan plan, int level = 1) {
@@ -144,15 +151,14 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     SmallVector<scf::ForOp> applied(plan.loops.size());
     for (size_t i = plan.loops.size(); i-- > 0;)
       applied[i] = cast<scf::ForOp>(applyChunkLoop(program, plan.loops[i]));
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-      if (isOpTriviallyDead(&op))
-        op.erase();
+    eraseDead(block);
     for (auto [loop, op, description] : llvm::zip_equal(plan.loops, applied, descriptions)) {
       op->setAttr("snug.chunk_loop",
                   Builder(&getContext()).getI64IntegerAttr(loopsBefore + static_cast<int64_t>(outcome.report.size())));
       outcome.report.push_back(description);
       if (loop.bodyPeak < 0)
         continue;
+      eraseDead(*op.getBody());
       IndexBounds bounds(getOperation());
       FailureOr<ChunkProgram> body = buildChunkProgram(*outcome.function, *op.getBody(), bounds, exact);
       if (failed(body))

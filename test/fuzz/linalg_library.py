@@ -162,7 +162,10 @@ def compare(program, path, variants):
             if program.keeps_arguments and not unharmed:
                 return f"n = {n}: {symbol} writes to its arguments", []
             for value, got, want in zip(program.outputs, chunked, whole):
-                if not (np.array_equal(got, want, equal_nan=True) if exact else error(got, want) <= 1e-5):
+                # Sums in another order round in another way: no farther from numpy than without loops, where that is far.
+                off = max(1e-5, 4 * error(want, env[value.name], least=0.01))
+                if not (np.array_equal(got, want, equal_nan=True) if exact
+                        else error(got, want) <= 1e-5 or error(got, env[value.name], least=0.01) <= off):
                     return f"n = {n}: {value.name} {value.type} of {symbol} differs by {error(got, want):.1e} from the unchunked", []
     return None, most
 
