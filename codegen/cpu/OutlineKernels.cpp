@@ -5,6 +5,7 @@
 #include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/Kernels.h"
 #include "dialects/nn/NnDialect.h"
+#include "dialects/plan/Buckets.h"
 #include "dialects/plan/PlanDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -35,7 +36,7 @@ struct Address {
 Address addressOf(Value value, bool exact) {
   while (Operation *op = value.getDefiningOp()) {
     if (auto view = dyn_cast<memref::ViewOp>(op))
-      return {view.getSource(), getConstantIntValue(view.getByteShift())};
+      return {view.getSource(), plannedOffset(view.getByteShift())}; // in one bucket they are apart as in any
     if (isa<memref::CastOp, memref::ExpandShapeOp, memref::CollapseShapeOp>(op)) {
       value = op->getOperand(0);
       continue;

@@ -3,6 +3,7 @@
 #include "codegen/cpu/Kernels.h"
 #include "codegen/link/Weights.h"
 #include "dialects/plan/PlanDialect.h"
+#include "lib/analysis/Arguments.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -60,6 +61,7 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
     Value value;
     value.type = type;
     auto argName = main.getArgAttrOfType<StringAttr>(i, "snug.name");
+    value.isOverwritten = isDonatedArgument(main.getArgument(i));
     value.name = argName ? argName.str() : (isInput ? "input" : "output") + std::to_string(i);
     auto texts = main.getArgAttrOfType<ArrayAttr>(i, "snug.dims");
     if (texts && static_cast<int64_t>(texts.size()) != type.getRank())
@@ -84,6 +86,9 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
     signature.arenaBytes = cast<MemRefType>(arena.getType()).getNumElements();
     signature.arenaAlignment = arena.getAlignment();
   });
+  signature.buckets = Buckets::read(module);
+  if (module->hasAttr("snug.buckets") && (!signature.buckets || signature.buckets->bounds.size() != names.size()))
+    return module.emitError("snug.buckets does not fit snug.dims");
   main.walk([&](plan::LaunchOp launch) {
     signature.launches.push_back({launch.getKernel().str(), nodeNames(launch.getLoc())});
   });
@@ -110,6 +115,51 @@ Value emitExtent(LocBuilder &b, const DimExpression &extent, ArrayRef<Value> dim
                                     return arith::RemUIOp::create(b, x, y);
                                   }
                                 });
+}
+
+// The number of the run's bucket: of each dim, how many bounds it exceeds.
+Value emitBucket(LocBuilder &b, const Buckets &buckets, ArrayRef<Value> dims) {
+  Value bucket = arith::ConstantIndexOp::create(b, 0);
+  for (auto [bounds, dim] : llvm::zip_equal(buckets.bounds, dims)) {
+    bucket = arith::MulIOp::create(b, bucket, arith::ConstantIndexOp::create(b, bounds.size()));
+    for (int64_t bound : ArrayRef<int64_t>(bounds).drop_back()) {
+      Value isAbove = arith::CmpIOp::create(b, arith::CmpIPredicate::sgt, dim, arith::ConstantIndexOp::create(b, bound));
+      bucket = arith::AddIOp::create(b, bucket, arith::IndexCastUIOp::create(b, b.getIndexType(), isAbove));
+    }
+  }
+  return bucket;
+}
+
+// One row of offsets a bucket: a run looks its row up once, and each offset in it.
+void lowerOffsets(LocBuilder &b, ModuleOp module, const Buckets &buckets, ArrayRef<plan::OffsetOp> ops,
+                  ArrayRef<Value> dims) {
+  if (ops.empty())
+    return;
+  Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
+  std::vector<int64_t> numbers;
+  for (size_t bucket = 0; bucket < buckets.size(); ++bucket)
+    for (plan::OffsetOp op : ops)
+      numbers.push_back(op.getOffsets()[bucket]);
+  LLVM::GlobalOp table;
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(module.getBody());
+    auto content = DenseElementsAttr::get(RankedTensorType::get({static_cast<int64_t>(numbers.size())}, i64),
+                                          ArrayRef<int64_t>(numbers));
+    table = LLVM::GlobalOp::create(b, LLVM::LLVMArrayType::get(i64, numbers.size()), /*isConstant=*/true,
+                                   LLVM::Linkage::Internal, "snug_offsets", content);
+  }
+  Value row = arith::MulIOp::create(b, emitBucket(b, buckets, dims), arith::ConstantIndexOp::create(b, ops.size()));
+  Value start = LLVM::GEPOp::create(b, pointer, i64, LLVM::AddressOfOp::create(b, table),
+                                    ArrayRef<LLVM::GEPArg>{arith::IndexCastOp::create(b, i64, row).getResult()});
+  for (auto [column, listed] : llvm::enumerate(ops)) {
+    plan::OffsetOp op = listed;
+    LocBuilder at(op->getLoc(), op);
+    Value place = LLVM::GEPOp::create(at, pointer, i64, start, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(column)});
+    Value offset = LLVM::LoadOp::create(at, i64, place);
+    op.getResult().replaceAllUsesWith(arith::IndexCastOp::create(at, at.getIndexType(), offset));
+    op->erase();
+  }
 }
 
 // Launch `index` as a call of parallel_for; `slots` is the array its arguments are stored to, after its index.
@@ -235,7 +285,17 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   b.setInsertionPointToStart(entry);
   Value count = LLVM::ConstantOp::create(b, b.getI64Type(), b.getI64IntegerAttr(1 + maxArguments));
   Value slots = LLVM::AllocaOp::create(b, pointer, b.getI64Type(), count);
+  SmallVector<plan::OffsetOp> offsets;
+  for (Operation *op : ops)
+    if (auto offset = dyn_cast<plan::OffsetOp>(op))
+      offsets.push_back(offset);
+  if (!offsets.empty() && !signature.buckets)
+    return main.emitError("snug_plan.offset without snug.buckets");
+  if (signature.buckets)
+    lowerOffsets(b, *host, *signature.buckets, offsets, dims);
   for (Operation *op : ops) {
+    if (llvm::is_contained(offsets, op))
+      continue; // gone
     LocBuilder at(op->getLoc(), op);
     if (isa<plan::ArenaOp>(op)) {
       op->getResult(0).replaceAllUsesWith(arena);

@@ -5,6 +5,7 @@
 #define SNUG_CODEGEN_HOST_HOSTPROGRAM_H
 
 #include "codegen/host/DimExpression.h"
+#include "dialects/plan/Buckets.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -28,6 +29,7 @@ struct ModelSignature {
     mlir::MemRefType type;
     std::vector<std::string> text;
     std::vector<DimExpression> extents;
+    bool isOverwritten = false; // an input that the caller donated
   };
   std::string name;
   int64_t threads = 1;
@@ -38,6 +40,7 @@ struct ModelSignature {
   };
   std::vector<Launch> launches; // in program order
   uint64_t arenaBytes = 0, arenaAlignment = 64;
+  std::optional<Buckets> buckets; // of the arena; one plan for all dims where there are none
 
   static mlir::FailureOr<ModelSignature> read(mlir::ModuleOp module, int defaultThreads);
 };

@@ -60,7 +60,7 @@ public:
         record({number32(SNUG_MODEL_ABI_VERSION), number32(sizeof(snug_model_header)), text(SNUG_VERSION), text(s.name),
                 text(in.target), number32(s.dims.size()), number32(s.inputs.size()), number32(s.outputs.size()),
                 number32(s.threads), array(dims), inputs, outputs, memory, embedded, file, number(in.weightsOffset),
-                text(in.weightsId), shapes(), run(), number32(s.launches.size()), number32(0), array(launches)});
+                text(in.weightsId), shapes(), run(), number32(s.launches.size()), number32(0), array(launches), arenaNeed()});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }
@@ -98,7 +98,7 @@ private:
       auto byte = [&](unsigned v) { return ConstantInt::get(Type::getInt8Ty(context), v); };
       Constant *type = record({byte(dtype.code), byte(dtype.bits), ConstantInt::get(Type::getInt16Ty(context), 1)});
       items.push_back(record({text(value.name), number32(SNUG_VALUE_TENSOR), type, number32(value.extents.size()),
-                              number32(0), array(extents)}));
+                              number32(value.isOverwritten ? SNUG_VALUE_OVERWRITTEN : 0), array(extents)}));
     }
     return array(items);
   }
@@ -138,6 +138,27 @@ private:
           b.CreateStore(v, b.CreateConstInBoundsGEP1_64(i64, f->getArg(1), place++));
         }
     b.CreateRetVoid();
+    return f;
+  }
+
+  // Bytes of the arena for given dims: of their bucket, as the run body looks it up.
+  Constant *arenaNeed() {
+    const std::optional<Buckets> &buckets = in.signature.buckets;
+    if (!buckets)
+      return ConstantPointerNull::get(pointer);
+    Function *f = function("snug_arena_need", i64, {pointer});
+    IRBuilder<> b(BasicBlock::Create(context, "entry", f));
+    Value *bucket = number(0);
+    for (auto [dim, bounds] : enumerate(buckets->bounds)) {
+      bucket = b.CreateMul(bucket, number(bounds.size()));
+      Value *value = loadAt(b, i64, f->getArg(0), 8 * dim);
+      for (int64_t bound : ArrayRef<int64_t>(bounds).drop_back())
+        bucket = b.CreateAdd(bucket, b.CreateZExt(b.CreateICmpSGT(value, number(bound)), i64));
+    }
+    std::vector<Constant *> arenas;
+    for (int64_t bytes : buckets->arenas)
+      arenas.push_back(number(bytes));
+    b.CreateRet(b.CreateLoad(i64, b.CreateGEP(i64, array(arenas), bucket)));
     return f;
   }
 

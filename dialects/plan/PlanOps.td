@@ -11,7 +11,7 @@ def Plan_Dialect : Dialect {
   let cppNamespace = "::snug::plan";
   let summary = "The host program after memory planning";
   let description = [{
-    One arena, views of it at fixed offsets (memref.view), and kernel launches. What `--emit=plan` prints is what runs.
+    One arena, views of it (memref.view) at offsets that are fixed for a bucket of dims, and kernel launches. What `--emit=plan` prints is what runs.
   }];
 }
 
@@ -21,6 +21,17 @@ def Plan_ArenaOp : Op<Plan_Dialect, "arena", [Pure]> {
   let arguments = (ins I64Attr:$alignment);
   let results = (outs MemRefRankOf<[I8], [1]>:$result);
   let assemblyFormat = "`align` $alignment attr-dict `:` type($result)";
+}
+
+def Plan_OffsetOp : Op<Plan_Dialect, "offset", [Pure]> {
+  let summary = "Where a buffer starts in the arena, by the bucket of the run's dims";
+  let description = [{
+    One offset in bytes for each entry of the module's `snug.buckets`, in its order: the last one is that for the largest
+    dims.
+  }];
+  let arguments = (ins DenseI64ArrayAttr:$offsets);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$offsets attr-dict";
 }
 
 def Plan_LaunchOp : Op<Plan_Dialect, "launch"> {

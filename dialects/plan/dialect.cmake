@@ -1,1 +1,1 @@
-snug_add_dialect(Plan plan SOURCES PlanDialect.cpp)
+snug_add_dialect(Plan plan SOURCES PlanDialect.cpp Buckets.cpp)

@@ -44,14 +44,18 @@ typedef struct snug_extent {
 // ABI 1 has tensors only; other kinds are appended as they come.
 typedef enum snug_value_kind { SNUG_VALUE_TENSOR = 0, SNUG_VALUE_OPTIONAL = 1, SNUG_VALUE_SEQUENCE = 2, SNUG_VALUE_STRING_TENSOR = 3 } snug_value_kind;
 
-// A model input or output. Data is dense row-major, aligned to `alignment` bytes where it is an arena or weight;
+// SNUG_VALUE_OVERWRITTEN: of an input that was donated (snugc --donate): a run may write to it, and what it holds
+// afterwards is unspecified. All other inputs are only read.
+typedef enum snug_value_flags { SNUG_VALUE_OVERWRITTEN = 1 } snug_value_flags;
+
+// A model input or output; `flags` are snug_value_flags. Data is dense row-major, aligned to `alignment` bytes where it is an arena or weight;
 // caller-owned tensors need only their element's alignment.
 typedef struct snug_value_info {
   const char *name;
   uint32_t kind; // snug_value_kind
   snug_dtype dtype;
   int32_t rank;
-  int32_t reserved;
+  uint32_t flags;
   const snug_extent *extents; // [rank]
 } snug_value_info;
 
@@ -72,14 +76,14 @@ typedef struct snug_runtime_table {
 typedef struct snug_run_args {
   const snug_runtime_table *runtime;
   void *runtime_state;     // first argument of each runtime call
-  uint8_t *arena;          // arena_bytes, arena_alignment
+  uint8_t *arena;          // arena_need(dims), arena_alignment
   const uint8_t *weights;  // weights_bytes, 64-byte aligned, read-only
   const int64_t *dims;     // [num_dims] actual values, checked by the caller against snug_dim_info
-  void *const *inputs;     // [num_inputs] dense data; must not alias outputs or arena
+  void *const *inputs;     // [num_inputs] dense data; must not alias outputs or arena, nor an overwritten one others
   void *const *outputs;    // [num_outputs] dense data
 } snug_run_args;
 
-// All byte counts are for the largest dims; what a run needs grows monotonically with dims.
+// All byte counts are for the largest dims; what a run needs grows monotonically with dims (see arena_need).
 typedef struct snug_memory_info {
   uint64_t weights_bytes; // bytes of the weights blob
   uint64_t arena_bytes;
@@ -118,6 +122,8 @@ typedef struct snug_model_header {
   void (*run)(const snug_run_args *args);
   uint32_t num_launches, reserved;
   const snug_launch_info *launches;
+  // Bytes of the arena that a run with these dims uses; never more than for larger dims. NULL: memory.arena_bytes always.
+  uint64_t (*arena_need)(const int64_t *dims);
 } snug_model_header;
 
 // Returns NULL when the library cannot serve a reader of at most `max_abi_version`.

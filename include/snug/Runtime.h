@@ -85,7 +85,7 @@ SNUG_API const snug_value_info *snug_model_output(const snug_model *model, uint3
 // What a process needs to run the model, in bytes.
 typedef struct snug_memory_need {
   uint64_t weights; // shared by all contexts of the model: file-backed, read-only
-  uint64_t arena;   // one for each context; the plan for the largest dims
+  uint64_t arena;   // one for each context
   uint64_t arena_alignment;
   uint64_t library; // what the libraries that the runtime calls need besides
   uint64_t inputs;  // caller-owned
@@ -93,9 +93,9 @@ typedef struct snug_memory_need {
   uint64_t total;   // weights + arena + library + inputs + outputs
 } snug_memory_need;
 
-// What the model needs for `dims` (snug_model_num_dims values), or for the largest dims where `dims` is NULL. Inputs
-// and outputs follow the dims; the arena is always the plan for the largest. Reads no weights. Any thread. Errors:
-// SNUG_EXIT_RUN (a dim outside of its bounds).
+// What the model needs for `dims` (snug_model_num_dims values), or for the largest dims where `dims` is NULL. It is never
+// more than for larger dims: inputs and outputs follow the dims, the arena goes up in steps, where the compiler planned
+// for short ranges of them, too. Reads no weights. Any thread. Errors: SNUG_EXIT_RUN (a dim outside of its bounds).
 SNUG_API snug_error *snug_model_memory(const snug_model *model, const int64_t *dims, snug_memory_need *out_need);
 
 // Solves the named dims from the shapes of `inputs` (in the model's order; data may be NULL, and a NULL tensor is
@@ -123,9 +123,9 @@ typedef void (*snug_parallel_for_fn)(void *state, snug_kernel_fn kernel, const i
 
 typedef struct snug_context_options {
   size_t struct_size; // sizeof(snug_context_options); SNUG_CONTEXT_OPTIONS_INIT sets it
-  // The arena. NULL: the context maps exactly snug_memory_need.arena (rounded up to a page) and touches all of it at
-  // creation, so that no run grows the process. Else: at least that many bytes at that alignment, owned by the caller,
-  // who keeps it until the context is destroyed and gives it to no other context meanwhile.
+  // The arena. NULL: the context maps exactly snug_memory_need.arena for `max_dims` (rounded up to a page) and touches
+  // all of it at creation, so that no run grows the process. Else: at least that many bytes at that alignment, owned by
+  // the caller, who keeps it until the context is destroyed and gives it to no other context meanwhile.
   void *workspace;
   uint64_t workspace_bytes;
   // Threads of a run, 0 for the planned number. More than planned is refused: their scratch is not in the arena.
@@ -139,15 +139,19 @@ typedef struct snug_context_options {
   // A profile: NULL, or snug_model_num_launches counters that the caller owns until the context is destroyed; each
   // launch adds the nanoseconds that it took.
   uint64_t *launch_ns;
+  // The largest dims of this context's runs (snug_model_num_dims values), NULL for the model's. Not kept. A run that needs
+  // a larger arena than these is refused.
+  const int64_t *max_dims;
 } snug_context_options;
 
-#define SNUG_CONTEXT_OPTIONS_INIT {sizeof(snug_context_options), NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL}
+#define SNUG_CONTEXT_OPTIONS_INIT {sizeof(snug_context_options), NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL}
 
 // Makes a context: maps the model's weights if no context did before, allocates all that runs need, and starts the
 // worker threads. `options` may be NULL for the defaults and is not kept. The caller owns *out_context. Any thread;
 // with OpenMP, runs on the thread that creates the context find the workers ready, another thread's first run starts
 // its own. Errors: SNUG_EXIT_USAGE (too many threads, workspace too small or misaligned), SNUG_EXIT_MACHINE (weights
-// file missing, out of memory), SNUG_EXIT_INVALID (the weights file is damaged or belongs to another model).
+// file missing, out of memory), SNUG_EXIT_INVALID (the weights file is damaged or belongs to another model),
+// SNUG_EXIT_RUN (one of max_dims outside of its bounds).
 SNUG_API snug_error *snug_context_create(snug_model *model, const snug_context_options *options,
                                          snug_context **out_context);
 
@@ -164,9 +168,12 @@ SNUG_API snug_error *snug_context_set_dim(snug_context *context, const char *nam
 
 // Runs the model once and returns when the outputs are written. Inputs and outputs are in the model's order, dense
 // row-major CPU tensors (strides NULL or compact) owned by the caller, aligned to their element; outputs have the exact
-// shape (snug_model_output_shape) and overlap neither each other, nor inputs, nor the workspace. Nothing is kept.
+// shape (snug_model_output_shape) and overlap neither each other, nor inputs, nor the workspace. Nothing is kept. Inputs
+// are only read, but for those with SNUG_VALUE_OVERWRITTEN in snug_value_info.flags: what such an input holds after the
+// run is unspecified, so fill it anew for the next one; it may not overlap another input.
 // Allocates nothing unless it fails. One call at a time on a context.
-// Errors: SNUG_EXIT_RUN (a wrong count, shape, dtype, layout, device or overlap; nothing was computed),
+// Errors: SNUG_EXIT_RUN (a wrong count, shape, dtype, layout, device or overlap, dims that need a larger arena than the
+// context's; nothing was computed),
 // SNUG_EXIT_USAGE (the context is already running).
 SNUG_API snug_error *snug_run(snug_context *context, const DLTensor *const *inputs, uint32_t num_inputs,
                               const DLTensor *const *outputs, uint32_t num_outputs);

@@ -149,15 +149,15 @@ int64_t snug::elementBytes(Type type) {
   return type.isIntOrFloat() ? static_cast<int64_t>(llvm::divideCeil(type.getIntOrFloatBitWidth(), 8)) : 0;
 }
 
-IndexBounds::IndexBounds(ModuleOp module) {
+IndexBounds::IndexBounds(ModuleOp module, ArrayRef<int64_t> atMost) {
   auto attr = module ? module->getAttrOfType<ArrayAttr>("snug.dims") : ArrayAttr();
   if (!attr)
     return;
-  for (auto dim : attr.getAsRange<DictionaryAttr>()) {
+  for (auto [index, dim] : llvm::enumerate(attr.getAsRange<DictionaryAttr>())) {
     auto name = dim.getAs<StringAttr>("name");
     auto min = dim.getAs<IntegerAttr>("min"), max = dim.getAs<IntegerAttr>("max");
     if (name && min && max)
-      dims[name.getValue()] = {min.getInt(), max.getInt()};
+      dims[name.getValue()] = {min.getInt(), index < atMost.size() ? std::min(max.getInt(), atMost[index]) : max.getInt()};
   }
 }
 

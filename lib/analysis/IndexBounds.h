@@ -23,7 +23,8 @@ struct Interval {
 class IndexBounds {
 public:
   /// Reads the module attribute `snug.dims`: [{name = "seq", min = 1, max = 4096, step = 1}, ...].
-  explicit IndexBounds(mlir::ModuleOp module);
+  /// With `atMost`, one value for each of these, no dim is larger than that.
+  explicit IndexBounds(mlir::ModuleOp module, llvm::ArrayRef<int64_t> atMost = {});
 
   /// Bounds of an index or integer value; nullopt where nothing bounds it or 64 bits do not hold it.
   std::optional<Interval> of(mlir::Value value);

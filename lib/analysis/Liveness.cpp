@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/analysis/Liveness.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/Arguments.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -349,8 +350,7 @@ LogicalResult LivenessBuilder::run() {
     number(&op);
   for (BlockArgument argument : function.getArguments())
     if (isa<RankedTensorType>(argument.getType()) &&
-        failed(newBuffer(argument, &function.front(), false,
-                         static_cast<bool>(function.getArgAttr(argument.getArgNumber(), "snug.output")))))
+        failed(newBuffer(argument, &function.front(), false, isWritableArgument(argument))))
       return failure();
   for (Operation &op : function.front())
     if (failed(visit(&op)))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/analysis/Order.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/Arguments.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -78,6 +79,7 @@ unsigned KernelGraph::classOf(Value value) {
     id = classOf(kernel.getTiedOpOperand(cast<OpResult>(value))->get());
   else
     id = newClass(0, /*owned=*/false); // no destination, so none of the schedule's: bufferization reports it
+  classes[id].donated |= isDonatedArgument(value);
   classIds[value] = id;
   return id;
 }
@@ -156,7 +158,7 @@ KernelGraph::KernelGraph(Block &block, IndexBounds &bounds, bool inPlace) : boun
   for (Value value : block.getTerminator()->getOperands())
     if (isTensor(value)) {
       StorageClass &storage = classes[classOf(value)];
-      storage.owned = false;
+      storage.owned = storage.donated = false;
       ++storage.users;
     }
 }
@@ -165,8 +167,12 @@ KernelGraph::KernelGraph(Block &block, IndexBounds &bounds, bool inPlace) : boun
 
 struct KernelGraph::Memory {
   explicit Memory(const KernelGraph &graph) : graph(graph), held(graph.classes.size(), -1) {
-    for (const StorageClass &storage : graph.classes)
+    for (auto [id, storage] : llvm::enumerate(graph.classes)) {
       users.push_back(storage.users);
+      donated.push_back(storage.donated);
+      if (storage.donated)
+        held[id] = 0; // from the start
+    }
   }
 
   struct Step {
@@ -179,15 +185,18 @@ struct KernelGraph::Memory {
     const Kernel &kernel = graph.kernels[id];
     Step step;
     SmallVector<unsigned, 2> taken, placed;
-    for (InPlace tie : kernel.inPlace) {
-      unsigned to = classAt(kernel, tie.init), from = classAt(kernel, tie.operand);
-      if (held[to] >= 0 || held[from] < 0 || users[from] != 1 || !graph.classes[from].owned ||
-          llvm::is_contained(taken, from) || llvm::is_contained(placed, to))
-        continue;
-      taken.push_back(from);
-      placed.push_back(to);
-      step.ties.push_back(tie);
-    }
+    // What was donated first: it costs nothing, and what else dies here is free again.
+    for (bool wantDonated : {true, false})
+      for (InPlace tie : kernel.inPlace) {
+        unsigned to = classAt(kernel, tie.init), from = classAt(kernel, tie.operand);
+        bool mayTake = donated[from] ? graph.classes[to].owned : graph.classes[from].owned;
+        if (donated[from] != wantDonated || !mayTake || held[to] >= 0 || held[from] < 0 || users[from] != 1 ||
+            llvm::is_contained(taken, from) || llvm::is_contained(placed, to))
+          continue;
+        taken.push_back(from);
+        placed.push_back(to);
+        step.ties.push_back(tie);
+      }
     for (unsigned storage : kernel.touched) {
       bool last = users[storage] == 1;
       if (held[storage] < 0 && !llvm::is_contained(placed, storage))
@@ -204,6 +213,11 @@ struct KernelGraph::Memory {
     live += step.added;
     peak = std::max(peak, live);
     live -= step.freed;
+    for (InPlace tie : step.ties)
+      if (unsigned to = classAt(kernel, tie.init); donated[classAt(kernel, tie.operand)]) {
+        donated[to] = true;
+        held[to] = 0;
+      }
     for (unsigned storage : kernel.touched) {
       if (held[storage] < 0)
         held[storage] = bytes(storage);
@@ -228,6 +242,7 @@ private:
   const KernelGraph &graph;
   SmallVector<int64_t> held; // bytes of a class that has been written, -1 before
   SmallVector<unsigned> users;
+  SmallVector<bool> donated; // now in an input's buffer
 };
 
 Order KernelGraph::given() const { return llvm::to_vector(llvm::seq<unsigned>(0, kernels.size())); }

@@ -32,7 +32,8 @@ struct Kernel {
 
 struct StorageClass {
   int64_t bytes = 0;
-  bool owned = false; // a buffer of the arena: no argument, weight, constant or result
+  bool owned = false;   // a buffer of the arena: no argument, weight, constant or result
+  bool donated = false; // an input's, to be taken over by what stays inside: results have buffers of their own
   unsigned users = 0; // kernels that touch it
 };
 

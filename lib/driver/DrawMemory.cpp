@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/DrawMemory.h"
+#include "dialects/plan/Buckets.h"
 #include "dialects/plan/PlanDialect.h"
 #include "lib/analysis/BufferLife.h"
 #include "lib/analysis/IndexBounds.h"
@@ -112,13 +113,13 @@ private:
       return;
     auto life = liveSpan(view, uses->accesses, timeline);
     std::optional<int64_t> bytes = bounds.bytes(view.getType(), view.getSizes());
-    APInt offset;
-    if (failed(life) || !*life || !bytes || !matchPattern(view.getByteShift(), m_ConstantInt(&offset)))
+    std::optional<int64_t> offset = plannedOffset(view.getByteShift());
+    if (failed(life) || !*life || !bytes || !offset)
       return; // never looked at; all else the plan's verifier has refused
     PictureBuffer buffer;
     buffer.begin = stepAt((*life)->lower);
     buffer.end = stepAt((*life)->upper);
-    buffer.offset = offset.getSExtValue();
+    buffer.offset = *offset;
     buffer.bytes = llvm::alignTo(*bytes, alignment);
     buffer.type = typeText(view.getType());
     llvm::sort(uses->accesses, [&](Operation *a, Operation *b) { return timeline.of(a).lower < timeline.of(b).lower; });

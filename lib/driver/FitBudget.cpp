@@ -65,12 +65,21 @@ void Pipeline::limitArena() {
     report.arenaLimit = std::max<int64_t>(*arenaLimit, 0);
 }
 
+bool Pipeline::isBetterUndonated() {
+  if (!undonated)
+    return false;
+  auto with = leastActivations(*program, threads()), without = leastActivations(*undonated, threads());
+  return without && (!with || without->arena < with->arena);
+}
+
 int Pipeline::need(double &share) {
   for (auto stage : {&Pipeline::canonicalize, &Pipeline::fuse, &Pipeline::schedule})
     if (int code = (this->*stage)())
       return code;
   measureFixed();
   limitArena();
+  if (isBetterUndonated())
+    program = std::move(undonated);
   auto least = leastActivations(*program, threads());
   if (!least)
     return SNUG_EXIT_FAULT;
@@ -89,7 +98,8 @@ int Pipeline::chunk() {
     report.peakNode = nodeName(op->getLoc());
   limitArena();
   if (options.dryRun || options.budgetSweep) {
-    report.fits = whatFits(*program, threads(), options.budgetSweep ? FitSteps::Curve : FitSteps::Even);
+    // Each of these budgets can be met: where it takes that, without the donation.
+    report.fits = whatFits(isBetterUndonated() ? *undonated : *program, threads(), options.budgetSweep ? FitSteps::Curve : FitSteps::Even);
     if (!report.fits)
       return SNUG_EXIT_FAULT;
     report.leastArena = report.fits->points.back().budget;
@@ -100,6 +110,10 @@ int Pipeline::chunk() {
 int Pipeline::selectChunks() {
   // Without a limit there are no loops, but the time model's figures.
   auto plan = fitActivations(*program, arenaLimit.value_or(INT64_MAX), threads());
+  if (!plan && isBetterUndonated()) {
+    program = std::move(undonated);
+    return selectChunks();
+  }
   if (!plan)
     return cannotFit();
   recordPlan(*plan);

@@ -138,6 +138,11 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
+  app.add_option("--donate", o.donated, "An input that a run may overwrite, so as to need less memory; once for each")
+      ->type_name("NAME")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
   app.add_option_function<std::string>(
          "--emit", [&o](const std::string &name) { o.emit = parseStage(name); },
          "Stop after a stage and print its IR: " + stageNames())

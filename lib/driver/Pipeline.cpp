@@ -5,6 +5,8 @@
 #include "codegen/Codegen.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/onnx/OnnxDialect.h"
+#include "dialects/plan/Buckets.h"
+#include "lib/analysis/Arguments.h"
 #include "lib/driver/DrawMemory.h"
 #include "lib/driver/OutputFile.h"
 #include "lib/import/onnx/Importer.h"
@@ -20,6 +22,7 @@
 #include "passes/schedule/Passes.h"
 #include "snug/ExitCodes.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -180,11 +183,31 @@ int Pipeline::checkDims() {
                (missing.size() == 1 ? "' has" : "' have") + " no value; for example:\n  " + command);
 }
 
+int Pipeline::markDonated() {
+  auto main = program->lookupSymbol<func::FuncOp>("main");
+  llvm::StringMap<unsigned> inputs;
+  std::string names;
+  for (unsigned i = 0; i < main.getNumArguments(); ++i)
+    if (auto name = main.getArgAttrOfType<StringAttr>(i, "snug.name")) {
+      inputs[name] = i;
+      names += (names.empty() ? "" : ", ") + name.str();
+    }
+  for (const std::string &name : options.donated) {
+    auto found = inputs.find(name);
+    if (found == inputs.end()) {
+      llvm::errs() << "snugc: error: --donate: the model has no input '" << printable(name) << "'; its inputs are "
+                   << printable(names) << "\n";
+      return SNUG_EXIT_USAGE;
+    }
+    main.setArgAttr(found->second, kDonatedArgument, UnitAttr::get(&context));
+  }
+  return SNUG_EXIT_DONE;
+}
+
 int Pipeline::canonicalize() {
-  if (int code = checkTypes())
-    return code;
-  if (int code = checkDims())
-    return code;
+  for (auto check : {&Pipeline::checkTypes, &Pipeline::checkDims, &Pipeline::markDonated})
+    if (int code = (this->*check)())
+      return code;
   LowerOnnxOptions lower;
   for (const std::string &definition : dims)
     lower.dims.push_back(definition);
@@ -213,9 +236,16 @@ int Pipeline::schedule() {
   (*program)->setAttr("snug.threads", builder.getI64IntegerAttr(threads()));
   (*program)->setAttr("snug.machine", builder.getStringAttr(machineText(options.machine)));
   (*program)->setAttr("snug.model_name", builder.getStringAttr(llvm::sys::path::stem(options.model)));
-  int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) { pm.addPass(createSchedule()); });
+  auto addSchedule = [&](OpPassManager &pm) { pm.addPass(createSchedule()); };
+  if (!options.donated.empty() && options.emit >= Stage::Chunk) {
+    undonated = OwningOpRef<ModuleOp>(program->clone());
+    auto main = undonated->lookupSymbol<func::FuncOp>("main");
+    for (unsigned i = 0; i < main.getNumArguments(); ++i)
+      main.removeArgAttr(i, kDonatedArgument);
+  }
+  int code = runPasses(*program, SNUG_EXIT_FAULT, addSchedule);
   if (code == SNUG_EXIT_DONE)
-    return code;
+    return undonated ? runPasses(*undonated, SNUG_EXIT_FAULT, addSchedule) : code;
   // A size that nothing bounds is the model's, not Snug's fault. The pass has named it.
   IndexBounds bounds(*program);
   bool bounded = true;
@@ -227,9 +257,23 @@ int Pipeline::schedule() {
 }
 
 void Pipeline::addMemoryPasses(OpPassManager &pm) {
+  PlanArenaOptions plan;
+  plan.buckets = 64; // what a run reads of them is one row of a table
   pm.addPass(createBufferize());
-  pm.addPass(createPlanArena());
+  pm.addPass(createPlanArena(plan));
   pm.addPass(createVerifyPlan());
+}
+
+void Pipeline::recordBuckets() {
+  std::optional<Buckets> buckets = Buckets::read(*program);
+  auto named = (*program)->getAttrOfType<ArrayAttr>("snug.dims");
+  for (size_t i = 0; buckets && i < buckets->size(); ++i) {
+    PlanBucket bucket;
+    for (auto [dim, bound] : llvm::zip_equal(named.getAsRange<DictionaryAttr>(), buckets->boundsOf(i)))
+      bucket.dims.push_back({dim.getAs<StringAttr>("name").str(), bound});
+    bucket.arena = buckets->arenas[i];
+    report.buckets.push_back(std::move(bucket));
+  }
 }
 
 int Pipeline::memory() {
@@ -241,6 +285,7 @@ int Pipeline::memory() {
   };
   report.arena = number("snug.arena_bytes");
   report.schedBound = number("snug.sched_bound");
+  recordBuckets();
   if (!options.reports.empty())
     report.planned = drawMemory(*program);
   if (arenaLimit && report.arena > *arenaLimit) {

@@ -39,6 +39,8 @@ private:
   int checkTypes();
   // Checks --dim against the model's named dims.
   int checkDims();
+  // Marks the inputs that --donate names.
+  int markDonated();
   // The files that the program refers to, for the depfile.
   void recordFiles();
   // Writes the program as it stands for --save-temps.
@@ -47,11 +49,15 @@ private:
   void measureFixed();
   // Sets arenaLimit to what the budgets leave.
   void limitArena();
+  // Whether less can be reached without what was donated.
+  bool isBetterUndonated();
   // Puts chunk loops into the program so that its arena fits arenaLimit, or says what could be reached.
   int selectChunks();
   int cannotFit();
   // Chunk loops and modelled times of a plan, for the report.
   void recordPlan(const ActivationPlan &plan);
+  // What each bucket of the dims needs, for the report.
+  void recordBuckets();
   int threads() const;
   static void addMemoryPasses(mlir::OpPassManager &pm);
   // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.
@@ -62,6 +68,9 @@ private:
   llvm::SmallVector<std::string> dims; // the options', and those that follow from them
   CompileReport &report;
   mlir::OwningOpRef<mlir::ModuleOp> program;
+  // The scheduled program as it is without --donate. An update in place may stand in the way of a chunk loop, and a
+  // donation is a permission, so that a budget which can be met without it can be met with it.
+  mlir::OwningOpRef<mlir::ModuleOp> undonated;
   std::optional<int64_t> arenaLimit; // bytes the arena may have; negative where the rest alone exceeds the budget
 };
 

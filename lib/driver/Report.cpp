@@ -28,6 +28,17 @@ static Json dimsJson(const std::vector<std::string> &definitions) {
 
 static Json namesJson(const std::vector<std::string> &names) { return names.empty() ? Json::array() : Json(names); }
 
+static Json bucketsJson(const std::vector<PlanBucket> &buckets) {
+  Json all = Json::array();
+  for (const PlanBucket &bucket : buckets) {
+    Json dims = Json::object();
+    for (const auto &[name, bound] : bucket.dims)
+      dims[name] = bound;
+    all.push_back({{"dims", dims}, {"arena", bucket.arena}});
+  }
+  return all;
+}
+
 static Json pictureJson(const MemoryPicture &picture) {
   Json steps = Json::array(), buffers = Json::array(), loops = Json::array(), at = Json::array();
   for (const PictureStep &step : picture.steps)
@@ -71,6 +82,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
       {"model", options.model},
       {"target", options.target},
       {"dims", dimsJson(options.dims)},
+      {"donated", namesJson(options.donated)},
       {"machine", Json::parse(machineText(options.machine))},
       {"budget",
        {{"memory", orNull(r.memoryBudget)},
@@ -87,7 +99,8 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
         {"outputs", r.outputs},
         {"total", r.total()},
         {"unchunked_arena", r.unchunkedArena},
-        {"eager_arena", orNull(r.eagerArena)}}},
+        {"eager_arena", orNull(r.eagerArena)},
+        {"buckets", bucketsJson(r.buckets)}}},
       {"bounds",
        {{"sched", orNull(r.schedBound)}, {"lb0", orNull(r.lb0)}, {"lb1", orNull(r.lb1)}, {"lb2", orNull(r.lb2)}}},
       {"peak_node", r.peakNode.empty() ? Json() : Json(r.peakNode)},

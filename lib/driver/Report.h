@@ -15,6 +15,12 @@
 
 namespace snug {
 
+// The arena for dims up to these, where the plan for the largest would take more.
+struct PlanBucket {
+  std::vector<std::pair<std::string, int64_t>> dims;
+  int64_t arena = 0;
+};
+
 // All memory in bytes, times in milliseconds; -1: not known.
 struct CompileReport {
   int64_t weights = 0, arena = 0, library = 0, inputs = 0, outputs = 0;
@@ -24,6 +30,7 @@ struct CompileReport {
   int64_t arenaLimit = -1;                 // what the budgets leave for the arena
   int64_t leastReachable = -1;             // of the budget that decides: --memory-budget where that one cannot be met
   int64_t leastArena = -1;                 // the least --activation-budget
+  std::vector<PlanBucket> buckets;         // none: one plan for all dims
   std::string peakNode;                    // where most is live without chunk loops
   std::optional<WhatFits> fits;            // on a dry run or a sweep
   std::optional<MemoryPicture> unchunked, planned; // where a report was asked for; the same without chunk loops

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/analysis/Arguments.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/BufferizableOpInterfaceImpl.h"
@@ -60,13 +61,13 @@ void makeAllocations(ModuleOp module) {
   }
 }
 
-// Nobody writes into an input: without this, bufferization takes every argument for writable.
+// Nobody writes into an input that is not donated: without this, bufferization takes every argument for writable.
 void protectInputs(ModuleOp module) {
   for (auto function : module.getOps<func::FuncOp>())
     for (unsigned i = 0; i < function.getNumArguments(); ++i)
-      if (isa<TensorType>(function.getArgument(i).getType()) && !function.getArgAttr(i, "snug.output") &&
-          !function.getArgAttr(i, "bufferization.writable"))
-        function.setArgAttr(i, "bufferization.writable", BoolAttr::get(module.getContext(), false));
+      if (isa<TensorType>(function.getArgument(i).getType()) && !function.getArgAttr(i, "bufferization.writable"))
+        function.setArgAttr(i, "bufferization.writable",
+                            BoolAttr::get(module.getContext(), isWritableArgument(function.getArgument(i))));
 }
 
 // --- after bufferization -------------------------------------------------------------------------------------------

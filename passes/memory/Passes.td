@@ -21,11 +21,14 @@ def PlanArena : Pass<"snug-plan-arena", "::mlir::ModuleOp"> {
   let description = [{
     Live ranges of the memref.allocs of each function in flattened time (the steps of one iteration of a loop are times
     of their own) and their sizes at the upper bound of dynamic dims make one packing problem (lib/solver/ArenaPacker.h);
-    its solution is one snug_plan.arena at the entry and one memref.view for each allocation. Module attributes:
+    its solution is one snug_plan.arena at the entry and one memref.view for each allocation. With `buckets`, the problem
+    is solved again for short ranges of the bounded dims; where that takes less, snug_plan.offset selects the offsets and
+    `snug.buckets` says what each bucket needs, which never is more than for larger dims. Module attributes:
     `snug.arena_bytes`, and `snug.sched_bound`, the least that any packing of this order can take.
   }];
   let options = [
     Option<"alignment", "alignment", "int64_t", "64", "Bytes that offsets and sizes are multiples of, a power of two">,
+    Option<"buckets", "buckets", "int64_t", "1", "Plan for up to this many ranges of the bounded dims">,
     Option<"problem", "problem", "std::string", "\"\"", "Write the packing problem to this file (- is stderr), as CSV">
   ];
   let dependentDialects = ["::snug::plan::PlanDialect", "::mlir::memref::MemRefDialect", "::mlir::arith::ArithDialect"];
@@ -35,8 +38,8 @@ def VerifyPlan : Pass<"snug-verify-plan", "::mlir::ModuleOp"> {
   let summary = "Check the memory plan (contract C5), independently of what made it";
   let description = [{
     Recomputes from the reads and writes of kernels when each view of the arena holds a value, and reports views that
-    overlap in bytes and time, that leave the arena or are not aligned, arenas that do not match `snug.arena_bytes`, and
-    any allocation, copy or tensor that is left.
+    overlap in bytes and time, that leave the arena or are not aligned, arenas that do not match `snug.arena_bytes`,
+    writes to inputs that are not donated, and any allocation, copy or tensor that is left.
   }];
 }
 #endif

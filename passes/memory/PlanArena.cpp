@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "dialects/plan/Buckets.h"
 #include "dialects/plan/PlanDialect.h"
 #include "lib/solver/ArenaPacker.h"
 #include "lib/solver/ArenaText.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "passes/memory/ChooseBuckets.h"
 #include "passes/memory/Passes.h"
 #include "lib/analysis/BufferLife.h"
 #include "lib/analysis/IndexBounds.h"
@@ -66,6 +68,12 @@ struct PlanArenaPass : snug::impl::PlanArenaBase<PlanArenaPass> {
     if (failed(writeProblem(arenaProblem, *solution)))
       return failure();
 
+    std::vector<std::vector<int64_t>> offsets(planned.size(), std::vector<int64_t>(1));
+    for (auto [list, offset] : llvm::zip_equal(offsets, solution->offsets))
+      list[0] = offset;
+    if (buckets > 1 && !planned.empty() && failed(planBuckets(arenaProblem, planned, *solution, offsets)))
+      return failure();
+
     Builder attrs(module.getContext());
     module->setAttr("snug.arena_bytes", attrs.getI64IntegerAttr(solution->capacity));
     module->setAttr("snug.sched_bound", attrs.getI64IntegerAttr(*bound));
@@ -74,15 +82,73 @@ struct PlanArenaPass : snug::impl::PlanArenaBase<PlanArenaPass> {
     OpBuilder builder = OpBuilder::atBlockBegin(&function.front());
     Value arena = plan::ArenaOp::create(builder, function.getLoc(),
                                         MemRefType::get({solution->capacity}, builder.getI8Type()), alignment);
-    for (auto [alloc, offset] : llvm::zip_equal(planned, solution->offsets)) {
+    for (auto [alloc, list] : llvm::zip_equal(planned, offsets)) {
       builder.setInsertionPoint(alloc);
-      Value at = arith::ConstantIndexOp::create(builder, alloc.getLoc(), offset);
+      Value at;
+      if (llvm::all_equal(list))
+        at = arith::ConstantIndexOp::create(builder, alloc.getLoc(), list[0]);
+      else
+        at = plan::OffsetOp::create(builder, alloc.getLoc(), builder.getIndexType(), list);
       for (Operation *user : llvm::make_early_inc_range(alloc->getUsers()))
         if (isa<memref::DeallocOp>(user))
           user->erase();
       Value view = memref::ViewOp::create(builder, alloc.getLoc(), alloc.getType(), arena, at, alloc.getDynamicSizes());
       alloc.replaceAllUsesWith(view);
       alloc.erase();
+    }
+    return success();
+  }
+
+  // The same buffers at the same times, but smaller: `offsets` becomes one for each bucket, unless none needs less.
+  LogicalResult planBuckets(const ArenaProblem &largest, ArrayRef<memref::AllocOp> planned,
+                            const ArenaSolution &solution, std::vector<std::vector<int64_t>> &offsets) {
+    ModuleOp module = getOperation();
+    Buckets plans = chooseBuckets(module, buckets);
+    size_t count = plans.size();
+    std::vector<std::vector<int64_t>> bytes(count), places(count);
+    plans.arenas.assign(count, 0);
+    plans.arenas.back() = solution.capacity;
+    places.back() = solution.offsets;
+    for (const Buffer &buffer : largest.buffers)
+      bytes.back().push_back(buffer.size);
+    for (size_t bucket = count - 1; bucket-- > 0;) {
+      SmallVector<size_t> larger;
+      for (size_t dim = 0; dim < plans.bounds.size(); ++dim)
+        if (std::optional<size_t> next = plans.next(bucket, dim))
+          larger.push_back(*next);
+      IndexBounds bounds(module, plans.boundsOf(bucket));
+      ArenaProblem problem = largest;
+      for (auto [id, made] : llvm::enumerate(planned)) {
+        memref::AllocOp alloc = made;
+        // What bounds a buffer for larger dims bounds it here, too.
+        int64_t size = bounds.bytes(alloc.getType(), alloc.getDynamicSizes()).value_or(largest.buffers[id].size);
+        for (size_t other : larger)
+          size = std::min(size, bytes[other][id]);
+        problem.buffers[id].size = size;
+        bytes[bucket].push_back(size);
+      }
+      ArenaOptions options;
+      options.maxSteps /= static_cast<int64_t>(count);
+      std::string error;
+      std::optional<ArenaSolution> own = packArena(problem, options, &error);
+      if (!own)
+        return module.emitError() << "internal fault: the memory plan of a bucket cannot be solved: " << error;
+      plans.arenas[bucket] = own->capacity;
+      places[bucket] = own->offsets;
+      // The plan for larger dims holds as well, so that no bucket ever needs more than a larger one.
+      for (size_t other : larger)
+        if (plans.arenas[other] <= plans.arenas[bucket]) {
+          plans.arenas[bucket] = plans.arenas[other];
+          places[bucket] = places[other];
+        }
+    }
+    if (llvm::all_equal(plans.arenas))
+      return success();
+    plans.write(module);
+    for (size_t id = 0; id < offsets.size(); ++id) {
+      offsets[id].clear();
+      for (const std::vector<int64_t> &place : places)
+        offsets[id].push_back(place[id]);
     }
     return success();
   }

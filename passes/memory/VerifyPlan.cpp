@@ -2,6 +2,7 @@
 //
 // The check of contract C5. It goes the other way round than PlanArena: from each access back to the views of the arena
 // that it may touch, and it shares no code with the planner or the solver.
+#include "dialects/plan/Buckets.h"
 #include "dialects/plan/PlanDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -47,7 +48,10 @@ bool isAliasOnly(Operation *op) {
 
 class Verifier {
 public:
-  Verifier(func::FuncOp function, IndexBounds &bounds) : function(function), bounds(bounds) {}
+  // Of the plan for the largest dims, or of a bucket whose arena has `bucketBytes`.
+  Verifier(func::FuncOp function, IndexBounds &bounds, std::optional<size_t> bucket = std::nullopt,
+           int64_t bucketBytes = 0)
+      : function(function), bounds(bounds), bucket(bucket), bucketBytes(bucketBytes) {}
 
   bool run(std::optional<int64_t> statedBytes) {
     number(function.getBody());
@@ -109,15 +113,17 @@ private:
           << "the arena has " << capacity << " bytes, snug.arena_bytes says " << statedBytes.value_or(0);
     if (!arena)
       return;
+    if (bucket)
+      capacity = bucketBytes;
     for (Operation *user : arena->getUsers()) {
       auto view = dyn_cast<memref::ViewOp>(user);
-      APInt offset;
-      if (!view || !matchPattern(view.getByteShift(), m_ConstantInt(&offset))) {
+      std::optional<int64_t> offset = view ? plannedOffset(view.getByteShift(), bucket) : std::nullopt;
+      if (!offset) {
         fault(user) << "the arena is used by something else than a view at a fixed offset";
         continue;
       }
       std::optional<int64_t> bytes = bounds.bytes(view.getType(), view.getSizes());
-      int64_t begin = offset.getSExtValue();
+      int64_t begin = *offset;
       if (!bytes)
         fault(view) << "the view has no upper bound";
       else if (begin < 0 || *bytes > capacity || begin > capacity - *bytes)
@@ -129,12 +135,14 @@ private:
     }
   }
 
-  // The views that a memref may be, and whether it is all of each.
+  // The views that a memref may be, and whether it is all of each. Collects in `arguments` what else it may be.
   void trace(Value value, bool whole, SmallVectorImpl<std::pair<Operation *, bool>> &roots,
              llvm::SmallDenseSet<Value> &seen) {
     if (!isa<BaseMemRefType>(value.getType()) || !seen.insert(value).second)
       return;
     if (auto argument = dyn_cast<BlockArgument>(value)) {
+      if (argument.getOwner() == &function.front())
+        arguments.push_back(argument);
       if (auto loop = dyn_cast<scf::ForOp>(argument.getOwner()->getParentOp())) {
         trace(loop.getTiedLoopInit(argument)->get(), whole, roots, seen);
         trace(loop.getTiedLoopYieldedValue(argument)->get(), whole, roots, seen);
@@ -171,7 +179,12 @@ private:
           continue;
         SmallVector<std::pair<Operation *, bool>> roots;
         llvm::SmallDenseSet<Value> seen;
+        arguments.clear();
         trace(operand.get(), true, roots, seen);
+        for (BlockArgument argument : arguments)
+          if (written && !function.getArgAttr(argument.getArgNumber(), "snug.output") &&
+              !function.getArgAttr(argument.getArgNumber(), "snug.donated"))
+            fault(op) << "writes to argument " << argument.getArgNumber() << ", an input that is not donated";
         bool blind = written && !(linalgOp && linalgOp.payloadUsesValueFromOperand(&operand));
         for (auto [root, whole] : roots)
           views[root].accesses.push_back({op, blind && whole && roots.size() == 1});
@@ -224,7 +237,10 @@ private:
 
   func::FuncOp function;
   IndexBounds &bounds;
+  std::optional<size_t> bucket;
+  int64_t bucketBytes;
   llvm::MapVector<Operation *, Planned> views;
+  SmallVector<BlockArgument> arguments;
   DenseMap<Operation *, int64_t> enter, leave;
   int64_t clock = 0;
   bool sound = true;
@@ -233,6 +249,37 @@ private:
 struct VerifyPlanPass : snug::impl::VerifyPlanBase<VerifyPlanPass> {
   using VerifyPlanBase::VerifyPlanBase;
 
+  // The plan of each bucket holds for its dims, and a larger one needs no less.
+  bool checkBuckets(func::FuncOp function, std::optional<int64_t> stated) {
+    ModuleOp module = getOperation();
+    std::optional<Buckets> buckets = Buckets::read(module);
+    size_t count = buckets ? buckets->size() : 0;
+    bool sound = true;
+    auto fault = [&](Operation *op) {
+      sound = false;
+      return op->emitError("internal fault: the memory plan is wrong: ");
+    };
+    function.walk([&](plan::OffsetOp op) {
+      if (op.getOffsets().size() != count)
+        fault(op) << op.getOffsets().size() << " offsets for " << count << " buckets";
+    });
+    if (module->hasAttr("snug.buckets") && !buckets)
+      fault(function) << "snug.buckets is malformed";
+    if (!sound || !buckets)
+      return sound;
+    if (buckets->arenas.back() != stated.value_or(0))
+      fault(function) << "the last bucket has " << buckets->arenas.back() << " bytes, snug.arena_bytes says "
+                      << stated.value_or(0);
+    for (size_t bucket = 0; bucket < count; ++bucket) {
+      for (size_t dim = 0; dim < buckets->bounds.size(); ++dim)
+        if (auto next = buckets->next(bucket, dim); next && buckets->arenas[*next] < buckets->arenas[bucket])
+          fault(function) << "bucket " << bucket << " needs more than bucket " << *next << ", which has larger dims";
+      IndexBounds bounds(module, buckets->boundsOf(bucket));
+      sound &= Verifier(function, bounds, bucket, buckets->arenas[bucket]).run(stated);
+    }
+    return sound;
+  }
+
   void runOnOperation() override {
     ModuleOp module = getOperation();
     IndexBounds bounds(module);
@@ -240,8 +287,10 @@ struct VerifyPlanPass : snug::impl::VerifyPlanBase<VerifyPlanPass> {
     if (auto attr = module->getAttrOfType<IntegerAttr>("snug.arena_bytes"))
       stated = attr.getInt();
     for (auto function : module.getOps<func::FuncOp>())
-      if (!function.isDeclaration() && function->hasAttr("snug.num_inputs") && !Verifier(function, bounds).run(stated))
-        signalPassFailure();
+      if (!function.isDeclaration() && function->hasAttr("snug.num_inputs")) {
+        if (!Verifier(function, bounds).run(stated) || !checkBuckets(function, stated))
+          signalPassFailure();
+      }
   }
 };
 } // namespace

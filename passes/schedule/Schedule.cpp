@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "lib/analysis/Arguments.h"
 #include "lib/analysis/Order.h"
 #include "passes/schedule/Passes.h"
 #include "llvm/Support/Debug.h"
@@ -19,12 +20,6 @@ namespace snug {
 } // namespace snug
 
 namespace {
-bool isOutput(Value value) {
-  auto argument = dyn_cast<BlockArgument>(value);
-  auto function = argument ? dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp()) : func::FuncOp();
-  return function && function.getArgAttr(argument.getArgNumber(), "snug.output");
-}
-
 // --- destinations are free to be written ---------------------------------------------------------------------------
 
 // Whether nobody but `use` looks at the buffer behind it, so that a write in place harms nobody in any order.
@@ -41,7 +36,7 @@ bool isExclusive(OpOperand &use) {
   }
   Operation *op = value.getDefiningOp();
   return op ? !isa<nn::WeightOp, tensor::ExtractSliceOp>(op) && !op->hasTrait<OpTrait::ConstantLike>()
-            : isOutput(value);
+            : isWritableArgument(value);
 }
 
 bool readsInit(Operation *op, OpOperand &init) {
@@ -120,7 +115,7 @@ void addDestinationArguments(func::FuncOp function) {
     for (StringRef name : {"snug.name", "snug.dims"})
       if (Attribute attr = function.getResultAttr(index, name))
         attrs.append(name, attr);
-    attrs.append("snug.output", builder.getUnitAttr());
+    attrs.append(kOutputArgument, builder.getUnitAttr());
     attrs.append("bufferization.writable", builder.getBoolAttr(true));
     (void)function.insertArgument(function.getNumArguments(), type, attrs.getDictionary(function.getContext()),
                                   function.getLoc());

@@ -45,7 +45,7 @@ class _Value(ctypes.Structure):  # snug_value_info
         ("kind", ctypes.c_uint32),
         ("dtype", _DType),
         ("rank", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("flags", ctypes.c_uint32),
         ("extents", ctypes.c_void_p),
     ]
 
@@ -79,6 +79,7 @@ class _Launch(ctypes.Structure):  # snug_launch_info
 _KINDS = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}  # NumPy's kind to DLPack's code
 _DTYPES = {0: "int", 1: "uint", 2: "float", 5: "complex"}
 _CPU = 1
+_OVERWRITTEN = 1  # of snug_value_flags
 
 
 class Error(RuntimeError):
@@ -161,7 +162,8 @@ def _tensors(arrays):
 class Model:
     """A compiled model with one context. Calls take turns; load it again for calls that run at the same time."""
 
-    def __init__(self, path, num_threads=0, dims=None, profile=False, parallel_for=None):
+    def __init__(self, path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False):
+        self._donate = donate
         self._model, self._context = ctypes.c_void_p(), ctypes.c_void_p()
         _check(_library.snug_model_load(os.fsencode(path), ctypes.byref(self._model)))
         options = _Options(struct_size=ctypes.sizeof(_Options), num_threads=num_threads)
@@ -174,6 +176,7 @@ class Model:
             options.launch_ns = self._launch_ns
         _check(_library.snug_context_create(self._model, ctypes.byref(options), ctypes.byref(self._context)))
         self._inputs, self._outputs = self._values("input"), self._values("output")
+        self._overwritten = [value.name.decode() for value in self._all("input") if value.flags & _OVERWRITTEN]
         self._dims = [dim.name.decode() for dim in self._all("dim")]
         self._fixed = dict(dims or {})
         for name, value in self._fixed.items():
@@ -204,6 +207,11 @@ class Model:
         """Names of the outputs, in the model's order."""
         return list(self._outputs)
 
+    @property
+    def overwritten(self):
+        """Names of the inputs that runs overwrite (snugc --donate)."""
+        return list(self._overwritten)
+
     def memory(self):
         """What the model needs for its largest dims, in bytes."""
         need = _Need()
@@ -218,8 +226,9 @@ class Model:
         return found
 
     def __call__(self, *arrays, **named):
-        """Runs the model and returns its outputs by name. An array that is not C-contiguous is copied; a wrong dtype or
-        shape is an Error, never converted."""
+        """Runs the model and returns its outputs by name. An array that is not C-contiguous is copied, and so is one that
+        the model overwrites, unless it was loaded with donate=True (a read-only array even then); a wrong dtype or shape
+        is an Error, never converted."""
         names = list(self._inputs)
         if len(arrays) > len(names):
             raise TypeError(f"the model takes {len(names)} inputs, got {len(arrays)}")
@@ -235,6 +244,9 @@ class Model:
         # ascontiguousarray makes a scalar one-dimensional, so it only sees what needs it.
         values = [numpy.asarray(given[name]) for name in names]
         values = [value if value.flags.c_contiguous else numpy.ascontiguousarray(value) for value in values]
+        for index, name in enumerate(names):
+            if name in self._overwritten and not (self._donate and values[index].flags.writeable):
+                values[index] = values[index].copy()
         in_views, in_pointers = _tensors(values)
 
         dims = (ctypes.c_int64 * max(1, len(self._dims)))(*[self._fixed.get(name, -1) for name in self._dims])
@@ -249,8 +261,9 @@ class Model:
         return results
 
 
-def load(path, num_threads=0, dims=None, profile=False, parallel_for=None):
+def load(path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False):
     """Loads a compiled model. num_threads: at most the planned number, 0 for just that. dims: values of dims that no
     input's shape determines. profile: count where the time goes, for Model.profile(). parallel_for: a ctypes function of
-    the type snug_parallel_for_fn (snug/Runtime.h), to run kernels on threads of the caller's."""
-    return Model(path, num_threads, dims, profile, parallel_for)
+    the type snug_parallel_for_fn (snug/Runtime.h), to run kernels on threads of the caller's. donate: arrays for inputs that the model overwrites need not
+    be kept."""
+    return Model(path, num_threads, dims, profile, parallel_for, donate)

@@ -3,6 +3,7 @@
 #include "runtime/core/Bind.h"
 #include "runtime/core/Error.h"
 
+#include <cstddef>
 #include <string>
 
 using namespace snug;
@@ -156,6 +157,12 @@ void snug::bindDims(const snug_model_header &header, const DLTensor *const *inpu
 }
 
 //===-- Tensors ---------------------------------------------------------------------------------------------------===//
+
+uint64_t snug::arenaNeed(const snug_model_header &header, const int64_t *dims) {
+  // A model of an older compiler has a shorter header.
+  bool hasNeed = header.struct_size >= offsetof(snug_model_header, arena_need) + sizeof(header.arena_need);
+  return dims && hasNeed && header.arena_need ? header.arena_need(dims) : header.memory.arena_bytes;
+}
 
 uint64_t snug::numExtents(const snug_model_header &header) {
   uint64_t count = 0;

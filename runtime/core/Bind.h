@@ -30,6 +30,9 @@ void *checkTensor(const snug_model_header &header, const char *kind, const snug_
 // Bytes of a dense tensor of that shape; throws when they do not fit in 63 bits.
 uint64_t tensorBytes(const snug_value_info &value, const int64_t *extents);
 
+// Bytes of the arena that a run with `dims` uses, NULL for the largest. The dims are checked.
+uint64_t arenaNeed(const snug_model_header &header, const int64_t *dims);
+
 // Number of extents that header.shapes writes.
 uint64_t numExtents(const snug_model_header &header);
 

@@ -32,6 +32,7 @@ struct snug_context {
   std::unique_ptr<snug_model, ModelRelease> model;
   const snug_model_header &header;
   uint32_t numThreads;
+  uint64_t arenaBytes;
   cpu::Arena ownArena;
   uint8_t *arena;
   snug_runtime_table table;
@@ -56,10 +57,16 @@ static uint32_t chooseThreads(const snug_model_header &header, uint32_t requeste
                                      std::to_string(requested));
 }
 
-static void checkWorkspace(const snug_memory_info &memory, const snug_context_options &options) {
-  if (options.workspace_bytes < memory.arena_bytes)
+static uint64_t arenaOf(const snug_model_header &header, const snug_context_options &options) {
+  if (options.max_dims)
+    checkDims(header, options.max_dims);
+  return arenaNeed(header, options.max_dims);
+}
+
+static void checkWorkspace(const snug_memory_info &memory, const snug_context_options &options, uint64_t arenaBytes) {
+  if (options.workspace_bytes < arenaBytes)
     throw Failure(SNUG_EXIT_USAGE, "the workspace has " + std::to_string(options.workspace_bytes) +
-                                       " bytes, the model needs " + std::to_string(memory.arena_bytes));
+                                       " bytes, the model needs " + std::to_string(arenaBytes));
   if (reinterpret_cast<uintptr_t>(options.workspace) % memory.arena_alignment != 0)
     throw Failure(SNUG_EXIT_USAGE, "the workspace is not aligned to " + std::to_string(memory.arena_alignment) +
                                        " bytes, as the model needs");
@@ -75,11 +82,11 @@ static void timedParallelFor(void *state, snug_kernel_fn kernel, const int64_t *
 
 snug_context::snug_context(snug_model *shared, const snug_context_options &options)
     : model((snug_model_retain(shared), shared)), header(*shared->header),
-      numThreads(chooseThreads(header, options.num_threads)) {
+      numThreads(chooseThreads(header, options.num_threads)), arenaBytes(arenaOf(header, options)) {
   if (options.stream || options.comm || options.reserved)
     throw Failure(SNUG_EXIT_USAGE, "stream, comm and reserved of snug_context_options have to be 0 in this version");
   if (options.workspace)
-    checkWorkspace(header.memory, options);
+    checkWorkspace(header.memory, options, arenaBytes);
   weights = model->mapWeights();
   table = {SNUG_MODEL_ABI_VERSION, sizeof(snug_runtime_table), &cpu::parallelFor};
   parallelForState = reinterpret_cast<void *>(uintptr_t(numThreads));
@@ -102,7 +109,7 @@ snug_context::snug_context(snug_model *shared, const snug_context_options &optio
   if (options.workspace)
     arena = static_cast<uint8_t *>(options.workspace);
   else
-    arena = ownArena.allocate(header.memory.arena_bytes, header.memory.arena_alignment);
+    arena = ownArena.allocate(arenaBytes, header.memory.arena_alignment);
 }
 
 // Throws when an output shares bytes with anything else that the run uses.
@@ -117,10 +124,14 @@ void snug_context::checkOverlaps() const {
   };
   uint32_t count = header.num_inputs + header.num_outputs;
   for (uint32_t i = 0; i < count; ++i) {
-    if (overlap(data[i], bytes[i], arena, header.memory.arena_bytes))
+    if (overlap(data[i], bytes[i], arena, arenaBytes))
       throw Failure(SNUG_EXIT_RUN, text(i) + " overlaps the workspace; give it memory of its own");
-    for (uint32_t j = std::max(i + 1, header.num_inputs); j < count; ++j)
-      if (overlap(data[i], bytes[i], data[j], bytes[j]))
+    // Inputs that are only read may share memory.
+    auto isWritten = [&](uint32_t k) {
+      return k >= header.num_inputs || (header.inputs[k].flags & SNUG_VALUE_OVERWRITTEN);
+    };
+    for (uint32_t j = i + 1; j < count; ++j)
+      if ((isWritten(i) || isWritten(j)) && overlap(data[i], bytes[i], data[j], bytes[j]))
         throw Failure(SNUG_EXIT_RUN, text(j) + " overlaps " + text(i) + "; give it memory of its own");
   }
 }
@@ -132,6 +143,9 @@ void snug_context::run(const DLTensor *const *inputs, uint32_t numInputs, const 
   if (numOutputs != header.num_outputs)
     throw Failure(SNUG_EXIT_RUN, "the model gives " + std::to_string(header.num_outputs) + " outputs, got " +
                                      std::to_string(numOutputs));
+  if (uint64_t need = arenaNeed(header, dims.data()); need > arenaBytes)
+    throw Failure(SNUG_EXIT_RUN, "the run needs an arena of " + std::to_string(need) + " bytes, the context has " +
+                                     std::to_string(arenaBytes) + ": create it for larger dims (max_dims)");
   header.shapes(dims.data(), extents.data());
   const int64_t *at = extents.data();
   for (uint32_t i = 0; i < numInputs + numOutputs; ++i) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
@@ -50,7 +51,7 @@ void snug_model::check() const {
   if (!header)
     throw Failure(SNUG_EXIT_UNSUPPORTED, "the model '" + path + "' was compiled for a newer runtime than this " +
                                              SNUG_VERSION_STRING + ": update the runtime or compile it again");
-  bool sound = header->abi_version == SNUG_MODEL_ABI_VERSION && header->struct_size >= sizeof(snug_model_header) &&
+  bool sound = header->abi_version == SNUG_MODEL_ABI_VERSION && header->struct_size >= offsetof(snug_model_header, arena_need) &&
                header->run && header->shapes && header->num_threads > 0;
   uint64_t align = sound ? header->memory.arena_alignment : 1;
   sound = sound && align != 0 && (align & (align - 1)) == 0;
@@ -152,7 +153,7 @@ snug_error *snug_model_memory(const snug_model *model, const int64_t *dims, snug
     const snug_model_header &header = *model->header;
     const snug_memory_info &memory = header.memory;
     snug_memory_need need{memory.weights_bytes,
-                          memory.arena_bytes,
+                          arenaNeed(header, nullptr),
                           memory.arena_alignment,
                           memory.library_bytes,
                           memory.input_bytes,
@@ -161,6 +162,7 @@ snug_error *snug_model_memory(const snug_model *model, const int64_t *dims, snug
     if (dims) {
       std::vector<int64_t> extents = allExtents(header, dims);
       const int64_t *at = extents.data();
+      need.arena = arenaNeed(header, dims);
       need.inputs = need.outputs = 0;
       for (uint32_t i = 0; i < header.num_inputs; at += header.inputs[i++].rank)
         need.inputs += tensorBytes(header.inputs[i], at);

@@ -29,7 +29,7 @@ class Extent(C.Structure):
 
 class ValueInfo(C.Structure):
     _fields_ = [("name", C.c_char_p), ("kind", C.c_uint32), ("dtype", Dtype), ("rank", C.c_int32),
-                ("reserved", C.c_int32), ("extents", C.POINTER(Extent))]
+                ("flags", C.c_uint32), ("extents", C.POINTER(Extent))]
 
 
 KERNEL = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_int64, C.c_int64)
@@ -62,7 +62,8 @@ class Header(C.Structure):
                 ("weights_offset", C.c_uint64), ("weights_id", C.c_char_p),
                 ("shapes", C.CFUNCTYPE(None, C.c_void_p, C.c_void_p)),
                 ("run", C.CFUNCTYPE(None, C.POINTER(RunArgs))),
-                ("num_launches", C.c_uint32), ("reserved", C.c_uint32), ("launches_table", C.POINTER(LaunchInfo))]
+                ("num_launches", C.c_uint32), ("reserved", C.c_uint32), ("launches_table", C.POINTER(LaunchInfo)),
+                ("arena_need", C.c_void_p)]
 
 
 def aligned(num_bytes, fill=0):

@@ -95,6 +95,12 @@ def test_unknown_dim(mlp, tmp_path):
     refused(snugc(mlp(), "--dry-run", "--dim", "seq=4"), 1, "no dim 'seq'", "its dims are rows")
 
 
+def test_unknown_input_to_donate(mlp):
+    path = mlp()
+    refused(snugc(path, "--dry-run", "--dim", "rows=4", "--donate", "y"), 1, "--donate", "no input 'y'", "its inputs are x")
+    assert snugc(path, "--dry-run", "--dim", "rows=4", "--donate", "x").code == 0
+
+
 @pytest.mark.parametrize("text", ["rows", "rows=", "rows=x", "rows=5..2", "rows=1..4:0", "rows=-1", "=4"])
 def test_bad_dim(mlp, text):
     refused(snugc(mlp(), "--dry-run", "--dim", text), 1, text)

@@ -2,7 +2,8 @@
 //
 // Runs a compiled model in steps, so that a watcher outside can tell what each of them adds to the process (the other
 // side is Steps in test/models/resident.py), and counts the allocations of the runs by standing in front of malloc.
-//   memory-probe MODEL.so REPEAT [NAME=VALUE]...     values of the named dims, all of them
+//   memory-probe MODEL.so REPEAT [NAME=VALUE]... [fit]     values of the named dims, all of them
+// With "fit" the context is made for these dims, else for the largest.
 // Steps: "ready" (inputs and outputs are allocated and written), "created" (the context is), "warm" (after one run), "ran
 // {...}" (after REPEAT more). Inputs are filled with ones: valid as token ids, masks and numbers alike.
 #include "snug/Runtime.h"
@@ -111,7 +112,10 @@ int main(int argc, char **argv) {
   arrive("ready");
 
   snug_context *context = NULL;
-  check(snug_context_create(model, NULL, &context));
+  snug_context_options options = SNUG_CONTEXT_OPTIONS_INIT;
+  if (!strcmp(argv[argc - 1], "fit"))
+    options.max_dims = dims;
+  check(snug_context_create(model, &options, &context));
   for (uint32_t i = 0; i < num_dims; ++i) // some dims are in no input's shape
     check(snug_context_set_dim(context, snug_model_dim(model, i)->name, dims[i]));
   arrive("created");

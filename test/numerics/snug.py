@@ -67,9 +67,11 @@ def relative_error(got, want):
     return float(np.linalg.norm(got - want) / np.linalg.norm(want))
 
 
-def outside_memory(library, dims, repeat=3):
-    """Growth of a process in bytes, seen from outside: (by creating the context, by runs, allocations in runs)."""
+def outside_memory(library, dims, repeat=3, fit=False):
+    """Growth of a process in bytes, seen from outside: (by creating the context, by runs, allocations in runs). With `fit`
+    the context is made for these dims, else for the largest."""
     arguments = [tool("SNUG_MEMORY_PROBE"), library, repeat, *(f"{name}={value}" for name, value in dims.items())]
+    arguments += ["fit"] if fit else []
     with resident.Steps(arguments) as probe:
         ready, _, _ = probe.go("ready", first=True)
         created, creating, _ = probe.go("created")

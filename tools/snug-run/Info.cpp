@@ -35,7 +35,8 @@ static void printValues(const snug_model *model, const char *kind,
     for (int32_t k = 0; k < info->rank; ++k)
       shape += (k ? ", " : "") + (info->extents[k].symbol == -1 ? std::to_string(info->extents[k].offset)
                                                                 : std::string(info->extents[k].text));
-    printf("%-7s %s: %s [%s]\n", kind, info->name, dtypeText(info->dtype).c_str(), shape.c_str());
+    printf("%-7s %s: %s [%s]%s\n", kind, info->name, dtypeText(info->dtype).c_str(), shape.c_str(),
+           info->flags & SNUG_VALUE_OVERWRITTEN ? ", overwritten" : "");
   }
 }
 

@@ -31,10 +31,11 @@ struct Measurement {
 };
 } // namespace
 
-static ContextHandle createContext(snug_model *model, const RunOptions &options, const WatchedArena *arena,
-                                   std::vector<uint64_t> &launchNs) {
+static ContextHandle createContext(snug_model *model, const RunOptions &options, const std::vector<int64_t> &dims,
+                                   const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
   snug_context_options contextOptions = SNUG_CONTEXT_OPTIONS_INIT;
   contextOptions.num_threads = options.threads;
+  contextOptions.max_dims = dims.data(); // there are no other runs
   if (arena && arena->bytes() > 0) {
     contextOptions.workspace = arena->data();
     contextOptions.workspace_bytes = arena->bytes();
@@ -51,9 +52,20 @@ static ContextHandle createContext(snug_model *model, const RunOptions &options,
   return handle;
 }
 
+// Inputs that the model overwrites, and what each run is to find in them.
+static std::vector<std::pair<HostTensor *, std::vector<uint8_t>>> overwrittenInputs(const snug_model *model,
+                                                                                    RunTensors &tensors) {
+  std::vector<std::pair<HostTensor *, std::vector<uint8_t>>> kept;
+  for (uint32_t i = 0; const snug_value_info *info = snug_model_input(model, i); ++i)
+    if (HostTensor &tensor = tensors.inputs[i]; info->flags & SNUG_VALUE_OVERWRITTEN)
+      kept.emplace_back(&tensor, std::vector<uint8_t>(tensor.data(), tensor.data() + tensor.bytes()));
+  return kept;
+}
+
 // Warms up and times. All that this needs is made before the first byte is counted.
-static Measurement measure(snug_context *context, RunTensors &tensors, const RunOptions &options,
-                           const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
+static Measurement measure(const snug_model *model, snug_context *context, RunTensors &tensors,
+                           const RunOptions &options, const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
+  auto overwritten = overwrittenInputs(model, tensors);
   std::vector<DLTensor> inputs, outputs;
   std::vector<const DLTensor *> inputPointers, outputPointers;
   for (HostTensor &tensor : tensors.inputs)
@@ -73,6 +85,8 @@ static Measurement measure(snug_context *context, RunTensors &tensors, const Run
   for (uint64_t i = 0, runs = uint64_t(options.warmup) + options.repeat; i < runs; ++i) {
     if (i == options.warmup)
       std::fill(launchNs.begin(), launchNs.end(), 0);
+    for (auto &[tensor, content] : overwritten)
+      std::copy(content.begin(), content.end(), tensor->data());
     countAllocations(true);
     auto start = std::chrono::steady_clock::now();
     snug_error *error = snug_run(context, inputPointers.data(), uint32_t(inputPointers.size()), outputPointers.data(),
@@ -100,8 +114,9 @@ static double median(std::vector<double> values) {
 
 static void writeStats(const std::string &path, const snug_model *model, const RunTensors &tensors,
                        const Measurement &measured) {
-  snug_memory_need need; // at the largest dims, as the compiler's report has it
+  snug_memory_need need, here; // at the largest dims, as the compiler's report has it, and at these
   check(snug_model_memory(model, nullptr, &need));
+  check(snug_model_memory(model, tensors.dims.data(), &here));
   nlohmann::ordered_json stats, dims = nlohmann::ordered_json::object();
   for (uint32_t i = 0; const snug_dim_info *dim = snug_model_dim(model, i); ++i)
     dims[dim->name] = tensors.dims[i];
@@ -110,7 +125,8 @@ static void writeStats(const std::string &path, const snug_model *model, const R
   stats["target"] = snug_model_target(model);
   stats["dims"] = dims;
   stats["planned"] = {{"weights", need.weights}, {"arena", need.arena},   {"total", need.total},
-                      {"library", need.library}, {"inputs", need.inputs}, {"outputs", need.outputs}};
+                      {"library", need.library}, {"inputs", need.inputs}, {"outputs", need.outputs},
+                      {"arena_at_dims", here.arena}};
   stats["measured"] = {{"arena_high_water", measured.arenaHighWater},
                        {"allocations_in_run", measured.allocations},
                        {"rss_growth", measured.rssGrowth},
@@ -151,14 +167,14 @@ void snug::runModel(const RunOptions &options) {
   // With --stats the arena is ours, so that it can be watched; it has exactly the planned size either way.
   std::unique_ptr<WatchedArena> arena;
   snug_memory_need need;
-  check(snug_model_memory(loaded, nullptr, &need));
+  check(snug_model_memory(loaded, tensors.dims.data(), &need));
   if (!options.stats.empty())
     arena = std::make_unique<WatchedArena>(need.arena, need.arena_alignment);
   uint64_t rssBefore = arena ? residentAnonymousBytes() : 0;
   std::vector<uint64_t> launchNs;
-  ContextHandle context = createContext(loaded, options, arena.get(), launchNs);
+  ContextHandle context = createContext(loaded, options, tensors.dims, arena.get(), launchNs);
   uint64_t rssCreated = arena ? residentAnonymousBytes() : 0;
-  Measurement measured = measure(context.get(), tensors, options, arena.get(), launchNs);
+  Measurement measured = measure(loaded, context.get(), tensors, options, arena.get(), launchNs);
   measured.libraryGrowth = std::max(rssCreated, rssBefore) - rssBefore; // the arena was resident before
   writeOutputs(loaded, tensors, options);
   if (!options.stats.empty())

@@ -88,3 +88,55 @@ module attributes {snug.arena_bytes = 64 : i64, snug.dims = [{name = "n", min = 
     return
   }
 }
+
+// -----
+
+// An input is the caller's: only one that was donated may be written to, in a loop or not.
+module {
+  func.func @writes_to_an_input(%x: memref<16xf32>, %y: memref<16xf32> {snug.donated}, %out: memref<16xf32> {snug.output}) attributes {snug.num_inputs = 2 : i64} {
+    linalg.exp ins(%x : memref<16xf32>) outs(%y : memref<16xf32>)
+    %half = memref.subview %x[0] [8] [1] : memref<16xf32> to memref<8xf32, strided<[1]>>
+    // expected-error @below {{the memory plan is wrong: writes to argument 0, an input that is not donated}}
+    linalg.exp ins(%half : memref<8xf32, strided<[1]>>) outs(%half : memref<8xf32, strided<[1]>>)
+    linalg.tanh ins(%y : memref<16xf32>) outs(%out : memref<16xf32>)
+    return
+  }
+}
+
+// -----
+
+// The plan of each bucket is checked with its own offsets, sizes and arena: here %b of up to 16 elements starts where %a
+// does not yet end.
+module attributes {snug.arena_bytes = 192 : i64, snug.dims = [{name = "n", min = 1 : i64, max = 32 : i64}],
+                   snug.buckets = {bounds = [array<i64: 16, 32>], arenas = array<i64: 128, 192>}} {
+  func.func @overlap_in_a_bucket(%x: memref<16xf32>, %y: memref<?xf32> {snug.dims = ["n"], snug.donated}, %out: memref<16xf32> {snug.output}) attributes {snug.num_inputs = 2 : i64} {
+    %c0 = arith.constant 0 : index
+    %n = memref.dim %y, %c0 : memref<?xf32>
+    %arena = snug_plan.arena align 64 : memref<192xi8>
+    // expected-note @below {{the other value, bytes 0 to 64}}
+    %a = memref.view %arena[%c0][] : memref<192xi8> to memref<16xf32>
+    %at = snug_plan.offset [0, 64]
+    // expected-error @below {{the memory plan is wrong: bytes 0 to 64 hold another value at the same time}}
+    %b = memref.view %arena[%at][%n] : memref<192xi8> to memref<?xf32>
+    linalg.exp ins(%x : memref<16xf32>) outs(%a : memref<16xf32>)
+    linalg.exp ins(%y : memref<?xf32>) outs(%b : memref<?xf32>)
+    linalg.exp ins(%a : memref<16xf32>) outs(%out : memref<16xf32>)
+    linalg.abs ins(%b : memref<?xf32>) outs(%y : memref<?xf32>)
+    return
+  }
+}
+
+// -----
+
+module attributes {snug.arena_bytes = 64 : i64, snug.dims = [{name = "n", min = 1 : i64, max = 32 : i64}],
+                   snug.buckets = {bounds = [array<i64: 16, 32>], arenas = array<i64: 128, 64>}} {
+  // expected-error @below {{the memory plan is wrong: bucket 0 needs more than bucket 1, which has larger dims}}
+  func.func @not_monotone(%x: memref<16xf32>, %out: memref<16xf32> {snug.output}) attributes {snug.num_inputs = 1 : i64} {
+    %c0 = arith.constant 0 : index
+    %arena = snug_plan.arena align 64 : memref<64xi8>
+    %a = memref.view %arena[%c0][] : memref<64xi8> to memref<16xf32>
+    linalg.exp ins(%x : memref<16xf32>) outs(%a : memref<16xf32>)
+    linalg.exp ins(%a : memref<16xf32>) outs(%out : memref<16xf32>)
+    return
+  }
+}

@@ -105,6 +105,34 @@ TEST_F(Context, UsesTheCallersWorkspace) {
   EXPECT_FAILS_WITH(run(x.dl, shift.dl, y.dl, pairs.dl), SNUG_EXIT_RUN, "output 'y' overlaps the workspace");
 }
 
+TEST_F(Context, HasTheArenaOfItsLargestDims) {
+  load(FIXTURE_BUCKETS);
+  int64_t dims[] = {1, 10};
+  snug_memory_need need;
+  EXPECT_OK(snug_model_memory(model, dims, &need));
+  EXPECT_EQ(need.arena, 768u);
+  alignas(64) static uint8_t workspace[1024];
+  snug_context_options options = SNUG_CONTEXT_OPTIONS_INIT;
+  options.workspace = workspace;
+  options.workspace_bytes = 768;
+  EXPECT_FAILS(snug_context_create(model, &options, &context), SNUG_EXIT_USAGE,
+               "the workspace has 768 bytes, the model needs 2304");
+  options.max_dims = dims;
+  create(&options);
+  memset(workspace, 0xee, sizeof(workspace));
+  Tensor<float> x({1, 16, 8}, 1), y({1, 16, 8}), pairs({256}), longer({1, 18, 8}), longY({1, 18, 8}), longPairs({324});
+  Tensor<int64_t> shift({17}), longShift({19});
+  EXPECT_OK(run(x.dl, shift.dl, y.dl, pairs.dl)); // no more than the same arena
+  expectResult(x, shift, y, 1);
+  for (size_t i = 768; i < sizeof(workspace); ++i)
+    ASSERT_EQ(workspace[i], 0xee);
+  EXPECT_FAILS(run(longer.dl, longShift.dl, longY.dl, longPairs.dl), SNUG_EXIT_RUN,
+               "the run needs an arena of 2304 bytes, the context has 768: create it for larger dims (max_dims)");
+  dims[1] = 66;
+  snug_context *none;
+  EXPECT_FAILS_WITH(snug_context_create(model, &options, &none), SNUG_EXIT_RUN, "66 is given for 'n'");
+}
+
 TEST_F(Context, UsesTheCallersThreads) {
   struct Counter {
     static void run(void *state, snug_kernel_fn kernel, const int64_t *args, int64_t extent, int64_t grain) {

@@ -3,7 +3,8 @@
 // A model written by hand as the code generator would export it:
 //   y[batch, n, 8] = x[batch, n, 8] * w[8] + 1 + shift[n + 1][row + 1],   pairs[n*n] = 0, 1, 2, ...
 // with batch fixed at 1 and n in 2..64 by 2. FIXTURE_EMBEDDED puts the weights into the library, FIXTURE_FREE_DIM adds
-// a dim that no input's shape determines (pairs has k*k elements then), FIXTURE_ABI pretends another version.
+// a dim that no input's shape determines (pairs has k*k elements then), FIXTURE_OVERWRITES makes a donated input of x,
+// whose first element is lost, FIXTURE_BUCKETS has a smaller arena for n up to 16, FIXTURE_ABI pretends another version.
 #include "snug/ModelABI.h"
 
 #include <stddef.h>
@@ -26,7 +27,12 @@ enum { kNumDims = sizeof(dims) / sizeof(dims[0]) };
 static const snug_extent rows[] = {{0, 0, 1, 0, "batch"}, {1, 0, 1, 0, "n"}, {-1, 0, 0, kWidth, "8"}};
 static const snug_extent shiftExtents[] = {{1, 0, 1, 1, "n + 1"}};
 static const snug_extent pairsExtents[] = {{-2, 0, 0, 0, "n*n"}};
-static const snug_value_info inputs[] = {{"x", SNUG_VALUE_TENSOR, {2, 32, 1}, 3, 0, rows},
+#ifdef FIXTURE_OVERWRITES
+enum { kFlagsOfX = SNUG_VALUE_OVERWRITTEN };
+#else
+enum { kFlagsOfX = 0 };
+#endif
+static const snug_value_info inputs[] = {{"x", SNUG_VALUE_TENSOR, {2, 32, 1}, 3, kFlagsOfX, rows},
                                          {"shift", SNUG_VALUE_TENSOR, {0, 64, 1}, 1, 0, shiftExtents}};
 static const snug_value_info outputs[] = {{"y", SNUG_VALUE_TENSOR, {2, 32, 1}, 3, 0, rows},
                                           {"pairs", SNUG_VALUE_TENSOR, {2, 32, 1}, 1, 0, pairsExtents}};
@@ -65,15 +71,30 @@ static void add(const int64_t *args, int64_t lo, int64_t hi, int64_t thread) {
       y[i * kWidth + j] = product[i * kWidth + j] + 1.0f + (float)shift[i + 1];
 }
 
+#ifdef FIXTURE_BUCKETS
+enum { kShortRows = 16 };
+static uint64_t arenaNeed(const int64_t *values) {
+  return (values[1] <= kShortRows ? kShortRows * kWidth * 4 : kProduct) + kThreads * kScratch;
+}
+#define ARENA_NEED arenaNeed
+#define PRODUCT_BYTES(values) ((int64_t)arenaNeed(values) - kThreads * kScratch)
+#else
+#define ARENA_NEED NULL
+#define PRODUCT_BYTES(values) kProduct
+#endif
+
 static void run(const snug_run_args *args) {
   int64_t n = args->dims[1], side = pairSide(args->dims);
   int64_t product = (int64_t)args->arena;
-  int64_t first[] = {0, (int64_t)args->inputs[0], (int64_t)args->weights, product, product + kProduct};
+  int64_t first[] = {0, (int64_t)args->inputs[0], (int64_t)args->weights, product,
+                     product + PRODUCT_BYTES(args->dims)};
   args->runtime->parallel_for(args->runtime_state, multiply, first + 1, n, 2);
   int64_t second[] = {1, product, (int64_t)args->inputs[1], (int64_t)args->outputs[0]};
   args->runtime->parallel_for(args->runtime_state, add, second + 1, n, 2);
   for (int64_t i = 0; i < side * side; ++i)
     ((float *)args->outputs[1])[i] = (float)i;
+  if (kFlagsOfX)
+    *(float *)args->inputs[0] = -1.0f;
 }
 
 #ifdef FIXTURE_EMBEDDED
@@ -107,6 +128,7 @@ static const snug_model_header header = {
     2,
     0,
     launches,
+    ARENA_NEED,
 };
 
 #ifndef FIXTURE_NO_QUERY

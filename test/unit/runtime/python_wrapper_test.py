@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The Python wrapper on the fixture models. Arguments: the package's folder, the two fixture libraries."""
+"""The Python wrapper on the fixture models. Arguments: the package's folder, three fixture libraries."""
 
 import json
 import pathlib
@@ -11,7 +11,7 @@ import unittest
 
 import numpy
 
-PACKAGE, FILE_MODEL, FREE_DIM_MODEL = sys.argv[1:4]
+PACKAGE, FILE_MODEL, FREE_DIM_MODEL, OVERWRITING_MODEL = sys.argv[1:5]
 sys.path.insert(0, PACKAGE)
 import snug  # noqa: E402
 
@@ -52,6 +52,28 @@ class WrapperTest(unittest.TestCase):
 
     def test_copies_what_is_not_contiguous(self):
         numpy.testing.assert_array_equal(self.model(numpy.asfortranarray(self.x), self.shift)["y"], self.y)
+
+    def test_overwrites_only_what_it_is_given(self):
+        want, x = {}, self.x.copy()
+        for donate in (False, True):
+            model = snug.load(OVERWRITING_MODEL, donate=donate)
+            self.assertEqual(model.overwritten, ["x"])
+            want[donate] = model(x, self.shift)["y"]
+            self.assertEqual(x[0, 0, 0] == -1, donate)
+            numpy.testing.assert_array_equal(x.ravel()[1:], self.x.ravel()[1:])
+        numpy.testing.assert_array_equal(want[True], want[False])
+        readonly = self.x.copy()
+        readonly.flags.writeable = False
+        numpy.testing.assert_array_equal(model(readonly, self.shift)["y"], want[True])
+        numpy.testing.assert_array_equal(readonly, self.x)
+        self.assertEqual(self.model.overwritten, [])
+
+    def test_an_overwritten_input_overlaps_no_other(self):
+        memory = numpy.zeros(2 * 8 * 4, "u1")
+        x, shift = memory.view("f4").reshape(1, 2, 8), memory[8:32].view("i8")
+        self.model(x, shift)  # both are only read
+        self.expect_error(6, "input 'shift' overlaps input 'x'",
+                          lambda: snug.load(OVERWRITING_MODEL, donate=True)(x, shift))
 
     def test_describes_the_model(self):
         self.assertEqual(self.model.inputs, ["x", "shift"])

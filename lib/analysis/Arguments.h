@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Who owns the memory of a function's arguments. An input is the caller's and is only read, unless the caller donated it
+// (`snug.donated`): then the program may write over it once nobody looks at it any more. An output (`snug.output`, made
+// by the schedule) is written.
+#ifndef SNUG_LIB_ANALYSIS_ARGUMENTS_H
+#define SNUG_LIB_ANALYSIS_ARGUMENTS_H
+
+#include "mlir/IR/Value.h"
+#include "llvm/ADT/StringRef.h"
+
+namespace snug {
+
+constexpr llvm::StringLiteral kOutputArgument = "snug.output";
+constexpr llvm::StringLiteral kDonatedArgument = "snug.donated";
+
+/// Whether the value is an argument of a function, and of that kind.
+bool isOutputArgument(mlir::Value value);
+bool isDonatedArgument(mlir::Value value);
+inline bool isWritableArgument(mlir::Value value) { return isOutputArgument(value) || isDonatedArgument(value); }
+
+} // namespace snug
+
+#endif
