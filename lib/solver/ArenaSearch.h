@@ -4,6 +4,7 @@
 #ifndef SNUG_LIB_SOLVER_ARENASEARCH_H
 #define SNUG_LIB_SOLVER_ARENASEARCH_H
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -59,6 +60,21 @@ std::optional<Packing> packInOrder(const Component &component, const Order &orde
 void improveByPromotion(const Component &component, Order order, int64_t target, StepBudget &steps, Packing &best);
 
 enum class Outcome { Found, Infeasible, OutOfSteps };
+
+/// Runs a search of its own (make() builds it) unless the bound already says no, and gives what it found as a packing.
+template <class Make> Outcome packBy(const Component &component, int64_t limit, Make make, Packing &result) {
+  if (component.lowerBound > limit)
+    return Outcome::Infeasible;
+  auto search = make();
+  Outcome outcome = search.run();
+  if (outcome != Outcome::Found)
+    return outcome;
+  result.offsets = search.result();
+  result.capacity = 0;
+  for (size_t i = 0; i < component.items.size(); ++i)
+    result.capacity = std::max(result.capacity, result.offsets[i] + component.items[i].size);
+  return Outcome::Found;
+}
 
 /// How the branch and bound orders the items it may place next.
 enum class Preference { LongestFirst, LargestFirst, AreaFirst, ShortestFirst };

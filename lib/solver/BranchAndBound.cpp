@@ -275,17 +275,7 @@ private:
 
 Outcome searchPacking(const Component &component, int64_t limit, Preference preference, StepBudget &steps,
                       Packing &result) {
-  if (component.lowerBound > limit)
-    return Outcome::Infeasible;
-  SkylineSearch search(component, limit, preference, steps);
-  Outcome outcome = search.run();
-  if (outcome != Outcome::Found)
-    return outcome;
-  result.offsets = search.result();
-  result.capacity = 0;
-  for (size_t i = 0; i < component.items.size(); ++i)
-    result.capacity = std::max(result.capacity, result.offsets[i] + component.items[i].size);
-  return Outcome::Found;
+  return packBy(component, limit, [&] { return SkylineSearch(component, limit, preference, steps); }, result);
 }
 
 } // namespace snug::arena

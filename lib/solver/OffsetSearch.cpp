@@ -252,17 +252,7 @@ private:
 } // namespace
 
 Outcome searchOffsets(const Component &component, int64_t limit, Hardest hardest, StepBudget &steps, Packing &result) {
-  if (component.lowerBound > limit)
-    return Outcome::Infeasible;
-  OffsetSearch search(component, limit, hardest, steps);
-  Outcome outcome = search.run();
-  if (outcome != Outcome::Found)
-    return outcome;
-  result.offsets = search.result();
-  result.capacity = 0;
-  for (size_t i = 0; i < component.items.size(); ++i)
-    result.capacity = std::max(result.capacity, result.offsets[i] + component.items[i].size);
-  return Outcome::Found;
+  return packBy(component, limit, [&] { return OffsetSearch(component, limit, hardest, steps); }, result);
 }
 
 } // namespace snug::arena
