@@ -118,11 +118,11 @@ class Emitter:
         array = self.env[value.name]
         return float(np.abs(array).max()) if array.size else 0.0
 
-    def evaluate(self, n):
-        """All values at one length, in 64 bits."""
+    def evaluate(self, n, precision=np.float64):
+        """All values at one length."""
         env = {"n": n}
         for index, (value, limit, _) in enumerate(self.arguments):
-            env[value.name] = self.data(index, n).astype(np.int64 if limit else np.float64)
+            env[value.name] = self.data(index, n).astype(np.int64 if limit else precision)
         for name, function in self.steps:
             env[name] = function(env)
         return env
