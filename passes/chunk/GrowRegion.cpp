@@ -333,9 +333,9 @@ bool Region::isLegal(const ChunkMember &m) const {
     return true; // so is every sum
   // Dims that are known at run time only differ by what their upper bounds differ by where the loop steps through both
   // one by one.
-  bool isFixed = m.scale == 1;
-  for (const ChunkUse &result : n.results)
-    isFixed = isFixed || problem.values[result.value].fixed[n.results[0].access[m.dim].position];
+  bool isFixed = m.scale == 1 || std::all_of(n.results.begin(), n.results.end(), [&](const ChunkUse &result) {
+    return problem.values[result.value].fixed[result.access[m.dim].position];
+  });
   return isFixed && m.before >= 0 && m.scale * extent + m.after >= n.extents[m.dim];
 }
 

@@ -1,3 +1,4 @@
+// Stock mlir-opt lacks the runtime that an instrumented plugin needs.
 // UNSUPPORTED: sanitizer
 //
 // Programs as they come from other pipelines: canonicalized, with equal destinations and zeros merged, slices taken and

@@ -1,3 +1,4 @@
+// Stock mlir-opt lacks the runtime that an instrumented plugin needs.
 // UNSUPPORTED: sanitizer
 //
 // Convolution, bias, relu and a norm over channels, of several images and of one; what is printed is the same with and

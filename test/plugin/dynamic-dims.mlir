@@ -1,3 +1,4 @@
+// Stock mlir-opt lacks the runtime that an instrumented plugin needs.
 // UNSUPPORTED: sanitizer
 //
 // A length that is known at run time, with a bound: at the bound, in between, and 1, the results are those without loops.

@@ -1,3 +1,4 @@
+// Stock mlir-opt lacks the runtime that an instrumented plugin needs.
 // UNSUPPORTED: sanitizer
 //
 // Ops of many kinds that have no rule: they stay as they are, and so does what is around them.
