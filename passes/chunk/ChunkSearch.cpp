@@ -32,7 +32,6 @@ public:
   }
 
   const ChunkProblem problem;
-  int64_t candidates = 0;
 
 private:
   const Machine &machine;
@@ -87,7 +86,7 @@ private:
   std::vector<int> order;
   SearchState *state; // in that order
   std::vector<ChunkLoop> loops;
-  int64_t blocks = 0, distinctBlocks = 0;
+  int64_t candidates = 0, blocks = 0, distinctBlocks = 0;
 };
 } // namespace
 
@@ -124,7 +123,7 @@ void Descent::tryNested(const Peak &peak, PricedRegion &region, std::vector<Cand
                                             [](const ChunkMember &m) { return m.hasHalo() || m.isFresh; }))
     return;
   auto atSize = [&](PricedRegion::Choice &choice) -> std::optional<Candidate> {
-    ++search.candidates;
+    ++candidates;
     Candidate candidate;
     candidate.region = &region;
     candidate.choice = &choice;
@@ -137,6 +136,7 @@ void Descent::tryNested(const Peak &peak, PricedRegion &region, std::vector<Cand
       return std::nullopt;
     const ChunkPlan &body =
         state->bodyOf(region, choice).plan(std::max<int64_t>(0, budget - candidate.peak.bytes), levels - 1);
+    candidates += body.candidates;
     candidate.bodyPeak = body.peak;
     candidate.bodyTime = body.time - body.unchunkedTime;
     return !body.loops.empty() && price() ? std::optional(candidate) : std::nullopt;
@@ -170,7 +170,7 @@ std::optional<Descent::Candidate> Descent::best(const Peak &peak) {
     for (PricedRegion &region : state->regions(peak.node, recomputes, allKinds)) {
       all.push_back(&region);
       for (PricedRegion::Choice &choice : region.choices) {
-        ++search.candidates;
+        ++candidates;
         Candidate candidate;
         candidate.region = &region;
         candidate.choice = &choice;
@@ -297,6 +297,7 @@ ChunkPlan Descent::run() {
   for (const ChunkLoop &loop : loops)
     plan.time += cost().timeOf(loop);
   plan.loops = std::move(loops);
+  plan.candidates = candidates;
   plan.blocks = blocks;
   plan.distinctBlocks = distinctBlocks;
   plan.order = std::move(order);
@@ -308,6 +309,7 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
   if (!isNew)
     return entry->second;
   std::optional<ChunkPlan> best;
+  int64_t candidates = 0;
   auto fits = [&](const ChunkPlan &plan) { return plan.peak <= budget; };
   bool hasKinds = false;
   for (const ChunkNode &node : problem.nodes) {
@@ -319,6 +321,7 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
   }
   auto attempt = [&](int64_t aim, int depth, bool allKinds) {
     ChunkPlan plan = Descent(*this, aim, depth, allKinds).run();
+    candidates += plan.candidates;
     if (!best || (fits(plan) && fits(*best) ? plan.time < best->time : plan.peak < best->peak))
       best = std::move(plan);
   };
