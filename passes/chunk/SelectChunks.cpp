@@ -13,7 +13,7 @@
 #include "mlir/Dialect/Tensor/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
-#include "passes/chunk/ChunkProgram.h"
+#include "passes/chunk/CarryOut.h"
 #include "passes/chunk/LowerBounds.h"
 #include "passes/chunk/Passes.h"
 #include "llvm/Support/Debug.h"
@@ -46,41 +46,6 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     arith::registerValueBoundsOpInterfaceExternalModels(registry);
   }
 
-  // The dim of the first op that is cut.
-  static int64_t dimOf(const ChunkLoop &loop) {
-    return llvm::find_if(loop.members, [](const ChunkMember &m) { return m.dim >= 0; })->dim;
-  }
-
-  // What is so of any of its members: that sums are made in parts, else that slices overlap.
-  static StringRef kindOf(const ChunkProgram &program, const ChunkLoop &loop) {
-    auto isSum = [&](const ChunkMember &m) { return isAccumulated(program.problem.nodes[m.node], m); };
-    if (llvm::any_of(loop.members, isSum))
-      return "accumulate";
-    return llvm::any_of(loop.members, [](const ChunkMember &m) { return m.hasHalo(); }) ? "halo" : "parallel";
-  }
-
-  DictionaryAttr describe(const ChunkProgram &program, const ChunkLoop &loop, int level) {
-    Builder b(&getContext());
-    SmallVector<Attribute> nodes;
-    for (const ChunkMember &m : loop.members) {
-      Operation *op = program.ops[m.node];
-      if (program.problem.nodes[m.node].isView)
-        continue;
-      std::string name = nodeName(op->getLoc());
-      if (name.empty())
-        name = op->getName().getStringRef();
-      Attribute attr = b.getStringAttr(name);
-      if (nodes.empty() || nodes.back() != attr)
-        nodes.push_back(attr);
-    }
-    return b.getDictionaryAttr(
-        {b.getNamedAttr("nodes", b.getArrayAttr(nodes)), b.getNamedAttr("dim", b.getI64IntegerAttr(dimOf(loop))),
-         b.getNamedAttr("extent", b.getI64IntegerAttr(loop.extent)),
-         b.getNamedAttr("size", b.getI64IntegerAttr(loop.size)),
-         b.getNamedAttr("iterations", b.getI64IntegerAttr((loop.extent + loop.size - 1) / loop.size)),
-         b.getNamedAttr("level", b.getI64IntegerAttr(level)), b.getNamedAttr("kind", b.getStringAttr(kindOf(program, loop)))});
-  }
-
   // What the search did, summed over the module's functions.
   struct Figures {
     double unchunkedTime = 0, time = 0; // seconds
@@ -98,76 +63,6 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
                                 number("candidates", figures.candidates), number("lb1", figures.lb1),
                                 number("lb2", figures.lb2), number("broken_plans", figures.broken),
                                 ms("unchunked_ms", figures.unchunkedTime), ms("chunked_ms", figures.time)});
-  }
-
-  int64_t loopsBefore = 0; // of the functions before
-
-  // A program with chunk loops, and what is to be said of them.
-  struct Outcome {
-    OwningOpRef<func::FuncOp> function;
-    SmallVector<Attribute> report;
-    struct Remark {
-      Location location;
-      std::string text;
-      int level;
-    };
-    SmallVector<Remark> remarks;
-    ChunkPlan plan; // times and counts; `peak` is that of the program
-    Location peakLocation;
-    StringRef peakName; // of the op there
-    bool keepsPlan = false;
-  };
-
-  // What nobody reads, but no loop: plans count on these.
-  static void eraseDead(Block &block) {
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-      if (!isa<scf::ForOp>(op) && isOpTriviallyDead(&op))
-        op.erase();
-  }
-
-  // Puts the plan's loops into the block, and loops into their bodies where the plan relies on it. Level 1 is
-  // outermost.
-  LogicalResult apply(Outcome &outcome, Block &block, ChunkProgram &program, ChunkPlan plan, int level = 1) {
-    // The plan's order, so that the members of each loop stand side by side.
-    std::vector<Operation *> ops;
-    for (int node : plan.order)
-      ops.push_back(program.ops[node]);
-    for (Operation *op : ops)
-      if (!op->hasTrait<OpTrait::IsTerminator>())
-        op->moveBefore(block.getTerminator());
-    program.ops = std::move(ops);
-    program.problem = std::move(plan.problem);
-    SmallVector<Attribute> descriptions;
-    for (const ChunkLoop &loop : plan.loops) {
-      descriptions.push_back(describe(program, loop, level));
-      std::string text;
-      llvm::raw_string_ostream(text) << "chunk loop over dim " << dimOf(loop) << " of extent " << loop.extent << ", "
-                                     << (loop.extent + loop.size - 1) / loop.size << " iterations of " << loop.size;
-      if (level > 1)
-        llvm::raw_string_ostream(text) << "; peak " << plan.unchunkedPeak << " -> " << plan.peak
-                                       << " bytes of an iteration's own";
-      outcome.remarks.push_back({program.ops[loop.members.front().node]->getLoc(), text, level});
-    }
-    SmallVector<scf::ForOp> applied(plan.loops.size());
-    for (size_t i = plan.loops.size(); i-- > 0;)
-      applied[i] = cast<scf::ForOp>(applyChunkLoop(program, plan.loops[i]));
-    eraseDead(block);
-    for (auto [loop, op, description] : llvm::zip_equal(plan.loops, applied, descriptions)) {
-      op->setAttr("snug.chunk_loop",
-                  Builder(&getContext()).getI64IntegerAttr(loopsBefore + static_cast<int64_t>(outcome.report.size())));
-      outcome.report.push_back(description);
-      if (loop.bodyPeak < 0)
-        continue;
-      eraseDead(*op.getBody());
-      IndexBounds bounds(getOperation());
-      FailureOr<ChunkProgram> body = buildChunkProgram(*outcome.function, *op.getBody(), bounds, exact);
-      if (failed(body))
-        return failure();
-      ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, timeMachine, threads, /*levels=*/1);
-      if (failed(apply(outcome, *op.getBody(), *body, std::move(inner), level + 1)))
-        return failure();
-    }
-    return success();
   }
 
   // The machine that times are modelled for.
@@ -193,49 +88,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     return success();
   }
 
-  // Carries the plan out in a copy of its function, and measures what came of it: a plan is a model of the program, and
-  // only the program says what it needs. Nothing where the result is no valid program.
-  std::optional<Outcome> carryOut(func::FuncOp function, ChunkPlan plan) {
-    ScopedDiagnosticHandler quiet(&getContext(), [](Diagnostic &) { return success(); });
-    Outcome outcome{OwningOpRef<func::FuncOp>(function.clone()), {}, {}, {}, function.getLoc(), "", false};
-    int64_t promised = plan.peak;
-    outcome.plan.unchunkedPeak = plan.unchunkedPeak;
-    outcome.plan.unchunkedTime = plan.unchunkedTime;
-    outcome.plan.time = plan.time;
-    outcome.plan.ops = plan.ops;
-    outcome.plan.blocks = plan.blocks;
-    outcome.plan.distinctBlocks = plan.distinctBlocks;
-    outcome.plan.candidates = plan.candidates;
-    IndexBounds bounds(getOperation());
-    FailureOr<ChunkProgram> program = buildChunkProgram(*outcome.function, outcome.function->front(), bounds, exact);
-    if (failed(program))
-      return std::nullopt;
-    Operation *peakOp = program->ops[plan.order[plan.peakNode]];
-    outcome.peakLocation = peakOp->getLoc();
-    outcome.peakName = peakOp->getName().getStringRef();
-    if (!plan.loops.empty() && (failed(apply(outcome, outcome.function->front(), *program, std::move(plan))) ||
-                                failed(verify(*outcome.function)))) {
-      LLVM_DEBUG(llvm::dbgs() << "the plan for " << promised << " bytes cannot be carried out\n");
-      return std::nullopt;
-    }
-    sinkEmpties(*outcome.function);
-    IndexBounds after(getOperation());
-    auto liveness = Liveness::compute(*outcome.function, [&](Value value) { return tensorBytes(value, after); });
-    if (failed(liveness))
-      return std::nullopt;
-    outcome.plan.peak = liveness->peak;
-    outcome.keepsPlan = liveness->peak <= promised;
-    if (!outcome.keepsPlan) {
-      LLVM_DEBUG(llvm::dbgs() << "planned was a peak of " << promised << " bytes, the program has one of "
-                              << liveness->peak << "\n");
-      outcome.peakLocation = liveness->peakOp->getLoc();
-      outcome.peakName = liveness->peakOp->getName().getStringRef();
-    }
-    return outcome;
-  }
-
   LogicalResult chunk(func::FuncOp function, SmallVectorImpl<Attribute> &report) {
-    loopsBefore = report.size();
+    ChunkSettings settings{getOperation(), timeMachine, threads, exact, static_cast<int64_t>(report.size())};
     auto leave = [&](Location where, const Twine &why) {
       mlir::emitRemark(where) << "'" << function.getName() << "' is left as it is: " << why;
       return success();
@@ -287,8 +141,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     }
     int64_t unchunkedPeak = plan.unchunkedPeak, candidates = plan.candidates;
     double unchunkedTime = plan.unchunkedTime;
-    std::optional<Outcome> best = carryOut(source, std::move(plan));
-    auto fits = [&](const Outcome &outcome) { return outcome.plan.peak <= budget; };
+    std::optional<CarriedOut> best = carryOut(source, std::move(plan), settings);
+    auto fits = [&](const CarriedOut &outcome) { return outcome.plan.peak <= budget; };
     if (!best || (!best->keepsPlan && !fits(*best))) {
       // The model was wrong: other plans, by what they come to.
       ++figures.broken;
@@ -297,7 +151,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
           return;
         ChunkPlan next = searchChunks(problem, aim, timeMachine, threads, levels);
         candidates += next.candidates;
-        std::optional<Outcome> outcome = carryOut(from, std::move(next));
+        std::optional<CarriedOut> outcome = carryOut(from, std::move(next), settings);
         if (outcome && (!best || outcome->plan.peak < best->plan.peak))
           best = std::move(outcome);
       };
@@ -328,7 +182,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
              << best->plan.peak << " bytes, here in '" << best->peakName << "'; give at least that much";
     if (best->report.empty())
       return success();
-    for (const Outcome::Remark &remark : best->remarks) {
+    for (const CarriedOut::Remark &remark : best->remarks) {
       InFlightDiagnostic said = mlir::emitRemark(remark.location) << remark.text;
       if (remark.level == 1)
         said << "; peak " << unchunkedPeak << " -> " << best->plan.peak << " bytes";
