@@ -28,21 +28,21 @@ import argparse
 import dataclasses
 import json
 import os
-import resource
 import sys
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import Compiler, cases, complete_model, interval, materialize, save_inputs  # noqa: E402
+from harness import (Compiler, add_run_arguments, cases, complete_model, interval, materialize, prepare,  # noqa: E402
+                     remove, save_inputs)
 from timed_runs import TimedRuns  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "numerics"))
 import snug  # noqa: E402
 
 TOLERANCE = 1e-5  # relative L2, fp32
-OTHER_DIMS = {"llama_tiny_decode": ["past=255"], "folding_tiny": ["n=64"], "vit_tiny": []}  # of test/models: else seq=512
+OTHER_DIMS = {"llama_tiny_decode": ["past=255", "s22=256"], "folding_tiny": ["n=64"], "vit_tiny": []}  # of test/models: else seq=512
 
 
 @dataclasses.dataclass
@@ -183,11 +183,6 @@ def run_row(row, library, inputs):
     return outputs
 
 
-def remove(library):
-    for path in library.parent.glob(library.stem + ".*"):  # its weights, and what was read and written by its runs
-        path.unlink()
-
-
 class Case:
     """One model at given dims: makes its table."""
 
@@ -322,18 +317,11 @@ def all_graphs():
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="MODEL [NAME=N]...")
-    parser.add_argument("--bin", type=Path, required=True, help="folder of snugc, snug-run and memory-probe")
+    add_run_arguments(parser)
     parser.add_argument("--budgets", type=int, default=10)
     parser.add_argument("--inputs", help=".npz, for one model; default: seeded")
-    parser.add_argument("--no-run", action="store_true", help="plan only")
     parser.add_argument("--no-reference", action="store_true", help="leave ONNX Runtime out")
     parser.add_argument("--slowdown", action="store_true", help="measure it at four of the budgets")
-    parser.add_argument("--rounds", type=int, default=15, help="quiet pairs of runs for each slowdown")
-    parser.add_argument("--foreign-cores", type=float, default=0.1, help="what other processes may use in a quiet pair")
-    parser.add_argument("--memory-limit", type=float, default=24, help="GiB of address space for each process")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--machine", type=Path, help="a machine file; default: the compiler's built-in table")
-    parser.add_argument("--work", type=Path, default=Path("build/benchmark"))
     parser.add_argument("--json", type=Path, help="write all figures")
     args = parser.parse_intermixed_args(arguments)
     if args.no_run and args.slowdown:
@@ -343,12 +331,7 @@ def parse(arguments=None):
 
 def main():
     args = parse()
-    args.bin = args.bin.resolve()
-    args.work.mkdir(parents=True, exist_ok=True)
-    for variable, name in (("SNUGC", "snugc"), ("SNUG_RUN", "snug-run"), ("SNUG_MEMORY_PROBE", "memory-probe")):
-        os.environ[variable] = str(args.bin / name)
-    limit = int(args.memory_limit * 2**30)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    prepare(args)
     tables = []
     for name, dims in cases(args.cases or all_graphs()):
         tables.append(Case(args, name, dims).table())

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -50,9 +51,10 @@ class Compiler:
         self.flags += ["--machine", args.machine] if args.machine else []
 
     def __call__(self, *flags, budget=None):
-        """(exit code, report, None where there is none, and what it wrote to stderr). budget: bytes of the arena."""
+        """(exit code, report, None where there is none, and what it wrote to stderr). budget: bytes of the arena, or text."""
         self.report.unlink(missing_ok=True)
-        flags += ("--activation-budget", f"{budget}B") if budget is not None else ()
+        text = f"{budget}B" if isinstance(budget, int) else budget
+        flags += ("--activation-budget", text) if text else ()
         command = [self.snugc, self.model, "--report", self.report, *self.flags, *flags]
         done = subprocess.run([str(x) for x in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, text=True)
@@ -82,6 +84,35 @@ def machine_seconds():
     with open("/proc/stat") as file:
         user, nice, system, _, _, irq, soft = (int(x) for x in file.readline().split()[1:8])
     return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
+
+
+def prepare(args):
+    """What the scripts need that compile and run: the tools of --bin, found by test/numerics/snug.py too, a folder to work
+    in, and a limit of memory for each process."""
+    args.bin = args.bin.resolve()
+    args.work.mkdir(parents=True, exist_ok=True)
+    for variable, name in (("SNUGC", "snugc"), ("SNUG_RUN", "snug-run"), ("SNUG_MEMORY_PROBE", "memory-probe")):
+        os.environ[variable] = str(args.bin / name)
+    limit = int(args.memory_limit * 2**30)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def remove(library):
+    """A library, its weights, and what was read and written by its runs."""
+    for path in library.parent.glob(library.stem + ".*"):
+        path.unlink()
+
+
+def add_run_arguments(parser):
+    """The flags that the scripts about budgets share."""
+    parser.add_argument("--bin", type=Path, required=True, help="folder of snugc, snug-run and memory-probe")
+    parser.add_argument("--no-run", action="store_true", help="plan only, which reads no weights")
+    parser.add_argument("--rounds", type=int, default=15, help="quiet pairs of runs for each slowdown")
+    parser.add_argument("--foreign-cores", type=float, default=0.1, help="what other processes may use in a quiet pair")
+    parser.add_argument("--memory-limit", type=float, default=24, help="GiB of address space for each process")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--machine", type=Path, help="a machine file; default: the compiler's built-in table")
+    parser.add_argument("--work", type=Path, default=Path("build/benchmark"))
 
 
 def own_seconds(pids):
