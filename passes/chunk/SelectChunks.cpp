@@ -13,6 +13,7 @@
 #include "mlir/Dialect/Tensor/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "passes/chunk/Blocks.h"
 #include "passes/chunk/ChunkProgram.h"
 #include "passes/chunk/LowerBounds.h"
 #include "passes/chunk/Passes.h"
@@ -136,7 +137,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (!op->hasTrait<OpTrait::IsTerminator>())
         op->moveBefore(block.getTerminator());
     program.ops = std::move(ops);
-    program.problem = std::move(plan.problem);
+    reorder(program.problem, 0, plan.order);
     SmallVector<Attribute> descriptions;
     for (const ChunkLoop &loop : plan.loops) {
       descriptions.push_back(describe(program, loop, level));
@@ -163,7 +164,7 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       FailureOr<ChunkProgram> body = buildChunkProgram(*outcome.function, *op.getBody(), bounds, exact);
       if (failed(body))
         return failure();
-      ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, timeMachine, threads, /*levels=*/1);
+      ChunkPlan inner = ChunkSearch(body->problem, timeMachine, threads).plan(loop.bodyPeak, /*levels=*/1);
       if (failed(apply(outcome, *op.getBody(), *body, std::move(inner), level + 1)))
         return failure();
     }
@@ -255,11 +256,13 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       return failure();
     int64_t budget = std::max<int64_t>(activationBudget, 0);
     LowerBounds bound = lowerBounds(program->problem);
-    ChunkPlan plan = searchChunks(program->problem, budget, timeMachine, threads);
+    ChunkSearch search(program->problem, timeMachine, threads);
+    ChunkPlan plan = search.plan(budget);
     func::FuncOp source = function;
     // Where loops cost much or are not enough, a program that shares less may do better.
     OwningOpRef<func::FuncOp> loosened;
     std::optional<ChunkProgram> other;
+    std::optional<ChunkSearch> otherSearch;
     if (loosen && (plan.peak > budget || plan.time > kNoticeable * plan.unchunkedTime)) {
       loosened = function.clone();
       IndexBounds itsBounds(getOperation());
@@ -269,7 +272,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (succeeded(built)) {
         other = std::move(*built);
         bound.chunked = std::min(bound.chunked, lowerBounds(other->problem).chunked);
-        ChunkPlan looser = searchChunks(other->problem, budget, timeMachine, threads);
+        otherSearch.emplace(other->problem, timeMachine, threads);
+        ChunkPlan looser = otherSearch->plan(budget);
         LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << looser.peak << ", " << looser.loops.size() << " loops, at "
                                 << *other->ops[looser.order[looser.peakNode]] << "\n"
                                 << *loosened);
@@ -292,10 +296,10 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     if (!best || (!best->keepsPlan && !fits(*best))) {
       // The model was wrong: other plans, by what they come to.
       ++figures.broken;
-      auto attempt = [&](func::FuncOp from, const ChunkProblem &problem, int64_t aim, int levels) {
+      auto attempt = [&](func::FuncOp from, ChunkSearch &search, int64_t aim, int levels) {
         if (best && fits(*best))
           return;
-        ChunkPlan next = searchChunks(problem, aim, timeMachine, threads, levels);
+        ChunkPlan next = search.plan(aim, levels);
         candidates += next.candidates;
         std::optional<Outcome> outcome = carryOut(from, std::move(next));
         if (outcome && (!best || outcome->plan.peak < best->plan.peak))
@@ -306,11 +310,11 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
         aims.insert(aims.begin(), 2 * budget - best->plan.peak);
       for (int64_t aim : aims)
         for (int levels : {2, 1}) {
-          attempt(function, program->problem, aim, levels);
+          attempt(function, search, aim, levels);
           if (other)
-            attempt(*loosened, other->problem, aim, levels);
+            attempt(*loosened, *otherSearch, aim, levels);
         }
-      attempt(function, program->problem, std::numeric_limits<int64_t>::max(), 1);
+      attempt(function, search, std::numeric_limits<int64_t>::max(), 1);
     }
     if (!best)
       return function.emitError() << "internal fault: not even the program as it stands can be carried out";
