@@ -36,9 +36,7 @@ struct ChunkPlanner::Variant {
 
 struct ChunkPlanner::Function {
   std::string name;
-  std::unique_ptr<Variant> asItIs; ///< none: it is left as it is
-  std::unique_ptr<Variant> loosened;
-  bool wasLoosened = false; ///< it was tried
+  std::map<Sharing, std::unique_ptr<Variant>> variants; ///< null: there is none. Without any it is left as it is
   LowerBounds bound;
 };
 
@@ -138,45 +136,55 @@ LogicalResult ChunkPlanner::plan(func::FuncOp source) {
   if (failed(program))
     return failure();
   function.bound = lowerBounds(program->problem);
-  function.asItIs = std::make_unique<Variant>(OwningOpRef<func::FuncOp>(), source, std::move(*program), settings);
+  function.variants[Sharing::AsItIs] =
+      std::make_unique<Variant>(OwningOpRef<func::FuncOp>(), source, std::move(*program), settings);
   return success();
+}
+
+ChunkPlanner::Variant *ChunkPlanner::variant(Function &function, Sharing sharing) {
+  auto [entry, isNew] = function.variants.try_emplace(sharing);
+  if (!isNew)
+    return entry->second.get();
+  OwningOpRef<func::FuncOp> copy(function.variants.at(Sharing::AsItIs)->function.clone());
+  if (!loosenSharing(*copy, sharing, settings.exact))
+    return nullptr;
+  IndexBounds bounds(module);
+  FailureOr<ChunkProgram> program = buildChunkProgram(*copy, copy->front(), bounds, settings.exact);
+  if (failed(program))
+    return nullptr;
+  function.bound.chunked = std::min(function.bound.chunked, lowerBounds(program->problem).chunked);
+  func::FuncOp loosened = *copy;
+  entry->second = std::make_unique<Variant>(std::move(copy), loosened, std::move(*program), settings);
+  return entry->second.get();
 }
 
 LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64_t limit, bool loosen,
                                   Figures &figures, SmallVectorImpl<Attribute> &report) {
   settings.loopsBefore = static_cast<int64_t>(report.size());
   int64_t budget = std::max<int64_t>(limit, 0);
-  Variant *source = function.asItIs.get();
+  std::vector<Variant *> variants{variant(function, Sharing::AsItIs)};
+  Variant *source = variants.front();
   ChunkPlan plan = source->search.plan(budget);
   int64_t candidates = plan.candidates;
   const int64_t unchunkedPeak = plan.unchunkedPeak;
   const double unchunkedTime = plan.unchunkedTime;
   // Where loops cost much or are not enough, a program that shares less may do better.
-  Variant *other = nullptr;
-  if (loosen && (plan.peak > budget || plan.time > kNoticeable * unchunkedTime)) {
-    if (!std::exchange(function.wasLoosened, true)) {
-      OwningOpRef<func::FuncOp> copy(source->function.clone());
-      IndexBounds bounds(module);
-      FailureOr<ChunkProgram> program = failure();
-      if (loosenSharing(*copy, settings.exact))
-        program = buildChunkProgram(*copy, copy->front(), bounds, settings.exact);
-      if (succeeded(program)) {
-        func::FuncOp loosened = *copy;
-        function.bound.chunked = std::min(function.bound.chunked, lowerBounds(program->problem).chunked);
-        function.loosened = std::make_unique<Variant>(std::move(copy), loosened, std::move(*program), settings);
-      }
-    }
-    other = function.loosened.get();
-  }
-  if (other) {
-    const ChunkPlan &looser = other->search.plan(budget);
-    candidates += looser.candidates;
-    LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << looser.peak << ", " << looser.loops.size() << " loops\n"
-                            << other->function);
-    bool fits = plan.peak <= budget, looserFits = looser.peak <= budget;
-    if (fits == looserFits ? (fits ? looser.time < plan.time : looser.peak < plan.peak) : looserFits) {
-      plan = looser;
-      source = other;
+  for (Sharing sharing : {Sharing::Split, Sharing::EachItsOwn}) {
+    bool fits = plan.peak <= budget;
+    if (!loosen || (fits && plan.time <= kNoticeable * unchunkedTime))
+      break;
+    Variant *looser = variant(function, sharing);
+    if (!looser)
+      continue;
+    variants.push_back(looser);
+    const ChunkPlan &its = looser->search.plan(budget);
+    candidates += its.candidates;
+    LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << its.peak << ", " << its.loops.size() << " loops\n"
+                            << looser->function);
+    bool itsFits = its.peak <= budget;
+    if (fits == itsFits ? (fits ? its.time < plan.time : its.peak < plan.peak) : itsFits) {
+      plan = its;
+      source = looser;
     }
   }
   std::optional<CarriedOut> best = carryOut(source->function, std::move(plan), settings);
@@ -185,7 +193,7 @@ LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64
     // The model was wrong: other plans, by what they come to.
     ++figures.broken;
     auto attempt = [&](Variant *from, int64_t aim, int levels) {
-      if (!from || (best && fits(*best)))
+      if (best && fits(*best))
         return;
       const ChunkPlan &next = from->search.plan(aim, levels);
       candidates += next.candidates;
@@ -198,9 +206,9 @@ LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64
       aims.insert(aims.begin(), 2 * budget - best->plan.peak);
     for (int64_t aim : aims)
       for (int levels : {2, 1})
-        for (Variant *from : {function.asItIs.get(), other})
+        for (Variant *from : variants)
           attempt(from, aim, levels);
-    attempt(function.asItIs.get(), std::numeric_limits<int64_t>::max(), 1);
+    attempt(variants.front(), std::numeric_limits<int64_t>::max(), 1);
   }
   if (!best)
     return target.emitError() << "internal fault: not even the program as it stands can be carried out";
@@ -232,7 +240,7 @@ LogicalResult ChunkPlanner::apply(ModuleOp target, int64_t budget, bool loosen) 
   Figures figures;
   SmallVector<Attribute> report;
   for (std::unique_ptr<Function> &function : functions)
-    if (function->asItIs && failed(apply(*function, target.lookupSymbol<func::FuncOp>(function->name), budget, loosen,
+    if (!function->variants.empty() && failed(apply(*function, target.lookupSymbol<func::FuncOp>(function->name), budget, loosen,
                                          figures, report)))
       return failure();
   target->setAttr("snug.chunk_report", ArrayAttr::get(target.getContext(), report));

@@ -322,6 +322,7 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
     return entry->second;
   std::optional<ChunkPlan> best;
   int64_t candidates = 0;
+  bool needsKinds = false;
   auto fits = [&](const ChunkPlan &plan) { return plan.peak <= budget; };
   bool hasKinds = false;
   for (const ChunkNode &node : problem.nodes) {
@@ -334,8 +335,10 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
   auto attempt = [&](int64_t aim, int depth, bool allKinds) -> const ChunkPlan & {
     const ChunkPlan &plan = descend(aim, depth, allKinds);
     candidates += plan.candidates;
-    if (!best || (fits(plan) && fits(*best) ? plan.time < best->time : plan.peak < best->peak))
+    if (!best || (fits(plan) && fits(*best) ? plan.time < best->time : plan.peak < best->peak)) {
       best = plan;
+      needsKinds = allKinds;
+    }
     return plan;
   };
   auto isSlow = [&] { return !best || !fits(*best) || best->time > kNoticeable * best->unchunkedTime; };
@@ -351,7 +354,7 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
       if (allKinds <= hasKinds && !fits(*best))
         attempt(0, depth, allKinds);
   // A smaller budget may lead to what is faster, too, where the choices for this one were bad together. These aims are the
-  // same ones for all budgets.
+  // same ones for all budgets. What keeps all bits is not given up for that.
   bool isMet = levels > 1 && fits(*best) && isSlow();
   for (double aim = kLadder * static_cast<double>(best->unchunkedPeak); isMet && aim >= 1; aim *= kLadder) {
     if (aim >= static_cast<double>(budget))
@@ -359,7 +362,7 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
     isMet = false;
     for (bool allKinds : {false, true})
       for (int depth = 1; depth <= levels; ++depth)
-        if (allKinds <= hasKinds && attempt(static_cast<int64_t>(aim), depth, allKinds).peak <= aim)
+        if (allKinds <= needsKinds && attempt(static_cast<int64_t>(aim), depth, allKinds).peak <= aim)
           isMet = true;
   }
   best->candidates = candidates;
