@@ -60,7 +60,8 @@ static DictionaryAttr describe(const ChunkProgram &program, const ChunkLoop &loo
        b.getNamedAttr("size", b.getI64IntegerAttr(loop.size)),
        b.getNamedAttr("iterations", b.getI64IntegerAttr((loop.extent + loop.size - 1) / loop.size)),
        b.getNamedAttr("level", b.getI64IntegerAttr(level)),
-       b.getNamedAttr("kind", b.getStringAttr(kindOf(program, loop)))});
+       b.getNamedAttr("kind", b.getStringAttr(kindOf(program, loop))),
+       b.getNamedAttr("carries", b.getI64IntegerAttr(llvm::count_if(loop.members, [](auto &m) { return m.carries; })))});
 }
 
 // What nobody reads, but no loop: plans count on these.

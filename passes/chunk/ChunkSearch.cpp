@@ -2,6 +2,7 @@
 #include "passes/chunk/ChunkSearch.h"
 #include "lib/solver/ChunkSelection.h"
 #include "passes/chunk/Blocks.h"
+#include "passes/chunk/GrowRegion.h"
 #include "passes/chunk/SearchState.h"
 
 #include <algorithm>
@@ -267,6 +268,8 @@ void Descent::enlarge() {
     for (int64_t size : candidateChunkSizes(loop.extent, loop.tile)) {
       if (size <= loop.size)
         break;
+      if (!mayHaveSize(problem(), loop, size))
+        continue;
       ChunkLoop larger = loop;
       larger.size = size;
       if (cost().peakOf(larger).bytes <= limit && cost().timeOf(larger) < cost().timeOf(loop)) {

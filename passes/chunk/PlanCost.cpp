@@ -135,6 +135,13 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
       change[numBefore] += bytes;
       change[numBefore + numLoop] -= bytes;
     }
+  // What is carried from one iteration to the next.
+  for (const ChunkMember &m : loop.members)
+    if (m.carries) {
+      int64_t bytes = carriedBytes(problem, m);
+      change[numBefore] += bytes;
+      change[numBefore + numLoop] -= bytes;
+    }
   Peak peak;
   std::vector<int> nodeAt(numSteps);
   for (auto [node, step] : stepOf)

@@ -16,15 +16,17 @@ def least(model, out, dims):
 
 def check(graph, tmp_path, share, dims={}, lengths=((),)):
     """Expects that the least arena is below this share of the unchunked one, and checks plans from there up. `lengths`:
-    inputs at other dims, as lists of values by name."""
+    inputs at other dims, as lists of values by name. Returns the plans' reports."""
     model = graph.save(tmp_path / "model.onnx")
     _, whole = snug.compile_model(model, tmp_path / "whole.so", dims)
     arena = whole["memory"]["arena"]
     low = least(model, tmp_path / "x.so", dims)
     assert low < share * arena, (low, arena)
+    reports = []
     for budget in (low, (low + arena) // 2):
         _, report = snug.compile_model(model, tmp_path / "cut.so", dims, activation_budget=budget)
         assert report["chunk_loops"], budget
+        reports.append(report)
         for values in lengths:
             inputs = dict(graph.values) | dict(values)
             unchunked, _ = snug.run_model(tmp_path / "whole.so", inputs)
@@ -33,6 +35,7 @@ def check(graph, tmp_path, share, dims={}, lengths=((),)):
             for name, want in snug.reference(model, inputs).items():
                 assert snug.relative_error(chunked[name], want) < 2e-6, (name, budget)
                 np.testing.assert_array_equal(chunked[name], unchunked[name], err_msg=f"{name} at {budget}")
+    return reports
 
 
 def weight(g, *shape):
@@ -128,3 +131,15 @@ def test_group_normalization_between_convolutions(tmp_path):
     (want,) = snug.reference(model, g.values).values()
     (result,) = got.values()
     assert snug.relative_error(result, want) < 3e-6
+
+
+def test_halo_is_carried_where_that_is_cheaper(tmp_path):
+    """Windows that reach far: to compute again what the iteration before has computed would take most of the time."""
+    g = Graph()
+    x = conv(g, g.input("x", noise(1, 4, 96, 32)), 4, 32)
+    for size in (7, 5, 7):
+        x = g.node("Relu", conv(g, x, 32, 32, size))
+    g.output(conv(g, x, 32, 4), 4)
+    reports = check(g, tmp_path, share=0.5)
+    assert any(loop["carries"] >= 2 for report in reports for loop in report["chunk_loops"]), reports
+    assert all(loop["kind"] == "halo" for report in reports for loop in report["chunk_loops"] if loop["carries"])
