@@ -5,6 +5,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Verifier.h"
+#include "passes/chunk/PlanCost.h"
 #include "llvm/Support/Debug.h"
 
 #define DEBUG_TYPE "snug-select-chunks"
@@ -17,9 +18,11 @@ class Carrier {
 public:
   Carrier(const ChunkSettings &settings, CarriedOut &outcome)
       : settings(settings), outcome(outcome), module(settings.module) {}
-  LogicalResult apply(Block &block, ChunkProgram &program, ChunkPlan plan, int level = 1);
+  LogicalResult apply(Block &block, ChunkProgram &program, ChunkPlan plan, int64_t budget, int level = 1);
 
 private:
+  LogicalResult applyToBodies(const ChunkProgram &program, int64_t most, int level);
+
   const ChunkSettings &settings;
   CarriedOut &outcome;
   ModuleOp module;
@@ -69,9 +72,28 @@ static void eraseDead(Block &block) {
       op.erase();
 }
 
+// Puts loops into bodies of loops and branches that were there before, as far as the plan relies on it: so that no more
+// than `most` bytes are live at any node.
+LogicalResult Carrier::applyToBodies(const ChunkProgram &program, int64_t most, int level) {
+  PlanCost cost(program.problem, settings.machine, settings.threads);
+  for (auto [index, op] : llvm::enumerate(program.ops)) {
+    int64_t outside = cost.unchunked(index) - program.problem.nodes[index].workspace;
+    for (Block *block : bodiesOf(op)) {
+      IndexBounds bounds(module);
+      FailureOr<ChunkProgram> body = buildChunkProgram(*outcome.function, *block, bounds, settings.exact);
+      if (failed(body))
+        return failure();
+      FailureOr<ChunkPlan> plan = searchBlock(*outcome.function, *body, most - outside, settings);
+      if (failed(plan) || failed(apply(*block, *body, std::move(*plan), most - outside, level)))
+        return failure();
+    }
+  }
+  return success();
+}
+
 // Puts the plan's loops into the block, and loops into their bodies where the plan relies on it. Level 1 is
 // outermost.
-LogicalResult Carrier::apply(Block &block, ChunkProgram &program, ChunkPlan plan, int level) {
+LogicalResult Carrier::apply(Block &block, ChunkProgram &program, ChunkPlan plan, int64_t budget, int level) {
   // The plan's order, so that the members of each loop stand side by side.
   std::vector<Operation *> ops;
   for (int node : plan.order)
@@ -81,6 +103,9 @@ LogicalResult Carrier::apply(Block &block, ChunkProgram &program, ChunkPlan plan
       op->moveBefore(block.getTerminator());
   program.ops = std::move(ops);
   program.problem = std::move(plan.problem);
+  // Before members of loops are gone.
+  if (failed(applyToBodies(program, std::max(budget, plan.peak), level)))
+    return failure();
   SmallVector<Attribute> descriptions;
   for (const ChunkLoop &loop : plan.loops) {
     descriptions.push_back(describe(program, loop, level));
@@ -109,13 +134,50 @@ LogicalResult Carrier::apply(Block &block, ChunkProgram &program, ChunkPlan plan
     if (failed(body))
       return failure();
     ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, settings.machine, settings.threads, /*levels=*/1);
-    if (failed(apply(*op.getBody(), *body, std::move(inner), level + 1)))
+    if (failed(apply(*op.getBody(), *body, std::move(inner), loop.bodyPeak, level + 1)))
       return failure();
   }
   return success();
 }
 
-std::optional<CarriedOut> snug::carryOut(func::FuncOp function, ChunkPlan plan, const ChunkSettings &settings) {
+FailureOr<ChunkPlan> snug::searchBlock(func::FuncOp function, const ChunkProgram &program, int64_t budget,
+                                       const ChunkSettings &settings, int levels) {
+  ChunkPlan plan = searchChunks(program.problem, budget, settings.machine, settings.threads, levels);
+  if (plan.peak <= budget)
+    return plan;
+  PlanCost cost(program.problem, settings.machine, settings.threads);
+  ChunkProblem lighter = program.problem;
+  bool isLighter = false;
+  for (auto [index, op] : llvm::enumerate(program.ops)) {
+    SmallVector<Block *> bodies = bodiesOf(op);
+    int64_t least = 0;
+    if (bodies.empty() || cost.unchunked(index) <= budget || lighter.nodes[index].workspace == 0)
+      continue;
+    for (Block *block : bodies) {
+      IndexBounds bounds(settings.module);
+      FailureOr<ChunkProgram> body = buildChunkProgram(function, *block, bounds, settings.exact);
+      FailureOr<ChunkPlan> inner = failure();
+      if (succeeded(body))
+        inner = searchBlock(function, *body, 0, settings, levels);
+      if (failed(inner))
+        return failure();
+      least = std::max(least, inner->peak);
+    }
+    isLighter = isLighter || least < lighter.nodes[index].workspace;
+    lighter.nodes[index].workspace = std::min(least, lighter.nodes[index].workspace);
+  }
+  if (!isLighter)
+    return plan;
+  ChunkPlan other = searchChunks(lighter, budget, settings.machine, settings.threads, levels);
+  other.candidates += plan.candidates;
+  if (other.peak >= plan.peak)
+    return plan;
+  other.unchunkedPeak = plan.unchunkedPeak;
+  return other;
+}
+
+std::optional<CarriedOut> snug::carryOut(func::FuncOp function, ChunkPlan plan, int64_t budget,
+                                         const ChunkSettings &settings) {
   ScopedDiagnosticHandler quiet(function.getContext(), [](Diagnostic &) { return success(); });
   CarriedOut outcome{OwningOpRef<func::FuncOp>(function.clone()), {}, {}, {}, function.getLoc(), "", false};
   int64_t promised = plan.peak;
@@ -134,8 +196,10 @@ std::optional<CarriedOut> snug::carryOut(func::FuncOp function, ChunkPlan plan, 
   Operation *peakOp = program->ops[plan.order[plan.peakNode]];
   outcome.peakLocation = peakOp->getLoc();
   outcome.peakName = peakOp->getName().getStringRef();
-  if (!plan.loops.empty() &&
-      (failed(Carrier(settings, outcome).apply(outcome.function->front(), *program, std::move(plan))) ||
+  bool isBody = !bodiesOf(peakOp).empty(); // where the very op is to be found
+  bool hasBodies = llvm::any_of(program->ops, [](Operation *op) { return !bodiesOf(op).empty(); });
+  if ((!plan.loops.empty() || hasBodies) &&
+      (failed(Carrier(settings, outcome).apply(outcome.function->front(), *program, std::move(plan), budget)) ||
        failed(verify(*outcome.function)))) {
     LLVM_DEBUG(llvm::dbgs() << "the plan for " << promised << " bytes cannot be carried out\n");
     return std::nullopt;
@@ -150,6 +214,8 @@ std::optional<CarriedOut> snug::carryOut(func::FuncOp function, ChunkPlan plan, 
   if (!outcome.keepsPlan) {
     LLVM_DEBUG(llvm::dbgs() << "planned was a peak of " << promised << " bytes, the program has one of "
                             << liveness->peak << "\n");
+  }
+  if (liveness->peakOp && (!outcome.keepsPlan || isBody)) {
     outcome.peakLocation = liveness->peakOp->getLoc();
     outcome.peakName = liveness->peakOp->getName().getStringRef();
   }

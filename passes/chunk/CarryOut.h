@@ -18,6 +18,12 @@ struct ChunkSettings {
   int64_t loopsBefore = 0; ///< of the functions before: loops are numbered through the module
 };
 
+/// The plan of searchChunks for a block, and of what bodies of loops and branches in it may take: where whole ones do
+/// not fit, the problem that the plan is for has as their workspace the least that loops in them can reach. carryOut()
+/// then searches each within what the plan leaves to it.
+mlir::FailureOr<ChunkPlan> searchBlock(mlir::func::FuncOp function, const ChunkProgram &program, int64_t budget,
+                                       const ChunkSettings &settings, int levels = 2);
+
 /// A program with chunk loops, and what is to be said of them.
 struct CarriedOut {
   mlir::OwningOpRef<mlir::func::FuncOp> function;
@@ -34,8 +40,9 @@ struct CarriedOut {
   bool keepsPlan = false;   ///< needs no more than planned
 };
 
-/// Nothing where the result is no valid program.
-std::optional<CarriedOut> carryOut(mlir::func::FuncOp function, ChunkPlan plan, const ChunkSettings &settings);
+/// With the budget that the plan was made for. Nothing where the result is no valid program.
+std::optional<CarriedOut> carryOut(mlir::func::FuncOp function, ChunkPlan plan, int64_t budget,
+                                   const ChunkSettings &settings);
 
 } // namespace snug
 

@@ -88,6 +88,25 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     return success();
   }
 
+  // The first op in the block, or in bodies of loops and branches there, that makes or carries a tensor without a bound.
+  static Operation *unbounded(Block &block, IndexBounds &bounds) {
+    auto isUnbounded = [&](Value value) {
+      auto type = dyn_cast<RankedTensorType>(value.getType());
+      return type && !type.hasStaticShape() && !tensorBytes(value, bounds);
+    };
+    for (Operation &op : block) {
+      if (llvm::any_of(op.getResults(), isUnbounded))
+        return &op;
+      for (Block *body : bodiesOf(&op)) {
+        if (llvm::any_of(body->getArguments(), isUnbounded))
+          return &op;
+        if (Operation *inner = unbounded(*body, bounds))
+          return inner;
+      }
+    }
+    return nullptr;
+  }
+
   LogicalResult chunk(func::FuncOp function, SmallVectorImpl<Attribute> &report) {
     ChunkSettings settings{getOperation(), timeMachine, threads, exact, static_cast<int64_t>(report.size())};
     auto leave = [&](Location where, const Twine &why) {
@@ -98,18 +117,18 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       return leave(function.getLoc(),
                    "it has control flow between blocks; structure it with scf ops for chunk loops in it");
     IndexBounds bounds(getOperation());
-    for (Operation &op : function.front())
-      for (Value value : op.getResults())
-        if (auto type = dyn_cast<RankedTensorType>(value.getType());
-            type && !type.hasStaticShape() && !tensorBytes(value, bounds))
-          return leave(op.getLoc(), "a tensor of '" + op.getName().getStringRef() +
-                                        "' has no upper bound; bound its dims by snug.dims for chunk loops in it");
+    if (Operation *op = unbounded(function.front(), bounds))
+      return leave(op->getLoc(), "a tensor of '" + op->getName().getStringRef() +
+                                     "' has no upper bound; bound its dims by snug.dims for chunk loops in it");
     FailureOr<ChunkProgram> program = buildChunkProgram(function, function.front(), bounds, exact);
     if (failed(program))
       return failure();
     int64_t budget = std::max<int64_t>(activationBudget, 0);
     LowerBounds bound = lowerBounds(program->problem);
-    ChunkPlan plan = searchChunks(program->problem, budget, timeMachine, threads);
+    FailureOr<ChunkPlan> searched = searchBlock(function, *program, budget, settings);
+    if (failed(searched))
+      return failure();
+    ChunkPlan plan = std::move(*searched);
     func::FuncOp source = function;
     // Where loops cost much or are not enough, a program that shares less may do better.
     OwningOpRef<func::FuncOp> loosened;
@@ -123,7 +142,10 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
       if (succeeded(built)) {
         other = std::move(*built);
         bound.chunked = std::min(bound.chunked, lowerBounds(other->problem).chunked);
-        ChunkPlan looser = searchChunks(other->problem, budget, timeMachine, threads);
+        FailureOr<ChunkPlan> found = searchBlock(*loosened, *other, budget, settings);
+        if (failed(found))
+          return failure();
+        ChunkPlan looser = std::move(*found);
         LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << looser.peak << ", " << looser.loops.size() << " loops, at "
                                 << *other->ops[looser.order[looser.peakNode]] << "\n"
                                 << *loosened);
@@ -141,17 +163,19 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
     }
     int64_t unchunkedPeak = plan.unchunkedPeak, candidates = plan.candidates;
     double unchunkedTime = plan.unchunkedTime;
-    std::optional<CarriedOut> best = carryOut(source, std::move(plan), settings);
+    std::optional<CarriedOut> best = carryOut(source, std::move(plan), budget, settings);
     auto fits = [&](const CarriedOut &outcome) { return outcome.plan.peak <= budget; };
     if (!best || (!best->keepsPlan && !fits(*best))) {
       // The model was wrong: other plans, by what they come to.
       ++figures.broken;
-      auto attempt = [&](func::FuncOp from, const ChunkProblem &problem, int64_t aim, int levels) {
+      auto attempt = [&](func::FuncOp from, const ChunkProgram &of, int64_t aim, int levels) {
         if (best && fits(*best))
           return;
-        ChunkPlan next = searchChunks(problem, aim, timeMachine, threads, levels);
-        candidates += next.candidates;
-        std::optional<CarriedOut> outcome = carryOut(from, std::move(next), settings);
+        FailureOr<ChunkPlan> next = searchBlock(from, of, aim, settings, levels);
+        if (failed(next))
+          return;
+        candidates += next->candidates;
+        std::optional<CarriedOut> outcome = carryOut(from, std::move(*next), aim, settings);
         if (outcome && (!best || outcome->plan.peak < best->plan.peak))
           best = std::move(outcome);
       };
@@ -160,11 +184,11 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
         aims.insert(aims.begin(), 2 * budget - best->plan.peak);
       for (int64_t aim : aims)
         for (int levels : {2, 1}) {
-          attempt(function, program->problem, aim, levels);
+          attempt(function, *program, aim, levels);
           if (other)
-            attempt(*loosened, other->problem, aim, levels);
+            attempt(*loosened, *other, aim, levels);
         }
-      attempt(function, program->problem, std::numeric_limits<int64_t>::max(), 1);
+      attempt(function, *program, std::numeric_limits<int64_t>::max(), 1);
     }
     if (!best)
       return function.emitError() << "internal fault: not even the program as it stands can be carried out";
