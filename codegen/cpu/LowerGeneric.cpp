@@ -74,12 +74,13 @@ std::optional<Transposition> transpositionOf(linalg::GenericOp op) {
     return std::nullopt;
   for (OpOperand *input : op.getDpsInputOperands()) {
     std::optional<unsigned> read = contiguousDim(op, *input);
-    auto isLarge = [&](unsigned dim) {
+    // A few elements side by side, as a chunk leaves them, are still worth the lines that they lie in.
+    auto hasAtLeast = [&](unsigned dim, int64_t least) {
       int64_t extent = staticExtent(op, dim);
-      return ShapedType::isDynamic(extent) || extent >= side;
+      return ShapedType::isDynamic(extent) || extent >= least;
     };
-    if (read && *read != *written && op.getMatchingIndexingMap(input).isFunctionOfDim(*written) && isLarge(*read) &&
-        isLarge(*written))
+    if (read && *read != *written && op.getMatchingIndexingMap(input).isFunctionOfDim(*written) &&
+        hasAtLeast(*read, 2) && hasAtLeast(*written, side))
       return Transposition{*read, *written, input->getOperandNumber()};
   }
   return std::nullopt;
@@ -112,11 +113,18 @@ Cut cutOf(linalg::GenericOp op) {
       extent = std::min(extent * size, enoughIterations);
   };
   if (std::optional<Transposition> t = transpositionOf(op)) {
-    // The blocked dims are loops over blocks; one of them joins the range if too little is outside of both.
+    // The blocked dims are loops over blocks. Where too little is outside of both, a dim between or behind them joins
+    // the range, else one of them.
     for (unsigned first = std::min(t->read, t->written); cut.leading < first; ++cut.leading)
       take(cut.leading);
-    if (extent < 16)
-      cut.inner = t->read;
+    auto guess = [&](unsigned dim) { return guessExtent(staticExtent(op, dim)); };
+    if (extent >= side)
+      return cut;
+    for (unsigned dim = cut.leading; dim < loops; ++dim)
+      if (dim != t->read && dim != t->written && guess(dim) >= side && (!cut.inner || guess(dim) > guess(*cut.inner)))
+        cut.inner = dim;
+    if (!cut.inner)
+      cut.inner = guess(t->read) >= guess(t->written) ? t->read : t->written;
     return cut;
   }
   // Few outer iterations (a batch, heads) would not feed the threads: take the next dim along, but leave a loop inside.
@@ -196,7 +204,7 @@ KernelRange codegen::planGeneric(linalg::GenericOp op) {
       ns *= guessExtent(staticExtent(op, dim));
   }
   range.grain = grainOf(ns);
-  if (cut.inner && transpositionOf(op))
+  if (auto t = transpositionOf(op); t && cut.inner && (*cut.inner == t->read || *cut.inner == t->written))
     range.grain = llvm::alignTo(range.grain, side);
   return range;
 }

@@ -4,7 +4,7 @@
 #ifndef SNUG_PASSES_CHUNK_BLOCKS_H
 #define SNUG_PASSES_CHUNK_BLOCKS_H
 
-#include "passes/chunk/ChunkSearch.h"
+#include "passes/chunk/ChunkProblem.h"
 
 namespace snug {
 

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Verifier.h"
+#include "passes/chunk/Blocks.h"
 #include "passes/chunk/PlanCost.h"
 #include "llvm/Support/Debug.h"
 
@@ -77,14 +78,15 @@ static void eraseDead(Block &block) {
 LogicalResult Carrier::applyToBodies(const ChunkProgram &program, int64_t most, int level) {
   PlanCost cost(program.problem, settings.machine, settings.threads);
   for (auto [index, op] : llvm::enumerate(program.ops)) {
-    int64_t outside = cost.unchunked(index) - program.problem.nodes[index].workspace;
+    int64_t left = most - (cost.unchunked(index) - program.problem.nodes[index].workspace);
+    if (program.problem.nodes[index].workspace <= left)
+      continue;
     for (Block *block : bodiesOf(op)) {
-      IndexBounds bounds(module);
-      FailureOr<ChunkProgram> body = buildChunkProgram(*outcome.function, *block, bounds, settings.exact);
-      if (failed(body))
+      FailureOr<std::unique_ptr<BlockSearch>> search = BlockSearch::create(*outcome.function, *block, settings);
+      if (failed(search))
         return failure();
-      FailureOr<ChunkPlan> plan = searchBlock(*outcome.function, *body, most - outside, settings);
-      if (failed(plan) || failed(apply(*block, *body, std::move(*plan), most - outside, level)))
+      ChunkProgram body = (*search)->program();
+      if (failed(apply(*block, body, (*search)->plan(left), left, level)))
         return failure();
     }
   }
@@ -102,7 +104,7 @@ LogicalResult Carrier::apply(Block &block, ChunkProgram &program, ChunkPlan plan
     if (!op->hasTrait<OpTrait::IsTerminator>())
       op->moveBefore(block.getTerminator());
   program.ops = std::move(ops);
-  program.problem = std::move(plan.problem);
+  reorder(program.problem, 0, plan.order);
   // Before members of loops are gone.
   if (failed(applyToBodies(program, std::max(budget, plan.peak), level)))
     return failure();
@@ -133,47 +135,11 @@ LogicalResult Carrier::apply(Block &block, ChunkProgram &program, ChunkPlan plan
     FailureOr<ChunkProgram> body = buildChunkProgram(*outcome.function, *op.getBody(), bounds, settings.exact);
     if (failed(body))
       return failure();
-    ChunkPlan inner = searchChunks(body->problem, loop.bodyPeak, settings.machine, settings.threads, /*levels=*/1);
+    ChunkPlan inner = ChunkSearch(body->problem, settings.machine, settings.threads).plan(loop.bodyPeak, /*levels=*/1);
     if (failed(apply(*op.getBody(), *body, std::move(inner), loop.bodyPeak, level + 1)))
       return failure();
   }
   return success();
-}
-
-FailureOr<ChunkPlan> snug::searchBlock(func::FuncOp function, const ChunkProgram &program, int64_t budget,
-                                       const ChunkSettings &settings, int levels) {
-  ChunkPlan plan = searchChunks(program.problem, budget, settings.machine, settings.threads, levels);
-  if (plan.peak <= budget)
-    return plan;
-  PlanCost cost(program.problem, settings.machine, settings.threads);
-  ChunkProblem lighter = program.problem;
-  bool isLighter = false;
-  for (auto [index, op] : llvm::enumerate(program.ops)) {
-    SmallVector<Block *> bodies = bodiesOf(op);
-    int64_t least = 0;
-    if (bodies.empty() || cost.unchunked(index) <= budget || lighter.nodes[index].workspace == 0)
-      continue;
-    for (Block *block : bodies) {
-      IndexBounds bounds(settings.module);
-      FailureOr<ChunkProgram> body = buildChunkProgram(function, *block, bounds, settings.exact);
-      FailureOr<ChunkPlan> inner = failure();
-      if (succeeded(body))
-        inner = searchBlock(function, *body, 0, settings, levels);
-      if (failed(inner))
-        return failure();
-      least = std::max(least, inner->peak);
-    }
-    isLighter = isLighter || least < lighter.nodes[index].workspace;
-    lighter.nodes[index].workspace = std::min(least, lighter.nodes[index].workspace);
-  }
-  if (!isLighter)
-    return plan;
-  ChunkPlan other = searchChunks(lighter, budget, settings.machine, settings.threads, levels);
-  other.candidates += plan.candidates;
-  if (other.peak >= plan.peak)
-    return plan;
-  other.unchunkedPeak = plan.unchunkedPeak;
-  return other;
 }
 
 std::optional<CarriedOut> snug::carryOut(func::FuncOp function, ChunkPlan plan, int64_t budget,
@@ -187,7 +153,6 @@ std::optional<CarriedOut> snug::carryOut(func::FuncOp function, ChunkPlan plan, 
   outcome.plan.ops = plan.ops;
   outcome.plan.blocks = plan.blocks;
   outcome.plan.distinctBlocks = plan.distinctBlocks;
-  outcome.plan.candidates = plan.candidates;
   IndexBounds bounds(settings.module);
   FailureOr<ChunkProgram> program =
       buildChunkProgram(*outcome.function, outcome.function->front(), bounds, settings.exact);

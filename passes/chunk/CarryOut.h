@@ -6,23 +6,9 @@
 #define SNUG_PASSES_CHUNK_CARRYOUT_H
 
 #include "mlir/IR/OwningOpRef.h"
-#include "passes/chunk/ChunkProgram.h"
+#include "passes/chunk/BlockSearch.h"
 
 namespace snug {
-
-struct ChunkSettings {
-  mlir::ModuleOp module;
-  const Machine &machine;
-  int threads = 1;
-  bool exact = false;      ///< no sum may be made in parts
-  int64_t loopsBefore = 0; ///< of the functions before: loops are numbered through the module
-};
-
-/// The plan of searchChunks for a block, and of what bodies of loops and branches in it may take: where whole ones do
-/// not fit, the problem that the plan is for has as their workspace the least that loops in them can reach. carryOut()
-/// then searches each within what the plan leaves to it.
-mlir::FailureOr<ChunkPlan> searchBlock(mlir::func::FuncOp function, const ChunkProgram &program, int64_t budget,
-                                       const ChunkSettings &settings, int levels = 2);
 
 /// A program with chunk loops, and what is to be said of them.
 struct CarriedOut {

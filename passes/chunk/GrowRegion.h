@@ -4,7 +4,7 @@
 #ifndef SNUG_PASSES_CHUNK_GROWREGION_H
 #define SNUG_PASSES_CHUNK_GROWREGION_H
 
-#include "passes/chunk/ChunkSearch.h"
+#include "passes/chunk/ChunkProblem.h"
 
 #include <optional>
 

@@ -3,6 +3,7 @@
 #include "passes/chunk/PlanCost.h"
 
 #include <algorithm>
+#include <map>
 #include <tuple>
 
 using namespace snug;

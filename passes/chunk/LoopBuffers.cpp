@@ -2,6 +2,7 @@
 #include "passes/chunk/LoopBuffers.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 using namespace snug;

@@ -6,6 +6,7 @@
 #include "passes/chunk/LowerBounds.h"
 
 #include <algorithm>
+#include <map>
 #include <functional>
 #include <set>
 

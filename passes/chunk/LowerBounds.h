@@ -5,7 +5,7 @@
 #ifndef SNUG_PASSES_CHUNK_LOWERBOUNDS_H
 #define SNUG_PASSES_CHUNK_LOWERBOUNDS_H
 
-#include "passes/chunk/ChunkSearch.h"
+#include "passes/chunk/ChunkProblem.h"
 
 namespace snug {
 

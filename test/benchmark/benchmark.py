@@ -12,8 +12,6 @@ with its 90 % interval: below 1, Snug is faster.
 import argparse
 import importlib.util
 import json
-import math
-import os
 import statistics
 import subprocess
 import sys
@@ -22,39 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
-import materialize  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from harness import cases, complete_model, interval, machine_seconds, own_seconds, save_inputs  # noqa: E402
 import resident  # noqa: E402
 
 DEFAULT = ["gpt2_long", "batch=1", "seq=1024", "gpt2_long", "batch=1", "seq=128"]
 PEERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-
-
-def interval(ratios):
-    """(low, median, high): the distribution-free 90 % interval of the median, by order statistics."""
-    ordered, count = sorted(ratios), len(ratios)
-    below, k = 0.0, 0  # the largest k with P(Binomial(n, 1/2) < k) <= 5 %
-    while below + math.comb(count, k) / 2 ** count <= 0.05:
-        below += math.comb(count, k) / 2 ** count
-        k += 1
-    return ordered[max(k - 1, 0)], statistics.median(ordered), ordered[min(count - k, count - 1)]
-
-
-def machine_seconds():
-    """CPU seconds that all processes have used."""
-    with open("/proc/stat") as file:
-        user, nice, system, _, _, irq, soft = (int(x) for x in file.readline().split()[1:8])
-    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
-
-
-def own_seconds(pids):
-    """CPU seconds of this process, of children that have ended, and of `pids`."""
-    used = sum(os.times()[:4])
-    for pid in pids:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        used += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return used
 
 
 def peer_worker(engine, model, inputs, threads, repeat):
@@ -114,19 +85,6 @@ def measure(args, library, inputs, workers):
     return rounds, void
 
 
-def cases(words):
-    """[(model, ["NAME=N"])] of a command line: dims belong to the model before them."""
-    found = []
-    for word in words:
-        if "=" not in word:
-            found.append((word, []))
-        elif found:
-            found[-1][1].append(word)
-        else:
-            sys.exit(f"benchmark: {word} stands before any model")
-    return found
-
-
 def row(title, rounds, void):
     """One line of the table: Snug's median, then of each peer its median and Snug's ratio to it."""
     line = f"{title:34}{statistics.median(r['snug'] for r in rounds):9.1f} ms"
@@ -144,13 +102,8 @@ def header():
 
 
 def run_case(args, name, dim_texts):
-    model = Path(name)
-    if not model.is_file():
-        model = materialize.materialize(materialize.HERE / (name + ".onnx"), args.work)
-    dims, inputs = materialize.parse_dims(dim_texts), args.inputs
-    if not inputs:
-        inputs = args.work / (model.stem + ".inputs.npz")
-        np.savez(inputs, **materialize.make_inputs(model, dims))
+    model = complete_model(name, args.work)
+    inputs = args.inputs or save_inputs(model, dim_texts, args.work)
     library = args.work / (model.stem + ".so")
     command = [args.bin / "snugc", model, "-o", library, "--threads", str(args.threads)]
     command += [text for dim in dim_texts for text in ("--dim", dim)]

@@ -1,9 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The statistics of the benchmark."""
+"""What the benchmarks compute: statistics, checks of tables, judgements of figures. No test has a timed assertion."""
+import json
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 import benchmark
+import budget_figures
+import budget_table
+import harness
 import time_model
+
+HERE = Path(__file__).resolve().parent
 
 
 def test_interval_of_fifteen_rounds_is_the_fourth_to_the_twelfth():
@@ -42,3 +55,148 @@ def test_rank_correlation():
     # d = 0, 1, 1, 0: 1 - 6 * 2 / (4 * 15).
     assert abs(time_model.spearman([1, 2, 3, 4], [1, 3, 2, 4]) - 0.8) < 1e-12
     assert list(time_model.ranks([5, 1, 5, 9])) == [1.5, 0, 1.5, 3], "equal values share their mean rank"
+
+
+# --- budget_table.py: a table that is right, and each way to be wrong
+
+def good_table():
+    def row(budget, arena, loops, **more):
+        return budget_table.Row(budget, arena=arena, sched=arena, loops=loops, planned=arena, measured=arena - 8,
+                                created=arena + 1000, ran=0, library=4096, allocations=0, difference=0.0, **more)
+    return budget_table.Table("m", 800, 200, [row(800, 800, 0), row(400, 320, 2), row(200, 200, 3)],
+                              below=budget_table.Row(199, 4, named=200), at_named=row(200, 200, 3),
+                              references={"the unchunked program": 3e-7})
+
+
+def test_a_table_that_is_right_has_no_violation():
+    table = good_table()
+    assert budget_table.violations(table) == []
+    table.rows[2].accumulating, table.rows[2].difference = 1, 4e-7
+    table.rows[1].loops, table.rows[1].recomputes = 0, True
+    assert budget_table.violations(table) == []
+
+
+@pytest.mark.parametrize("row, change, said", [
+    (1, {"arena": 401, "sched": 401, "planned": 401}, "budget 400: arena 401 is over the budget"),
+    (1, {"planned": 319}, "the library plans 319, the report 320"),
+    (1, {"measured": 321}, "measured 321 is over the plan of 320"),
+    (1, {"created": 320 + 4097}, "creating a context added 4417"),
+    (1, {"ran": 2**20 + 1}, "runs added 1048577"),
+    (1, {"allocations": 1}, "1 allocations in runs"),
+    (1, {"sched": 321}, "below LB_sched 321"),
+    (1, {"loops": 0}, "silently unchunked"),
+    (1, {"code": 4, "named": 500}, "exit code 4, which names 500"),
+    (1, {"code": 70, "arena": None}, "exit code 70"),
+    (1, {"error": "a run failed: signal 11"}, "a run failed: signal 11"),
+    (1, {"difference": 1e-9}, "outputs differ"),
+    (2, {"difference": 2e-5, "accumulating": 1}, "outputs differ"),
+    (2, {"difference": float("nan"), "accumulating": 1}, "outputs differ"),
+    (1, {"arena": 199, "sched": 199, "planned": 199, "measured": 191}, "the arena grows from 199 at budget 400 to 200")])
+def test_each_fault_of_a_row_is_seen(row, change, said):
+    table = good_table()
+    for name, value in change.items():
+        setattr(table.rows[row], name, value)
+    found = budget_table.violations(table)
+    assert len(found) == 1 and said in found[0], found
+
+
+def test_faults_of_the_least_budget_and_of_outputs_are_seen():
+    table = good_table()
+    table.below.code = 0
+    assert "exit code 0, not 4" in budget_table.violations(table)[0]
+    table = good_table()
+    table.below.named = 210
+    assert "names 210" in budget_table.violations(table)[0]
+    table = good_table()
+    table.at_named.code = 4
+    assert "names 200, at which snugc ends with exit code 4" in budget_table.violations(table)[0]
+    for wrong in (2e-5, float("nan")):
+        table = good_table()
+        table.references["the program at the least budget"] = wrong
+        assert "differs from ONNX Runtime" in budget_table.violations(table)[0]
+    assert budget_table.violations(budget_table.Table("m", 0, 0, [], failure="no")) == ["m: no"]
+
+
+def test_budgets_have_even_ratios_and_both_ends():
+    budgets = budget_table.budgets_between(51200, 100, 10)
+    assert budgets == [100 * 2**i for i in range(9, -1, -1)]
+    assert budget_table.budgets_between(1600, 1600, 10) == [1600]
+    assert budget_table.budgets_between(102, 100, 10) == [102, 101, 100]
+
+
+def test_outputs_are_compared_bit_for_bit():
+    want = {"y": np.array([1.0, 2.0], np.float32)}
+    assert budget_table.difference({"y": want["y"].copy()}, want) == 0
+    assert 0 < budget_table.difference({"y": np.nextafter(want["y"], 3)}, want) < 1e-6
+    nan = budget_table.difference({"y": np.array([np.nan, 2], np.float32)}, want)
+    assert nan != nan
+    nan = budget_table.difference({}, want)
+    assert nan != nan
+
+
+# --- budget_figures.py
+
+def figure(asked, **found):
+    made = budget_figures.Figure("m", 100, asked)
+    for name, value in {"code": 0, "arena": 100, "loops": 1, "predicted": 1.0, "outside": 100, **found}.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize("asked, found, reached", [
+    (1.05, {"ratio": (1.0, 1.05, 1.2)}, True),
+    (1.05, {"ratio": (1.0, 1.06, 1.2)}, False),
+    (1.05, {"ratio": None}, False),
+    (1.05, {"ratio": (1.0, 1.0, 1.0), "arena": 101}, False),
+    (1.05, {"ratio": (1.0, 1.0, 1.0), "broken": ["runs added 2000000 bytes"]}, False),
+    (budget_figures.PLAN, {"outside": None}, True),
+    (budget_figures.PLAN, {"code": 4, "least": 120}, False),
+    (budget_figures.RUNS, {}, True),
+    (budget_figures.RUNS, {"outside": None}, False),
+    (budget_figures.LEAST, {"code": None, "least": 99}, True),
+    (budget_figures.LEAST, {"code": None, "least": 100}, False),
+    (budget_figures.LEAST, {"code": None}, False)])
+def test_what_reaches_a_figure(asked, found, reached):
+    made = figure(asked, **found)
+    assert made.reached == reached
+    assert made.text().startswith("ok " if reached else "NOT")
+
+
+def test_budgets_of_the_figures_are_bytes():
+    assert budget_figures.bytes_of("30MiB") == 30 * 2**20 and budget_figures.bytes_of("1GiB") == 2**30
+    for _, _, asked in budget_figures.FIGURES:
+        assert all(budget_figures.bytes_of(budget) > 0 for budget, _ in asked)
+
+
+# --- both, with the tools
+
+tools = pytest.mark.skipif("SNUG_BIN" not in os.environ, reason="needs the tools: run it through ctest")
+
+
+def script(name, *arguments):
+    return subprocess.run([sys.executable, str(HERE / name), "--bin", os.environ["SNUG_BIN"], *map(str, arguments)],
+                          capture_output=True, text=True)
+
+
+@tools
+def test_table_of_a_small_model(tmp_path):
+    done = script("budget_table.py", "gpt2_tiny", "batch=1", "seq=64", "--budgets", 3, "--work", tmp_path, "--json",
+                  tmp_path / "table.json", "--slowdown", "--rounds", 1, "--foreign-cores", 99, "--threads", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table, = json.loads((tmp_path / "table.json").read_text())
+    assert [row["budget"] for row in table["rows"]][::2] == [table["unchunked"], table["least"]]
+    assert table["below"]["code"] == 4 and table["rows"][-1]["loops"] > 0
+    assert all(0 < row["measured"] <= row["planned"] <= row["budget"] for row in table["rows"])
+    assert table["rows"][-1]["ratio"][3] == 1 and len(table["references"]) == 2
+    assert not list(tmp_path.glob("*.so*")), "libraries are left behind"
+
+
+@tools
+def test_figures_of_a_small_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget_figures, "FIGURES", [
+        ("gpt2_tiny", "batch=1 seq=64", [("60KiB", 99.0), ("1KiB", budget_figures.LEAST), ("1KiB", budget_figures.PLAN)])])
+    harness.materialize.materialize(harness.materialize.HERE / "gpt2_tiny.onnx", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["budget_figures.py", "--bin", os.environ["SNUG_BIN"], "--models", str(tmp_path),
+                                      "--only", "gpt2_tiny", "--work", str(tmp_path / "work"), "--rounds", "1",
+                                      "--foreign-cores", "99", "--threads", "1", "--memory-limit", "1000"])
+    assert budget_figures.main() == 1, "a figure that cannot be reached is reached"

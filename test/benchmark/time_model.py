@@ -19,21 +19,18 @@ of predicted and measured slowdown, the mean and largest error of the predicted 
 milliseconds of the unchunked plan. Then the same over all plans. Measured is the undisturbed time, or with --pairs pairs.
 """
 import argparse
-import collections
-import ctypes
 import json
-import os
 import random
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from benchmark import cases, interval, machine_seconds, materialize  # noqa: E402
+from harness import Compiler, cases, complete_model, interval, save_inputs  # noqa: E402
+from timed_runs import TimedRuns  # noqa: E402
 
 # Graphs of test/models, at lengths at which a run takes long enough to be timed.
 DEFAULT = ["gpt2_long", "batch=1", "seq=512", "gpt2_long", "batch=1", "seq=2048", "gpt2_tiny", "batch=1", "seq=2048",
@@ -94,102 +91,34 @@ class Plan:
 
 def compile_plans(args, name, dims):
     """([Plan], inputs): the unchunked plan first; plans that came out equal are kept once."""
-    model = Path(name)
-    if not model.is_file():
-        model = materialize.materialize(materialize.HERE / (name + ".onnx"), args.work)
-    flags = ["--threads", args.threads, "--machine", args.machine] + [text for dim in dims for text in ("--dim", dim)]
-    report = args.work / "report.json"
-
-    def snugc(*more):
-        subprocess.run([str(x) for x in (args.bin / "snugc", model, "--report", report, *flags, *more)],
-                       check=True, stderr=subprocess.DEVNULL)
-        return json.loads(report.read_text())
-
-    dry = snugc("--dry-run")
+    model = complete_model(name, args.work)
+    compiler = Compiler(args, model, dims)
+    dry = compiler.done("--dry-run")
     least, unchunked = dry["budget"]["least_activation"], dry["memory"]["unchunked_arena"]
     plans, seen = [], set()
     for step in range(args.plans + 1):
-        budget = unchunked - (unchunked - least) * step // args.plans
         library = args.work / f"{model.stem}_{step}.so"
-        done = snugc("-o", library, "--activation-budget", f"{budget}B")
+        done = compiler.done("-o", library, budget=unchunked - (unchunked - least) * step // args.plans)
         key = json.dumps(done["chunk_loops"])
         if key not in seen:
             seen.add(key)
             plans.append(Plan(library, done))
-    inputs = args.work / (model.stem + ".inputs.npz")
-    np.savez(inputs, **materialize.make_inputs(model, materialize.parse_dims(dims)))
-    return plans, inputs
-
-
-def cpu_profiled(snug, libraries):
-    """(models, counters): run on this thread alone; a run adds to counters[launch] the CPU nanoseconds of each launch."""
-    kernel_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-    parallel_for_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int64),
-                                         ctypes.c_int64, ctypes.c_int64)
-    kernels, counters = {}, collections.Counter()
-
-    def parallel_for(_, address, arguments, extent, grain):
-        kernel = kernels.get(address) or kernels.setdefault(address, kernel_type(address))
-        pointer, launch = ctypes.cast(arguments, ctypes.c_void_p), arguments[-1]  # include/snug/ModelABI.h
-        start = time.thread_time_ns()
-        kernel(pointer, 0, extent, 0)
-        counters[launch] += time.thread_time_ns() - start
-    callback = parallel_for_type(parallel_for)
-    models = [snug.load(library, 1, profile=True, parallel_for=callback) for library in libraries]
-    return models, counters
-
-
-def worker(args):
-    """Holds the libraries named on the command line. For each number that it reads it runs one, and prints the run's
-    milliseconds, those of its launches, and the CPU seconds that it has used itself."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
-    import snug
-    with np.load(args.inputs) as file:
-        feeds = {name: file[name] for name in file.files}
-    if args.threads == 1:
-        models, counters = cpu_profiled(snug, args.cases)
-    else:
-        models = [snug.load(library, args.threads, profile=True) for library in args.cases]
-    for line in sys.stdin:
-        model = models[int(line)]
-        start = time.perf_counter()
-        model(**feeds)
-        ms, launches = 1e3 * (time.perf_counter() - start), [ns / 1e6 for _, _, ns in model.profile()]
-        if args.threads == 1:
-            launches = [counters[launch] / 1e6 for launch in range(len(launches))]
-            counters.clear()
-        print(json.dumps([ms, launches, time.process_time()]), flush=True)
+    return plans, save_inputs(model, dims, args.work)
 
 
 def measure(args, plans, inputs):
-    command = [sys.executable, __file__, "--worker", "--bin", args.bin, "--inputs", inputs, "--threads", args.threads]
-    command = [str(x) for x in command + [plan.library for plan in plans]]
-    environment = dict(os.environ, SNUG_RUNTIME=str(args.bin.parent / "lib" / "libsnug_runtime.so"))
     shuffler = random.Random(0)
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        def run(index):
-            process.stdin.write(f"{index}\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-            if not line:
-                sys.exit(f"time_model: {plans[index].library} could not be run")
-            return json.loads(line)
-        for index in range(len(plans)):
-            run(index)
+    with TimedRuns(args, [plan.library for plan in plans], inputs) as runs:
         for _ in range(args.rounds):
-            for turn, index in enumerate(shuffler.sample(range(1, len(plans)), len(plans) - 1) or [0]):
-                start, machine, own = time.perf_counter(), machine_seconds(), sum(os.times()[:2])
-                whole, launches, used = run(0)
+            order = shuffler.sample(range(1, len(plans)), len(plans) - 1)
+            if not order:
+                alone = runs.run(0)
+                plans[0].add(alone.ms, alone.launches)
+            for turn, index in enumerate(order):
+                first, other, foreign = runs.pair(index)
                 if turn == 0:  # as often as any other: the least of more runs would be less
-                    plans[0].add(whole, launches)
-                if not index:
-                    continue
-                chunked, launches, used_then = run(index)
-                # What the first of the two runs used is not known apart: as much as the second in proportion.
-                own = (used_then - used) * (1 + whole / chunked) + sum(os.times()[:2]) - own
-                foreign = (machine_seconds() - machine - own) / (time.perf_counter() - start)
-                plans[index].add(chunked, launches, chunked / whole, foreign)
-        process.stdin.close()
+                    plans[0].add(first.ms, first.launches)
+                plans[index].add(other.ms, other.launches, other.ms / first.ms, foreign)
 
 
 def errors_of(plans, args):
@@ -244,11 +173,7 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("build/benchmark"))
     parser.add_argument("--json", type=Path, help="write every plan's figures")
     parser.add_argument("-v", "--verbose", action="store_true", help="print each plan")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--inputs", help=argparse.SUPPRESS)
     args = parser.parse_intermixed_args()
-    if args.worker:
-        return worker(args)
     args.bin = args.bin.resolve()
     args.work.mkdir(parents=True, exist_ok=True)
     if not args.machine:

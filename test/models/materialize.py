@@ -101,10 +101,10 @@ def materialize(source, outdir, seed=0):
 
 def make_inputs(path, dims, seed=0):
     """Seeded inputs: noise, masks of ones but for the second position, and token ids below the vocabulary, which is the
-    width of the output."""
+    width of the output; where that is a named dim, zeros."""
     model = onnx.load(path, load_external_data=False)
     weights, made = {t.name for t in model.graph.initializer}, {}
-    vocabulary = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+    vocabulary = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value or 1
     for value in model.graph.input:
         if value.name in weights:
             continue
