@@ -138,19 +138,9 @@ bool LivenessBuilder::diesAt(Value init, Operation *op) {
   // What is made outside a loop is there for all iterations; only what the loop carries may be written in it.
   Block *scope = scopeOf(op->getBlock());
   if (scopeOf(result.buffers[*buffer].home) != scope) {
-    auto carried = [&](Value value) {
-      while (Operation *view = value.getDefiningOp()) {
-        if (isView(view))
-          value = view->getOperand(0);
-        else if (auto dps = dyn_cast<DestinationStyleOpInterface>(view))
-          value = dps.getTiedOpOperand(cast<OpResult>(value))->get();
-        else
-          return false;
-      }
-      auto argument = dyn_cast<BlockArgument>(value);
-      return argument && argument.getOwner() == scope;
-    };
-    if (!carried(init) && scope != &function.front())
+    bool isCarried =
+        llvm::any_of(scope->getArguments(), [&](Value argument) { return result.bufferOf(argument) == buffer; });
+    if (!isCarried && scope != &function.front())
       return false;
   }
   int64_t time = spans.lookup(op).lower;
