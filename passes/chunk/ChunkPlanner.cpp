@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/chunk/ChunkPlanner.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/Liveness.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -26,12 +27,7 @@ static constexpr double kNoticeable = 1.02;
 struct ChunkPlanner::Variant {
   OwningOpRef<func::FuncOp> copy;
   func::FuncOp function;
-  ChunkProgram program;
-  ChunkSearch search;
-
-  Variant(OwningOpRef<func::FuncOp> copy, func::FuncOp function, ChunkProgram built, const ChunkSettings &settings)
-      : copy(std::move(copy)), function(function), program(std::move(built)),
-        search(program.problem, settings.machine, settings.threads) {}
+  std::unique_ptr<BlockSearch> search;
 };
 
 struct ChunkPlanner::Function {
@@ -115,6 +111,25 @@ FailureOr<std::unique_ptr<ChunkPlanner>> ChunkPlanner::create(ModuleOp prepared,
   return planner;
 }
 
+// The first op in the block, or in bodies of loops and branches there, that makes or carries a tensor without a bound.
+static Operation *unbounded(Block &block, IndexBounds &bounds) {
+  auto isUnbounded = [&](Value value) {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    return type && !type.hasStaticShape() && !tensorBytes(value, bounds);
+  };
+  for (Operation &op : block) {
+    if (llvm::any_of(op.getResults(), isUnbounded))
+      return &op;
+    for (Block *body : bodiesOf(&op)) {
+      if (llvm::any_of(body->getArguments(), isUnbounded))
+        return &op;
+      if (Operation *inner = unbounded(*body, bounds))
+        return inner;
+    }
+  }
+  return nullptr;
+}
+
 LogicalResult ChunkPlanner::plan(func::FuncOp source) {
   Function &function = *functions.emplace_back(std::make_unique<Function>());
   function.name = source.getName().str();
@@ -126,18 +141,14 @@ LogicalResult ChunkPlanner::plan(func::FuncOp source) {
     return leave(source.getLoc(),
                  "it has control flow between blocks; structure it with scf ops for chunk loops in it");
   IndexBounds bounds(module);
-  for (Operation &op : source.front())
-    for (Value value : op.getResults())
-      if (auto type = dyn_cast<RankedTensorType>(value.getType());
-          type && !type.hasStaticShape() && !tensorBytes(value, bounds))
-        return leave(op.getLoc(), "a tensor of '" + op.getName().getStringRef() +
-                                      "' has no upper bound; bound its dims by snug.dims for chunk loops in it");
-  FailureOr<ChunkProgram> program = buildChunkProgram(source, source.front(), bounds, settings.exact);
-  if (failed(program))
+  if (Operation *op = unbounded(source.front(), bounds))
+    return leave(op->getLoc(), "a tensor of '" + op->getName().getStringRef() +
+                                   "' has no upper bound; bound its dims by snug.dims for chunk loops in it");
+  FailureOr<std::unique_ptr<BlockSearch>> search = BlockSearch::create(source, source.front(), settings);
+  if (failed(search))
     return failure();
-  function.bound = lowerBounds(program->problem);
-  function.variants[Sharing::AsItIs] =
-      std::make_unique<Variant>(OwningOpRef<func::FuncOp>(), source, std::move(*program), settings);
+  function.bound = lowerBounds((*search)->program().problem);
+  function.variants[Sharing::AsItIs].reset(new Variant{nullptr, source, std::move(*search)});
   return success();
 }
 
@@ -148,13 +159,12 @@ ChunkPlanner::Variant *ChunkPlanner::variant(Function &function, Sharing sharing
   OwningOpRef<func::FuncOp> copy(function.variants.at(Sharing::AsItIs)->function.clone());
   if (!loosenSharing(*copy, sharing, settings.exact))
     return nullptr;
-  IndexBounds bounds(module);
-  FailureOr<ChunkProgram> program = buildChunkProgram(*copy, copy->front(), bounds, settings.exact);
-  if (failed(program))
+  FailureOr<std::unique_ptr<BlockSearch>> search = BlockSearch::create(*copy, copy->front(), settings);
+  if (failed(search))
     return nullptr;
-  function.bound.chunked = std::min(function.bound.chunked, lowerBounds(program->problem).chunked);
+  function.bound.chunked = std::min(function.bound.chunked, lowerBounds((*search)->program().problem).chunked);
   func::FuncOp loosened = *copy;
-  entry->second = std::make_unique<Variant>(std::move(copy), loosened, std::move(*program), settings);
+  entry->second.reset(new Variant{std::move(copy), loosened, std::move(*search)});
   return entry->second.get();
 }
 
@@ -164,7 +174,7 @@ LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64
   int64_t budget = std::max<int64_t>(limit, 0);
   std::vector<Variant *> variants{variant(function, Sharing::AsItIs)};
   Variant *source = variants.front();
-  ChunkPlan plan = source->search.plan(budget);
+  ChunkPlan plan = source->search->plan(budget);
   int64_t candidates = plan.candidates;
   const int64_t unchunkedPeak = plan.unchunkedPeak;
   const double unchunkedTime = plan.unchunkedTime;
@@ -177,7 +187,7 @@ LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64
     if (!looser)
       continue;
     variants.push_back(looser);
-    const ChunkPlan &its = looser->search.plan(budget);
+    const ChunkPlan &its = looser->search->plan(budget);
     candidates += its.candidates;
     LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << its.peak << ", " << its.loops.size() << " loops\n"
                             << looser->function);
@@ -187,7 +197,7 @@ LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64
       source = looser;
     }
   }
-  std::optional<CarriedOut> best = carryOut(source->function, std::move(plan), settings);
+  std::optional<CarriedOut> best = carryOut(source->function, std::move(plan), budget, settings);
   auto fits = [&](const CarriedOut &outcome) { return outcome.plan.peak <= budget; };
   if (!best || (!best->keepsPlan && !fits(*best))) {
     // The model was wrong: other plans, by what they come to.
@@ -195,9 +205,9 @@ LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64
     auto attempt = [&](Variant *from, int64_t aim, int levels) {
       if (best && fits(*best))
         return;
-      const ChunkPlan &next = from->search.plan(aim, levels);
+      const ChunkPlan &next = from->search->plan(aim, levels);
       candidates += next.candidates;
-      std::optional<CarriedOut> outcome = carryOut(from->function, next, settings);
+      std::optional<CarriedOut> outcome = carryOut(from->function, next, aim, settings);
       if (outcome && (!best || outcome->plan.peak < best->plan.peak))
         best = std::move(outcome);
     };

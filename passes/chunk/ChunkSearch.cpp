@@ -124,9 +124,7 @@ double Descent::timeOf(const Candidate &candidate) const {
 
 // The region as a loop whose body has loops: at the largest size that fits; where none does, at the smallest.
 void Descent::tryNested(const Peak &peak, PricedRegion &region, std::vector<Candidate> &found) {
-  // A body whose slices overlap is not stated as a problem yet.
-  if (region.choices.empty() || std::any_of(region.loop.members.begin(), region.loop.members.end(),
-                                            [](const ChunkMember &m) { return m.hasHalo() || m.isFresh; }))
+  if (region.choices.empty())
     return;
   auto atSize = [&](PricedRegion::Choice &choice) -> std::optional<Candidate> {
     ++candidates;

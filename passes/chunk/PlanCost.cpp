@@ -128,6 +128,8 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
         continue;
       const ChunkValue &over = problem.values[use.value];
       auto maker = members.find(over.producer);
+      if (maker != members.end() && loop.bodyPeak >= 0)
+        continue; // the body's own
       const ChunkBuffer &buffer = problem.buffers[over.buffer];
       int64_t bytes = buffer.bytes;
       if (maker != members.end())

@@ -111,6 +111,35 @@ def test_padded_and_strided_rows(tmp_path):
     check(g, tmp_path, share=0.2)
 
 
+def test_channels_inside_of_rows(tmp_path):
+    """Rows with a halo are cut outside, since each needs all channels in the end; what is wide between is cut by channels
+    inside: no loop alone gets as low."""
+    g = Graph()
+    x = g.node("Relu", conv(g, g.input("x", noise(1, 8, 32, 32)), 8, 96, 1))
+    x = g.node("Relu", conv(g, x, 96, 96, 5, group=96))
+    g.output(conv(g, g.node("Softmax", x, axis=1), 96, 4, 1), 4)
+    rows = 96 * 32 * 4  # bytes of one of them in all channels
+    reports = check(g, tmp_path, share=0.1)
+    loops = reports[0]["chunk_loops"]
+    assert reports[0]["memory"]["arena"] < 5 * rows
+    assert [(a["kind"], a["level"], b["level"]) for a, b in zip(loops, loops[1:])].count(("halo", 1, 2)) == 1
+
+
+@pytest.mark.parametrize("height", [24, "1..24"])
+def test_loops_inside_of_a_residual_block(tmp_path, height):
+    """What is added in place is written to a new tensor, as iterations beside still read the old one."""
+    g = Graph()
+    dims, lengths = ({}, [()]) if height == 24 else ({"height": height}, [[("x", noise(1, 8, h, 24))] for h in (24, 9, 1)])
+    x = g.input("x", noise(1, 8, 24, 24), dims=[1, 8, 24 if height == 24 else "height", 24])
+    x = g.node("Relu", conv(g, x, 8, 64, 1))
+    y = g.node("Relu", conv(g, g.node("Tanh", x), 64, 64, 3, group=64))
+    x = g.node("Softmax", g.node("Add", x, y), axis=1)
+    g.output(conv(g, x, 64, 4, 1), 4)
+    reports = check(g, tmp_path, share=0.3, dims=dims, lengths=lengths)
+    kinds = [(loop["level"], loop["kind"]) for loop in reports[0]["chunk_loops"]]
+    assert (1, "halo") in kinds and 2 in [level for level, _ in kinds]
+
+
 def test_group_normalization_between_convolutions(tmp_path):
     """Sums over the image, then what they normalize in parts: the last bits may differ."""
     g = Graph()
