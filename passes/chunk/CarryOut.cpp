@@ -57,14 +57,17 @@ static DictionaryAttr describe(const ChunkProgram &program, const ChunkLoop &loo
     if (nodes.empty() || nodes.back() != attr)
       nodes.push_back(attr);
   }
-  return b.getDictionaryAttr(
-      {b.getNamedAttr("nodes", b.getArrayAttr(nodes)), b.getNamedAttr("dim", b.getI64IntegerAttr(dimOf(loop))),
-       b.getNamedAttr("extent", b.getI64IntegerAttr(loop.extent)),
-       b.getNamedAttr("size", b.getI64IntegerAttr(loop.size)),
-       b.getNamedAttr("iterations", b.getI64IntegerAttr((loop.extent + loop.size - 1) / loop.size)),
-       b.getNamedAttr("level", b.getI64IntegerAttr(level)),
-       b.getNamedAttr("kind", b.getStringAttr(kindOf(program, loop))),
-       b.getNamedAttr("carries", b.getI64IntegerAttr(llvm::count_if(loop.members, [](auto &m) { return m.carries; })))});
+  SmallVector<NamedAttribute> fields{
+      b.getNamedAttr("nodes", b.getArrayAttr(nodes)),
+      b.getNamedAttr("dim", b.getI64IntegerAttr(dimOf(loop))),
+      b.getNamedAttr("extent", b.getI64IntegerAttr(loop.extent)),
+      b.getNamedAttr("size", b.getI64IntegerAttr(loop.size)),
+      b.getNamedAttr("iterations", b.getI64IntegerAttr((loop.extent + loop.size - 1) / loop.size)),
+      b.getNamedAttr("level", b.getI64IntegerAttr(level)),
+      b.getNamedAttr("kind", b.getStringAttr(kindOf(program, loop)))};
+  if (int64_t number = llvm::count_if(loop.members, [](const ChunkMember &m) { return m.carries; }))
+    fields.push_back(b.getNamedAttr("carries", b.getI64IntegerAttr(number)));
+  return b.getDictionaryAttr(fields);
 }
 
 // What nobody reads, but no loop: plans count on these.

@@ -124,7 +124,9 @@ double Descent::timeOf(const Candidate &candidate) const {
 
 // The region as a loop whose body has loops: at the largest size that fits; where none does, at the smallest.
 void Descent::tryNested(const Peak &peak, PricedRegion &region, std::vector<Candidate> &found) {
-  if (region.choices.empty())
+  // A body that keeps rows for the next iteration is not stated as a problem yet.
+  auto keeps = [](const ChunkMember &m) { return m.carries || m.fromStart; };
+  if (region.choices.empty() || std::any_of(region.loop.members.begin(), region.loop.members.end(), keeps))
     return;
   auto atSize = [&](PricedRegion::Choice &choice) -> std::optional<Candidate> {
     ++candidates;
