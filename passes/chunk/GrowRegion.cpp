@@ -95,6 +95,7 @@ bool Region::mayCarry(const ChunkMember &m) const {
     return false;
   const ChunkUse &result = n.results[0];
   const DimAccess &access = result.access[m.dim];
+  auto isTensor = [&](const ChunkUse &use) { return !use.isInit && !problem.values[use.value].extents.empty(); };
   auto isPlain = [&](const ChunkUse &use) {
     const ChunkValue &value = problem.values[use.value];
     return !use.isInit || (value.producer >= 0 && problem.nodes[value.producer].isEmpty);
@@ -102,6 +103,7 @@ bool Region::mayCarry(const ChunkMember &m) const {
   return access.scale == 1 && access.window == 1 && access.offset == 0 &&
          problem.values[result.value].fixed[access.position] &&
          std::count_if(n.uses.begin(), n.uses.end(), [](const ChunkUse &use) { return use.isInit; }) == 1 &&
+         std::any_of(n.uses.begin(), n.uses.end(), isTensor) && // a constant is as fast to write as to keep
          std::all_of(n.uses.begin(), n.uses.end(), isPlain);
 }
 
