@@ -338,6 +338,8 @@ struct SelectChunksPass : snug::impl::SelectChunksBase<SelectChunksPass> {
         said << "; peak " << unchunkedPeak << " -> " << best->plan.peak << " bytes";
     }
     report.append(best->report);
+    if (Attribute reassociates = (*best->function)->getAttr(kReassociates))
+      function->setAttr(kReassociates, reassociates);
     function.getBody().takeBody(best->function->getBody());
     return success();
   }
