@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "dialects/nn/IndexRule.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/Utils/StructuredOpsUtils.h"
+#include "mlir/Interfaces/DestinationStyleOpInterface.h"
 
 using namespace mlir;
 using namespace snug;
@@ -23,4 +26,18 @@ void snug::keepWindows(IndexRule &rule) {
         for (unsigned dim = 0; dim < rule.dims.size(); ++dim)
           if (expr.isFunctionOfDim(dim) && (rule.dims[dim].kind != IterKind::Parallel || !isLinear(expr)))
             rule.dims[dim] = {IterKind::Whole, Combiner::None};
+}
+
+SmallVector<Value> snug::cloneOnDestinations(OpBuilder &builder, Operation *op, const OpSlice &slice,
+                                             ValueRange operands) {
+  auto dps = cast<DestinationStyleOpInterface>(op);
+  SmallVector<Type> types;
+  for (OpResult value : op->getResults())
+    types.push_back(operands[dps.getTiedOpOperand(value)->getOperandNumber()].getType());
+  Operation *copy = mlir::clone(builder, op, types, operands);
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPoint(copy);
+  Value offset = getValueOrCreateConstantIndexOp(builder, op->getLoc(), slice.iterations.offset);
+  cast<IndexRuleOpInterface>(copy).placeSlice(builder, slice.dim, offset);
+  return copy->getResults();
 }

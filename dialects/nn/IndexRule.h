@@ -10,6 +10,7 @@
 #define SNUG_DIALECTS_NN_INDEXRULE_H
 
 #include "mlir/IR/AffineMap.h"
+#include "mlir/IR/Builders.h"
 #include "mlir/IR/OpDefinition.h"
 
 namespace snug {
@@ -37,7 +38,27 @@ struct IndexRule {
   // slices side by side then share a halo; and as d + constant, where indices outside of the operand read nothing. A
   // body that reads linalg.index needs the slice's offset added.
   llvm::SmallVector<mlir::AffineMap> results;
+  // Whether what the destinations hold counts: reductions are added to it, and what no iteration writes stays. Else the
+  // op starts anew.
+  bool keepsDestinations = false;
 };
+
+/// Elements along one dim of an operand or result; null where it is taken as a whole.
+struct SliceRange {
+  mlir::OpFoldResult offset, size;
+  bool operator==(const SliceRange &other) const { return offset == other.offset && size == other.size; }
+};
+
+/// A part of an op's iterations: those of one dim in a range, and what they take of operands and results.
+struct OpSlice {
+  unsigned dim = 0;
+  SliceRange iterations;
+  llvm::SmallVector<SliceRange> operands, results;
+};
+
+/// The op on parts of its operands, where it is an op on destinations or one that says so itself (see cloneSlice).
+llvm::SmallVector<mlir::Value> cloneOnDestinations(mlir::OpBuilder &builder, mlir::Operation *op, const OpSlice &slice,
+                                                   mlir::ValueRange operands);
 
 /// Of the dims of a window, such as stride * row + dilation * tap, the taps are not cut; nor is any dim that is read in
 /// another way than a rule can say.

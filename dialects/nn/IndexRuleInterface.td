@@ -17,7 +17,13 @@ def IndexRuleOpInterface : OpInterface<"IndexRuleOpInterface"> {
       Called on a copy of an op that computes a slice of it: iterations of `dim` from `offset` on. An op whose computation
       depends on the place of an iteration, and not only on operands, corrects it. The builder stands before the copy.
     }], "void", "placeSlice", (ins "::mlir::OpBuilder &":$builder, "unsigned":$dim, "::mlir::Value":$offset), "",
-    [{ (void)builder; }]>
+    [{ (void)builder; }]>,
+    InterfaceMethod<[{
+      Makes the part of the op that computes `slice`, on operands that are cut to what it takes, and returns its results.
+      Of ops on destinations these are as large as the destinations; others say how large.
+    }], "::llvm::SmallVector<::mlir::Value>", "cloneSlice",
+    (ins "::mlir::OpBuilder &":$builder, "const ::snug::OpSlice &":$slice, "::mlir::ValueRange":$operands), "",
+    [{ return ::snug::cloneOnDestinations(builder, $_op, slice, operands); }]>
   ];
 }
 #endif

@@ -3,6 +3,7 @@
 // Index rules of upstream ops: linalg by its indexing maps, and the tensor ops that move no data.
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Analysis/SliceAnalysis.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -52,6 +53,8 @@ template <class OpT> struct LinalgRule : IndexRuleOpInterface::ExternalModel<Lin
       else
         rule.dims.push_back({IterKind::Whole, Combiner::None});
     }
+    for (OpOperand &init : op.getDpsInitsMutable())
+      rule.keepsDestinations = rule.keepsDestinations || op.payloadUsesValueFromOperand(&init);
     llvm::append_range(rule.operands, op.getIndexingMapsArray());
     for (OpOperand &init : op.getDpsInitsMutable())
       rule.results.push_back(op.getMatchingIndexingMap(&init));
@@ -85,6 +88,11 @@ struct SoftmaxRule : IndexRuleOpInterface::ExternalModel<SoftmaxRule, linalg::So
     return rule;
   }
 };
+
+SmallVector<int64_t> staticSizes(ArrayRef<OpFoldResult> sizes) {
+  return llvm::map_to_vector(
+      sizes, [](OpFoldResult size) { return getConstantIntValue(size).value_or(ShapedType::kDynamic); });
+}
 
 // Reshapes iterate over the expanded dims. Of a group only the outermost dim that is not 1 can be split: a slice of it
 // is a contiguous slice of the merged dim, as many times longer as the inner dims have elements.
@@ -123,6 +131,20 @@ template <class OpT> struct ReshapeRule : IndexRuleOpInterface::ExternalModel<Re
     rule.operands[0] = expands ? linear : identity;
     rule.results.assign(1, expands ? identity : linear);
     return rule;
+  }
+
+  SmallVector<Value> cloneSlice(Operation *operation, OpBuilder &builder, const OpSlice &slice,
+                                ValueRange operands) const {
+    auto op = cast<OpT>(operation);
+    Location loc = operation->getLoc();
+    if constexpr (std::is_same_v<OpT, tensor::CollapseShapeOp>) {
+      return {OpT::create(builder, loc, operands[0], op.getReassociationIndices())};
+    } else {
+      SmallVector<OpFoldResult> sizes = op.getMixedOutputShape();
+      sizes[slice.dim] = slice.results[0].size; // its dims are the op's
+      auto type = RankedTensorType::get(staticSizes(sizes), op.getResultType().getElementType());
+      return {OpT::create(builder, loc, type, operands[0], op.getReassociationIndices(), sizes)};
+    }
   }
 };
 
@@ -168,6 +190,21 @@ struct ExtractSliceRule : IndexRuleOpInterface::ExternalModel<ExtractSliceRule, 
     rule.results.assign(1, AffineMap::get(source.getRank(), 0, kept, context));
     return rule;
   }
+
+  SmallVector<Value> cloneSlice(Operation *operation, OpBuilder &builder, const OpSlice &slice,
+                                ValueRange operands) const {
+    auto op = cast<tensor::ExtractSliceOp>(operation);
+    SmallVector<OpFoldResult> sizes = op.getMixedSizes(), offsets = op.getMixedOffsets(), kept;
+    sizes[slice.dim] = slice.results[0].size;       // its dims are the source's
+    offsets[slice.dim] = builder.getIndexAttr(0); // the operand begins there
+    llvm::SmallBitVector dropped = op.getDroppedDims();
+    for (auto [dim, size] : llvm::enumerate(sizes))
+      if (!dropped.test(dim))
+        kept.push_back(size);
+    auto type = RankedTensorType::get(staticSizes(kept), op.getType().getElementType());
+    return {tensor::ExtractSliceOp::create(builder, op.getLoc(), type, operands[0], offsets, sizes,
+                                           op.getMixedStrides())};
+  }
 };
 
 // Dims of the whole, of which dim i takes i - offset of the part, where there is such an index.
@@ -197,7 +234,22 @@ struct InsertSliceRule : IndexRuleOpInterface::ExternalModel<InsertSliceRule, te
     rule.operands[0] = AffineMap::get(rank, 0, kept, context);
     rule.operands[1] = identity;
     rule.results.assign(1, identity);
+    rule.keepsDestinations = true;
     return rule;
+  }
+
+  // Its dims are the destination's. The part ends up where it is in the whole, less where the slice begins.
+  SmallVector<Value> cloneSlice(Operation *operation, OpBuilder &builder, const OpSlice &slice,
+                                ValueRange operands) const {
+    auto op = cast<tensor::InsertSliceOp>(operation);
+    SmallVector<OpFoldResult> sizes = op.getMixedSizes(), offsets = op.getMixedOffsets();
+    AffineExpr part = builder.getAffineSymbolExpr(0), begin = builder.getAffineSymbolExpr(1);
+    int64_t place = *getConstantIntValue(offsets[slice.dim]);
+    sizes[slice.dim] = slice.operands[0].size;
+    offsets[slice.dim] = affine::makeComposedFoldedAffineApply(
+        builder, op.getLoc(), part + place - begin, {slice.operands[0].offset, slice.iterations.offset});
+    return {tensor::InsertSliceOp::create(builder, op.getLoc(), operands[0], operands[1], offsets, sizes,
+                                          op.getMixedStrides())};
   }
 };
 

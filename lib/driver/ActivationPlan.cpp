@@ -7,8 +7,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Pass/PassManager.h"
-#include "passes/chunk/ChunkProgram.h"
-#include "passes/chunk/Passes.h"
+#include "passes/chunk/ChunkPlanner.h"
 #include "passes/memory/Passes.h"
 #include "passes/schedule/Passes.h"
 #include <chrono>
@@ -25,6 +24,7 @@ static int64_t numberOf(ModuleOp module, StringRef name) {
 int64_t snug::plannedArena(ModuleOp scheduled, std::optional<MemoryPicture> *picture) {
   OwningOpRef<ModuleOp> copy(scheduled.clone());
   PassManager manager(scheduled.getContext());
+  manager.enableVerifier(false); // of many copies the one that is compiled is verified
   manager.addPass(createBufferize());
   manager.addPass(createPlanArena());
   manager.addPass(createVerifyPlan());
@@ -56,74 +56,96 @@ int64_t snug::eagerArena(ModuleOp canonical) {
   return solution ? solution->capacity : -1;
 }
 
-// Chunks a copy to `peak` live bytes (-1: as few as can be reached) and plans its arena.
-static std::optional<ActivationPlan> tryPeak(ModuleOp scheduled, int64_t peak, int threads, bool loosen = true) {
-  // What the search says of a peak that it cannot reach is said once, by who asked, in terms of the arena.
-  ScopedDiagnosticHandler quiet(scheduled.getContext(), [](Diagnostic &) { return success(); });
-  ActivationPlan plan;
-  plan.program = OwningOpRef<ModuleOp>(scheduled.clone());
-  SelectChunksOptions select;
-  select.activationBudget = peak;
-  select.threads = threads;
-  select.loosen = loosen;
-  PassManager manager(scheduled.getContext());
-  manager.addPass(createSelectChunks(select));
-  auto start = std::chrono::steady_clock::now();
-  if (failed(manager.run(*plan.program)))
-    return std::nullopt;
-  std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-  plan.figures.searchMs = took.count();
-  if (auto attributes = (*plan.program)->getAttrOfType<DictionaryAttr>("snug.chunk_figures")) {
-    auto number = [&](StringRef name) { return attributes.getAs<IntegerAttr>(name).getInt(); };
-    auto ms = [&](StringRef name) { return attributes.getAs<FloatAttr>(name).getValueAsDouble(); };
-    plan.figures.ops = number("ops");
-    plan.figures.blocks = number("blocks");
-    plan.figures.distinctBlocks = number("distinct_blocks");
-    plan.figures.candidates = number("candidates");
-    plan.figures.lb1 = number("lb1");
-    plan.figures.lb2 = number("lb2");
-    plan.figures.unchunkedMs = ms("unchunked_ms");
-    plan.figures.chunkedMs = ms("chunked_ms");
-  }
-  plan.arena = plannedArena(*plan.program);
-  if (plan.arena < 0 && loosen)
-    return tryPeak(scheduled, peak, threads, /*loosen=*/false);
-  return plan.arena < 0 ? std::nullopt : std::optional(std::move(plan));
+ActivationPlanner::ActivationPlanner(ModuleOp scheduled, int threads) : scheduled(scheduled), threads(threads) {
+  DialectRegistry registry;
+  ChunkPlanner::registerDialects(registry);
+  scheduled.getContext()->appendDialectRegistry(registry);
+  for (StringRef name : registry.getDialectNames())
+    scheduled.getContext()->getOrLoadDialect(name);
 }
 
-std::optional<ActivationPlan> snug::leastActivations(ModuleOp scheduled, int threads) {
-  auto plan = tryPeak(scheduled, -1, threads);
+ActivationPlanner::~ActivationPlanner() = default;
+
+bool ActivationPlanner::prepare() {
+  if (prepared)
+    return planner != nullptr;
+  prepared = OwningOpRef<ModuleOp>(scheduled.clone());
+  ChunkPlanner::prepare(*prepared);
+  auto made = ChunkPlanner::create(*prepared, /*machineFile=*/"", threads, /*exact=*/false);
+  if (succeeded(made))
+    planner = std::move(*made);
+  return planner != nullptr;
+}
+
+static ChunkFigures figuresOf(ModuleOp chunked) {
+  ChunkFigures figures;
+  auto attributes = chunked->getAttrOfType<DictionaryAttr>("snug.chunk_figures");
+  auto number = [&](StringRef name) { return attributes.getAs<IntegerAttr>(name).getInt(); };
+  auto ms = [&](StringRef name) { return attributes.getAs<FloatAttr>(name).getValueAsDouble(); };
+  figures.ops = number("ops");
+  figures.blocks = number("blocks");
+  figures.distinctBlocks = number("distinct_blocks");
+  figures.candidates = number("candidates");
+  figures.lb1 = number("lb1");
+  figures.lb2 = number("lb2");
+  figures.unchunkedMs = ms("unchunked_ms");
+  figures.chunkedMs = ms("chunked_ms");
+  return figures;
+}
+
+// Chunked to `peak` live bytes (-1: as few as can be reached), with its arena planned.
+const ActivationPlan *ActivationPlanner::atPeak(int64_t peak, bool loosen) {
+  auto [entry, isNew] = plans.try_emplace({peak, loosen});
+  if (!isNew)
+    return entry->second.get();
+  // What the search says of a peak that it cannot reach is said once, by who asked, in terms of the arena.
+  ScopedDiagnosticHandler quiet(scheduled.getContext(), [](Diagnostic &) { return success(); });
+  auto start = std::chrono::steady_clock::now();
+  auto plan = std::make_unique<ActivationPlan>();
+  if (!prepare())
+    return nullptr;
+  plan->program = OwningOpRef<ModuleOp>(prepared->clone());
+  bool reached = succeeded(planner->apply(*plan->program, peak, loosen));
+  searchMs += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  if (!reached)
+    return nullptr;
+  plan->figures = figuresOf(*plan->program);
+  plan->arena = plannedArena(*plan->program);
+  if (plan->arena < 0)
+    return loosen ? atPeak(peak, /*loosen=*/false) : nullptr;
+  plan->figures.searchMs = searchMs;
+  entry->second = std::move(plan);
+  return entry->second.get();
+}
+
+const ActivationPlan *ActivationPlanner::least() {
+  const ActivationPlan *plan = atPeak(-1);
   // Packing luck: without loops it may be as small.
-  if (auto whole = tryPeak(scheduled, INT64_MAX, threads); whole && (!plan || whole->arena <= plan->arena))
+  if (const ActivationPlan *whole = atPeak(INT64_MAX); whole && (!plan || whole->arena <= plan->arena))
     return whole;
   // The search goes greedily for the least peak; asked for less than that took, it may find another way.
   for (int attempt = 0; plan && attempt < 4; ++attempt) {
-    auto less = tryPeak(scheduled, plan->arena - 1, threads);
+    const ActivationPlan *less = atPeak(plan->arena - 1);
     if (!less || less->arena >= plan->arena)
       break;
-    plan = std::move(less);
+    plan = less;
   }
   return plan;
 }
 
-std::optional<ActivationPlan> snug::fitActivations(ModuleOp scheduled, int64_t limit, int threads) {
+const ActivationPlan *ActivationPlanner::fit(int64_t limit) {
   // The search works on live bytes, the arena adds what packing wastes: where it does not fit, ask for that much less.
   int64_t peak = limit;
-  double searchMs = 0;
   for (int attempt = 0; attempt < 4 && peak > 0; ++attempt) {
-    auto plan = tryPeak(scheduled, peak, threads);
+    const ActivationPlan *plan = atPeak(peak);
     if (!plan)
       break;
-    searchMs = plan->figures.searchMs += searchMs;
     if (plan->arena <= limit)
       return plan;
     peak -= plan->arena - limit;
   }
-  auto least = leastActivations(scheduled, threads);
-  if (!least || least->arena > limit)
-    return std::nullopt;
-  least->figures.searchMs += searchMs;
-  return least;
+  const ActivationPlan *plan = least();
+  return plan && plan->arena <= limit ? plan : nullptr;
 }
 
 Operation *snug::peakOp(ModuleOp scheduled) {
@@ -163,14 +185,14 @@ static std::vector<int64_t> budgetsBetween(int64_t most, int64_t least, FitSteps
   return budgets;
 }
 
-std::optional<WhatFits> snug::whatFits(ModuleOp scheduled, int threads, FitSteps steps) {
+std::optional<WhatFits> ActivationPlanner::whatFits(FitSteps steps) {
   WhatFits answer;
   int64_t unchunked = plannedArena(scheduled);
   if (unchunked < 0)
     return std::nullopt;
   answer.peakNode = answer.leastNode = peakName(scheduled);
   auto add = [&](int64_t budget) {
-    auto plan = fitActivations(scheduled, budget, threads);
+    const ActivationPlan *plan = fit(budget);
     if (!plan)
       return;
     const ChunkFigures &figures = plan->figures;
@@ -180,7 +202,7 @@ std::optional<WhatFits> snug::whatFits(ModuleOp scheduled, int threads, FitSteps
   add(unchunked);
   if (answer.points.empty()) // not even searched: what stands is all there is
     answer.points.push_back({unchunked, unchunked});
-  auto least = leastActivations(scheduled, threads);
+  const ActivationPlan *least = this->least();
   if (!least || least->arena >= unchunked)
     return answer;
   answer.leastNode = peakName(*least->program);

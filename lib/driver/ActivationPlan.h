@@ -10,9 +10,13 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 
+#include <map>
+#include <memory>
 #include <optional>
 
 namespace snug {
+
+class ChunkPlanner;
 
 /// A scheduled program with chunk loops, not yet bufferized.
 struct ActivationPlan {
@@ -28,21 +32,39 @@ int64_t plannedArena(mlir::ModuleOp scheduled, std::optional<MemoryPicture> *pic
 /// are stated against in the literature. -1 where it cannot be planned.
 int64_t eagerArena(mlir::ModuleOp canonical);
 
-/// Chunk loops with which the arena fits `limit`; nullopt where none are found. With a limit of no less than
-/// plannedArena() it has none.
-std::optional<ActivationPlan> fitActivations(mlir::ModuleOp scheduled, int64_t limit, int threads);
-
-/// The least arena that can be reached. A limit of no less than that fits.
-std::optional<ActivationPlan> leastActivations(mlir::ModuleOp scheduled, int threads);
-
 enum class FitSteps {
   Even,  ///< three budgets at even steps between the ends
   Curve, ///< eight at even ratios, less those which buy no time over a smaller one
 };
 
-/// Answers "what fits?" of a scheduled program without reading weights. Emits an error and returns nullopt where the
-/// program cannot be planned at all.
-std::optional<WhatFits> whatFits(mlir::ModuleOp scheduled, int threads, FitSteps steps);
+/// Plans for one scheduled program, within one limit after another. What was found out once is kept; what is found does
+/// not depend on what was asked for before.
+class ActivationPlanner {
+public:
+  ActivationPlanner(mlir::ModuleOp scheduled, int threads);
+  ~ActivationPlanner();
+
+  /// Chunk loops with which the arena fits `limit`; null where none are found. With a limit of no less than unchunked()
+  /// it has none.
+  const ActivationPlan *fit(int64_t limit);
+
+  /// The least arena that can be reached; null where there is no plan at all. A limit of no less than that fits.
+  const ActivationPlan *least();
+
+  /// Answers "what fits?" without reading weights. Nullopt, after an error, where the program cannot be planned at all.
+  std::optional<WhatFits> whatFits(FitSteps steps);
+
+private:
+  const ActivationPlan *atPeak(int64_t peak, bool loosen = true);
+  bool prepare();
+
+  mlir::ModuleOp scheduled;
+  int threads;
+  mlir::OwningOpRef<mlir::ModuleOp> prepared;
+  std::unique_ptr<ChunkPlanner> planner;
+  double searchMs = 0;                                                             ///< so far
+  std::map<std::pair<int64_t, bool>, std::unique_ptr<ActivationPlan>> plans; ///< by peak and looseness; null: none
+};
 
 /// The op of a scheduled program at which most bytes are live; null where it has none.
 mlir::Operation *peakOp(mlir::ModuleOp scheduled);

@@ -65,11 +65,15 @@ void Pipeline::limitArena() {
     report.arenaLimit = std::max<int64_t>(*arenaLimit, 0);
 }
 
-bool Pipeline::isBetterUndonated() {
+ActivationPlanner &Pipeline::betterPlanner() {
+  if (!planner)
+    planner = std::make_unique<ActivationPlanner>(*program, threads());
   if (!undonated)
-    return false;
-  auto with = leastActivations(*program, threads()), without = leastActivations(*undonated, threads());
-  return without && (!with || without->arena < with->arena);
+    return *planner;
+  if (!undonatedPlanner)
+    undonatedPlanner = std::make_unique<ActivationPlanner>(*undonated, threads());
+  const ActivationPlan *with = planner->least(), *without = undonatedPlanner->least();
+  return without && (!with || without->arena < with->arena) ? *undonatedPlanner : *planner;
 }
 
 int Pipeline::need(double &share) {
@@ -78,9 +82,7 @@ int Pipeline::need(double &share) {
       return code;
   measureFixed();
   limitArena();
-  if (isBetterUndonated())
-    program = std::move(undonated);
-  auto least = leastActivations(*program, threads());
+  const ActivationPlan *least = betterPlanner().least();
   if (!least)
     return SNUG_EXIT_FAULT;
   auto shareOf = [](int64_t bytes, int64_t budget) { return budget < 0 ? 0.0 : double(bytes) / double(std::max<int64_t>(budget, 1)); };
@@ -99,7 +101,7 @@ int Pipeline::chunk() {
   limitArena();
   if (options.dryRun || options.budgetSweep) {
     // Each of these budgets can be met: where it takes that, without the donation.
-    report.fits = whatFits(isBetterUndonated() ? *undonated : *program, threads(), options.budgetSweep ? FitSteps::Curve : FitSteps::Even);
+    report.fits = betterPlanner().whatFits(options.budgetSweep ? FitSteps::Curve : FitSteps::Even);
     if (!report.fits)
       return SNUG_EXIT_FAULT;
     report.leastArena = report.fits->points.back().budget;
@@ -108,22 +110,26 @@ int Pipeline::chunk() {
 }
 
 int Pipeline::selectChunks() {
+  if (!planner)
+    planner = std::make_unique<ActivationPlanner>(*program, threads());
   // Without a limit there are no loops, but the time model's figures.
-  auto plan = fitActivations(*program, arenaLimit.value_or(INT64_MAX), threads());
-  if (!plan && isBetterUndonated()) {
-    program = std::move(undonated);
-    return selectChunks();
-  }
+  const int64_t limit = arenaLimit.value_or(INT64_MAX);
+  const ActivationPlan *plan = planner->fit(limit);
+  if (!plan)
+    plan = betterPlanner().fit(limit);
   if (!plan)
     return cannotFit();
   recordPlan(*plan);
-  program = std::move(plan->program);
+  OwningOpRef<ModuleOp> chosen(plan->program.get().clone());
+  planner.reset();
+  undonatedPlanner.reset();
+  program = std::move(chosen);
   return SNUG_EXIT_DONE;
 }
 
 // Says what can be reached instead, which budget to give, and where the peak stays.
 int Pipeline::cannotFit() {
-  auto least = leastActivations(*program, threads());
+  const ActivationPlan *least = betterPlanner().least();
   if (!least)
     return SNUG_EXIT_FAULT;
   report.leastArena = least->arena;

@@ -49,8 +49,9 @@ private:
   void measureFixed();
   // Sets arenaLimit to what the budgets leave.
   void limitArena();
-  // Whether less can be reached without what was donated.
-  bool isBetterUndonated();
+  // The planner of the program, or of the undonated one where less can be reached with that; the first one if both are
+  // as good.
+  ActivationPlanner &betterPlanner();
   // Puts chunk loops into the program so that its arena fits arenaLimit, or says what could be reached.
   int selectChunks();
   int cannotFit();
@@ -71,6 +72,8 @@ private:
   // The scheduled program as it is without --donate. An update in place may stand in the way of a chunk loop, and a
   // donation is a permission, so that a budget which can be met without it can be met with it.
   mlir::OwningOpRef<mlir::ModuleOp> undonated;
+  // Of the program and of the undonated one, from when they are scheduled.
+  std::unique_ptr<ActivationPlanner> planner, undonatedPlanner;
   std::optional<int64_t> arenaLimit; // bytes the arena may have; negative where the rest alone exceeds the budget
 };
 

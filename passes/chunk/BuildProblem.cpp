@@ -117,12 +117,13 @@ static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op, bool 
     add(use, map);
   for (auto [use, map] : llvm::zip(node.results, rule->results))
     add(use, map);
+  for (ChunkUse &use : node.uses)
+    use.isBlind = use.isInit && !rule->keepsDestinations;
   node.extents = extentsOf(numDims, maps);
   for (auto [use, map] : uses)
     for (unsigned dim = 0; dim < numDims; ++dim)
       use->access.push_back(accessOf(map, dim, node.extents));
-  // linalg adds to what the destination holds; the kernels of the nn dialect start anew.
-  bool addsTo = !exact && isa<linalg::LinalgOp>(op);
+  bool addsTo = !exact && rule->keepsDestinations;
   for (const IterDim &dim : rule->dims) {
     node.parallel.push_back(dim.kind == IterKind::Parallel);
     node.accumulates.push_back(addsTo && dim.kind == IterKind::Reduction && dim.combiner != Combiner::None);
@@ -197,10 +198,7 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, Block &bl
       ChunkUse use;
       use.value = idOf(operand.get());
       auto dps = dyn_cast<DestinationStyleOpInterface>(op);
-      auto insert = dyn_cast<tensor::InsertSliceOp>(op);
-      use.isInit = (dps && dps.isDpsInit(&operand)) || (insert && &operand == &insert.getDestMutable());
-      auto linalgOp = dyn_cast<linalg::LinalgOp>(op);
-      use.isBlind = use.isInit && !insert && (!linalgOp || !linalgOp.payloadUsesValueFromOperand(&operand));
+      use.isInit = dps && dps.isDpsInit(&operand);
       node.uses.push_back(use);
     }
     llvm::SetVector<Value> captured;

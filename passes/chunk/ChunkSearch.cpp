@@ -8,10 +8,12 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <tuple>
 
 using namespace snug;
 
 static constexpr double kNoticeable = 1.02; // what a plan may cost before others are tried
+static constexpr double kLadder = 0.8;      // from one budget that is tried for its speed to the next one
 
 class ChunkSearch::Impl {
 public:
@@ -32,12 +34,14 @@ public:
   }
 
   const ChunkProblem problem;
-  int64_t candidates = 0;
 
 private:
+  const ChunkPlan &descend(int64_t aim, int levels, bool allKinds);
+
   const Machine &machine;
   int threads;
   std::map<std::vector<int>, std::unique_ptr<SearchState>> states; // by order
+  std::map<std::tuple<int64_t, int, bool>, ChunkPlan> descents;    // by aim, levels and kinds
   std::map<std::pair<int64_t, int>, ChunkPlan> plans;              // by budget and levels
 };
 
@@ -87,7 +91,7 @@ private:
   std::vector<int> order;
   SearchState *state; // in that order
   std::vector<ChunkLoop> loops;
-  int64_t blocks = 0, distinctBlocks = 0;
+  int64_t candidates = 0, blocks = 0, distinctBlocks = 0;
 };
 } // namespace
 
@@ -124,7 +128,7 @@ void Descent::tryNested(const Peak &peak, PricedRegion &region, std::vector<Cand
                                             [](const ChunkMember &m) { return m.hasHalo() || m.isFresh; }))
     return;
   auto atSize = [&](PricedRegion::Choice &choice) -> std::optional<Candidate> {
-    ++search.candidates;
+    ++candidates;
     Candidate candidate;
     candidate.region = &region;
     candidate.choice = &choice;
@@ -137,6 +141,7 @@ void Descent::tryNested(const Peak &peak, PricedRegion &region, std::vector<Cand
       return std::nullopt;
     const ChunkPlan &body =
         state->bodyOf(region, choice).plan(std::max<int64_t>(0, budget - candidate.peak.bytes), levels - 1);
+    candidates += body.candidates;
     candidate.bodyPeak = body.peak;
     candidate.bodyTime = body.time - body.unchunkedTime;
     return !body.loops.empty() && price() ? std::optional(candidate) : std::nullopt;
@@ -170,7 +175,7 @@ std::optional<Descent::Candidate> Descent::best(const Peak &peak) {
     for (PricedRegion &region : state->regions(peak.node, recomputes, allKinds)) {
       all.push_back(&region);
       for (PricedRegion::Choice &choice : region.choices) {
-        ++search.candidates;
+        ++candidates;
         Candidate candidate;
         candidate.region = &region;
         candidate.choice = &choice;
@@ -297,10 +302,18 @@ ChunkPlan Descent::run() {
   for (const ChunkLoop &loop : loops)
     plan.time += cost().timeOf(loop);
   plan.loops = std::move(loops);
+  plan.candidates = candidates;
   plan.blocks = blocks;
   plan.distinctBlocks = distinctBlocks;
   plan.order = std::move(order);
   return plan;
+}
+
+const ChunkPlan &ChunkSearch::Impl::descend(int64_t aim, int levels, bool allKinds) {
+  auto [entry, isNew] = descents.try_emplace({aim, levels, allKinds});
+  if (isNew)
+    entry->second = Descent(*this, aim, levels, allKinds).run();
+  return entry->second;
 }
 
 const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
@@ -308,6 +321,7 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
   if (!isNew)
     return entry->second;
   std::optional<ChunkPlan> best;
+  int64_t candidates = 0;
   auto fits = [&](const ChunkPlan &plan) { return plan.peak <= budget; };
   bool hasKinds = false;
   for (const ChunkNode &node : problem.nodes) {
@@ -317,22 +331,37 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
                    return access.window != access.scale || access.offset != 0;
                  });
   }
-  auto attempt = [&](int64_t aim, int depth, bool allKinds) {
-    ChunkPlan plan = Descent(*this, aim, depth, allKinds).run();
+  auto attempt = [&](int64_t aim, int depth, bool allKinds) -> const ChunkPlan & {
+    const ChunkPlan &plan = descend(aim, depth, allKinds);
+    candidates += plan.candidates;
     if (!best || (fits(plan) && fits(*best) ? plan.time < best->time : plan.peak < best->peak))
-      best = std::move(plan);
+      best = plan;
+    return plan;
   };
+  auto isSlow = [&] { return !best || !fits(*best) || best->time > kNoticeable * best->unchunkedTime; };
   // More levels and kinds are more ways to a fast plan, and more into a dead end; and loops that make sums in parts change
   // their last bits.
   for (bool allKinds : {false, true})
     for (int depth = 1; depth <= levels; ++depth)
-      if (allKinds <= hasKinds && (!best || !fits(*best) || best->time > kNoticeable * best->unchunkedTime))
+      if (allKinds <= hasKinds && isSlow())
         attempt(budget, depth, allKinds);
   // Where the fast choices did not get there, the ones that save most.
   for (bool allKinds : {false, true})
     for (int depth = 1; depth <= levels && budget > 0; ++depth)
       if (allKinds <= hasKinds && !fits(*best))
         attempt(0, depth, allKinds);
+  // A smaller budget may lead to what is faster, too, where the choices for this one were bad together. These aims are the
+  // same ones for all budgets.
+  bool isMet = levels > 1 && fits(*best) && isSlow();
+  for (double aim = kLadder * static_cast<double>(best->unchunkedPeak); isMet && aim >= 1; aim *= kLadder) {
+    if (aim >= static_cast<double>(budget))
+      continue;
+    isMet = false;
+    for (bool allKinds : {false, true})
+      for (int depth = 1; depth <= levels; ++depth)
+        if (allKinds <= hasKinds && attempt(static_cast<int64_t>(aim), depth, allKinds).peak <= aim)
+          isMet = true;
+  }
   best->candidates = candidates;
   return entry->second = std::move(*best);
 }

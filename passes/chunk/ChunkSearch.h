@@ -20,7 +20,7 @@ struct ChunkPlan {
   int64_t ops = 0;            ///< that compute
   int64_t blocks = 0;         ///< stretches of the program that got a loop
   int64_t distinctBlocks = 0; ///< of them, those unlike all before: equal ones are searched once
-  int64_t candidates = 0;     ///< plans looked at since the search was made
+  int64_t candidates = 0;     ///< loops of a size that were looked at on the way
 };
 
 /// Plans for one problem. What does not depend on the budget is found out once, so that the second plan costs little;

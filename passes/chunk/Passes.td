@@ -34,8 +34,5 @@ def SelectChunks : Pass<"snug-select-chunks", "::mlir::ModuleOp"> {
            "Machine file (docs/machine-file.md) of the time model; else the module attribute snug.machine holds its text; "
            "else a machine with vectors of 256 bits is assumed">
   ];
-  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
-                           "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect", "::mlir::scf::SCFDialect",
-                           "::mlir::tensor::TensorDialect"];
 }
 #endif

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "passes/chunk/ChunkPlanner.h"
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/ValueBoundsOpInterfaceImpl.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Linalg/Transforms/Transforms.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/ValueBoundsOpInterfaceImpl.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "llvm/Support/Debug.h"
+#include "llvm/Support/MemoryBuffer.h"
+
+#include <limits>
+
+#define DEBUG_TYPE "snug-select-chunks"
+
+using namespace mlir;
+using namespace snug;
+
+// What a plan may cost before others are tried.
+static constexpr double kNoticeable = 1.02;
+
+/// The function, or a copy of it that shares less.
+struct ChunkPlanner::Variant {
+  OwningOpRef<func::FuncOp> copy;
+  func::FuncOp function;
+  ChunkProgram program;
+  ChunkSearch search;
+
+  Variant(OwningOpRef<func::FuncOp> copy, func::FuncOp function, ChunkProgram built, const ChunkSettings &settings)
+      : copy(std::move(copy)), function(function), program(std::move(built)),
+        search(program.problem, settings.machine, settings.threads) {}
+};
+
+struct ChunkPlanner::Function {
+  std::string name;
+  std::unique_ptr<Variant> asItIs; ///< none: it is left as it is
+  std::unique_ptr<Variant> loosened;
+  bool wasLoosened = false; ///< it was tried
+  LowerBounds bound;
+};
+
+// What the search did, summed over the module's functions.
+struct ChunkPlanner::Figures {
+  double unchunkedTime = 0, time = 0; // seconds
+  int64_t lb1 = 0, lb2 = 0;
+  int64_t ops = 0, blocks = 0, distinctBlocks = 0, candidates = 0;
+  int64_t broken = 0; // functions whose first plan the program did not keep
+
+  DictionaryAttr describe(MLIRContext *context) const {
+    Builder b(context);
+    auto number = [&](StringRef name, int64_t value) { return b.getNamedAttr(name, b.getI64IntegerAttr(value)); };
+    auto ms = [&](StringRef name, double time) { return b.getNamedAttr(name, b.getF64FloatAttr(1e3 * time)); };
+    return b.getDictionaryAttr({number("ops", ops), number("blocks", blocks), number("distinct_blocks", distinctBlocks),
+                                number("candidates", candidates), number("lb1", lb1), number("lb2", lb2),
+                                number("broken_plans", broken), ms("unchunked_ms", unchunkedTime),
+                                ms("chunked_ms", time)});
+  }
+};
+
+void ChunkPlanner::registerDialects(DialectRegistry &registry) {
+  registry.insert<affine::AffineDialect, arith::ArithDialect, linalg::LinalgDialect, math::MathDialect, scf::SCFDialect,
+                  tensor::TensorDialect>();
+  registerNnDialect(registry);
+  registerIndexRuleModels(registry);
+  tensor::registerValueBoundsOpInterfaceExternalModels(registry);
+  arith::registerValueBoundsOpInterfaceExternalModels(registry);
+}
+
+void ChunkPlanner::prepare(ModuleOp module) {
+  // Sizes must come from where buffers come from, not from results that a loop may take in. A padding is what it is
+  // bufferized to, a fill and a part of it written: these can be cut.
+  MLIRContext *context = module.getContext();
+  RewritePatternSet patterns(context);
+  linalg::populateDecomposePadPatterns(patterns);
+  tensor::DimOp::getCanonicalizationPatterns(patterns, context);
+  tensor::EmptyOp::getCanonicalizationPatterns(patterns, context);
+  (void)applyPatternsGreedily(module, std::move(patterns));
+  for (auto function : module.getOps<func::FuncOp>())
+    separateInits(function);
+}
+
+static FailureOr<Machine> findMachine(ModuleOp module, StringRef machineFile) {
+  auto attribute = module->getAttrOfType<StringAttr>("snug.machine");
+  if (machineFile.empty() && !attribute)
+    return builtinMachine(256);
+  std::string text = attribute ? attribute.str() : "", problem, from = "the attribute snug.machine";
+  if (!machineFile.empty()) {
+    from = "the machine file '" + machineFile.str() + "'";
+    auto file = llvm::MemoryBuffer::getFile(machineFile, /*IsText=*/true);
+    if (!file)
+      return module.emitError() << "cannot read " << from << ": " << file.getError().message();
+    text = (*file)->getBuffer().str();
+  }
+  std::optional<Machine> read = parseMachine(text, problem);
+  if (!read)
+    return module.emitError() << from << " is not valid: " << problem;
+  return *read;
+}
+
+ChunkPlanner::ChunkPlanner(ModuleOp module, Machine machine, int threads, bool exact)
+    : module(module), machine(std::move(machine)), settings{module, this->machine, threads, exact} {}
+
+ChunkPlanner::~ChunkPlanner() = default;
+
+FailureOr<std::unique_ptr<ChunkPlanner>> ChunkPlanner::create(ModuleOp prepared, StringRef machineFile, int threads,
+                                                              bool exact) {
+  FailureOr<Machine> machine = findMachine(prepared, machineFile);
+  if (failed(machine))
+    return failure();
+  std::unique_ptr<ChunkPlanner> planner(new ChunkPlanner(prepared, *machine, threads, exact));
+  for (auto function : prepared.getOps<func::FuncOp>())
+    if (!function.isDeclaration() && failed(planner->plan(function)))
+      return failure();
+  return planner;
+}
+
+LogicalResult ChunkPlanner::plan(func::FuncOp source) {
+  Function &function = *functions.emplace_back(std::make_unique<Function>());
+  function.name = source.getName().str();
+  auto leave = [&](Location where, const Twine &why) {
+    mlir::emitRemark(where) << "'" << function.name << "' is left as it is: " << why;
+    return success();
+  };
+  if (!llvm::hasSingleElement(source.getBody()))
+    return leave(source.getLoc(),
+                 "it has control flow between blocks; structure it with scf ops for chunk loops in it");
+  IndexBounds bounds(module);
+  for (Operation &op : source.front())
+    for (Value value : op.getResults())
+      if (auto type = dyn_cast<RankedTensorType>(value.getType());
+          type && !type.hasStaticShape() && !tensorBytes(value, bounds))
+        return leave(op.getLoc(), "a tensor of '" + op.getName().getStringRef() +
+                                      "' has no upper bound; bound its dims by snug.dims for chunk loops in it");
+  FailureOr<ChunkProgram> program = buildChunkProgram(source, source.front(), bounds, settings.exact);
+  if (failed(program))
+    return failure();
+  function.bound = lowerBounds(program->problem);
+  function.asItIs = std::make_unique<Variant>(OwningOpRef<func::FuncOp>(), source, std::move(*program), settings);
+  return success();
+}
+
+LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64_t limit, bool loosen,
+                                  Figures &figures, SmallVectorImpl<Attribute> &report) {
+  settings.loopsBefore = static_cast<int64_t>(report.size());
+  int64_t budget = std::max<int64_t>(limit, 0);
+  Variant *source = function.asItIs.get();
+  ChunkPlan plan = source->search.plan(budget);
+  int64_t candidates = plan.candidates;
+  const int64_t unchunkedPeak = plan.unchunkedPeak;
+  const double unchunkedTime = plan.unchunkedTime;
+  // Where loops cost much or are not enough, a program that shares less may do better.
+  Variant *other = nullptr;
+  if (loosen && (plan.peak > budget || plan.time > kNoticeable * unchunkedTime)) {
+    if (!std::exchange(function.wasLoosened, true)) {
+      OwningOpRef<func::FuncOp> copy(source->function.clone());
+      IndexBounds bounds(module);
+      FailureOr<ChunkProgram> program = failure();
+      if (loosenSharing(*copy, settings.exact))
+        program = buildChunkProgram(*copy, copy->front(), bounds, settings.exact);
+      if (succeeded(program)) {
+        func::FuncOp loosened = *copy;
+        function.bound.chunked = std::min(function.bound.chunked, lowerBounds(program->problem).chunked);
+        function.loosened = std::make_unique<Variant>(std::move(copy), loosened, std::move(*program), settings);
+      }
+    }
+    other = function.loosened.get();
+  }
+  if (other) {
+    const ChunkPlan &looser = other->search.plan(budget);
+    candidates += looser.candidates;
+    LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << looser.peak << ", " << looser.loops.size() << " loops\n"
+                            << other->function);
+    bool fits = plan.peak <= budget, looserFits = looser.peak <= budget;
+    if (fits == looserFits ? (fits ? looser.time < plan.time : looser.peak < plan.peak) : looserFits) {
+      plan = looser;
+      source = other;
+    }
+  }
+  std::optional<CarriedOut> best = carryOut(source->function, std::move(plan), settings);
+  auto fits = [&](const CarriedOut &outcome) { return outcome.plan.peak <= budget; };
+  if (!best || (!best->keepsPlan && !fits(*best))) {
+    // The model was wrong: other plans, by what they come to.
+    ++figures.broken;
+    auto attempt = [&](Variant *from, int64_t aim, int levels) {
+      if (!from || (best && fits(*best)))
+        return;
+      const ChunkPlan &next = from->search.plan(aim, levels);
+      candidates += next.candidates;
+      std::optional<CarriedOut> outcome = carryOut(from->function, next, settings);
+      if (outcome && (!best || outcome->plan.peak < best->plan.peak))
+        best = std::move(outcome);
+    };
+    SmallVector<int64_t> aims{0};
+    if (best && budget > best->plan.peak - budget)
+      aims.insert(aims.begin(), 2 * budget - best->plan.peak);
+    for (int64_t aim : aims)
+      for (int levels : {2, 1})
+        for (Variant *from : {function.asItIs.get(), other})
+          attempt(from, aim, levels);
+    attempt(function.asItIs.get(), std::numeric_limits<int64_t>::max(), 1);
+  }
+  if (!best)
+    return target.emitError() << "internal fault: not even the program as it stands can be carried out";
+  figures.unchunkedTime += unchunkedTime;
+  figures.time += best->plan.time;
+  figures.lb1 = std::max(figures.lb1, function.bound.wholeOps);
+  figures.lb2 = std::max(figures.lb2, function.bound.chunked);
+  figures.ops += best->plan.ops;
+  figures.blocks += best->plan.blocks;
+  figures.distinctBlocks += best->plan.distinctBlocks;
+  figures.candidates += candidates;
+  if (limit >= 0 && best->plan.peak > limit)
+    return mlir::emitError(best->peakLocation)
+           << "cannot chunk to " << limit << " bytes: the least peak that can be reached is " << best->plan.peak
+           << " bytes, here in '" << best->peakName << "'; give at least that much";
+  if (best->report.empty())
+    return success();
+  for (const CarriedOut::Remark &remark : best->remarks) {
+    InFlightDiagnostic said = mlir::emitRemark(remark.location) << remark.text;
+    if (remark.level == 1)
+      said << "; peak " << unchunkedPeak << " -> " << best->plan.peak << " bytes";
+  }
+  report.append(best->report);
+  if (Attribute reassociates = (*best->function)->getAttr(kReassociates))
+    target->setAttr(kReassociates, reassociates);
+  target.getBody().takeBody(best->function->getBody());
+  return success();
+}
+
+LogicalResult ChunkPlanner::apply(ModuleOp target, int64_t budget, bool loosen) {
+  Figures figures;
+  SmallVector<Attribute> report;
+  for (std::unique_ptr<Function> &function : functions)
+    if (function->asItIs && failed(apply(*function, target.lookupSymbol<func::FuncOp>(function->name), budget, loosen,
+                                         figures, report)))
+      return failure();
+  target->setAttr("snug.chunk_report", ArrayAttr::get(target.getContext(), report));
+  target->setAttr("snug.chunk_figures", figures.describe(target.getContext()));
+  return success();
+}
