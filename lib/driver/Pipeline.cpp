@@ -276,7 +276,19 @@ void Pipeline::recordBuckets() {
   }
 }
 
+// Neither loops that make sums in parts nor sums that are made for loops.
+static bool isExact(ModuleOp program) {
+  auto loops = program->getAttrOfType<ArrayAttr>("snug.chunk_report");
+  bool accumulates = loops && llvm::any_of(loops.getAsRange<DictionaryAttr>(), [](DictionaryAttr loop) {
+    auto kind = loop.getAs<StringAttr>("kind");
+    return kind && kind.getValue() == "accumulate";
+  });
+  return !accumulates && llvm::none_of(program.getOps<func::FuncOp>(),
+                                       [](func::FuncOp function) { return function->hasAttr(kReassociates); });
+}
+
 int Pipeline::memory() {
+  report.exact = isExact(*program);
   if (int code = runPasses(*program, SNUG_EXIT_FAULT, addMemoryPasses))
     return code;
   auto number = [&](StringRef name) {

@@ -105,6 +105,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
        {{"sched", orNull(r.schedBound)}, {"lb0", orNull(r.lb0)}, {"lb1", orNull(r.lb1)}, {"lb2", orNull(r.lb2)}}},
       {"peak_node", r.peakNode.empty() ? Json() : Json(r.peakNode)},
       {"chunk_loops", Json::parse(r.chunkLoops)},
+      {"exact", r.exact ? Json(*r.exact) : Json()},
       {"time_model", {{"unchunked_ms", orNull(search.unchunkedMs)}, {"chunked_ms", orNull(search.chunkedMs)}}},
       {"fits", fits},
       {"schedule",

@@ -35,6 +35,7 @@ struct CompileReport {
   std::optional<WhatFits> fits;            // on a dry run or a sweep
   std::optional<MemoryPicture> unchunked, planned; // where a report was asked for; the same without chunk loops
   std::string chunkLoops = "[]";           // JSON array
+  std::optional<bool> exact;               // results are bit for bit those without chunk loops
   std::optional<ChunkFigures> search;      // times of the model, and what the search did
   std::vector<std::pair<std::string, double>> timing; // stage -> time of compilation
   std::vector<std::string> files;                     // that were read, the model first

@@ -242,6 +242,8 @@ LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64
       said << "; peak " << unchunkedPeak << " -> " << best->plan.peak << " bytes";
   }
   report.append(best->report);
+  if (Attribute reassociates = (*best->function)->getAttr(kReassociates))
+    target->setAttr(kReassociates, reassociates);
   target.getBody().takeBody(best->function->getBody());
   return success();
 }

@@ -12,6 +12,10 @@ namespace snug {
 
 class Liveness;
 
+/// Attribute of a function that makes some sums in another order than it did without chunk loops, besides the loops that
+/// make them in parts: the last bits of its results may differ.
+constexpr llvm::StringLiteral kReassociates = "snug.reassociates";
+
 struct ChunkProgram {
   ChunkProblem problem;
   std::vector<mlir::Operation *> ops; ///< of the nodes
@@ -47,7 +51,8 @@ bool loosenSharing(mlir::func::FuncOp function, Sharing sharing, bool exact = fa
 
 /// Says normalizations of rows that are several dims of a tensor as sums over these dims and what is computed of each
 /// element with them, so that loops over the dims make the one and the other. True if it changed the function. Sums are
-/// in the same order while no loop cuts them, but not in that of the kernel for rows.
+/// in the same order while no loop cuts them, but not in that of the kernel for rows: the function is marked by
+/// kReassociates.
 bool splitNorms(mlir::func::FuncOp function);
 
 /// Puts the loop into the IR. Loops of one plan may be applied in any order. Returns the scf.for.

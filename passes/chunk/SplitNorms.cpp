@@ -197,5 +197,7 @@ bool snug::splitNorms(func::FuncOp function) {
   bool changed = false;
   for (nn::NormOp op : llvm::to_vector(function.front().getOps<nn::NormOp>()))
     changed |= NormSplitter(op).run();
+  if (changed)
+    function->setAttr(kReassociates, UnitAttr::get(function.getContext()));
   return changed;
 }

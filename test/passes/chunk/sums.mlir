@@ -27,6 +27,7 @@ func.func @long_sum(%x: tensor<16x65536xf32>, %w: tensor<65536x16xf32>) -> tenso
 // gives, which is never there as a whole.
 // EXACT: error: cannot chunk to 100000 bytes
 // CHECK-LABEL: func.func @groups
+// CHECK-SAME: snug.reassociates
 // CHECK: %[[X:.*]] = tensor.expand_shape %arg0 {{.*}} into tensor<1x4x2x64x64xf32>
 // CHECK: linalg.generic {{.*}} iterator_types = ["parallel", "parallel", "reduction", "reduction", "reduction"]} ins(%[[X]] :
 // CHECK: linalg.generic {{.*}} iterator_types = ["parallel", "parallel", "reduction", "reduction", "reduction"]} ins(%[[X]], %{{.*}} :
