@@ -118,32 +118,33 @@ const ActivationPlan *ActivationPlanner::atPeak(int64_t peak, bool loosen) {
   return entry->second.get();
 }
 
-const ActivationPlan *ActivationPlanner::least() {
-  const ActivationPlan *plan = atPeak(-1);
-  // Packing luck: without loops it may be as small.
-  if (const ActivationPlan *whole = atPeak(INT64_MAX); whole && (!plan || whole->arena <= plan->arena))
-    return whole;
-  // The search goes greedily for the least peak; asked for less than that took, it may find another way.
-  for (int attempt = 0; plan && attempt < 4; ++attempt) {
-    const ActivationPlan *less = atPeak(plan->arena - 1);
-    if (!less || less->arena >= plan->arena)
-      break;
-    plan = less;
-  }
-  return plan;
-}
-
-const ActivationPlan *ActivationPlanner::fit(int64_t limit) {
+// Chunk loops with which the arena fits `limit`; null where the search does not come by any.
+const ActivationPlan *ActivationPlanner::within(int64_t limit) {
   // The search works on live bytes, the arena adds what packing wastes: where it does not fit, ask for that much less.
   int64_t peak = limit;
   for (int attempt = 0; attempt < 4 && peak > 0; ++attempt) {
     const ActivationPlan *plan = atPeak(peak);
-    if (!plan)
-      break;
-    if (plan->arena <= limit)
+    if (!plan || plan->arena <= limit)
       return plan;
     peak -= plan->arena - limit;
   }
+  return nullptr;
+}
+
+const ActivationPlan *ActivationPlanner::least() {
+  const ActivationPlan *plan = atPeak(-1);
+  // Packing luck: without loops it may be as small.
+  if (const ActivationPlan *whole = atPeak(INT64_MAX); whole && (!plan || whole->arena <= plan->arena))
+    plan = whole;
+  // The search goes greedily for the least peak; asked for less than that took, it may find another way.
+  for (const ActivationPlan *less = plan; less; less = within(plan->arena - 1))
+    plan = less;
+  return plan;
+}
+
+const ActivationPlan *ActivationPlanner::fit(int64_t limit) {
+  if (const ActivationPlan *plan = within(limit))
+    return plan;
   const ActivationPlan *plan = least();
   return plan && plan->arena <= limit ? plan : nullptr;
 }

@@ -56,6 +56,7 @@ public:
 
 private:
   const ActivationPlan *atPeak(int64_t peak, bool loosen = true);
+  const ActivationPlan *within(int64_t limit);
   bool prepare();
 
   mlir::ModuleOp scheduled;

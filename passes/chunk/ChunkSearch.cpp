@@ -1,377 +1,170 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/chunk/ChunkSearch.h"
-#include "lib/solver/ChunkSelection.h"
-#include "passes/chunk/Blocks.h"
-#include "passes/chunk/GrowRegion.h"
-#include "passes/chunk/SearchState.h"
+#include "passes/chunk/Descent.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
-#include <numeric>
-#include <set>
+#include <optional>
 #include <tuple>
 
 using namespace snug;
 
 static constexpr double kNoticeable = 1.02; // what a plan may cost before others are tried
-static constexpr double kLadder = 0.8;      // from one budget that is tried for its speed to the next one
+static constexpr double kStep = 0.98;       // from one budget of the curve to the next one
+static constexpr double kSlowStep = 0.95;   // where plans are slow
+static constexpr int kFailures = 6;         // budgets in a row that a way does not meet, before it is given up
+
+// Loops with halos, and sums in parts, have something to work on.
+static bool hasKinds(const ChunkProblem &problem) {
+  auto overlaps = [](const ChunkUse &use) {
+    return std::any_of(use.access.begin(), use.access.end(),
+                       [](const DimAccess &access) { return access.window != access.scale || access.offset != 0; });
+  };
+  return std::any_of(problem.nodes.begin(), problem.nodes.end(), [&](const ChunkNode &node) {
+    return std::count(node.accumulates.begin(), node.accumulates.end(), true) > 0 ||
+           std::any_of(node.uses.begin(), node.uses.end(), overlaps);
+  });
+}
 
 class ChunkSearch::Impl {
 public:
   Impl(ChunkProblem problem, const Machine &machine, int threads)
-      : problem(std::move(problem)), machine(machine), threads(threads) {}
+      : memory(std::move(problem), machine, threads), hasKinds(::hasKinds(memory.problem())) {}
 
   const ChunkPlan &plan(int64_t budget, int levels);
 
-  /// The problem with its nodes in this order.
-  SearchState &state(const std::vector<int> &order) {
-    std::unique_ptr<SearchState> &found = states[order];
-    if (!found) {
-      ChunkProblem ordered = problem;
-      reorder(ordered, 0, order);
-      found = std::make_unique<SearchState>(std::move(ordered), machine, threads);
-    }
-    return *found;
-  }
-
-  const ChunkProblem problem;
-
 private:
-  const ChunkPlan &descend(int64_t aim, int levels, bool allKinds);
+  // A way to look for a plan. More levels and kinds are more ways to a fast plan, and more into a dead end; and loops that
+  // make sums in parts change their last bits.
+  struct Way {
+    bool allKinds;
+    int levels;
+    bool operator<(const Way &o) const { return std::tie(allKinds, levels) < std::tie(o.allKinds, o.levels); }
+  };
 
-  const Machine &machine;
-  int threads;
-  std::map<std::vector<int>, std::unique_ptr<SearchState>> states; // by order
-  std::map<std::tuple<int64_t, int, bool>, ChunkPlan> descents;    // by aim, levels and kinds
-  std::map<std::pair<int64_t, int>, ChunkPlan> plans;              // by budget and levels
+  // Plans for falling budgets, so chosen that a smaller budget never has one that needs more. As long as plans are fast, a
+  // plan is kept while it fits, and what smaller budgets find does not matter. From the first slow one on all that any
+  // budget found is known for all: what is found for a smaller one may be faster.
+  struct Curve {
+    int levels = 0;
+    std::vector<const ChunkPlan *> plans;          // all that were found
+    std::vector<std::pair<double, size_t>> points; // falling budgets with fast plans, and how many were known there
+    std::map<Way, int> ways;                       // and how many budgets in a row each has not met
+    bool isSlow = false, ended = false;
+  };
+
+  std::vector<Way> ways(int levels) const;
+  const ChunkPlan &descend(int64_t aim, const Way &way);
+  bool extend(Curve &curve, double budget);
+  const ChunkPlan *fromCurve(int64_t budget, int levels);
+  const ChunkPlan &search(int64_t budget, int levels);
+  static bool isSlow(const ChunkPlan *plan) { return !plan || plan->time > kNoticeable * plan->unchunkedTime; }
+
+  SearchMemory memory;
+  const bool hasKinds;
+  std::map<std::pair<int64_t, Way>, ChunkPlan> descents;         // by aim
+  std::map<int, Curve> curves;                                   // by levels
+  std::map<std::pair<int64_t, int>, const ChunkPlan *> searched; // by budget and levels
 };
 
-namespace {
-// One way to a plan: loop by loop, always at the highest peak.
-class Descent {
-public:
-  Descent(ChunkSearch::Impl &search, int64_t budget, int levels, bool allKinds)
-      : search(search), budget(budget), levels(levels), allKinds(allKinds), order(search.problem.nodes.size()) {
-    std::iota(order.begin(), order.end(), 0);
-    state = &search.state(order);
-  }
-
-  ChunkPlan run();
-
-private:
-  struct Candidate {
-    PricedRegion *region = nullptr;
-    PricedRegion::Choice *choice = nullptr;
-    std::vector<size_t> dropped; // loops it stands in for
-    Peak peak;                   // over all it changes
-    int64_t bodyPeak = -1;       // with loops in its body
-    double bodyTime = 0;
-
-    ChunkLoop loop() const {
-      ChunkLoop loop = region->at(*choice);
-      loop.bodyPeak = bodyPeak;
-      loop.bodyTime = bodyTime;
-      return loop;
-    }
-  };
-
-  const ChunkProblem &problem() const { return state->problem(); }
-  const PlanCost &cost() const { return state->cost(); }
-  bool improve(const Peak &peak);
-  std::optional<Candidate> best(const Peak &peak);
-  void tryNested(const Peak &peak, PricedRegion &region, std::vector<Candidate> &found);
-  Peak peakWith(const ChunkLoop &loop, const Peak &own, std::vector<size_t> &dropped) const;
-  double timeOf(const Candidate &candidate) const;
-  void accept(const ChunkLoop &loop, const std::vector<size_t> &dropped);
-  void enlarge();
-
-  ChunkSearch::Impl &search;
-  int64_t budget;
-  int levels;
-  bool allKinds; // of loops: those with halos and sums, too
-  std::vector<int> order;
-  SearchState *state; // in that order
-  std::vector<ChunkLoop> loops;
-  int64_t candidates = 0, blocks = 0, distinctBlocks = 0;
-};
-} // namespace
-
-// The peak over all that the loop changes, which has `own` itself, and the loops that it stands in for.
-Peak Descent::peakWith(const ChunkLoop &loop, const Peak &own, std::vector<size_t> &dropped) const {
-  int from = loop.first, to = loop.last;
-  dropped.clear();
-  for (size_t i = 0; i < loops.size(); ++i)
-    if (loops[i].first <= loop.last && loops[i].last >= loop.first) {
-      dropped.push_back(i);
-      from = std::min(from, loops[i].first);
-      to = std::max(to, loops[i].last);
-    }
-  Peak peak = own;
-  for (int node = from; node <= to; ++node)
-    if ((node < loop.first || node > loop.last) && cost().unchunked(node) > peak.bytes)
-      peak = {cost().unchunked(node), node};
-  return peak;
+std::vector<ChunkSearch::Impl::Way> ChunkSearch::Impl::ways(int levels) const {
+  std::vector<Way> result;
+  for (bool allKinds : {false, true})
+    for (int depth = 1; depth <= levels; ++depth)
+      if (allKinds <= hasKinds)
+        result.push_back({allKinds, depth});
+  return result;
 }
 
-// Seconds that a plan with the candidate in it takes more than now.
-double Descent::timeOf(const Candidate &candidate) const {
-  double time = candidate.bodyPeak < 0 ? state->timeOf(*candidate.region, *candidate.choice)
-                                       : cost().timeOf(candidate.loop());
-  for (size_t loop : candidate.dropped)
-    time -= cost().timeOf(loops[loop]);
-  return time;
-}
-
-// The region as a loop whose body has loops: at the largest size that fits; where none does, at the smallest.
-void Descent::tryNested(const Peak &peak, PricedRegion &region, std::vector<Candidate> &found) {
-  // A body that keeps rows for the next iteration is not stated as a problem yet.
-  auto keeps = [](const ChunkMember &m) { return m.carries || m.fromStart; };
-  if (region.choices.empty() || std::any_of(region.loop.members.begin(), region.loop.members.end(), keeps))
-    return;
-  auto atSize = [&](PricedRegion::Choice &choice) -> std::optional<Candidate> {
-    ++candidates;
-    Candidate candidate;
-    candidate.region = &region;
-    candidate.choice = &choice;
-    candidate.bodyPeak = 0;
-    auto price = [&] {
-      candidate.peak = peakWith(region.loop, cost().peakOf(candidate.loop()), candidate.dropped);
-      return candidate.peak.bytes < peak.bytes;
-    };
-    if (!price())
-      return std::nullopt;
-    const ChunkPlan &body =
-        state->bodyOf(region, choice).plan(std::max<int64_t>(0, budget - candidate.peak.bytes), levels - 1);
-    candidates += body.candidates;
-    candidate.bodyPeak = body.peak;
-    candidate.bodyTime = body.time - body.unchunkedTime;
-    return !body.loops.empty() && price() ? std::optional(candidate) : std::nullopt;
-  };
-  std::optional<Candidate> least = atSize(region.choices.back());
-  if (!least)
-    return;
-  found.push_back(*least);
-  for (size_t i = 0; i + 1 < region.choices.size() && least->peak.bytes <= budget; ++i)
-    if (auto larger = atSize(region.choices[i])) {
-      found.push_back(*larger);
-      if (larger->peak.bytes <= budget)
-        return;
-    }
-}
-
-// The loop that lowers the peak at this node: the fastest that fits, else the one that lowers it most.
-std::optional<Descent::Candidate> Descent::best(const Peak &peak) {
-  std::vector<Candidate> found;
-  int64_t least = peak.bytes;
-  auto lower = [&] {
-    for (const Candidate &candidate : found)
-      least = std::min(least, candidate.peak.bytes);
-  };
-  // What each iteration computes anew, and loops inside of loops, cost more than loops side by side, which this peak
-  // alone does not show: they are tried only with more than one level, and where the rest is not enough.
-  std::vector<PricedRegion *> all;
-  for (bool recomputes : {false, true}) {
-    if (least <= budget || (recomputes && levels < 2))
-      break;
-    for (PricedRegion &region : state->regions(peak.node, recomputes, allKinds)) {
-      all.push_back(&region);
-      for (PricedRegion::Choice &choice : region.choices) {
-        ++candidates;
-        Candidate candidate;
-        candidate.region = &region;
-        candidate.choice = &choice;
-        candidate.peak = peakWith(region.loop, choice.peak, candidate.dropped);
-        if (candidate.peak.bytes < peak.bytes)
-          found.push_back(std::move(candidate));
-      }
-    }
-    lower();
-  }
-  if (least > budget && levels > 1)
-    for (PricedRegion *region : all) {
-      // What is no less than another one is not chosen, unless it fits.
-      tryNested({std::max(least, budget + 1), peak.node}, *region, found);
-      lower();
-    }
-  if (found.empty())
-    return std::nullopt;
-  std::vector<PlanPoint> points;
-  int64_t limit = std::max(budget, least);
-  for (size_t i = 0; i < found.size(); ++i)
-    if (found[i].peak.bytes <= limit) // of the others the time does not matter
-      points.push_back({timeOf(found[i]), found[i].peak.bytes, static_cast<int32_t>(i)});
-  return found[selectFastestThatFits(points, limit)->id];
-}
-
-// Puts the loop into the plan, and its members side by side: what is before or behind them is then free for other
-// loops.
-void Descent::accept(const ChunkLoop &accepted, const std::vector<size_t> &dropped) {
-  for (auto it = dropped.rbegin(); it != dropped.rend(); ++it)
-    loops.erase(loops.begin() + *it);
-  ChunkLoop loop = accepted;
-  std::set<int> after(loop.after.begin(), loop.after.end()), members;
-  for (const ChunkMember &m : loop.members)
-    members.insert(m.node);
-  std::vector<int> placed;
-  for (int node = loop.first; node <= loop.last; ++node)
-    if (!members.count(node) && !after.count(node))
-      placed.push_back(node);
-  int start = loop.first + static_cast<int>(placed.size());
-  placed.insert(placed.end(), members.begin(), members.end());
-  placed.insert(placed.end(), after.begin(), after.end());
-  std::vector<int> previous(order);
-  for (size_t i = 0; i < placed.size(); ++i)
-    order[loop.first + i] = previous[placed[i]];
-  for (size_t i = 0; i < loop.members.size(); ++i)
-    loop.members[i].node = start + static_cast<int>(i);
-  loop.first = start;
-  loop.last = start + static_cast<int>(loop.members.size()) - 1;
-  loop.after.clear();
-  loops.push_back(loop);
-  ++blocks;
-}
-
-// Adds the loop that lowers the peak at this node, and the same one in all blocks that are the same.
-bool Descent::improve(const Peak &peak) {
-  std::optional<Candidate> found = best(peak);
-  if (!found)
-    return false;
-  ++distinctBlocks;
-  const std::vector<size_t> &kinds = state->kinds();
-  std::vector<ChunkLoop> same{found->loop()};
-  for (int node = 0; node < static_cast<int>(kinds.size()); ++node) {
-    int shift = node - peak.node;
-    if (shift != 0 && kinds[node] == kinds[peak.node] && cost().unchunked(node) > budget &&
-        isSameBlock(problem(), kinds, same[0].first, same[0].last, shift))
-      same.push_back(shifted(problem(), same[0], shift));
-  }
-  for (size_t i = 0; i < same.size(); ++i) {
-    bool free = true; // of blocks that overlap the first one counts
-    for (size_t j = 0; j < i; ++j)
-      free = free && (same[j].last < same[i].first || same[j].first > same[i].last);
-    std::vector<size_t> dropped;
-    Peak there;
-    if (i == 0 || free)
-      there = peakWith(same[i], cost().peakOf(same[i]), dropped);
-    if (i == 0 || (free && there.bytes <= found->peak.bytes))
-      accept(same[i], dropped);
-  }
-  state = &search.state(order);
-  return true;
-}
-
-// A loop chosen while others were missing may be smaller than the budget asks for.
-void Descent::enlarge() {
-  int last = static_cast<int>(problem().nodes.size()) - 1;
-  for (ChunkLoop &loop : loops) {
-    if (loop.bodyPeak >= 0)
-      continue; // its body was planned for its size
-    int64_t limit = std::max(budget, cost().peakOfRange(0, last, loops).bytes);
-    for (int64_t size : candidateChunkSizes(loop.extent, loop.tile)) {
-      if (size <= loop.size)
-        break;
-      if (!mayHaveSize(problem(), loop, size))
-        continue;
-      ChunkLoop larger = loop;
-      larger.size = size;
-      if (cost().peakOf(larger).bytes <= limit && cost().timeOf(larger) < cost().timeOf(loop)) {
-        loop = larger;
-        break;
-      }
-    }
-  }
-}
-
-ChunkPlan Descent::run() {
-  ChunkPlan plan;
-  int last = static_cast<int>(problem().nodes.size()) - 1;
-  plan.unchunkedPeak = last < 0 ? 0 : cost().peakOfRange(0, last, {}).bytes;
-  plan.unchunkedTime = cost().unchunkedTime();
-  for (const ChunkNode &node : problem().nodes)
-    plan.ops += !node.isView && (!node.buffers.empty() || node.work.any());
-  Peak peak;
-  // Each round lowers the bytes at one peak and raises none above it, so this ends; the limit is a safeguard.
-  for (size_t round = 0; last >= 0 && round < 4 * problem().nodes.size() + 4; ++round) {
-    peak = cost().peakOfRange(0, last, loops);
-    if (peak.bytes <= budget || !improve(peak))
-      break;
-  }
-  if (last >= 0) {
-    enlarge();
-    peak = cost().peakOfRange(0, last, loops);
-  }
-  std::sort(loops.begin(), loops.end(), [](const ChunkLoop &a, const ChunkLoop &b) { return a.first < b.first; });
-  plan.peak = peak.bytes;
-  plan.peakNode = peak.node;
-  plan.time = plan.unchunkedTime;
-  for (const ChunkLoop &loop : loops)
-    plan.time += cost().timeOf(loop);
-  plan.loops = std::move(loops);
-  plan.candidates = candidates;
-  plan.blocks = blocks;
-  plan.distinctBlocks = distinctBlocks;
-  plan.order = std::move(order);
-  return plan;
-}
-
-const ChunkPlan &ChunkSearch::Impl::descend(int64_t aim, int levels, bool allKinds) {
-  auto [entry, isNew] = descents.try_emplace({aim, levels, allKinds});
+const ChunkPlan &ChunkSearch::Impl::descend(int64_t aim, const Way &way) {
+  auto [entry, isNew] = descents.try_emplace({aim, way});
   if (isNew)
-    entry->second = Descent(*this, aim, levels, allKinds).run();
+    entry->second = snug::descend(memory, aim, way.levels, way.allKinds);
   return entry->second;
 }
 
-const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
-  auto [entry, isNew] = plans.try_emplace({budget, levels});
-  if (!isNew)
-    return entry->second;
-  std::optional<ChunkPlan> best;
-  int64_t candidates = 0;
-  bool needsKinds = false;
-  auto fits = [&](const ChunkPlan &plan) { return plan.peak <= budget; };
-  bool hasKinds = false;
-  for (const ChunkNode &node : problem.nodes) {
-    hasKinds = hasKinds || std::count(node.accumulates.begin(), node.accumulates.end(), true) > 0;
-    for (const ChunkUse &use : node.uses)
-      hasKinds = hasKinds || std::any_of(use.access.begin(), use.access.end(), [](const DimAccess &access) {
-                   return access.window != access.scale || access.offset != 0;
-                 });
-  }
-  auto attempt = [&](int64_t aim, int depth, bool allKinds) -> const ChunkPlan & {
-    const ChunkPlan &plan = descend(aim, depth, allKinds);
-    candidates += plan.candidates;
-    if (!best || (fits(plan) && fits(*best) ? plan.time < best->time : plan.peak < best->peak)) {
-      best = plan;
-      needsKinds = allKinds;
+// The fastest of the first `count` plans that fits; of equally fast ones the first.
+static const ChunkPlan *fastest(const std::vector<const ChunkPlan *> &plans, size_t count, double budget) {
+  const ChunkPlan *best = nullptr;
+  for (size_t i = 0; i < count; ++i)
+    if (static_cast<double>(plans[i]->peak) <= budget && (!best || plans[i]->time < best->time))
+      best = plans[i];
+  return best;
+}
+
+// The plans for this budget. False if there are none.
+bool ChunkSearch::Impl::extend(Curve &curve, double budget) {
+  auto best = [&] { return fastest(curve.plans, curve.plans.size(), budget); };
+  bool found = false;
+  for (auto &[way, failures] : curve.ways)
+    if (failures < kFailures && (curve.isSlow || isSlow(best()))) {
+      curve.plans.push_back(&descend(static_cast<int64_t>(budget), way));
+      bool isMet = static_cast<double>(curve.plans.back()->peak) <= budget;
+      found = found || isMet;
+      failures = isMet ? 0 : failures + 1;
     }
-    return plan;
-  };
-  auto isSlow = [&] { return !best || !fits(*best) || best->time > kNoticeable * best->unchunkedTime; };
-  // More levels and kinds are more ways to a fast plan, and more into a dead end; and loops that make sums in parts change
-  // their last bits.
-  for (bool allKinds : {false, true})
-    for (int depth = 1; depth <= levels; ++depth)
-      if (allKinds <= hasKinds && isSlow())
-        attempt(budget, depth, allKinds);
   // Where the fast choices did not get there, the ones that save most.
-  for (bool allKinds : {false, true})
-    for (int depth = 1; depth <= levels && budget > 0; ++depth)
-      if (allKinds <= hasKinds && !fits(*best))
-        attempt(0, depth, allKinds);
-  // A smaller budget may lead to what is faster, too, where the choices for this one were bad together. These aims are the
-  // same ones for all budgets. What keeps all bits is not given up for that.
-  bool isMet = levels > 1 && fits(*best) && isSlow();
-  for (double aim = kLadder * static_cast<double>(best->unchunkedPeak); isMet && aim >= 1; aim *= kLadder) {
-    if (aim >= static_cast<double>(budget))
-      continue;
-    isMet = false;
-    for (bool allKinds : {false, true})
-      for (int depth = 1; depth <= levels; ++depth)
-        if (allKinds <= needsKinds && attempt(static_cast<int64_t>(aim), depth, allKinds).peak <= aim)
-          isMet = true;
+  for (const Way &way : ways(curve.levels))
+    if (!found && !best())
+      curve.plans.push_back(&descend(0, way));
+  return found || best();
+}
+
+// Null below the end of the curve.
+const ChunkPlan *ChunkSearch::Impl::fromCurve(int64_t budget, int levels) {
+  auto [entry, isNew] = curves.try_emplace(levels);
+  Curve &curve = entry->second;
+  if (isNew) {
+    const ChunkPlan &unchunked = descend(std::numeric_limits<int64_t>::max(), {false, 1});
+    curve.levels = levels;
+    curve.plans.push_back(&unchunked);
+    curve.points.push_back({static_cast<double>(unchunked.peak), 1});
+    for (const Way &way : ways(levels))
+      curve.ways[way] = 0;
   }
-  best->candidates = candidates;
-  return entry->second = std::move(*best);
+  auto isBelow = [&](const std::pair<double, size_t> &point) { return point.first <= static_cast<double>(budget); };
+  while (!curve.isSlow && !isBelow(curve.points.back())) {
+    double next = kStep * curve.points.back().first;
+    const ChunkPlan *kept = fastest(curve.plans, curve.plans.size(), next);
+    if (isSlow(kept))
+      extend(curve, next);
+    if (!isSlow(fastest(curve.plans, curve.plans.size(), next)) && next >= 1)
+      curve.points.push_back({next, curve.plans.size()});
+    else
+      curve.isSlow = true;
+  }
+  if (auto point = std::find_if(curve.points.begin(), curve.points.end(), isBelow); point != curve.points.end())
+    return fastest(curve.plans, point->second, static_cast<double>(budget));
+  for (double next = kStep * curve.points.back().first; !curve.ended; next *= kSlowStep)
+    curve.ended = next < 1 || !extend(curve, next);
+  return fastest(curve.plans, curve.plans.size(), static_cast<double>(budget));
+}
+
+// For this budget alone.
+const ChunkPlan &ChunkSearch::Impl::search(int64_t budget, int levels) {
+  const ChunkPlan *&best = searched[{budget, levels}];
+  if (best)
+    return *best;
+  auto fits = [&] { return best && best->peak <= budget; };
+  auto attempt = [&](int64_t aim, const Way &way) {
+    const ChunkPlan &plan = descend(aim, way);
+    if (!best || (fits() && plan.peak <= budget ? plan.time < best->time : plan.peak < best->peak))
+      best = &plan;
+  };
+  for (const Way &way : ways(levels))
+    if (!fits() || isSlow(best))
+      attempt(budget, way);
+  for (const Way &way : ways(levels))
+    if (!fits())
+      attempt(0, way);
+  return *best;
+}
+
+const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
+  // Bodies of loops are asked for few budgets.
+  const ChunkPlan *known = levels > 1 ? fromCurve(budget, levels) : nullptr;
+  return known ? *known : search(budget, levels);
 }
 
 ChunkSearch::ChunkSearch(ChunkProblem problem, const Machine &machine, int threads)

@@ -147,3 +147,13 @@ ChunkSearch &SearchState::bodyOf(const PricedRegion &region, PricedRegion::Choic
     choice.body = std::make_unique<ChunkSearch>(snug::bodyOf(nodes, region.at(choice)), machine, threads);
   return *choice.body;
 }
+
+SearchState &SearchMemory::state(const std::vector<int> &order) {
+  std::unique_ptr<SearchState> &found = states[order];
+  if (!found) {
+    ChunkProblem ordered = given;
+    reorder(ordered, 0, order);
+    found = std::make_unique<SearchState>(std::move(ordered), machine, threads);
+  }
+  return *found;
+}

@@ -61,6 +61,23 @@ private:
   std::map<std::tuple<int, bool, bool>, std::deque<PricedRegion>> known;
 };
 
+/// The states of one problem, by the order of its nodes.
+class SearchMemory {
+public:
+  SearchMemory(ChunkProblem problem, const Machine &machine, int threads)
+      : given(std::move(problem)), machine(machine), threads(threads) {}
+
+  const ChunkProblem &problem() const { return given; }
+  /// The problem with its nodes in this order.
+  SearchState &state(const std::vector<int> &order);
+
+private:
+  const ChunkProblem given;
+  const Machine &machine;
+  int threads;
+  std::map<std::vector<int>, std::unique_ptr<SearchState>> states;
+};
+
 } // namespace snug
 
 #endif
