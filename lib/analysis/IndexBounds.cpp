@@ -293,6 +293,10 @@ Bound IndexBounds::ofDim(Value shaped, int64_t dim) {
       })
       .Case<scf::ForOp>(
           [&](auto loop) { return ofDim(loop.getInitArgs()[cast<OpResult>(shaped).getResultNumber()], dim); })
+      .Case<scf::IfOp>([&](auto branch) {
+        unsigned index = cast<OpResult>(shaped).getResultNumber();
+        return join(ofDim(branch.thenYield().getOperand(index), dim), ofDim(branch.elseYield().getOperand(index), dim));
+      })
       .Default([&](Operation *) -> Bound {
         auto kernel = dyn_cast<DestinationStyleOpInterface>(op);
         OpOperand *init = kernel ? kernel.getTiedOpOperand(cast<OpResult>(shaped)) : nullptr;

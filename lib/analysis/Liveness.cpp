@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "lib/analysis/Liveness.h"
 #include "dialects/nn/NnDialect.h"
 #include "lib/analysis/Arguments.h"
+#include "lib/analysis/LivenessBuilder.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Interfaces/ControlFlowInterfaces.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -13,53 +14,13 @@
 using namespace mlir;
 using namespace snug;
 
-namespace snug {
-class LivenessBuilder {
-public:
-  LivenessBuilder(func::FuncOp function, Liveness::BytesOf bytesOf, int64_t alignment)
-      : function(function), bytesOf(bytesOf), alignment(alignment) {}
-  LogicalResult run();
-  Liveness result;
-
-private:
-  struct Span {
-    int64_t lower, upper;
-  };
-  // The last op that looks at a buffer: at all, and other than by an insert into it, which only looks at the rest.
-  struct LastUse {
-    int64_t any = -1, read = -1;
-  };
-
-  void number(Operation *op);
-  LogicalResult visit(Operation *op);
-  LogicalResult visitKernel(DestinationStyleOpInterface op);
-  LogicalResult visitLoop(scf::ForOp loop);
-  FailureOr<unsigned> newBuffer(Value root, Block *home, bool inArena, bool writable);
-  void join(Value value, unsigned buffer);
-  void touch(Value value, Operation *op);
-  LastUse lastUse(Value value);
-  bool readsInBody(Operation *op, std::optional<unsigned> buffer);
-  bool diesAt(Value init, Operation *op);
-  void sweep();
-
-  func::FuncOp function;
-  Liveness::BytesOf bytesOf;
-  int64_t alignment;
-  int64_t now = 0;
-  DenseMap<Operation *, Span> spans;
-  std::vector<Operation *> opAt;
-  std::vector<LastUse> lastUses; // of each buffer's tensors so far
-  DenseMap<Value, LastUse> lastUseCache;
-};
-} // namespace snug
-
 static bool isView(Operation *op) {
   return isa<tensor::ExtractSliceOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::CastOp>(op);
 }
 
 void LivenessBuilder::number(Operation *op) {
   int64_t lower = now++;
-  opAt.push_back(op);
+  result.opAt.push_back(op);
   if (!isa<linalg::LinalgOp>(op) && op->getDialect() != op->getContext()->getLoadedDialect<nn::NnDialect>())
     for (Region &region : op->getRegions())
       for (Block &block : region)
@@ -67,38 +28,61 @@ void LivenessBuilder::number(Operation *op) {
           number(&inner);
   if (now > lower + 1) {
     ++now;
-    opAt.push_back(op);
+    result.opAt.push_back(op);
   }
   spans[op] = {lower, now};
 }
 
-LivenessBuilder::LastUse LivenessBuilder::lastUse(Value value) {
-  if (auto found = lastUseCache.find(value); found != lastUseCache.end())
+// The block of which each run runs the op at most once, and all that is around it in branches.
+static Block *scopeOf(Block *block) {
+  while (auto branch = dyn_cast_or_null<scf::IfOp>(block->getParentOp()))
+    block = branch->getBlock();
+  return block;
+}
+
+LivenessBuilder::LastUse LivenessBuilder::lastUse(Value value, Operation *beside) {
+  if (auto found = lastUseCache.find(value); !beside && found != lastUseCache.end())
     return found->second;
   LastUse last;
   for (OpOperand &use : value.getUses()) {
     Operation *user = use.getOwner();
-    if (isa<tensor::DimOp>(user))
+    if (isa<tensor::DimOp>(user) || (beside && insideMutuallyExclusiveRegions(user, beside)))
       continue;
-    Operation *at = user;
-    while (at && at->getBlock() != value.getParentBlock())
+    // Inside a loop it is needed again in the next iteration.
+    Operation *at = user, *whole = user;
+    while (at && at->getBlock() != value.getParentBlock()) {
       at = at->getParentOp();
+      if (!isa_and_nonnull<scf::IfOp>(at))
+        whole = at;
+    }
     if (isView(user)) {
-      LastUse through = lastUse(user->getResult(0));
-      if (at == user) {
+      LastUse through = lastUse(user->getResult(0), beside);
+      if (whole == user) {
         last.any = std::max(last.any, through.any);
         last.read = std::max(last.read, through.read);
         continue;
       }
     }
-    // Inside a loop it is needed again in the next iteration.
-    int64_t time = at == user || !at ? spans.lookup(user).lower : spans.lookup(at).upper - 1;
+    int64_t time = whole == user || !at ? spans.lookup(user).lower : spans.lookup(whole).upper - 1;
     last.any = std::max(last.any, time);
     auto insert = dyn_cast<tensor::InsertSliceOp>(user);
     if (!insert || at != user || use.get() != insert.getDest())
       last.read = std::max(last.read, time);
   }
-  return lastUseCache[value] = last;
+  return beside ? last : lastUseCache[value] = last;
+}
+
+// Of a buffer, as the op sees it in a branch.
+LivenessBuilder::LastUse LivenessBuilder::lastUseBeside(Operation *op, unsigned buffer, Block *scope) {
+  LastUse last;
+  for (auto [value, id] : result.bufferIds) {
+    if ((id != buffer && !llvm::is_contained(mayBe.lookup(id), buffer)) || scopeOf(value.getParentBlock()) != scope)
+      continue;
+    LastUse one = lastUse(value, op);
+    last.any = std::max(last.any, one.any);
+    last.read = std::max(last.read, one.read);
+  }
+  return last;
 }
 
 // The operand that a kernel or a loop computes the result in; null for other ops.
@@ -136,7 +120,7 @@ static bool isWrittenBack(Value slice, Value written) {
 
 // Whether a kernel's body looks up values of the buffer, by tensor.extract say.
 bool LivenessBuilder::readsInBody(Operation *op, std::optional<unsigned> buffer) {
-  if (isa<scf::ForOp>(op))
+  if (!bodiesOf(op).empty())
     return false;
   bool found = false;
   for (Region &region : op->getRegions())
@@ -152,20 +136,11 @@ bool LivenessBuilder::diesAt(Value init, Operation *op) {
   if (!buffer || !result.buffers[*buffer].writable)
     return false;
   // What is made outside a loop is there for all iterations; only what the loop carries may be written in it.
-  if (result.buffers[*buffer].home != op->getBlock()) {
-    auto carried = [&](Value value) {
-      while (Operation *view = value.getDefiningOp()) {
-        if (isView(view))
-          value = view->getOperand(0);
-        else if (auto dps = dyn_cast<DestinationStyleOpInterface>(view))
-          value = dps.getTiedOpOperand(cast<OpResult>(value))->get();
-        else
-          return false;
-      }
-      auto argument = dyn_cast<BlockArgument>(value);
-      return argument && argument.getOwner() == op->getBlock();
-    };
-    if (!carried(init) && op->getBlock() != &function.front())
+  Block *scope = scopeOf(op->getBlock());
+  if (scopeOf(result.buffers[*buffer].home) != scope) {
+    bool isCarried =
+        llvm::any_of(scope->getArguments(), [&](Value argument) { return result.bufferOf(argument) == buffer; });
+    if (!isCarried && scope != &function.front())
       return false;
   }
   int64_t time = spans.lookup(op).lower;
@@ -179,7 +154,9 @@ bool LivenessBuilder::diesAt(Value init, Operation *op) {
   // What its body looks up is anywhere.
   if (readsInBody(op, buffer))
     return false;
-  const LastUse &last = lastUses[*buffer];
+  LastUse last = lastUses[*buffer];
+  if (last.any > time && scope != op->getBlock())
+    last = lastUseBeside(op, *buffer, scope);
   if (last.any <= time)
     return true;
   if (last.read > time)
@@ -217,18 +194,28 @@ FailureOr<unsigned> LivenessBuilder::newBuffer(Value root, Block *home, bool inA
 void LivenessBuilder::join(Value value, unsigned buffer) {
   result.bufferIds[value] = buffer;
   LastUse last = lastUse(value);
-  lastUses[buffer].any = std::max(lastUses[buffer].any, last.any);
-  lastUses[buffer].read = std::max(lastUses[buffer].read, last.read);
+  SmallVector<unsigned> all = mayBe.lookup(buffer);
+  all.push_back(buffer);
+  for (unsigned id : all) {
+    lastUses[id].any = std::max(lastUses[id].any, last.any);
+    lastUses[id].read = std::max(lastUses[id].read, last.read);
+  }
 }
 
 void LivenessBuilder::touch(Value value, Operation *op) {
   std::optional<unsigned> id = result.bufferOf(value);
   if (!id)
     return;
-  TensorBuffer &buffer = result.buffers[*id];
+  touch(*id, op);
+  for (unsigned other : mayBe.lookup(*id))
+    touch(other, op);
+}
+
+void LivenessBuilder::touch(unsigned id, Operation *op) {
+  TensorBuffer &buffer = result.buffers[id];
   for (Operation *at = op; at != function; at = at->getParentOp())
-    if (auto &list = result.touched[at]; !llvm::is_contained(list, *id))
-      list.push_back(*id);
+    if (auto &list = result.touched[at]; !llvm::is_contained(list, id))
+      list.push_back(id);
   Operation *widest = op;
   for (Operation *at = op; at && at->getBlock() != buffer.home;) {
     at = at->getParentOp();
@@ -271,31 +258,10 @@ LogicalResult LivenessBuilder::visitKernel(DestinationStyleOpInterface op) {
   return success();
 }
 
-LogicalResult LivenessBuilder::visitLoop(scf::ForOp loop) {
-  for (auto [init, argument, value] :
-       llvm::zip_equal(loop.getInitArgs(), loop.getRegionIterArgs(), loop.getResults())) {
-    if (!isa<RankedTensorType>(init.getType()))
-      continue;
-    if (diesAt(init, loop)) {
-      result.bufferIds[value] = *result.bufferOf(init);
-    } else {
-      if (!init.getDefiningOp<tensor::EmptyOp>())
-        touch(init, loop);
-      if (failed(newBuffer(value, loop->getBlock(), true, true)))
-        return failure();
-    }
-    // In the body only the body's uses count; those of the result come when the loop is over.
-    unsigned buffer = *result.bufferOf(value);
-    lastUses[buffer] = {};
-    join(argument, buffer);
-    touch(value, loop);
-  }
-  for (Operation &op : *loop.getBody())
+LogicalResult LivenessBuilder::visitBlock(Block &block) {
+  for (Operation &op : block)
     if (failed(visit(&op)))
       return failure();
-  for (Value value : loop.getResults())
-    if (std::optional<unsigned> buffer = result.bufferOf(value))
-      join(value, *buffer);
   return success();
 }
 
@@ -309,6 +275,10 @@ LogicalResult LivenessBuilder::visit(Operation *op) {
     return success();
   if (auto loop = dyn_cast<scf::ForOp>(op))
     return visitLoop(loop);
+  if (auto loop = dyn_cast<scf::WhileOp>(op))
+    return visitWhile(loop);
+  if (auto branch = dyn_cast<scf::IfOp>(op))
+    return visitIf(branch);
   if (auto dps = dyn_cast<DestinationStyleOpInterface>(op))
     return visitKernel(dps);
   bool resident = isa<nn::WeightOp>(op) || op->hasTrait<OpTrait::ConstantLike>();
@@ -326,21 +296,25 @@ LogicalResult LivenessBuilder::visit(Operation *op) {
   return success();
 }
 
-void LivenessBuilder::sweep() {
+std::pair<int64_t, Operation *> Liveness::sweep(function_ref<bool(const TensorBuffer &)> counts) const {
   std::map<int64_t, int64_t> change;
-  for (const TensorBuffer &buffer : result.buffers)
-    if (buffer.inArena && buffer.upper > buffer.lower) {
+  for (const TensorBuffer &buffer : buffers)
+    if (buffer.inArena && buffer.upper > buffer.lower && counts(buffer)) {
       change[buffer.lower] += buffer.bytes;
       change[buffer.upper] -= buffer.bytes;
     }
   int64_t live = 0;
+  std::pair<int64_t, Operation *> most{0, nullptr};
   for (auto [time, bytes] : change) {
     live += bytes;
-    if (live > result.peak) {
-      result.peak = live;
-      result.peakOp = opAt[time];
-    }
+    if (live > most.first)
+      most = {live, opAt[time]};
   }
+  return most;
+}
+
+std::pair<int64_t, Operation *> Liveness::peakWithin(Operation *op) const {
+  return sweep([&](const TensorBuffer &buffer) { return op->isAncestor(buffer.home->getParentOp()); });
 }
 
 LogicalResult LivenessBuilder::run() {
@@ -352,10 +326,9 @@ LogicalResult LivenessBuilder::run() {
     if (isa<RankedTensorType>(argument.getType()) &&
         failed(newBuffer(argument, &function.front(), false, isWritableArgument(argument))))
       return failure();
-  for (Operation &op : function.front())
-    if (failed(visit(&op)))
-      return failure();
-  sweep();
+  if (failed(visitBlock(function.front())))
+    return failure();
+  std::tie(result.peak, result.peakOp) = result.sweep([](const TensorBuffer &) { return true; });
   return success();
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Live ranges of the buffers that a tensor program needs, before bufferization. One SSA tensor is one buffer; views
-// (slices, reshapes) and what is written into a destination that dies there share their source's. The interval problem
+// (slices, reshapes) and what is written into a destination that dies there share their source's. So does what loops
+// carry and branches yield, where bufferization needs no copy for it. The interval problem
 // of the memory stage has the same buffers and live ranges.
 #ifndef SNUG_LIB_ANALYSIS_LIVENESS_H
 #define SNUG_LIB_ANALYSIS_LIVENESS_H
@@ -38,6 +39,9 @@ public:
   /// Buffers that the op, or an op nested in it, reads or writes. Views and index arithmetic touch none.
   llvm::ArrayRef<unsigned> touchedBy(mlir::Operation *op) const;
 
+  /// The most bytes live at one time of the buffers that are made in bodies of the op, and where.
+  std::pair<int64_t, mlir::Operation *> peakWithin(mlir::Operation *op) const;
+
   std::vector<TensorBuffer> buffers;
   int64_t peak = 0;                  ///< the most bytes of the arena live at one time
   mlir::Operation *peakOp = nullptr; ///< where
@@ -46,7 +50,14 @@ private:
   friend class LivenessBuilder;
   llvm::DenseMap<mlir::Value, unsigned> bufferIds;
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<unsigned>> touched;
+  std::vector<mlir::Operation *> opAt; // by flattened time
+
+  std::pair<int64_t, mlir::Operation *> sweep(llvm::function_ref<bool(const TensorBuffer &)> counts) const;
 };
+
+/// The blocks of an op for control flow that are straight-line programs, run one at a time: of scf.for, scf.while and
+/// scf.if. None for other ops.
+llvm::SmallVector<mlir::Block *> bodiesOf(mlir::Operation *op);
 
 } // namespace snug
 

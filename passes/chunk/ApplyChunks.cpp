@@ -35,6 +35,7 @@ private:
   Value cut(Value value, int position, const SliceRange &range, Location loc);
   Value inside(const ChunkUse &use, const ChunkMember &m, Operation *op, unsigned operand);
   void cloneMember(const ChunkMember &m);
+  Value carryOver(const ChunkMember &m, llvm::function_ref<Value(Value destination)> compute);
 
   const ChunkProgram &program;
   const ChunkLoop &loop;
@@ -44,6 +45,8 @@ private:
   std::vector<Carried> carried;
   DenseMap<Value, unsigned> carriedInit;                            // value from outside -> carried
   DenseMap<std::pair<Operation *, unsigned>, unsigned> destination; // (op, operand) that starts in a carried tensor
+  std::map<int, unsigned> keptIn;        // member that carries -> the loop's argument
+  std::map<unsigned, Value> keptForNext; // such an argument -> what is yielded for it
   DenseMap<Value, Value> mapped;                                    // of members' results, to the slices in the body
   DenseMap<Value, SliceRange> made;                                 // of members' results: what they are slices of
   std::map<std::tuple<void *, int, void *, void *>, Value> slices;  // one a slice, so that in place is seen as such
@@ -181,9 +184,60 @@ Value Applier::inside(const ChunkUse &use, const ChunkMember &m, Operation *op, 
   return cut(value, position, ranges.of(use, m), op->getLoc());
 }
 
-void Applier::cloneMember(const ChunkMember &m) {
+// The rows of a member that are there in this iteration: those kept from the one before, and new ones behind them.
+Value Applier::carryOver(const ChunkMember &m, llvm::function_ref<Value(Value)> compute) {
+  auto result = cast<OpResult>(program.ops[m.node]->getResult(0));
+  Location loc = result.getLoc();
+  const ChunkUse &use = program.problem.nodes[m.node].results[0];
+  int position = use.access[m.dim].position;
+  auto type = cast<RankedTensorType>(result.getType());
+  SliceRange all = ranges.of(m), fresh = ranges.of(computed(m));
+  SliceRanges::Kept kept = ranges.kept(m);
+  SmallVector<OpFoldResult> sizes, offsets(type.getRank(), builder.getIndexAttr(0)),
+      strides(type.getRank(), builder.getIndexAttr(1));
+  for (int64_t dim = 0; dim < type.getRank(); ++dim)
+    sizes.push_back(ranges.extentOf(result, dim));
+  auto at = [&](SmallVector<OpFoldResult> values, OpFoldResult value) {
+    values[position] = value;
+    return values;
+  };
+  Value window = tensor::EmptyOp::create(builder, loc, at(sizes, all.size), type.getElementType());
+  Value argument = arguments[keptIn.at(m.node)];
+  Value old = tensor::ExtractSliceOp::create(builder, loc, argument, offsets, at(sizes, kept.old), strides);
+  window = tensor::InsertSliceOp::create(builder, loc, old, window, offsets, at(sizes, kept.old), strides);
+  Value destination =
+      tensor::ExtractSliceOp::create(builder, loc, window, at(offsets, kept.old), at(sizes, fresh.size), strides);
+  window = tensor::InsertSliceOp::create(builder, loc, compute(destination), window, at(offsets, kept.old),
+                                         at(sizes, fresh.size), strides);
+  Value next = tensor::ExtractSliceOp::create(builder, loc, window, at(offsets, kept.next.offset),
+                                              at(sizes, kept.next.size), strides);
+  keptForNext[keptIn.at(m.node)] =
+      tensor::InsertSliceOp::create(builder, loc, next, argument, offsets, at(sizes, kept.next.size), strides);
+  return window;
+}
+
+void Applier::cloneMember(const ChunkMember &member) {
+  const ChunkMember m = computed(member);
   Operation *op = program.ops[m.node];
   const ChunkNode &node = program.problem.nodes[m.node];
+  if (member.carries) {
+    Value result = op->getResult(0);
+    mapped[result] = carryOver(member, [&](Value destination) {
+      SmallVector<Value> operands;
+      OpSlice slice;
+      slice.dim = m.dim;
+      slice.iterations = ranges.of(m);
+      for (unsigned index = 0; index < op->getNumOperands(); ++index) {
+        const ChunkUse &use = node.uses[index];
+        operands.push_back(use.isInit ? destination : inside(use, m, op, index));
+        slice.operands.push_back(ranges.of(use, m));
+      }
+      slice.results.push_back(ranges.of(node.results[0], m));
+      return cast<IndexRuleOpInterface>(op).cloneSlice(builder, slice, operands)[0];
+    });
+    made[result] = ranges.of(node.results[0], member);
+    return;
+  }
   SmallVector<Value> operands, copies;
   for (auto [index, operand] : llvm::enumerate(op->getOperands()))
     operands.push_back(inside(node.uses[index], m, op, index));
@@ -214,6 +268,16 @@ Operation *Applier::run() {
   SmallVector<Value> inits;
   for (const Carried &c : carried)
     inits.push_back(c.init);
+  for (const ChunkMember &m : loop.members)
+    if (m.carries) {
+      Value result = program.ops[m.node]->getResult(0);
+      SmallVector<OpFoldResult> sizes;
+      for (int64_t dim = 0, rank = cast<RankedTensorType>(result.getType()).getRank(); dim < rank; ++dim)
+        sizes.push_back(ranges.extentOf(result, dim));
+      sizes[program.problem.nodes[m.node].results[0].access[m.dim].position] = builder.getIndexAttr(m.before + m.after);
+      keptIn[m.node] = inits.size();
+      inits.push_back(tensor::EmptyOp::create(builder, loc, sizes, getElementTypeOrSelf(result.getType())));
+    }
   OpFoldResult extent = ranges.iterations(), size;
   Value zero = arith::ConstantIndexOp::create(builder, loc, 0);
   Value step = arith::ConstantIndexOp::create(builder, loc, loop.size);
@@ -256,6 +320,8 @@ Operation *Applier::run() {
     offsets[c.slice.position] = range.offset;
     yields.push_back(tensor::InsertSliceOp::create(builder, at, slice, arguments[index], offsets, sizes, strides));
   }
+  for (auto [argument, value] : keptForNext)
+    yields.push_back(value);
   scf::YieldOp::create(builder, loc, yields);
 
   // What needs the loop's results follows it; so do views of them.

@@ -157,6 +157,18 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, Block &bl
   ChunkProblem &problem = program.problem;
   DenseMap<Value, int> ids;
   std::map<std::pair<void *, std::string>, int> shapes;
+  // A loop's body reads what is around it again in the next iteration: only what is made there or carried is there to be
+  // written over.
+  llvm::SmallDenseSet<unsigned> ofBlock;
+  auto isOfBlock = [&](Value value) {
+    if (std::optional<unsigned> buffer = liveness->bufferOf(value))
+      ofBlock.insert(*buffer);
+  };
+  llvm::for_each(block.getArguments(), isOfBlock);
+  for (Operation &op : block)
+    if (!isa<tensor::ExtractSliceOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::CastOp>(op))
+      llvm::for_each(op.getResults(), isOfBlock);
+  auto isWritten = [&](unsigned buffer) { return liveness->buffers[buffer].writable && ofBlock.contains(buffer); };
   auto idOf = [&](Value value) {
     auto [entry, inserted] = ids.try_emplace(value, problem.values.size());
     if (!inserted)
@@ -175,7 +187,7 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, Block &bl
           shapes.try_emplace({const_cast<void *>(type.getElementType().getAsOpaquePointer()), shape}, shapes.size())
               .first->second;
       std::optional<unsigned> buffer = liveness->bufferOf(value);
-      v.buffer = buffer && liveness->buffers[*buffer].writable ? static_cast<int>(*buffer) : -1;
+      v.buffer = buffer && isWritten(*buffer) ? static_cast<int>(*buffer) : -1;
     }
     problem.values.push_back(v);
     program.values.push_back(value);
@@ -230,6 +242,8 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, Block &bl
       problem.buffers[buffer].nodes.push_back(index);
     }
     addRule(program, node, &op, exact);
+    if (!bodiesOf(&op).empty())
+      node.workspace = liveness->peakWithin(&op).first;
     problem.nodes.push_back(std::move(node));
     program.ops.push_back(&op);
   }

@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Verifier.h"
 #include "passes/chunk/Blocks.h"
+#include "passes/chunk/PlanCost.h"
 #include "llvm/Support/Debug.h"
 
 #define DEBUG_TYPE "snug-select-chunks"
@@ -18,9 +19,11 @@ class Carrier {
 public:
   Carrier(const ChunkSettings &settings, CarriedOut &outcome)
       : settings(settings), outcome(outcome), module(settings.module) {}
-  LogicalResult apply(Block &block, ChunkProgram &program, ChunkPlan plan, int level = 1);
+  LogicalResult apply(Block &block, ChunkProgram &program, ChunkPlan plan, int64_t budget, int level = 1);
 
 private:
+  LogicalResult applyToBodies(const ChunkProgram &program, int64_t most, int level);
+
   const ChunkSettings &settings;
   CarriedOut &outcome;
   ModuleOp module;
@@ -54,13 +57,17 @@ static DictionaryAttr describe(const ChunkProgram &program, const ChunkLoop &loo
     if (nodes.empty() || nodes.back() != attr)
       nodes.push_back(attr);
   }
-  return b.getDictionaryAttr(
-      {b.getNamedAttr("nodes", b.getArrayAttr(nodes)), b.getNamedAttr("dim", b.getI64IntegerAttr(dimOf(loop))),
-       b.getNamedAttr("extent", b.getI64IntegerAttr(loop.extent)),
-       b.getNamedAttr("size", b.getI64IntegerAttr(loop.size)),
-       b.getNamedAttr("iterations", b.getI64IntegerAttr((loop.extent + loop.size - 1) / loop.size)),
-       b.getNamedAttr("level", b.getI64IntegerAttr(level)),
-       b.getNamedAttr("kind", b.getStringAttr(kindOf(program, loop)))});
+  SmallVector<NamedAttribute> fields{
+      b.getNamedAttr("nodes", b.getArrayAttr(nodes)),
+      b.getNamedAttr("dim", b.getI64IntegerAttr(dimOf(loop))),
+      b.getNamedAttr("extent", b.getI64IntegerAttr(loop.extent)),
+      b.getNamedAttr("size", b.getI64IntegerAttr(loop.size)),
+      b.getNamedAttr("iterations", b.getI64IntegerAttr((loop.extent + loop.size - 1) / loop.size)),
+      b.getNamedAttr("level", b.getI64IntegerAttr(level)),
+      b.getNamedAttr("kind", b.getStringAttr(kindOf(program, loop)))};
+  if (int64_t number = llvm::count_if(loop.members, [](const ChunkMember &m) { return m.carries; }))
+    fields.push_back(b.getNamedAttr("carries", b.getI64IntegerAttr(number)));
+  return b.getDictionaryAttr(fields);
 }
 
 // What nobody reads, but no loop: plans count on these.
@@ -70,9 +77,29 @@ static void eraseDead(Block &block) {
       op.erase();
 }
 
+// Puts loops into bodies of loops and branches that were there before, as far as the plan relies on it: so that no more
+// than `most` bytes are live at any node.
+LogicalResult Carrier::applyToBodies(const ChunkProgram &program, int64_t most, int level) {
+  PlanCost cost(program.problem, settings.machine, settings.threads);
+  for (auto [index, op] : llvm::enumerate(program.ops)) {
+    int64_t left = most - (cost.unchunked(index) - program.problem.nodes[index].workspace);
+    if (program.problem.nodes[index].workspace <= left)
+      continue;
+    for (Block *block : bodiesOf(op)) {
+      FailureOr<std::unique_ptr<BlockSearch>> search = BlockSearch::create(*outcome.function, *block, settings);
+      if (failed(search))
+        return failure();
+      ChunkProgram body = (*search)->program();
+      if (failed(apply(*block, body, (*search)->plan(left), left, level)))
+        return failure();
+    }
+  }
+  return success();
+}
+
 // Puts the plan's loops into the block, and loops into their bodies where the plan relies on it. Level 1 is
 // outermost.
-LogicalResult Carrier::apply(Block &block, ChunkProgram &program, ChunkPlan plan, int level) {
+LogicalResult Carrier::apply(Block &block, ChunkProgram &program, ChunkPlan plan, int64_t budget, int level) {
   // The plan's order, so that the members of each loop stand side by side.
   std::vector<Operation *> ops;
   for (int node : plan.order)
@@ -82,6 +109,9 @@ LogicalResult Carrier::apply(Block &block, ChunkProgram &program, ChunkPlan plan
       op->moveBefore(block.getTerminator());
   program.ops = std::move(ops);
   reorder(program.problem, 0, plan.order);
+  // Before members of loops are gone.
+  if (failed(applyToBodies(program, std::max(budget, plan.peak), level)))
+    return failure();
   SmallVector<Attribute> descriptions;
   for (const ChunkLoop &loop : plan.loops) {
     descriptions.push_back(describe(program, loop, level));
@@ -110,13 +140,14 @@ LogicalResult Carrier::apply(Block &block, ChunkProgram &program, ChunkPlan plan
     if (failed(body))
       return failure();
     ChunkPlan inner = ChunkSearch(body->problem, settings.machine, settings.threads).plan(loop.bodyPeak, /*levels=*/1);
-    if (failed(apply(*op.getBody(), *body, std::move(inner), level + 1)))
+    if (failed(apply(*op.getBody(), *body, std::move(inner), loop.bodyPeak, level + 1)))
       return failure();
   }
   return success();
 }
 
-std::optional<CarriedOut> snug::carryOut(func::FuncOp function, ChunkPlan plan, const ChunkSettings &settings) {
+std::optional<CarriedOut> snug::carryOut(func::FuncOp function, ChunkPlan plan, int64_t budget,
+                                         const ChunkSettings &settings) {
   ScopedDiagnosticHandler quiet(function.getContext(), [](Diagnostic &) { return success(); });
   CarriedOut outcome{OwningOpRef<func::FuncOp>(function.clone()), {}, {}, {}, function.getLoc(), "", false};
   int64_t promised = plan.peak;
@@ -134,8 +165,10 @@ std::optional<CarriedOut> snug::carryOut(func::FuncOp function, ChunkPlan plan, 
   Operation *peakOp = program->ops[plan.order[plan.peakNode]];
   outcome.peakLocation = peakOp->getLoc();
   outcome.peakName = peakOp->getName().getStringRef();
-  if (!plan.loops.empty() &&
-      (failed(Carrier(settings, outcome).apply(outcome.function->front(), *program, std::move(plan))) ||
+  bool isBody = !bodiesOf(peakOp).empty(); // where the very op is to be found
+  bool hasBodies = llvm::any_of(program->ops, [](Operation *op) { return !bodiesOf(op).empty(); });
+  if ((!plan.loops.empty() || hasBodies) &&
+      (failed(Carrier(settings, outcome).apply(outcome.function->front(), *program, std::move(plan), budget)) ||
        failed(verify(*outcome.function)))) {
     LLVM_DEBUG(llvm::dbgs() << "the plan for " << promised << " bytes cannot be carried out\n");
     return std::nullopt;
@@ -150,6 +183,8 @@ std::optional<CarriedOut> snug::carryOut(func::FuncOp function, ChunkPlan plan, 
   if (!outcome.keepsPlan) {
     LLVM_DEBUG(llvm::dbgs() << "planned was a peak of " << promised << " bytes, the program has one of "
                             << liveness->peak << "\n");
+  }
+  if (liveness->peakOp && (!outcome.keepsPlan || isBody)) {
     outcome.peakLocation = liveness->peakOp->getLoc();
     outcome.peakName = liveness->peakOp->getName().getStringRef();
   }

@@ -6,17 +6,9 @@
 #define SNUG_PASSES_CHUNK_CARRYOUT_H
 
 #include "mlir/IR/OwningOpRef.h"
-#include "passes/chunk/ChunkProgram.h"
+#include "passes/chunk/BlockSearch.h"
 
 namespace snug {
-
-struct ChunkSettings {
-  mlir::ModuleOp module;
-  const Machine &machine;
-  int threads = 1;
-  bool exact = false;      ///< no sum may be made in parts
-  int64_t loopsBefore = 0; ///< of the functions before: loops are numbered through the module
-};
 
 /// A program with chunk loops, and what is to be said of them.
 struct CarriedOut {
@@ -34,8 +26,9 @@ struct CarriedOut {
   bool keepsPlan = false;   ///< needs no more than planned
 };
 
-/// Nothing where the result is no valid program.
-std::optional<CarriedOut> carryOut(mlir::func::FuncOp function, ChunkPlan plan, const ChunkSettings &settings);
+/// With the budget that the plan was made for. Nothing where the result is no valid program.
+std::optional<CarriedOut> carryOut(mlir::func::FuncOp function, ChunkPlan plan, int64_t budget,
+                                   const ChunkSettings &settings);
 
 } // namespace snug
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/chunk/ChunkPlanner.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/Liveness.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/ValueBoundsOpInterfaceImpl.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -26,19 +27,12 @@ static constexpr double kNoticeable = 1.02;
 struct ChunkPlanner::Variant {
   OwningOpRef<func::FuncOp> copy;
   func::FuncOp function;
-  ChunkProgram program;
-  ChunkSearch search;
-
-  Variant(OwningOpRef<func::FuncOp> copy, func::FuncOp function, ChunkProgram built, const ChunkSettings &settings)
-      : copy(std::move(copy)), function(function), program(std::move(built)),
-        search(program.problem, settings.machine, settings.threads) {}
+  std::unique_ptr<BlockSearch> search;
 };
 
 struct ChunkPlanner::Function {
   std::string name;
-  std::unique_ptr<Variant> asItIs; ///< none: it is left as it is
-  std::unique_ptr<Variant> loosened;
-  bool wasLoosened = false; ///< it was tried
+  std::map<Sharing, std::unique_ptr<Variant>> variants; ///< null: there is none. Without any it is left as it is
   LowerBounds bound;
 };
 
@@ -117,6 +111,25 @@ FailureOr<std::unique_ptr<ChunkPlanner>> ChunkPlanner::create(ModuleOp prepared,
   return planner;
 }
 
+// The first op in the block, or in bodies of loops and branches there, that makes or carries a tensor without a bound.
+static Operation *unbounded(Block &block, IndexBounds &bounds) {
+  auto isUnbounded = [&](Value value) {
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    return type && !type.hasStaticShape() && !tensorBytes(value, bounds);
+  };
+  for (Operation &op : block) {
+    if (llvm::any_of(op.getResults(), isUnbounded))
+      return &op;
+    for (Block *body : bodiesOf(&op)) {
+      if (llvm::any_of(body->getArguments(), isUnbounded))
+        return &op;
+      if (Operation *inner = unbounded(*body, bounds))
+        return inner;
+    }
+  }
+  return nullptr;
+}
+
 LogicalResult ChunkPlanner::plan(func::FuncOp source) {
   Function &function = *functions.emplace_back(std::make_unique<Function>());
   function.name = source.getName().str();
@@ -128,68 +141,73 @@ LogicalResult ChunkPlanner::plan(func::FuncOp source) {
     return leave(source.getLoc(),
                  "it has control flow between blocks; structure it with scf ops for chunk loops in it");
   IndexBounds bounds(module);
-  for (Operation &op : source.front())
-    for (Value value : op.getResults())
-      if (auto type = dyn_cast<RankedTensorType>(value.getType());
-          type && !type.hasStaticShape() && !tensorBytes(value, bounds))
-        return leave(op.getLoc(), "a tensor of '" + op.getName().getStringRef() +
-                                      "' has no upper bound; bound its dims by snug.dims for chunk loops in it");
-  FailureOr<ChunkProgram> program = buildChunkProgram(source, source.front(), bounds, settings.exact);
-  if (failed(program))
+  if (Operation *op = unbounded(source.front(), bounds))
+    return leave(op->getLoc(), "a tensor of '" + op->getName().getStringRef() +
+                                   "' has no upper bound; bound its dims by snug.dims for chunk loops in it");
+  FailureOr<std::unique_ptr<BlockSearch>> search = BlockSearch::create(source, source.front(), settings);
+  if (failed(search))
     return failure();
-  function.bound = lowerBounds(program->problem);
-  function.asItIs = std::make_unique<Variant>(OwningOpRef<func::FuncOp>(), source, std::move(*program), settings);
+  function.bound = lowerBounds((*search)->program().problem);
+  function.variants[Sharing::AsItIs].reset(new Variant{nullptr, source, std::move(*search)});
   return success();
+}
+
+ChunkPlanner::Variant *ChunkPlanner::variant(Function &function, Sharing sharing) {
+  auto [entry, isNew] = function.variants.try_emplace(sharing);
+  if (!isNew)
+    return entry->second.get();
+  OwningOpRef<func::FuncOp> copy(function.variants.at(Sharing::AsItIs)->function.clone());
+  if (!loosenSharing(*copy, sharing, settings.exact))
+    return nullptr;
+  FailureOr<std::unique_ptr<BlockSearch>> search = BlockSearch::create(*copy, copy->front(), settings);
+  if (failed(search))
+    return nullptr;
+  function.bound.chunked = std::min(function.bound.chunked, lowerBounds((*search)->program().problem).chunked);
+  func::FuncOp loosened = *copy;
+  entry->second.reset(new Variant{std::move(copy), loosened, std::move(*search)});
+  return entry->second.get();
 }
 
 LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64_t limit, bool loosen,
                                   Figures &figures, SmallVectorImpl<Attribute> &report) {
   settings.loopsBefore = static_cast<int64_t>(report.size());
   int64_t budget = std::max<int64_t>(limit, 0);
-  Variant *source = function.asItIs.get();
-  ChunkPlan plan = source->search.plan(budget);
+  std::vector<Variant *> variants{variant(function, Sharing::AsItIs)};
+  Variant *source = variants.front();
+  ChunkPlan plan = source->search->plan(budget);
   int64_t candidates = plan.candidates;
   const int64_t unchunkedPeak = plan.unchunkedPeak;
   const double unchunkedTime = plan.unchunkedTime;
   // Where loops cost much or are not enough, a program that shares less may do better.
-  Variant *other = nullptr;
-  if (loosen && (plan.peak > budget || plan.time > kNoticeable * unchunkedTime)) {
-    if (!std::exchange(function.wasLoosened, true)) {
-      OwningOpRef<func::FuncOp> copy(source->function.clone());
-      IndexBounds bounds(module);
-      FailureOr<ChunkProgram> program = failure();
-      if (loosenSharing(*copy, settings.exact))
-        program = buildChunkProgram(*copy, copy->front(), bounds, settings.exact);
-      if (succeeded(program)) {
-        func::FuncOp loosened = *copy;
-        function.bound.chunked = std::min(function.bound.chunked, lowerBounds(program->problem).chunked);
-        function.loosened = std::make_unique<Variant>(std::move(copy), loosened, std::move(*program), settings);
-      }
-    }
-    other = function.loosened.get();
-  }
-  if (other) {
-    const ChunkPlan &looser = other->search.plan(budget);
-    candidates += looser.candidates;
-    LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << looser.peak << ", " << looser.loops.size() << " loops\n"
-                            << other->function);
-    bool fits = plan.peak <= budget, looserFits = looser.peak <= budget;
-    if (fits == looserFits ? (fits ? looser.time < plan.time : looser.peak < plan.peak) : looserFits) {
-      plan = looser;
-      source = other;
+  for (Sharing sharing : {Sharing::Split, Sharing::EachItsOwn}) {
+    bool fits = plan.peak <= budget;
+    if (!loosen || (fits && plan.time <= kNoticeable * unchunkedTime))
+      break;
+    Variant *looser = variant(function, sharing);
+    if (!looser)
+      continue;
+    variants.push_back(looser);
+    const ChunkPlan &its = looser->search->plan(budget);
+    candidates += its.candidates;
+    LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << its.peak << ", " << its.loops.size() << " loops\n"
+                            << looser->function);
+    bool itsFits = its.peak <= budget;
+    if (fits == itsFits ? (fits ? its.time < plan.time : its.peak < plan.peak) : itsFits) {
+      plan = its;
+      source = looser;
     }
   }
-  std::optional<CarriedOut> best = carryOut(source->function, std::move(plan), settings);
+  std::optional<CarriedOut> best = carryOut(source->function, std::move(plan), budget, settings);
   auto fits = [&](const CarriedOut &outcome) { return outcome.plan.peak <= budget; };
   if (!best || (!best->keepsPlan && !fits(*best))) {
     // The model was wrong: other plans, by what they come to.
     ++figures.broken;
     auto attempt = [&](Variant *from, int64_t aim, int levels) {
-      if (!from || (best && fits(*best)))
+      if (best && fits(*best))
         return;
-      const ChunkPlan &next = from->search.plan(aim, levels);
+      const ChunkPlan &next = from->search->plan(aim, levels);
       candidates += next.candidates;
-      std::optional<CarriedOut> outcome = carryOut(from->function, next, settings);
+      std::optional<CarriedOut> outcome = carryOut(from->function, next, aim, settings);
       if (outcome && (!best || outcome->plan.peak < best->plan.peak))
         best = std::move(outcome);
     };
@@ -198,9 +216,9 @@ LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64
       aims.insert(aims.begin(), 2 * budget - best->plan.peak);
     for (int64_t aim : aims)
       for (int levels : {2, 1})
-        for (Variant *from : {function.asItIs.get(), other})
+        for (Variant *from : variants)
           attempt(from, aim, levels);
-    attempt(function.asItIs.get(), std::numeric_limits<int64_t>::max(), 1);
+    attempt(variants.front(), std::numeric_limits<int64_t>::max(), 1);
   }
   if (!best)
     return target.emitError() << "internal fault: not even the program as it stands can be carried out";
@@ -234,7 +252,7 @@ LogicalResult ChunkPlanner::apply(ModuleOp target, int64_t budget, bool loosen) 
   Figures figures;
   SmallVector<Attribute> report;
   for (std::unique_ptr<Function> &function : functions)
-    if (function->asItIs && failed(apply(*function, target.lookupSymbol<func::FuncOp>(function->name), budget, loosen,
+    if (!function->variants.empty() && failed(apply(*function, target.lookupSymbol<func::FuncOp>(function->name), budget, loosen,
                                          figures, report)))
       return failure();
   target->setAttr("snug.chunk_report", ArrayAttr::get(target.getContext(), report));

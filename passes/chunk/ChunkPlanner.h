@@ -39,6 +39,7 @@ private:
   struct Figures;
   ChunkPlanner(mlir::ModuleOp module, Machine machine, int threads, bool exact);
   mlir::LogicalResult plan(mlir::func::FuncOp source);
+  Variant *variant(Function &function, Sharing sharing);
   mlir::LogicalResult apply(Function &function, mlir::func::FuncOp target, int64_t budget, bool loosen,
                             Figures &figures, llvm::SmallVectorImpl<mlir::Attribute> &report);
 

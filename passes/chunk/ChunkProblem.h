@@ -27,9 +27,11 @@ struct DimAccess {
 struct LoopSlice {
   int position = -1; ///< -1: all of the tensor
   int64_t scale = 1, before = 0, after = 0;
+  bool fromStart = false; ///< that of the first iterations begins with the tensor, even where `before` is negative
   bool hasHalo() const { return before != 0 || after != 0; }
   bool operator==(const LoopSlice &o) const {
-    return position == o.position && scale == o.scale && before == o.before && after == o.after;
+    return position == o.position && scale == o.scale && before == o.before && after == o.after &&
+           fromStart == o.fromStart;
   }
 };
 
@@ -85,32 +87,60 @@ struct ChunkProblem {
   int64_t alignment = 64;
 };
 
-/// A node in a loop's body. With a halo, iterations of the loop side by side compute some of it twice.
+/// A node in a loop's body. With a halo, iterations of the loop side by side compute some of it twice, or carry that from
+/// one to the next: then each computes what is new, which is ahead of its own by `after`.
 struct ChunkMember {
   int node = -1;
   int dim = -1;                  ///< that is cut; -1: each iteration computes it anew, as a whole
   int64_t scale = 1;             ///< iterations of `dim` for one of the loop
   int64_t before = 0, after = 0; ///< and those around it, as of a LoopSlice
   bool isFresh = false;          ///< writes into a new buffer where it would write over an old one, whose halo is read
+  bool carries = false;          ///< what the iteration before has computed of it is kept, not computed again
+  bool fromStart = false;        ///< as of a LoopSlice
   bool hasHalo() const { return before != 0 || after != 0; }
 };
+
+/// What the member computes in one iteration, as one that carries nothing.
+inline ChunkMember computed(ChunkMember member) {
+  if (member.carries) {
+    member.before = -member.after;
+    member.fromStart = true;
+    member.carries = false;
+  }
+  return member;
+}
 
 inline bool isAccumulated(const ChunkNode &node, const ChunkMember &member) {
   return member.dim >= 0 && node.accumulates[member.dim];
 }
 
-/// The slice of the operand or result that one iteration of a loop with this member takes.
+/// The slice of the operand or result that the iterations which the member says take: of what is there of a result, the
+/// member itself says, of what is computed and read for it, computed(member).
 inline LoopSlice sliceOf(const ChunkUse &use, const ChunkMember &member) {
   if (member.dim < 0 || use.access.empty() || use.access[member.dim].position < 0)
     return {};
   const DimAccess &access = use.access[member.dim];
   return {access.position, access.scale * member.scale, access.scale * member.before - access.offset,
-          access.scale * member.after + access.window - access.scale + access.offset};
+          access.scale * member.after + access.window - access.scale + access.offset, member.fromStart};
 }
 
 /// Elements of a slice of `extent` in all, for `size` iterations of the loop: the most there are.
 inline int64_t lengthOf(const LoopSlice &slice, int64_t size, int64_t extent) {
-  return std::min(size * slice.scale + slice.before + slice.after, extent);
+  int64_t before = slice.fromStart ? std::max<int64_t>(slice.before, 0) : slice.before;
+  return std::min(size * slice.scale + before + slice.after, extent);
+}
+
+/// Bytes of what one iteration keeps of a member that carries for the next one.
+inline int64_t carriedBytes(const ChunkProblem &problem, const ChunkMember &member) {
+  const ChunkUse &result = problem.nodes[member.node].results[0];
+  const ChunkValue &value = problem.values[result.value];
+  if (value.buffer < 0 || problem.buffers[value.buffer].bytes == 0)
+    return 0;
+  int64_t bytes = value.elementBytes * (member.before + member.after);
+  for (size_t dim = 0; dim < value.extents.size(); ++dim)
+    if (static_cast<int>(dim) != result.access[member.dim].position)
+      bytes *= value.extents[dim];
+  return (bytes + problem.alignment - 1) / problem.alignment * problem.alignment;
 }
 
 /// A loop over [0, extent) in steps of `size` with all members in its body, in order. Of the nodes of [first, last]

@@ -38,9 +38,16 @@ void separateInits(mlir::func::FuncOp function);
 /// the first kernel on that writes it.
 void sinkEmpties(mlir::func::FuncOp function);
 
-/// Gives each reader of some cheap or separable values its own, so that they can be chunked apart. True if it changed
-/// the function. Costs time where no chunk loop makes use of it. If `exact`, the results keep their bits.
-bool loosenSharing(mlir::func::FuncOp function, bool exact = false);
+/// How far parts of a program are to share less, so that they can be chunked apart.
+enum class Sharing {
+  AsItIs,
+  Split,    ///< contractions that are read in parts, and norms over several dims, are made in parts
+  EachItsOwn ///< and each reader of a cheap value has its own
+};
+
+/// Brings the function there. True if that changed it. Costs time where no chunk loop makes use of it. If `exact`, the
+/// results keep their bits.
+bool loosenSharing(mlir::func::FuncOp function, Sharing sharing, bool exact = false);
 
 /// Says normalizations of rows that are several dims of a tensor as sums over these dims and what is computed of each
 /// element with them, so that loops over the dims make the one and the other. True if it changed the function. Sums are

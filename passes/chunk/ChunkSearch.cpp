@@ -2,6 +2,7 @@
 #include "passes/chunk/ChunkSearch.h"
 #include "lib/solver/ChunkSelection.h"
 #include "passes/chunk/Blocks.h"
+#include "passes/chunk/GrowRegion.h"
 #include "passes/chunk/SearchState.h"
 
 #include <algorithm>
@@ -123,9 +124,9 @@ double Descent::timeOf(const Candidate &candidate) const {
 
 // The region as a loop whose body has loops: at the largest size that fits; where none does, at the smallest.
 void Descent::tryNested(const Peak &peak, PricedRegion &region, std::vector<Candidate> &found) {
-  // A body whose slices overlap is not stated as a problem yet.
-  if (region.choices.empty() || std::any_of(region.loop.members.begin(), region.loop.members.end(),
-                                            [](const ChunkMember &m) { return m.hasHalo() || m.isFresh; }))
+  // A body that keeps rows for the next iteration is not stated as a problem yet.
+  auto keeps = [](const ChunkMember &m) { return m.carries || m.fromStart; };
+  if (region.choices.empty() || std::any_of(region.loop.members.begin(), region.loop.members.end(), keeps))
     return;
   auto atSize = [&](PricedRegion::Choice &choice) -> std::optional<Candidate> {
     ++candidates;
@@ -267,6 +268,8 @@ void Descent::enlarge() {
     for (int64_t size : candidateChunkSizes(loop.extent, loop.tile)) {
       if (size <= loop.size)
         break;
+      if (!mayHaveSize(problem(), loop, size))
+        continue;
       ChunkLoop larger = loop;
       larger.size = size;
       if (cost().peakOf(larger).bytes <= limit && cost().timeOf(larger) < cost().timeOf(loop)) {
@@ -322,6 +325,7 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
     return entry->second;
   std::optional<ChunkPlan> best;
   int64_t candidates = 0;
+  bool needsKinds = false;
   auto fits = [&](const ChunkPlan &plan) { return plan.peak <= budget; };
   bool hasKinds = false;
   for (const ChunkNode &node : problem.nodes) {
@@ -334,8 +338,10 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
   auto attempt = [&](int64_t aim, int depth, bool allKinds) -> const ChunkPlan & {
     const ChunkPlan &plan = descend(aim, depth, allKinds);
     candidates += plan.candidates;
-    if (!best || (fits(plan) && fits(*best) ? plan.time < best->time : plan.peak < best->peak))
+    if (!best || (fits(plan) && fits(*best) ? plan.time < best->time : plan.peak < best->peak)) {
       best = plan;
+      needsKinds = allKinds;
+    }
     return plan;
   };
   auto isSlow = [&] { return !best || !fits(*best) || best->time > kNoticeable * best->unchunkedTime; };
@@ -351,7 +357,7 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
       if (allKinds <= hasKinds && !fits(*best))
         attempt(0, depth, allKinds);
   // A smaller budget may lead to what is faster, too, where the choices for this one were bad together. These aims are the
-  // same ones for all budgets.
+  // same ones for all budgets. What keeps all bits is not given up for that.
   bool isMet = levels > 1 && fits(*best) && isSlow();
   for (double aim = kLadder * static_cast<double>(best->unchunkedPeak); isMet && aim >= 1; aim *= kLadder) {
     if (aim >= static_cast<double>(budget))
@@ -359,7 +365,7 @@ const ChunkPlan &ChunkSearch::Impl::plan(int64_t budget, int levels) {
     isMet = false;
     for (bool allKinds : {false, true})
       for (int depth = 1; depth <= levels; ++depth)
-        if (allKinds <= hasKinds && attempt(static_cast<int64_t>(aim), depth, allKinds).peak <= aim)
+        if (allKinds <= needsKinds && attempt(static_cast<int64_t>(aim), depth, allKinds).peak <= aim)
           isMet = true;
   }
   best->candidates = candidates;

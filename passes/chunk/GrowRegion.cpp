@@ -21,7 +21,7 @@ class Region {
 public:
   Region(const ChunkProblem &problem, int first, int last, const GrowOptions &options, bool throughViews)
       : problem(problem), first(first), last(last), throughViews(throughViews), recomputes(options.recomputes),
-        allKinds(options.allKinds), unit(options.unit) {}
+        allKinds(options.allKinds), carries(options.carries), unit(options.unit) {}
 
   std::optional<ChunkLoop> grow(int seed, int dim);
   int64_t coarser = 1;          // units in which more of the nodes would have joined
@@ -42,6 +42,7 @@ private:
   }
   bool add(const ChunkMember &joining);
   bool isWorthwhile(const ChunkMember &m) const;
+  bool mayCarry(const ChunkMember &m) const;
   bool needSlice(int value, const LoopSlice &slice);
   bool needWhole(int node);
   bool needBefore(int node);
@@ -70,6 +71,7 @@ private:
   bool throughViews; // destinations may be views of what the loop makes
   bool recomputes;   // what is needed whole and cheap is computed by each iteration
   bool allKinds;     // so is what is needed with a halo; sums are made in parts
+  bool carries;      // halos are carried where that can be
   int64_t unit;      // iterations of the seed's dim for one of the loop
   int64_t extent = 0;
   State state;
@@ -86,6 +88,25 @@ bool Region::isWorthwhile(const ChunkMember &m) const {
   return !m.hasHalo() || (allKinds && 2 * (m.scale + m.before + m.after) <= problem.nodes[m.node].extents[m.dim]);
 }
 
+// Whether what iterations share can be kept: a tensor that the member makes anew, and whose rows are known.
+bool Region::mayCarry(const ChunkMember &m) const {
+  const ChunkNode &n = problem.nodes[m.node];
+  if (!carries || n.isView || n.results.size() != 1 || m.before + m.after <= 0 || !n.parallel[m.dim])
+    return false;
+  const ChunkUse &result = n.results[0];
+  const DimAccess &access = result.access[m.dim];
+  auto isTensor = [&](const ChunkUse &use) { return !use.isInit && !problem.values[use.value].extents.empty(); };
+  auto isPlain = [&](const ChunkUse &use) {
+    const ChunkValue &value = problem.values[use.value];
+    return !use.isInit || (value.producer >= 0 && problem.nodes[value.producer].isEmpty);
+  };
+  return access.scale == 1 && access.window == 1 && access.offset == 0 &&
+         problem.values[result.value].fixed[access.position] &&
+         std::count_if(n.uses.begin(), n.uses.end(), [](const ChunkUse &use) { return use.isInit; }) == 1 &&
+         std::any_of(n.uses.begin(), n.uses.end(), isTensor) && // a constant is as fast to write as to keep
+         std::all_of(n.uses.begin(), n.uses.end(), isPlain);
+}
+
 // Joins the loop, or, where it is in it, computes what is more around its iterations.
 bool Region::add(const ChunkMember &joining) {
   int node = joining.node;
@@ -94,9 +115,11 @@ bool Region::add(const ChunkMember &joining) {
     ChunkMember both = m;
     both.before = std::max(m.before, joining.before);
     both.after = std::max(m.after, joining.after);
+    both.fromStart = m.fromStart || joining.fromStart;
+    both.carries = mayCarry(both);
     if (m.dim != joining.dim || m.scale != joining.scale || !isWorthwhile(both))
       return false;
-    if (both.before > m.before || both.after > m.after)
+    if (both.before > m.before || both.after > m.after || both.fromStart != m.fromStart)
       worklist.push_back(node);
     m = both;
     return true;
@@ -111,6 +134,7 @@ bool Region::add(const ChunkMember &joining) {
       return false;
   place(node) = Place::Loop;
   m = joining;
+  m.carries = mayCarry(m);
   worklist.push_back(node);
   return true;
 }
@@ -131,7 +155,7 @@ bool Region::needSlice(int value, const LoopSlice &slice) {
         if (int64_t step = result.access[dim].scale;
             result.access[dim].position == slice.position && fits(n, dim, slice.scale, step) &&
             add({producer, static_cast<int>(dim), slice.scale / step, ceilDiv(slice.before, step),
-                 ceilDiv(slice.after, step), false}))
+                 ceilDiv(slice.after, step), false, false, slice.fromStart}))
           return true;
   return needWhole(producer);
 }
@@ -179,7 +203,7 @@ bool Region::drain() {
     const ChunkMember m = member(node);
     for (const ChunkUse &use : problem.nodes[node].uses) {
       const ChunkValue &value = problem.values[use.value];
-      LoopSlice slice = sliceOf(use, m);
+      LoopSlice slice = sliceOf(use, computed(m));
       // Where the whole buffer may be the loop's own, it is read and written through slices of slices. Any other must
       // be a value from before the loop, for the loop to carry it.
       bool wholeView = isViewInit(use);
@@ -315,7 +339,7 @@ bool Region::leaves(int node) const {
 // its start, the last one, which does at its end, and those between.
 bool Region::isNeverEmpty(const LoopSlice &slice, int64_t length) const {
   return slice.scale + slice.before + slice.after > 0 && slice.scale + slice.after > 0 &&
-         length > slice.scale * (extent - 1) - slice.before;
+         (slice.fromStart || length > slice.scale * (extent - 1) - slice.before);
 }
 
 // With a halo, what leaves must still be made as a whole.
@@ -324,9 +348,13 @@ bool Region::isLegal(const ChunkMember &m) const {
     return true;
   const ChunkNode &n = problem.nodes[m.node];
   auto isTaken = [&](const ChunkUse &use) {
-    LoopSlice slice = sliceOf(use, m);
-    return slice.position < 0 || isNeverEmpty(slice, problem.values[use.value].extents[slice.position]);
+    LoopSlice slice = sliceOf(use, computed(m));
+    const ChunkValue &value = problem.values[use.value];
+    return slice.position < 0 || (isNeverEmpty(slice, value.extents[slice.position]) &&
+                                  (!slice.fromStart || value.fixed[slice.position]));
   };
+  if (m.carries && leaves(m.node))
+    return false; // what is new would have to be told from what is kept
   if (!std::all_of(n.uses.begin(), n.uses.end(), isTaken) || !std::all_of(n.results.begin(), n.results.end(), isTaken))
     return false;
   if ((!m.hasHalo() && n.extents[m.dim] == extent * m.scale) || !leaves(m.node))
@@ -397,7 +425,26 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
         return std::nullopt;
   if (!keepsBuffers(problem, loop) || !collectUpdates(problem, loop, /*mayRenew=*/allKinds))
     return std::nullopt;
+  if (std::any_of(loop.members.begin(), loop.members.end(), [](auto &m) { return m.carries && m.isFresh; }))
+    return std::nullopt;
   return loop;
+}
+
+bool snug::mayHaveSize(const ChunkProblem &problem, const ChunkLoop &loop, int64_t size) {
+  int64_t last = (loop.extent + size - 1) / size * size - size; // where the last iteration begins
+  auto isTaken = [&](const ChunkUse &use, const ChunkMember &m) {
+    LoopSlice slice = sliceOf(use, m);
+    return slice.position < 0 || !slice.fromStart ||
+           problem.values[use.value].extents[slice.position] > slice.scale * last - slice.before;
+  };
+  for (const ChunkMember &m : loop.members) {
+    const ChunkNode &n = problem.nodes[m.node];
+    for (const auto *uses : {&n.uses, &n.results})
+      for (const ChunkUse &use : *uses)
+        if (!isTaken(use, computed(m)))
+          return false;
+  }
+  return true;
 }
 
 std::optional<ChunkLoop> snug::growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last,

@@ -17,6 +17,8 @@ struct GrowOptions {
   /// Not only slices side by side: what the region needs with a halo is computed by each iteration as far as it reaches,
   /// not before the loop, and sums are made in parts.
   bool allKinds = false;
+  /// With all kinds: halos are carried from one iteration to the next where that can be.
+  bool carries = false;
   int64_t unit = 1; ///< iterations of the seed's dim for one of the loop
 };
 
@@ -26,6 +28,9 @@ struct GrowOptions {
 /// pairs where columns come in panels of 32; else to 1.
 std::optional<ChunkLoop> growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last,
                                     const GrowOptions &options = {}, int64_t *coarser = nullptr);
+
+/// Whether the loop may have chunks of this size: its last iteration, too, must have something new to compute.
+bool mayHaveSize(const ChunkProblem &problem, const ChunkLoop &loop, int64_t size);
 
 } // namespace snug
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 using namespace snug;
@@ -15,6 +16,10 @@ public:
     body.alignment = problem.alignment;
     for (const ChunkMember &m : loop.members)
       members[m.node] = &m;
+    for (const ChunkMember &m : loop.members)
+      for (const ChunkUse &use : problem.nodes[m.node].uses)
+        if (const ChunkValue &over = problem.values[use.value]; m.isFresh && use.isInit && members.count(over.producer))
+          renewed.insert(over.buffer);
   }
 
   ChunkProblem build() {
@@ -36,6 +41,10 @@ private:
     }
     for (ChunkUse &use : node.uses)
       use.value = operandOf(use, m);
+    if (m.isFresh) // from here on
+      for (const ChunkUse &use : whole.uses)
+        if (use.isInit)
+          buffers[problem.values[use.value].buffer] = freshBuffer(use);
     int index = body.nodes.size();
     for (ChunkUse &result : node.results) {
       result.value = valueOf(result, m);
@@ -49,28 +58,74 @@ private:
       if (users.empty() || users.back() != index)
         users.push_back(index);
     }
-    node.buffers.clear();
-    for (int buffer : whole.buffers) {
-      node.buffers.push_back(bufferOf(buffer));
-      body.buffers[node.buffers.back()].nodes.push_back(index);
-    }
+    std::set<int> touched;
+    for (int buffer : whole.buffers)
+      touched.insert(bufferOf(buffer));
+    if (m.isFresh) // it may read the old one
+      for (const ChunkUse &use : node.uses)
+        if (int buffer = body.values[use.value].buffer; !use.isInit && buffer >= 0)
+          touched.insert(buffer);
+    node.buffers.assign(touched.begin(), touched.end());
+    for (int buffer : node.buffers)
+      body.buffers[buffer].nodes.push_back(index);
     body.nodes.push_back(std::move(node));
   }
 
-  // A destination that stays inside is a tensor that the body makes.
+  // A destination that stays inside is a tensor that the body makes. What is made inside may be there in a larger slice
+  // than this member needs.
   int operandOf(const ChunkUse &use, const ChunkMember &m) {
     const ChunkValue &value = problem.values[use.value];
     bool isEmpty = value.producer >= 0 && problem.nodes[value.producer].isEmpty;
-    if (!isEmpty || !use.isInit || !isInside(value.buffer))
+    if (m.isFresh && use.isInit)
+      return newValue(use, m, freshBuffer(use));
+    if (isEmpty && use.isInit && isInside(value.buffer)) {
+      ChunkUse made;
+      made.value = newValue(use, m, bufferOf(value.buffer));
+      body.values[made.value].producer = body.nodes.size();
+      ChunkNode empty;
+      empty.isEmpty = true;
+      empty.results.push_back(made);
+      body.nodes.push_back(empty);
+      return made.value;
+    }
+    auto maker = members.find(value.producer);
+    if (maker == members.end())
       return valueOf(use, m);
-    ChunkUse made;
-    made.value = newValue(use, m);
-    body.values[made.value].producer = body.nodes.size();
-    ChunkNode empty;
-    empty.isEmpty = true;
-    empty.results.push_back(made);
-    body.nodes.push_back(empty);
-    return made.value;
+    LoopSlice have, need = sliceOf(use, m);
+    for (const ChunkUse &result : problem.nodes[value.producer].results)
+      if (result.value == use.value)
+        have = sliceOf(result, *maker->second);
+    int source = valueOf(use, m);
+    return need.position < 0 || have == need ? source : viewOf(source, use, m, need);
+  }
+
+  // A slice of what is made inside: where it begins is known at run time, so that it is not cut along that dim.
+  int viewOf(int source, const ChunkUse &use, const ChunkMember &m, const LoopSlice &need) {
+    auto [known, isNew] = views.try_emplace({source, need.position, need.scale, need.before, need.after}, -1);
+    if (!isNew)
+      return known->second;
+    int part = known->second = newValue(use, m, body.values[source].buffer);
+    ChunkNode view;
+    view.isView = true;
+    view.extents = body.values[source].extents;
+    view.tile.assign(view.extents.size(), 1);
+    view.accumulates.assign(view.extents.size(), false);
+    view.rows = view.columns = view.accumulates;
+    view.parallel.assign(view.extents.size(), true);
+    view.parallel[need.position] = false;
+    ChunkUse through;
+    for (size_t dim = 0; dim < view.extents.size(); ++dim) {
+      through.access.emplace_back();
+      through.access.back().position = static_cast<int>(dim);
+    }
+    through.value = source;
+    view.uses.push_back(through);
+    through.value = part;
+    view.results.push_back(through);
+    body.values[part].producer = static_cast<int>(body.nodes.size());
+    body.values[source].users.push_back(static_cast<int>(body.nodes.size()));
+    body.nodes.push_back(std::move(view));
+    return part;
   }
 
   // A slice of a value from outside, or what a member makes of one.
@@ -81,12 +136,13 @@ private:
     auto known = values.find(key);
     if (known != values.end())
       return known->second;
-    int id = newValue(use, m);
+    int buffer = problem.values[use.value].buffer;
+    int id = newValue(use, m, buffer >= 0 ? bufferOf(buffer) : -1);
     values[key] = id;
     return id;
   }
 
-  int newValue(const ChunkUse &use, const ChunkMember &m) {
+  int newValue(const ChunkUse &use, const ChunkMember &m, int buffer) {
     ChunkValue slice = problem.values[use.value];
     LoopSlice part = sliceOf(use, m);
     auto shape = std::make_tuple(slice.shape, part.position, part.scale, part.before, part.after);
@@ -97,16 +153,17 @@ private:
     }
     slice.users.clear();
     slice.producer = -1;
-    if (slice.buffer >= 0)
-      slice.buffer = bufferOf(slice.buffer);
+    slice.buffer = buffer;
     body.values.push_back(slice);
     return static_cast<int>(body.values.size()) - 1;
   }
 
-  // Whether only the loop touches it.
+  // Whether only the loop touches it, or what the loop makes in it ends up in a new one.
   bool isInside(int buffer) const {
     if (buffer < 0)
       return false;
+    if (renewed.count(buffer))
+      return true;
     const std::vector<int> &nodes = problem.buffers[buffer].nodes;
     return std::all_of(nodes.begin(), nodes.end(), [&](int node) { return members.count(node); });
   }
@@ -116,8 +173,20 @@ private:
     if (isNew) {
       body.buffers.emplace_back();
       if (const std::vector<int> &nodes = problem.buffers[buffer].nodes; !nodes.empty() && isInside(buffer))
-        body.buffers.back().bytes = sliceBytes(problem, buffer, *members.at(nodes.front()), loop.size);
+        body.buffers.back().bytes = sliceBytes(problem, buffer, *firstMember(nodes), loop.size);
     }
+    return known->second;
+  }
+
+  const ChunkMember *firstMember(const std::vector<int> &nodes) const {
+    return members.at(*std::find_if(nodes.begin(), nodes.end(), [&](int node) { return members.count(node); }));
+  }
+
+  // The new one from outside that a member with isFresh writes into.
+  int freshBuffer(const ChunkUse &init) {
+    auto [known, isNew] = fresh.try_emplace(problem.values[init.value].buffer, body.buffers.size());
+    if (isNew)
+      body.buffers.emplace_back();
     return known->second;
   }
 
@@ -127,7 +196,9 @@ private:
   std::map<int, const ChunkMember *> members;          // by node
   std::map<std::tuple<int, int, int64_t, int64_t, int64_t>, int> values; // (value, slice of it) to the body's
   std::map<std::tuple<int, int, int64_t, int64_t, int64_t>, int> shapes;
-  std::map<int, int> buffers;
+  std::map<std::tuple<int, int, int64_t, int64_t, int64_t>, int> views;  // (the body's value, slice of it) to another one
+  std::map<int, int> buffers, fresh; // to the body's: as they are at this member, and once they are new
+  std::set<int> renewed;             // what is made inside, before it is written to a new one
 };
 } // namespace
 

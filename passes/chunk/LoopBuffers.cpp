@@ -69,7 +69,7 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool may
       const ChunkValue &value = problem.values[use.value];
       if (!inLoop(value.producer) && value.buffer >= 0 &&
           !(value.producer >= 0 && problem.nodes[value.producer].isEmpty))
-        readers[value.buffer].push_back({m.node, use.value, sliceOf(use, m), use.elementwise, use.isInit});
+        readers[value.buffer].push_back({m.node, use.value, sliceOf(use, computed(m)), use.elementwise, use.isInit});
     }
     if (!n.isView)
       for (const ChunkUse &result : n.results) {
@@ -115,7 +115,7 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool may
     for (const ChunkUse &use : n.uses) {
       int buffer = problem.values[use.value].buffer;
       auto found = made.find(use.value);
-      if (!use.isInit || buffer < 0 || found == made.end() || found->second == sliceOf(use, m))
+      if (!use.isInit || buffer < 0 || found == made.end() || found->second == sliceOf(use, computed(m)))
         continue;
       const std::vector<int> &touching = problem.buffers[buffer].nodes;
       if (std::all_of(touching.begin(), touching.end(), inLoop) && problem.buffers[buffer].bytes > 0)
@@ -144,7 +144,7 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool may
       const std::vector<int> &touching = problem.buffers[target].nodes;
       if (std::all_of(touching.begin(), touching.end(), inLoop))
         continue; // interior
-      LoopSlice slice = sliceOf(init, m);
+      LoopSlice slice = sliceOf(init, computed(m));
       for (auto &[buffer, list] : readers) {
         const ChunkValue &source = problem.values[list[0].value];
         if (taken.count(buffer) || written.count(buffer) || !uniform(list) || buffer == target ||

@@ -199,7 +199,9 @@ bool recomputeForEachReader(Operation *op) {
 }
 } // namespace
 
-bool snug::loosenSharing(func::FuncOp function, bool exact) {
+bool snug::loosenSharing(func::FuncOp function, Sharing sharing, bool exact) {
+  if (sharing == Sharing::AsItIs)
+    return false;
   bool changed = !exact && splitNorms(function);
   if (changed) {
     RewritePatternSet patterns(function.getContext());
@@ -212,7 +214,7 @@ bool snug::loosenSharing(func::FuncOp function, bool exact) {
     changed |= ContractionSplitter(contract).run();
   // Backwards, so that a reader that was copied counts for what it reads.
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(function.front()))) {
-    if (mayBeRecomputed(&op))
+    if (sharing == Sharing::EachItsOwn && mayBeRecomputed(&op))
       changed |= recomputeForEachReader(&op);
     if (isOpTriviallyDead(&op))
       op.erase();

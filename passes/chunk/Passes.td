@@ -8,7 +8,8 @@ def SelectChunks : Pass<"snug-select-chunks", "::mlir::ModuleOp"> {
   let summary = "Put chunk loops where the memory peaks are, until the program fits a budget";
   let description = [{
     While more bytes are live at one time than the budget allows, finds the dim along which the kernels around the peak
-    can run slice by slice, and puts them into one `scf.for`; in the body of that loop it may do so again. Works on any
+    can run slice by slice, and puts them into one `scf.for`; in the body of that loop it may do so again. Bodies of
+    loops and branches that were there before are searched within what is left to them. Works on any
     program of linalg and tensor ops; ops without an index rule are left alone. The results are those of the unchunked
     program, bit for bit, but for sums that are made in parts: by a loop of kind `accumulate`, or where a
     normalization over several dims is said as sums to be cut at all.

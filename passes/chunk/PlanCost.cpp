@@ -128,10 +128,19 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
         continue;
       const ChunkValue &over = problem.values[use.value];
       auto maker = members.find(over.producer);
+      if (maker != members.end() && loop.bodyPeak >= 0)
+        continue; // the body's own
       const ChunkBuffer &buffer = problem.buffers[over.buffer];
       int64_t bytes = buffer.bytes;
       if (maker != members.end())
         bytes = sliceBytes(problem, over.buffer, firstOf(buffer), loop.size);
+      change[numBefore] += bytes;
+      change[numBefore + numLoop] -= bytes;
+    }
+  // What is carried from one iteration to the next.
+  for (const ChunkMember &m : loop.members)
+    if (m.carries) {
+      int64_t bytes = carriedBytes(problem, m);
       change[numBefore] += bytes;
       change[numBefore + numLoop] -= bytes;
     }

@@ -144,7 +144,7 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
   };
   // Of the tensor the part that an iteration touches, and that it could touch.
   auto partOf = [&](const Touch &touch, const ChunkMember &m) {
-    LoopSlice slice = sliceOf(*touch.use, m);
+    LoopSlice slice = sliceOf(*touch.use, computed(m));
     if (slice.position < 0)
       return 1.0;
     int64_t extent = problem.values[touch.use->value].extents[slice.position];
@@ -155,7 +155,7 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
   // Elements of a slice that lie side by side in its tensor.
   auto runOf = [&](const Touch &touch, const ChunkMember &m) {
     const std::vector<int64_t> &extents = problem.values[touch.use->value].extents;
-    LoopSlice slice = sliceOf(*touch.use, m);
+    LoopSlice slice = sliceOf(*touch.use, computed(m));
     if (slice.position < 0)
       return kLineElements;
     double run = static_cast<double>(std::max<int64_t>(lengthOf(slice, size, extents[slice.position]), 1));
@@ -178,9 +178,10 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
     const ChunkNode &node = problem.nodes[m.node];
     if (isFree(node))
       continue;
-    KernelCost cost = m.dim < 0
-                          ? costOf(node, -1, 0)
-                          : costOf(node, m.dim, std::min(size * m.scale + m.before + m.after, node.extents[m.dim]));
+    const ChunkMember each = computed(m);
+    KernelCost cost =
+        m.dim < 0 ? costOf(node, -1, 0)
+                  : costOf(node, m.dim, std::min(size * m.scale + each.before + each.after, node.extents[m.dim]));
     double own = 0;
     for (const Touch &touch : touches[m.node])
       own += touch.bytes * shareOf(touch, m);
@@ -210,6 +211,11 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
     moved += own;
     for (const Touch &touch : touches[m.node])
       last[touch.key] = {moved, own};
+    if (m.carries) { // read and written twice
+      double kept = static_cast<double>(carriedBytes(problem, m));
+      addTransfer(machine, {2 * kept, turn, false, false}, threads, cost);
+      addTransfer(machine, {2 * kept, turn, true, false}, threads, cost);
+    }
     time += kernelTime(machine, cost, threads);
   }
   return time;

@@ -73,7 +73,7 @@ std::deque<PricedRegion> &SearchState::regions(int node, bool recomputes, bool a
     std::vector<int64_t> key;
     bool hasInvariant = false;
     for (const ChunkMember &m : loop.members) {
-      key.insert(key.end(), {m.node, m.dim, m.scale, m.before, m.after});
+      key.insert(key.end(), {m.node, m.dim, m.scale, m.before, m.after, m.carries});
       hasInvariant = hasInvariant || m.dim < 0;
     }
     return recomputes == hasInvariant && seen.insert(key).second;
@@ -82,6 +82,8 @@ std::deque<PricedRegion> &SearchState::regions(int node, bool recomputes, bool a
     PricedRegion region;
     region.loop = std::move(loop);
     for (int64_t size : candidateChunkSizes(region.loop.extent, region.loop.tile)) {
+      if (!mayHaveSize(nodes, region.loop, size))
+        continue;
       ChunkLoop sized = region.loop;
       sized.size = size;
       PricedRegion::Choice choice;
@@ -100,6 +102,10 @@ std::deque<PricedRegion> &SearchState::regions(int node, bool recomputes, bool a
     return true;
   };
   std::vector<int> firsts = cuts(node, -1), lasts = cuts(node, 1);
+  auto isHere = [&](const ChunkLoop &loop) { return loop.first <= node && loop.last >= node && isNew(loop); };
+  auto hasHalo = [](const ChunkLoop &loop) {
+    return std::any_of(loop.members.begin(), loop.members.end(), [](const ChunkMember &m) { return m.hasHalo(); });
+  };
   for (auto [seed, dim] : seeds(node))
     for (int first : firsts)
       for (int last : lasts) {
@@ -111,10 +117,17 @@ std::deque<PricedRegion> &SearchState::regions(int node, bool recomputes, bool a
         int64_t coarser;
         bool closed = true;
         do {
+          options.carries = false;
           std::optional<ChunkLoop> loop = growRegion(nodes, seed, dim, first, last, options, &coarser);
           closed = closed && loop && isClosed(*loop, last);
-          if (loop && loop->first <= node && loop->last >= node && isNew(*loop))
+          bool overlaps = loop && hasHalo(*loop);
+          if (loop && isHere(*loop))
             add(std::move(*loop));
+          if (overlaps) {
+            options.carries = true;
+            if (auto carrying = growRegion(nodes, seed, dim, first, last, options); carrying && isHere(*carrying))
+              add(std::move(*carrying));
+          }
           options.unit *= coarser;
         } while (coarser > 1);
         if (closed)

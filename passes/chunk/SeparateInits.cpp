@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Interfaces/LoopLikeInterface.h"
 #include "passes/chunk/ChunkProgram.h"
 
 using namespace mlir;
@@ -18,7 +18,8 @@ void snug::separateInits(func::FuncOp function) {
   llvm::SmallPtrSet<Operation *, 8> wereShared;
   auto own = [&](OpOperand &use) {
     Operation *user = use.getOwner(), *made = use.get().getDefiningOp();
-    if (isShared(use)) {
+    // In a body it is made there: from outside it would be live as long as the loop.
+    if (isShared(use) || made->getBlock() != user->getBlock()) {
       wereShared.insert(made);
       OpBuilder builder(user);
       use.set(builder.clone(*made)->getResult(0));
@@ -41,8 +42,8 @@ void snug::separateInits(func::FuncOp function) {
       for (OpOperand &init : dps.getDpsInitsMutable())
         if (isa<RankedTensorType>(init.get().getType()))
           separate(init);
-    } else if (auto loop = dyn_cast<scf::ForOp>(op)) {
-      for (OpOperand &init : loop.getInitArgsMutable())
+    } else if (auto loop = dyn_cast<LoopLikeOpInterface>(op)) {
+      for (OpOperand &init : loop.getInitsMutable())
         if (isa<RankedTensorType>(init.get().getType()))
           separate(init);
     }

@@ -71,15 +71,37 @@ OpFoldResult SliceRanges::extentOf(Value value, int position) {
   return extentOf(cast<DestinationStyleOpInterface>(op).getTiedOpOperand(cast<OpResult>(value))->get(), position);
 }
 
+OpFoldResult SliceRanges::least(ArrayRef<AffineExpr> exprs, ArrayRef<OpFoldResult> symbols) {
+  SmallVector<AffineExpr> simple;
+  for (AffineExpr expr : exprs)
+    simple.push_back(simplifyAffineExpr(expr, 0, symbols.size()));
+  return affine::makeComposedFoldedAffineMin(builder, induction.getLoc(),
+                                             AffineMap::get(0, symbols.size(), simple, builder.getContext()), symbols);
+}
+
+OpFoldResult SliceRanges::most(ArrayRef<AffineExpr> exprs, ArrayRef<OpFoldResult> symbols) {
+  return affine::makeComposedFoldedAffineMax(builder, induction.getLoc(),
+                                             AffineMap::get(0, symbols.size(), exprs, builder.getContext()), symbols);
+}
+
 // What one iteration takes of `length` elements. The size is said in a way from which the most there are of it follows.
 SliceRange SliceRanges::of(const LoopSlice &slice, llvm::function_ref<OpFoldResult()> length) {
-  Location loc = induction.getLoc();
   OpFoldResult end = slice.hasHalo() ? length() : OpFoldResult();
-  SliceRange &range = ranges[{slice.scale, slice.before, slice.after, end.getOpaqueValue()}];
+  bool startsLate = slice.fromStart && slice.before < 0; // but for the first iteration
+  SliceRange &range = ranges[{slice.scale, slice.before, slice.after, startsLate, end.getOpaqueValue()}];
   if (range.size)
     return range;
   if (!slice.hasHalo())
     return range = {times(induction, slice.scale), times(size, slice.scale)};
+  if (startsLate) {
+    AffineExpr o = builder.getAffineSymbolExpr(0), n = builder.getAffineSymbolExpr(1), all = builder.getAffineSymbolExpr(2),
+               begin = builder.getAffineSymbolExpr(3);
+    // o * scale - before, and 0 where o is.
+    range.offset = least({o * (slice.scale - slice.before), o * slice.scale - slice.before}, {induction});
+    range.size = least({n * slice.scale + slice.after, (o + n) * slice.scale + slice.after - begin, all - begin},
+                       {induction, size, end, range.offset});
+    return range;
+  }
   AffineExpr first = builder.getAffineSymbolExpr(0) * slice.scale - slice.before;
   AffineExpr last = (builder.getAffineSymbolExpr(0) + builder.getAffineSymbolExpr(1)) * slice.scale + slice.after;
   AffineExpr all = builder.getAffineSymbolExpr(2), zero = builder.getAffineConstantExpr(0);
@@ -92,14 +114,9 @@ SliceRange SliceRanges::of(const LoopSlice &slice, llvm::function_ref<OpFoldResu
     sizes.push_back(last);
   if (endsEarly && beginsLate)
     sizes.push_back(all);
-  for (AffineExpr &expr : sizes)
-    expr = simplifyAffineExpr(expr, 0, 3);
-  auto context = builder.getContext();
   SmallVector<OpFoldResult> symbols{induction, size, end};
-  range.size = affine::makeComposedFoldedAffineMin(builder, loc, AffineMap::get(0, 3, sizes, context), symbols);
-  range.offset = beginsLate ? affine::makeComposedFoldedAffineMax(builder, loc,
-                                                                  AffineMap::get(0, 3, {first, zero}, context), symbols)
-                            : evaluate(first, symbols);
+  range.size = least(sizes, symbols);
+  range.offset = beginsLate ? most({first, zero}, symbols) : evaluate(first, symbols);
   return range;
 }
 
@@ -116,7 +133,38 @@ OpFoldResult SliceRanges::iterationsOf(const ChunkMember &m) {
 }
 
 SliceRange SliceRanges::of(const ChunkMember &m) {
-  return of({-1, m.scale, m.before, m.after}, [&] { return iterationsOf(m); });
+  return of({-1, m.scale, m.before, m.after, m.fromStart}, [&] { return iterationsOf(m); });
+}
+
+SliceRanges::Kept SliceRanges::kept(const ChunkMember &m) {
+  SliceRange all = of(m);
+  AffineExpr o = builder.getAffineSymbolExpr(0), n = builder.getAffineSymbolExpr(1), begin = builder.getAffineSymbolExpr(2),
+             have = builder.getAffineSymbolExpr(3), from = builder.getAffineSymbolExpr(4);
+  const int64_t halo = m.before + m.after;
+  Kept kept;
+  SmallVector<OpFoldResult> symbols{induction, size, all.offset, all.size};
+  // None in the first iteration, fewer than the halo as long as that reaches out of the tensor.
+  kept.old = least({o * halo, o * m.scale + m.after - begin, builder.getAffineConstantExpr(halo)}, symbols);
+  kept.next.offset = most({(o + n) * m.scale - m.before - begin, builder.getAffineConstantExpr(0) - begin}, symbols);
+  // The last iteration keeps what is there, if anything.
+  kept.next.offset = least({builder.getAffineSymbolExpr(0), builder.getAffineSymbolExpr(1)}, {kept.next.offset, all.size});
+  symbols.push_back(kept.next.offset);
+  kept.next.size = least({builder.getAffineConstantExpr(halo), have - from}, symbols);
+  return kept;
+}
+
+// What iterations [begin, begin + n) take of a tensor that they may reach out of.
+SliceRange SliceRanges::taken(const ChunkUse &use, const SliceRange &iterations, const DimAccess &access) {
+  OpFoldResult length = extentOf(program.values[use.value], access.position);
+  AffineExpr i = builder.getAffineSymbolExpr(0), n = builder.getAffineSymbolExpr(1), all = builder.getAffineSymbolExpr(2),
+             begin = builder.getAffineSymbolExpr(3);
+  SliceRange range;
+  SmallVector<OpFoldResult> symbols{iterations.offset, iterations.size, length};
+  range.offset = most({i * access.scale + access.offset, builder.getAffineConstantExpr(0)}, symbols);
+  symbols.push_back(range.offset);
+  AffineExpr reach = n * access.scale + (access.window - access.scale);
+  range.size = least({reach, i * access.scale + access.offset + reach - begin, all - begin}, symbols);
+  return range;
 }
 
 // What the member's iterations take of an operand or result.
@@ -129,7 +177,14 @@ SliceRange SliceRanges::of(const ChunkUse &use, const ChunkMember &m) {
     return of(slice, [] { return OpFoldResult(); });
   // Of what some iterations reach out of, they take what there is.
   int64_t last = (program.problem.nodes[m.node].extents[m.dim] - 1) * access.scale + access.window - 1 + access.offset;
-  if (access.offset < 0 || last >= program.problem.values[use.value].extents[access.position])
+  bool reachesOut = access.offset < 0 || last >= program.problem.values[use.value].extents[access.position];
+  if (reachesOut && m.fromStart) {
+    SliceRange each = of(m);
+    SliceRange &known =
+        derived[{each.offset.getOpaqueValue(), each.size.getOpaqueValue(), access.scale, access.window, access.offset}];
+    return known.size ? known : known = taken(use, each, access);
+  }
+  if (reachesOut)
     return of(slice, [&] { return extentOf(program.values[use.value], access.position); });
   SliceRange range = of(m);
   if (access.scale == 1 && access.window == 1 && access.offset == 0)

@@ -25,6 +25,13 @@ public:
 
   /// Of the member's own iterations.
   SliceRange of(const ChunkMember &m);
+  /// Of what a member that carries has when an iteration is through: how many of its first rows are from the iteration
+  /// before, and which rows, counted from the first one there is, are for the next one.
+  struct Kept {
+    mlir::OpFoldResult old;
+    SliceRange next;
+  };
+  Kept kept(const ChunkMember &m);
   /// What the member's iterations take of an operand or result; null where all of it.
   SliceRange of(const ChunkUse &use, const ChunkMember &m);
   /// An extent in the program before it was chunked, as a value that is there outside of the loop.
@@ -36,6 +43,9 @@ private:
   mlir::OpFoldResult evaluate(mlir::AffineExpr expr, llvm::ArrayRef<mlir::OpFoldResult> symbols);
   mlir::OpFoldResult iterationsOf(const ChunkMember &m);
   SliceRange of(const LoopSlice &slice, llvm::function_ref<mlir::OpFoldResult()> length);
+  SliceRange taken(const ChunkUse &use, const SliceRange &iterations, const DimAccess &access);
+  mlir::OpFoldResult least(llvm::ArrayRef<mlir::AffineExpr> exprs, llvm::ArrayRef<mlir::OpFoldResult> symbols);
+  mlir::OpFoldResult most(llvm::ArrayRef<mlir::AffineExpr> exprs, llvm::ArrayRef<mlir::OpFoldResult> symbols);
 
   const ChunkProgram &program;
   const ChunkLoop &loop;
@@ -43,7 +53,7 @@ private:
   mlir::Value induction;
   mlir::OpFoldResult size, extent;
   // One range a kind of slice, so that equal slices are one value.
-  std::map<std::tuple<int64_t, int64_t, int64_t, void *>, SliceRange> ranges;
+  std::map<std::tuple<int64_t, int64_t, int64_t, bool, void *>, SliceRange> ranges;
   std::map<std::tuple<void *, void *, int64_t, int64_t, int64_t>, SliceRange> derived;
 };
 

@@ -53,7 +53,7 @@ class Emitter:
         self.dtype = "f32" if self.random.random() < 0.85 else "f64"
         self.bound = self.random.choice([17, 31, 48, 64, 97]) if self.random.random() < 0.35 else None
         self.keeps_arguments = self.random.random() < 0.7  # else bufferization may write into what dies
-        self.lines, self.arguments, self.values, self.steps = [], [], [], []
+        self.lines, self.arguments, self.values, self.steps, self.depth = [], [], [], [], 0
         self.env = {"n": self.bound}
 
     # --- text

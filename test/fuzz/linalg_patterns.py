@@ -140,8 +140,6 @@ class Patterns(Emitter):
                   f"tensor<2xi64>}} ins({x.name}, {empty} : {x.type}, {window.type}) outs({init} : {type_}) -> {type_}")
         self.add(name, shape, lambda env: function(self.view(env[x.name], width, stride, 1), axis=(4, 5)))
 
-    # --- several at once
-
     def loop(self, x):
         """A loop that was there before, carrying a value."""
         if x.name.startswith("%arg"):
@@ -168,6 +166,102 @@ class Patterns(Emitter):
                 array = array * 0.5 + env[other.name]
             return array
         self.add(name, x.shape, compute)
+
+    # --- loops and branches that were there before, with steps in their bodies
+
+    def body(self, make, values=()):
+        """(Lines, steps, what is yielded) of what `make` does with these values, beside all from outside."""
+        outer = self.lines, self.steps, self.values
+        self.lines, self.steps, self.values, self.depth = [], [], outer[2] + list(values), self.depth + 1
+        result = make(*values)
+        made = self.lines, self.steps, result
+        self.lines, self.steps, self.values, self.depth = *outer, self.depth - 1
+        return made
+
+    def some_steps(self, shape, *carried):
+        """What they end with is new, or written into what is carried, so that it stays in its buffer."""
+        before = len(self.values) - len(carried)
+        for _ in range(self.random.randint(1, 5)):
+            self.step()
+        found = [v for v in self.values[before:] if v.shape == shape]
+        result = self.random.choice(found[-2:]) if found else self.like(Value("", shape, self.dtype))
+        place = carried[-1].name if carried and self.random.random() < 0.6 else self.empty(shape)
+        return self.named("linalg.tanh", [result], place, shape, np.tanh)  # stays small, however often
+
+    @staticmethod
+    def run(steps, env):
+        for name, function in steps:
+            env[name] = function(env)
+
+    def inside(self, lines):
+        self.lines += ["  " + line for line in lines]
+
+    def repeated(self, x, count, by_condition, make):
+        """A loop that carries a value on."""
+        low, high, step = (self.constant(i, "index") for i in (0, count, 1))
+        name, carried, here = self.name(), Value(self.name(), x.shape, self.dtype), self.name()
+        self.env[carried.name] = self.env[x.name]
+        lines, steps, result = self.body(make, [carried])
+        if not by_condition:
+            self.line(f"{name} = scf.for {here} = {low} to {high} step {step} iter_args({carried.name} = {x.name}) -> ({x.type}) {{")
+            self.inside(lines)
+            self.line(f"  scf.yield {result.name} : {x.type}")
+        else:
+            more, following, name, before = (self.name() for _ in range(4))
+            types = f"(index, {x.type})"
+            self.line(f"{name}:2 = scf.while ({here} = {low}, {before} = {x.name}) : {types} -> {types} {{")
+            self.line(f"  {more} = arith.cmpi ult, {here}, {high} : index")
+            self.line(f"  scf.condition({more}) {here}, {before} : index, {x.type}")
+            self.line("} do {")
+            self.line(f"^bb0({here}: index, {carried.name}: {x.type}):")
+            self.inside(lines)
+            self.line(f"  {following} = arith.addi {here}, {step} : index")
+            self.line(f"  scf.yield {following}, {result.name} : index, {x.type}")
+            name += "#1"
+        self.line("}")
+
+        def compute(env):
+            local = dict(env)
+            local[carried.name] = env[x.name]
+            for _ in range(count):
+                self.run(steps, local)
+                local[carried.name] = local[result.name]
+            return local[result.name]
+        return self.add(name, x.shape, compute)
+
+    def chosen(self, x, by, limit, one, other):
+        """One of two bodies, each of x's shape, by the first element of an argument; `other` may be None for x."""
+        zero, first, is_so, name = self.constant(0, "index"), self.name(), self.name(), self.name()
+        level = self.constant(limit)
+        self.line(f"{first} = tensor.extract {by.name}[{', '.join([zero] * by.rank)}] : {by.type}")
+        self.line(f"{is_so} = arith.cmpf ogt, {first}, {level} : {self.dtype}")
+        bodies = self.body(one), self.body(other) if other else ([], [], x)
+        self.line(f"{name} = scf.if {is_so} -> ({x.type}) {{")
+        self.inside(bodies[0][0])
+        self.line(f"  scf.yield {bodies[0][2].name} : {x.type}")
+        self.line("} else {")
+        self.inside(bodies[1][0])
+        self.line(f"  scf.yield {bodies[1][2].name} : {x.type}")
+        self.line("}")
+
+        def compute(env):
+            _, steps, result = bodies[0] if env[by.name].flat[0] > limit else bodies[1]
+            local = dict(env)
+            self.run(steps, local)
+            return local[result.name]
+        return self.add(name, x.shape, compute)
+
+    def repeat(self, x):
+        if self.depth < 3:
+            self.repeated(x, self.random.choice([1, 2, 3]), self.random.random() < 0.4,
+                          lambda carried: self.some_steps(x.shape, carried))
+
+    def branch(self, x):
+        if self.depth < 3:
+            by = self.random.choice([v for v, limits, _ in self.arguments if not limits])
+            steps = lambda: self.some_steps(x.shape)
+            self.chosen(x, by, self.random.choice([-0.25, 0.0, 0.25]), steps,
+                        steps if self.random.random() < 0.6 or x.borrowed else None)
 
     def attention(self, x):
         """Heads, rows against rows, softmax, and back."""

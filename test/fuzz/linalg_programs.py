@@ -11,6 +11,7 @@ LARGE = 20.0  # values are kept below, so that no cancellation hides what is com
 STEPS = ["unary", "binary", "expression", "indexed", "update", "contract", "contract", "contract", "matmul", "reduce",
          "reduce", "softmax", "norm", "transpose", "broadcast", "expand", "collapse", "concat", "insert", "slice", "pad",
          "gather", "conv1d", "conv2d", "pool", "loop", "attention", "mlp", "shared"]
+CONTROL = ["repeat", "branch"]  # with bodies of steps; in each fifth program
 
 
 class Program(Patterns):
@@ -24,17 +25,14 @@ class Program(Patterns):
             self.values.append(self.argument(("n", self.random.choice([8, 13, 32, 64]))))
         inputs = len(self.values)
         self.kinds = []
+        self.choices = STEPS + 6 * CONTROL if seed % 5 == 4 else STEPS
         count = self.random.randint(4, 16)
         for _ in range(3 * count):
             if len(self.kinds) == (count if steps is None else steps):
                 break
-            kind, before = self.random.choice(STEPS), len(self.values)
-            # Mostly what was made last, so that chains get long; sometimes anything, so that values live long.
-            value = self.random.choice(self.values[-3:] if self.random.random() < 0.75 else self.values)
-            getattr(self, kind)(value)
-            if len(self.values) > before:
+            kind = self.step()
+            if kind:
                 self.kinds.append(kind)
-                self.tame()
         made = self.values[inputs:]
         made = [v for v in made if not v.borrowed]  # upstream copies what is returned of an argument
         if not made:
@@ -47,6 +45,17 @@ class Program(Patterns):
             if not used or self.random.random() < 0.08:
                 outputs.append(value)
         self.outputs = list(dict.fromkeys(outputs))[:6]
+
+    def step(self):
+        """Its kind, or None where it does not go with the value that was drawn."""
+        kind, before = self.random.choice(self.choices), len(self.values)
+        # Mostly what was made last, so that chains get long; sometimes anything, so that values live long.
+        value = self.random.choice(self.values[-3:] if self.random.random() < 0.75 else self.values)
+        getattr(self, kind)(value)
+        if len(self.values) == before:
+            return None
+        self.tame()
+        return kind
 
     def mlir(self):
         return self.text(f"p{self.seed}", self.outputs)

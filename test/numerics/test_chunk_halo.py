@@ -16,15 +16,17 @@ def least(model, out, dims):
 
 def check(graph, tmp_path, share, dims={}, lengths=((),)):
     """Expects that the least arena is below this share of the unchunked one, and checks plans from there up. `lengths`:
-    inputs at other dims, as lists of values by name."""
+    inputs at other dims, as lists of values by name. Returns the plans' reports."""
     model = graph.save(tmp_path / "model.onnx")
     _, whole = snug.compile_model(model, tmp_path / "whole.so", dims)
     arena = whole["memory"]["arena"]
     low = least(model, tmp_path / "x.so", dims)
     assert low < share * arena, (low, arena)
+    reports = []
     for budget in (low, (low + arena) // 2):
         _, report = snug.compile_model(model, tmp_path / "cut.so", dims, activation_budget=budget)
         assert report["chunk_loops"] and report["exact"], budget
+        reports.append(report)
         for values in lengths:
             inputs = dict(graph.values) | dict(values)
             unchunked, _ = snug.run_model(tmp_path / "whole.so", inputs)
@@ -33,6 +35,7 @@ def check(graph, tmp_path, share, dims={}, lengths=((),)):
             for name, want in snug.reference(model, inputs).items():
                 assert snug.relative_error(chunked[name], want) < 2e-6, (name, budget)
                 np.testing.assert_array_equal(chunked[name], unchunked[name], err_msg=f"{name} at {budget}")
+    return reports
 
 
 def weight(g, *shape):
@@ -108,6 +111,35 @@ def test_padded_and_strided_rows(tmp_path):
     check(g, tmp_path, share=0.2)
 
 
+def test_channels_inside_of_rows(tmp_path):
+    """Rows with a halo are cut outside, since each needs all channels in the end; what is wide between is cut by channels
+    inside: no loop alone gets as low."""
+    g = Graph()
+    x = g.node("Relu", conv(g, g.input("x", noise(1, 8, 32, 32)), 8, 96, 1))
+    x = g.node("Relu", conv(g, x, 96, 96, 5, group=96))
+    g.output(conv(g, g.node("Softmax", x, axis=1), 96, 4, 1), 4)
+    rows = 96 * 32 * 4  # bytes of one of them in all channels
+    reports = check(g, tmp_path, share=0.1)
+    loops = reports[0]["chunk_loops"]
+    assert reports[0]["memory"]["arena"] < 5 * rows
+    assert [(a["kind"], a["level"], b["level"]) for a, b in zip(loops, loops[1:])].count(("halo", 1, 2)) == 1
+
+
+@pytest.mark.parametrize("height", [24, "1..24"])
+def test_loops_inside_of_a_residual_block(tmp_path, height):
+    """What is added in place is written to a new tensor, as iterations beside still read the old one."""
+    g = Graph()
+    dims, lengths = ({}, [()]) if height == 24 else ({"height": height}, [[("x", noise(1, 8, h, 24))] for h in (24, 9, 1)])
+    x = g.input("x", noise(1, 8, 24, 24), dims=[1, 8, 24 if height == 24 else "height", 24])
+    x = g.node("Relu", conv(g, x, 8, 64, 1))
+    y = g.node("Relu", conv(g, g.node("Tanh", x), 64, 64, 3, group=64))
+    x = g.node("Softmax", g.node("Add", x, y), axis=1)
+    g.output(conv(g, x, 64, 4, 1), 4)
+    reports = check(g, tmp_path, share=0.3, dims=dims, lengths=lengths)
+    kinds = [(loop["level"], loop["kind"]) for loop in reports[0]["chunk_loops"]]
+    assert (1, "halo") in kinds and 2 in [level for level, _ in kinds]
+
+
 def test_group_normalization_between_convolutions(tmp_path):
     """Sums over the image, then what they normalize in parts: the last bits may differ."""
     g = Graph()
@@ -146,3 +178,15 @@ def test_the_report_says_whether_bits_are_kept(tmp_path):
     assert whole["exact"] and not report["exact"]
     ((want,), (got,)) = (snug.run_model(tmp_path / name, g.values)[0].values() for name in ("whole.so", "cut.so"))
     assert 0 < snug.relative_error(got, want) < 3e-6
+
+
+def test_halo_is_carried_where_that_is_cheaper(tmp_path):
+    """Windows that reach far: to compute again what the iteration before has computed would take most of the time."""
+    g = Graph()
+    x = conv(g, g.input("x", noise(1, 4, 96, 32)), 4, 32)
+    for size in (7, 5, 7):
+        x = g.node("Relu", conv(g, x, 32, 32, size))
+    g.output(conv(g, x, 32, 4), 4)
+    reports = check(g, tmp_path, share=0.5)
+    assert any(loop.get("carries", 0) >= 2 for report in reports for loop in report["chunk_loops"]), reports
+    assert all(loop["kind"] == "halo" for report in reports for loop in report["chunk_loops"] if "carries" in loop)

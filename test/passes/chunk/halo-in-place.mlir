@@ -9,14 +9,14 @@
 // CHECK-LABEL: func.func @residual(
 // CHECK: %[[NEW:.*]] = tensor.empty() : tensor<8x64x64xf32>
 // CHECK: scf.for {{.*}} iter_args(%[[SUM:.*]] = %[[NEW]])
-// CHECK: %[[A:.*]] = linalg.exp
+// CHECK: %[[A:.*]] = linalg.abs
 // CHECK: %[[ROWS:.*]] = tensor.extract_slice %[[A]][0, %{{.*}}, 0] [8, 16, 64] [1, 1, 1] : tensor<8x?x64xf32>
 // CHECK: %[[OUT:.*]] = tensor.extract_slice %[[SUM]]
 // CHECK: linalg.add ins(%[[ROWS]], {{.*}}) outs(%[[OUT]] :
 func.func @residual(%x: tensor<8x64x64xf32>, %w: tensor<8x3x3x8xf32>) -> tensor<f32> {
   %z = arith.constant 0.0 : f32
   %e0 = tensor.empty() : tensor<8x64x64xf32>
-  %a = linalg.exp ins(%x : tensor<8x64x64xf32>) outs(%e0 : tensor<8x64x64xf32>) -> tensor<8x64x64xf32>
+  %a = linalg.abs ins(%x : tensor<8x64x64xf32>) outs(%e0 : tensor<8x64x64xf32>) -> tensor<8x64x64xf32>
   %e1 = tensor.empty() : tensor<8x66x66xf32>
   %f = linalg.fill ins(%z : f32) outs(%e1 : tensor<8x66x66xf32>) -> tensor<8x66x66xf32>
   %p = tensor.insert_slice %a into %f[0, 1, 1] [8, 64, 64] [1, 1, 1] : tensor<8x64x64xf32> into tensor<8x66x66xf32>
