@@ -188,9 +188,11 @@ std::optional<Descent::Candidate> Descent::best(const Peak &peak) {
     lower();
   }
   if (least > budget && levels > 1)
-    for (PricedRegion *region : all)
-      tryNested({least, peak.node}, *region, found);
-  lower();
+    for (PricedRegion *region : all) {
+      // What is no less than another one is not chosen, unless it fits.
+      tryNested({std::max(least, budget + 1), peak.node}, *region, found);
+      lower();
+    }
   if (found.empty())
     return std::nullopt;
   std::vector<PlanPoint> points;

@@ -163,6 +163,18 @@ def test_group_normalization_between_convolutions(tmp_path):
     assert snug.relative_error(result, want) < 3e-6
 
 
+def test_halo_is_carried_where_that_is_cheaper(tmp_path):
+    """Windows that reach far: to compute again what the iteration before has computed would take most of the time."""
+    g = Graph()
+    x = conv(g, g.input("x", noise(1, 4, 96, 32)), 4, 32)
+    for size in (7, 5, 7):
+        x = g.node("Relu", conv(g, x, 32, 32, size))
+    g.output(conv(g, x, 32, 4), 4)
+    reports = check(g, tmp_path, share=0.5)
+    assert any(loop.get("carries", 0) >= 2 for report in reports for loop in report["chunk_loops"]), reports
+    assert all(loop["kind"] == "halo" for report in reports for loop in report["chunk_loops"] if "carries" in loop)
+
+
 def test_the_report_says_whether_bits_are_kept(tmp_path):
     """No loop accumulates, but the norms are said as sums so that rows of what they give can be made one after another."""
     g = Graph()
@@ -178,15 +190,3 @@ def test_the_report_says_whether_bits_are_kept(tmp_path):
     assert whole["exact"] and not report["exact"]
     ((want,), (got,)) = (snug.run_model(tmp_path / name, g.values)[0].values() for name in ("whole.so", "cut.so"))
     assert 0 < snug.relative_error(got, want) < 3e-6
-
-
-def test_halo_is_carried_where_that_is_cheaper(tmp_path):
-    """Windows that reach far: to compute again what the iteration before has computed would take most of the time."""
-    g = Graph()
-    x = conv(g, g.input("x", noise(1, 4, 96, 32)), 4, 32)
-    for size in (7, 5, 7):
-        x = g.node("Relu", conv(g, x, 32, 32, size))
-    g.output(conv(g, x, 32, 4), 4)
-    reports = check(g, tmp_path, share=0.5)
-    assert any(loop.get("carries", 0) >= 2 for report in reports for loop in report["chunk_loops"]), reports
-    assert all(loop["kind"] == "halo" for report in reports for loop in report["chunk_loops"] if "carries" in loop)
