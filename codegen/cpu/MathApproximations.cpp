@@ -117,6 +117,14 @@ struct Expression {
     result = select(compare(CmpFPredicate::OEQ, x, c(0)), c(-INFINITY), result);
     return select(compare(CmpFPredicate::OLT, x, c(0)), c(NAN), result);
   }
+  // log(u) for u = 1 + x as it was rounded, times x / (u - 1): what rounding took from x is given back, and u - 1 is
+  // exact where that matters. Upstream's log(1 + x) has no digit right where x is small.
+  Value log1p(Value x) {
+    Value u = add(c(1), x);
+    Value result = mul(log(u), div(x, sub(u, c(1))));
+    result = select(compare(CmpFPredicate::OEQ, u, c(INFINITY)), u, result);
+    return select(compare(CmpFPredicate::OEQ, u, c(1)), x, result);
+  }
 };
 
 template <class OpT, Value (Expression::*function)(Value)> struct Approximate : OpRewritePattern<OpT> {
@@ -180,7 +188,8 @@ struct ExpandConstantPow : OpRewritePattern<math::PowFOp> {
 
 void snug::codegen::populateMathApproximationPatterns(RewritePatternSet &patterns, const CpuTarget &target) {
   patterns.add<Approximate<math::ExpOp, &Expression::exp>, Approximate<math::TanhOp, &Expression::tanh>,
-               Approximate<math::ErfOp, &Expression::erf>, Approximate<math::LogOp, &Expression::log>>(
+               Approximate<math::ErfOp, &Expression::erf>, Approximate<math::LogOp, &Expression::log>,
+               Approximate<math::Log1pOp, &Expression::log1p>>(
       patterns.getContext(), /*hasLdexp=*/target.vectorBits >= 512);
   patterns.add<ExpandRsqrt, ExpandConstantPow>(patterns.getContext());
 }

@@ -181,6 +181,18 @@ def test_scalar_ops(tmp_path):
         np.testing.assert_allclose(got, exact(x.astype(np.float64)), rtol=1e-6, err_msg=op)
 
 
+def test_log1p_of_small_numbers_and_at_the_edges(tmp_path):
+    small = np.array([0, 1e-38, 1e-9, 1e-7, 6e-8, 1e-4, 0.0233, 0.3], np.float32)
+    x = np.concatenate([small, -small, np.float32([-1, -0.9999999, -2, 1e30, np.inf, -np.inf, np.nan])])
+    t = memref((x.size,))
+    body = generic(["(i) -> (i)"] * 2, ["parallel"], [("x", t)], [("y", t)],
+                   "    %s = math.log1p %a0 : f32\n    linalg.yield %s : f32")
+    m = build(tmp_path, program([("x", x.shape, "f32")], [("y", x.shape, "f32")], body))
+    with np.errstate(all="ignore"):
+        want = np.log1p(x.astype(np.float64))
+    np.testing.assert_allclose(np.asarray(m.run(x)).reshape(x.shape), want, rtol=5e-7)
+
+
 def test_integer_masks_and_casts(tmp_path):
     """The mask of a decoder: a comparison of positions, cast to what is added to scores."""
     n, t = 77, memref((77, 77))
