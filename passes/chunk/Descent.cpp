@@ -3,6 +3,7 @@
 #include "lib/solver/ChunkSelection.h"
 #include "passes/chunk/Blocks.h"
 #include "passes/chunk/GrowRegion.h"
+#include "passes/chunk/OrderMembers.h"
 
 #include <algorithm>
 #include <numeric>
@@ -180,7 +181,8 @@ void Descent::accept(const ChunkLoop &accepted, const std::vector<size_t> &dropp
     if (!members.count(node) && !after.count(node))
       placed.push_back(node);
   int start = loop.first + static_cast<int>(placed.size());
-  placed.insert(placed.end(), members.begin(), members.end());
+  for (const ChunkMember &m : loop.members)
+    placed.push_back(m.node);
   placed.insert(placed.end(), after.begin(), after.end());
   std::vector<int> previous(order);
   for (size_t i = 0; i < placed.size(); ++i)
@@ -202,6 +204,7 @@ bool Descent::improve(const Peak &peak) {
   ++distinctBlocks;
   const std::vector<size_t> &kinds = state->kinds();
   std::vector<ChunkLoop> same{found->loop()};
+  orderMembers(problem(), cost(), same[0]);
   for (int node = 0; node < static_cast<int>(kinds.size()); ++node) {
     int shift = node - peak.node;
     if (shift != 0 && kinds[node] == kinds[peak.node] && cost().unchunked(node) > budget &&
