@@ -15,7 +15,7 @@ struct ChunkFigures {
   double unchunkedMs = 0, chunkedMs = 0;
   int64_t ops = 0, blocks = 0, distinctBlocks = 0, candidates = 0;
   double searchMs = 0;        ///< of all searches made, on the clock
-  int64_t lb1 = -1, lb2 = -1; ///< no order of whole ops, no plan of single-level loops needs an arena below this
+  int64_t lb1 = -1, lb2 = -1; ///< no order of whole ops, no plan that computes only cheap ops anew needs an arena below this
 };
 
 /// One point of the curve: a budget for the arena, and what keeping it costs.

@@ -152,7 +152,7 @@ int Pipeline::cannotFit() {
   os << ": the least arena that can be reached is " << printBytes(arena) << " (unchunked "
      << printBytes(report.unchunkedArena) << ")";
   if (report.lb2 >= 0)
-    os << ", and no plan of single-level chunk loops without recomputing needs less than " << printBytes(report.lb2);
+    os << ", and no plan that computes only cheap ops more than once needs less than " << printBytes(report.lb2);
   os << "; give" << (activation ? " --activation-budget " + std::to_string(arena) + "B" : "")
      << (whole ? " --memory-budget " + std::to_string(memory) + "B" : "") << "\n";
   if (Operation *witness = peakOp(*least->program))

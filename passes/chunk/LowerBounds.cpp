@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // When node u runs, a tensor v is there in any order if v's producer is u or before u, and a reader of v is u or behind
-// u, where "before" and "behind" follow from who reads what. Whatever may be avoided is subtracted: u may write over one
-// operand of the same shape that nobody needs behind it, and a caller's output may hold one tensor of its shape.
+// u, where "before" and "behind" follow from who reads what. Whatever may be avoided is subtracted: u may write over
+// one operand of the same shape that nobody needs behind it, and a caller's output may hold one tensor of its shape.
 #include "passes/chunk/LowerBounds.h"
+#include "passes/chunk/LiveCut.h"
 
 #include <algorithm>
-#include <map>
 #include <functional>
+#include <map>
 #include <set>
 
 using namespace snug;
@@ -33,9 +34,10 @@ public:
       const ChunkNode &n = problem.nodes[node];
       if (n.isView || n.isEmpty || n.results.empty())
         continue;
-      bounds.wholeOps = std::max(bounds.wholeOps, at(node, &Tensor::bytes));
-      bounds.chunked = std::max(bounds.chunked, at(node, &Tensor::leastBytes));
+      bounds.wholeOps = std::max(bounds.wholeOps, at(node));
     }
+    bounds.chunked = leastLive(problem);
+    bounds.wholeOps = std::max(bounds.wholeOps, bounds.chunked); // these are chunk loops of one iteration
     return bounds;
   }
 
@@ -43,54 +45,15 @@ private:
   struct Tensor {
     int value, producer;
     std::vector<int> readers; // through views
-    int64_t bytes, leastBytes;
+    int64_t bytes;
   };
-
-  // The least share of a dim that a loop may hold of the value: one iteration. 1 where some reader needs it whole.
-  double leastShare(int value, int position, int64_t extent, int64_t scale, bool asResult) {
-    double share = 1;
-    bool first = true;
-    auto visit = [&](const ChunkUse &use, const ChunkNode &n) {
-      double here = 1;
-      if (!use.access.empty() && !n.parallel.empty())
-        for (size_t dim = 0; dim < use.access.size(); ++dim)
-          if (use.access[dim].position == position && (n.parallel[dim] || n.accumulates[dim]))
-            here = std::min(here, static_cast<double>(use.access[dim].window * scale) / extent);
-      share = first ? here : std::max(share, here);
-      first = false;
-      return here;
-    };
-    if (asResult) {
-      const ChunkNode &producer = problem.nodes[problem.values[value].producer];
-      for (const ChunkUse &result : producer.results)
-        if (result.value == value)
-          visit(result, producer);
-    }
-    for (int user : problem.values[value].users) {
-      const ChunkNode &n = problem.nodes[user];
-      for (const ChunkUse &use : n.uses) {
-        if (use.value != value)
-          continue;
-        if (visit(use, n) == 1 || !n.isView || n.results.empty())
-          continue;
-        // On behind the view.
-        const ChunkUse &result = n.results[0];
-        for (size_t dim = 0; dim < use.access.size(); ++dim)
-          if (use.access[dim].position == position && n.parallel[dim] && result.access[dim].position >= 0)
-            share = std::max(share, leastShare(result.value, result.access[dim].position,
-                                               problem.values[result.value].extents[result.access[dim].position], 1,
-                                               /*asResult=*/false));
-      }
-    }
-    return share;
-  }
 
   void findTensors() {
     for (size_t value = 0; value < problem.values.size(); ++value) {
       const ChunkValue &v = problem.values[value];
       if (v.buffer < 0 || v.producer < 0 || problem.nodes[v.producer].isView || problem.nodes[v.producer].isEmpty)
         continue;
-      Tensor tensor{static_cast<int>(value), v.producer, {}, 0, 0};
+      Tensor tensor{static_cast<int>(value), v.producer, {}, 0};
       double bytes = v.elementBytes;
       for (int64_t extent : v.extents)
         bytes *= extent;
@@ -108,12 +71,7 @@ private:
           else
             tensor.readers.push_back(user);
         }
-      double share = 1;
-      for (size_t position = 0; position < v.extents.size(); ++position)
-        if (v.extents[position] > 1)
-          share = std::min(share, leastShare(value, position, v.extents[position], 1, true));
       tensor.bytes = static_cast<int64_t>(bytes);
-      tensor.leastBytes = static_cast<int64_t>(bytes * share);
       tensors.push_back(std::move(tensor));
     }
   }
@@ -129,7 +87,7 @@ private:
     }
   }
 
-  int64_t at(int node, int64_t Tensor::*bytes) const {
+  int64_t at(int node) const {
     int64_t live = 0, overwritten = 0;
     std::map<int, int64_t> inOutput; // by shape, the largest that a caller's output may hold
     const ChunkNode &n = problem.nodes[node];
@@ -144,14 +102,14 @@ private:
       }
       if (!needed)
         continue;
-      live += tensor.*bytes;
+      live += tensor.bytes;
       int shape = problem.values[tensor.value].shape;
       if (heldByCaller.count(shape))
-        inOutput[shape] = std::max(inOutput[shape], tensor.*bytes);
+        inOutput[shape] = std::max(inOutput[shape], tensor.bytes);
       if (read && dies)
         for (const ChunkUse &result : n.results)
           if (problem.values[result.value].extents.size() && sameSize(result.value, tensor.value))
-            overwritten = std::max(overwritten, tensor.*bytes);
+            overwritten = std::max(overwritten, tensor.bytes);
     }
     for (auto [shape, most] : inOutput)
       live -= most * static_cast<int64_t>(outputOf.at(shape).size());
@@ -170,8 +128,8 @@ private:
 
   const ChunkProblem &problem;
   std::vector<Tensor> tensors;
-  std::vector<Bits> before;             // of each node itself and all that it needs
-  std::set<int> heldByCaller;           // shapes of outputs
+  std::vector<Bits> before;   // of each node itself and all that it needs
+  std::set<int> heldByCaller; // shapes of outputs
   std::map<int, std::vector<int>> outputOf;
 };
 } // namespace

@@ -12,7 +12,7 @@ namespace snug {
 /// Bytes of the arena.
 struct LowerBounds {
   int64_t wholeOps = 0; ///< LB1: any order of whole ops, without recomputation
-  int64_t chunked = 0;  ///< LB2: any plan of single-level chunk loops over parallel dims, without recomputation
+  int64_t chunked = 0;  ///< LB2: any plan of chunk loops that computes only cheap ops, and what slices share, anew
 };
 
 LowerBounds lowerBounds(const ChunkProblem &problem);

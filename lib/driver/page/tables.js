@@ -72,7 +72,7 @@ function totalTables(parent) {
     ['unchunked', m.unchunked_arena, 'fused, no chunk loops'], ['planned', m.arena],
     ['bound of packing', b.sched, 'no packing of this order needs less'],
     ['bound of whole ops', b.lb1, 'no order of whole ops does'],
-    ['bound of one level', b.lb2, 'no single-level chunk loops do, without recomputing']]));
+    ['bound of chunk loops', b.lb2, 'no chunk loops do that compute only cheap ops anew']]));
   const compile = make(columns, 'div'), stages = Object.keys(report.timing_ms);
   const longest = Math.max(...stages.map((stage) => report.timing_ms[stage]));
   make(compile, 'h3', {}, 'What compiling took');
