@@ -12,8 +12,8 @@ using namespace snug;
 
 static constexpr double kNoticeable = 1.02; // what a plan may cost before others are tried
 static constexpr double kStep = 0.98;       // from one budget of the curve to the next one
-static constexpr double kSlowStep = 0.95;   // where plans are slow
-static constexpr int kFailures = 6;         // budgets in a row that a way does not meet, before it is given up
+static constexpr double kSlowStep = 0.94;   // where plans are slow
+static constexpr int kFailures = 4;         // budgets in a row that a way does not meet, before it is given up
 
 // Loops with halos, and sums in parts, have something to work on.
 static bool hasKinds(const ChunkProblem &problem) {

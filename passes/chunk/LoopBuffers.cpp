@@ -13,17 +13,19 @@ enum Place { kBefore, kInside, kBehind };
 // Where nodes are once the loop's members stand side by side.
 class Places {
 public:
-  explicit Places(const ChunkLoop &loop) : loop(loop), after(loop.after.begin(), loop.after.end()) {
+  explicit Places(const ChunkLoop &loop) : loop(loop), places(loop.last - loop.first + 1, kBefore) {
     for (const ChunkMember &m : loop.members)
-      members.insert(m.node);
+      places[m.node - loop.first] = kInside;
+    for (int node : loop.after)
+      places[node - loop.first] = kBehind;
   }
   int of(int node) const {
-    return members.count(node) ? kInside : node > loop.last || after.count(node) ? kBehind : kBefore;
+    return node < loop.first ? kBefore : node > loop.last ? kBehind : places[node - loop.first];
   }
 
 private:
   const ChunkLoop &loop;
-  std::set<int> members, after;
+  std::vector<Place> places;
 };
 } // namespace
 
@@ -32,17 +34,15 @@ bool snug::keepsBuffers(const ChunkProblem &problem, const ChunkLoop &loop) {
   struct Ranks {
     int any = -1, writer = -1; // the latest place so far
   };
-  std::map<int, Ranks> ranks;
+  std::vector<Ranks> ranks(problem.buffers.size());
   for (int node = loop.first; node <= loop.last; ++node) {
     const ChunkNode &n = problem.nodes[node];
     int rank = places.of(node);
-    std::set<int> written;
-    if (!n.isView)
-      for (const ChunkUse &result : n.results)
-        written.insert(problem.values[result.value].buffer);
     for (int buffer : n.buffers) {
       Ranks &r = ranks[buffer];
-      bool writes = written.count(buffer);
+      bool writes = !n.isView && std::any_of(n.results.begin(), n.results.end(), [&](const ChunkUse &result) {
+        return problem.values[result.value].buffer == buffer;
+      });
       if ((writes ? r.any : r.writer) > rank)
         return false;
       r.any = std::max(r.any, rank);
@@ -83,6 +83,17 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool may
       return r.value == list[0].value && r.slice.position >= 0 && !r.slice.hasHalo() && r.slice == list[0].slice;
     });
   };
+  // Whether an iteration may write this slice over the value: nobody reads of it what an iteration before has written,
+  // nor, in this one, what is written already. Who reads ahead, since the iteration before left it what lies behind, has
+  // read what is written.
+  auto mayWrite = [&](const std::vector<Reader> &list, const LoopSlice &slice, int writer) {
+    return slice.position >= 0 && !slice.hasHalo() && std::all_of(list.begin(), list.end(), [&](const Reader &r) {
+      bool isSame = r.slice == slice, isAhead = r.slice.position == slice.position && r.slice.scale == slice.scale &&
+                                                r.slice.before <= 0;
+      return r.value == list[0].value && (r.node < writer ? isSame || isAhead
+                                                          : r.node == writer && isSame && (r.isInit || r.elementwise));
+    });
+  };
   for (auto &[buffer, list] : readers) {
     if (!written.count(buffer))
       continue;
@@ -97,9 +108,13 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool may
     for (ChunkMember &m : loop.members) {
       if (isSum && m.node == list[0].node && isAccumulated(problem.nodes[m.node], m))
         continue;
-      if (!writers.count(m.node) || (uniform(list) && !m.hasHalo()))
-        continue;
       const std::vector<ChunkUse> &uses = problem.nodes[m.node].uses;
+      auto init = std::find_if(uses.begin(), uses.end(), [&, id = buffer](const ChunkUse &use) {
+        return use.isInit && problem.values[use.value].buffer == id;
+      });
+      if (!writers.count(m.node) || (uniform(list) && !m.hasHalo()) ||
+          (writers.size() == 1 && init != uses.end() && !m.hasHalo() && mayWrite(list, sliceOf(*init, m), m.node)))
+        continue;
       bool isBlind = std::all_of(uses.begin(), uses.end(), [](const ChunkUse &use) { return !use.isInit || use.isBlind; });
       if (!mayRenew || writers.size() > 1 || !isBlind || problem.buffers[buffer].bytes == 0)
         return false;
@@ -147,15 +162,13 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool may
       LoopSlice slice = sliceOf(init, computed(m));
       for (auto &[buffer, list] : readers) {
         const ChunkValue &source = problem.values[list[0].value];
-        if (taken.count(buffer) || written.count(buffer) || !uniform(list) || buffer == target ||
-            source.shape != empty.shape || !(list[0].slice == slice))
+        if (taken.count(buffer) || written.count(buffer) || buffer == target || source.shape != empty.shape ||
+            !mayWrite(list, slice, m.node))
           continue;
         bool dies = std::all_of(problem.buffers[buffer].nodes.begin(), problem.buffers[buffer].nodes.end(),
                                 [&](int node) { return places.of(node) != kBehind; });
-        bool before = std::all_of(list.begin(), list.end(), [&](const Reader &r) {
-          return !r.isInit && (r.node < m.node || (r.node == m.node && r.elementwise));
-        });
-        if (!dies || !before)
+        bool isWritten = std::any_of(list.begin(), list.end(), [](const Reader &r) { return r.isInit; });
+        if (!dies || isWritten)
           continue;
         taken.insert(buffer);
         loop.inPlace.push_back({init.value, list[0].value});

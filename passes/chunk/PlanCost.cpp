@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 
 using namespace snug;
 
@@ -51,28 +50,38 @@ int64_t snug::sliceBytes(const ChunkProblem &problem, int id, const ChunkMember 
 }
 
 Peak PlanCost::peakOf(const ChunkLoop &loop) const {
-  std::map<int, const ChunkMember *> members;
-  for (const ChunkMember &m : loop.members)
-    members[m.node] = &m;
-  std::set<int> after(loop.after.begin(), loop.after.end());
-  std::vector<int> before;
-  for (int node = loop.first; node <= loop.last; ++node)
-    if (!members.count(node) && !after.count(node))
-      before.push_back(node);
   // Steps: the nodes before, the members, the nodes after.
-  int numBefore = before.size(), numLoop = loop.members.size(), numSteps = numBefore + numLoop + after.size();
-  std::map<int, int> stepOf;
-  for (int i = 0; i < numBefore; ++i)
-    stepOf[before[i]] = i;
-  for (int i = 0; i < numLoop; ++i)
-    stepOf[loop.members[i].node] = numBefore + i;
-  int next = numBefore + numLoop;
-  for (int node : after)
-    stepOf[node] = next++;
-
-  std::set<int> touched;
+  const int length = loop.last - loop.first + 1;
+  std::vector<const ChunkMember *> memberAt(length, nullptr);
+  for (const ChunkMember &m : loop.members)
+    memberAt[m.node - loop.first] = &m;
+  std::vector<bool> isAfter(length, false);
+  for (int node : loop.after)
+    isAfter[node - loop.first] = true;
+  std::vector<int> stepAt(length), nodeAt;
+  auto place = [&](int node) {
+    stepAt[node - loop.first] = static_cast<int>(nodeAt.size());
+    nodeAt.push_back(node);
+  };
   for (int node = loop.first; node <= loop.last; ++node)
-    touched.insert(problem.nodes[node].buffers.begin(), problem.nodes[node].buffers.end());
+    if (!memberAt[node - loop.first] && !isAfter[node - loop.first])
+      place(node);
+  const int numBefore = static_cast<int>(nodeAt.size()), numLoop = static_cast<int>(loop.members.size());
+  for (const ChunkMember &m : loop.members)
+    place(m.node);
+  for (int node = loop.first; node <= loop.last; ++node)
+    if (isAfter[node - loop.first])
+      place(node);
+  const int numSteps = static_cast<int>(nodeAt.size());
+  auto memberOf = [&](int node) {
+    return node < loop.first || node > loop.last ? nullptr : memberAt[node - loop.first];
+  };
+
+  std::vector<int> touched;
+  for (int node = loop.first; node <= loop.last; ++node)
+    touched.insert(touched.end(), problem.nodes[node].buffers.begin(), problem.nodes[node].buffers.end());
+  std::sort(touched.begin(), touched.end());
+  touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
   std::map<int, int> takenBy; // buffer made in the loop -> dying buffer
   for (auto [made, dying] : loop.inPlace) {
     int target = problem.values[made].buffer;
@@ -91,12 +100,12 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
     for (int node : buffer.nodes) {
       if (node < loop.first || node > loop.last)
         continue;
-      int step = stepOf[node];
-      bool isMember = members.count(node);
+      int step = stepAt[node - loop.first];
+      bool isMember = memberOf(node);
       inLoop = inLoop || isMember;
       outside = outside || !isMember;
       if (isMember && !maker)
-        maker = members[node];
+        maker = memberOf(node);
       lower = std::min(lower, step);
       upper = std::max(upper, step + 1);
     }
@@ -120,19 +129,18 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
   // A member that does not write over the old buffer has a new one, which then goes on in its place. The old one is
   // there beside it: whole if it is from before the loop, else as a slice.
   auto firstOf = [&](const ChunkBuffer &buffer) {
-    return *members.at(*std::find_if(buffer.nodes.begin(), buffer.nodes.end(), [&](int n) { return members.count(n); }));
+    return *memberOf(*std::find_if(buffer.nodes.begin(), buffer.nodes.end(), memberOf));
   };
   for (const ChunkMember &m : loop.members)
     for (const ChunkUse &use : problem.nodes[m.node].uses) {
       if (!m.isFresh || !use.isInit)
         continue;
       const ChunkValue &over = problem.values[use.value];
-      auto maker = members.find(over.producer);
-      if (maker != members.end() && loop.bodyPeak >= 0)
+      if (memberOf(over.producer) && loop.bodyPeak >= 0)
         continue; // the body's own
       const ChunkBuffer &buffer = problem.buffers[over.buffer];
       int64_t bytes = buffer.bytes;
-      if (maker != members.end())
+      if (memberOf(over.producer))
         bytes = sliceBytes(problem, over.buffer, firstOf(buffer), loop.size);
       change[numBefore] += bytes;
       change[numBefore + numLoop] -= bytes;
@@ -145,9 +153,6 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
       change[numBefore + numLoop] -= bytes;
     }
   Peak peak;
-  std::vector<int> nodeAt(numSteps);
-  for (auto [node, step] : stepOf)
-    nodeAt[step] = node;
   int64_t live = base;
   for (int step = 0; step < numSteps; ++step) {
     live += change[step];
