@@ -290,30 +290,42 @@ std::vector<int> LiveCut::liveAfter(const Bits &done) const {
   return live;
 }
 
-// What a kernel reads for one element is there at once, whole or in slices: of each buffer what one operand takes, and
-// of that the share of each tensor's elements that no flow goes through.
+// What a kernel reads for one element is there at once, whole or in slices: of each operand the share of its elements
+// that no flow goes through, but only once what may be in one place.
 int64_t LiveCut::readAtOnce(int node, const std::vector<double> &share) const {
   if (sums(node) || problem.nodes[node].results.empty())
     return 0;
-  std::map<int, int64_t> most; // by buffer
+  std::vector<std::pair<int64_t, std::set<int>>> operands; // bytes, the buffers where they may be
   for (int id : graph.readsFor[problem.nodes[node].results[0].value]) {
     const ElementRead &read = graph.reads[id];
-    const ChunkValue &operand = problem.values[read.operand];
     if (inOutput(read.operand) || callersOf(read.operand) > 0)
       continue;
     double left = 1;
-    for (int value = read.operand; value >= 0;) {
-      for (int box = graph.firstBoxOf(value); box < graph.endOf(value); ++box)
+    std::vector<int> values{read.operand};
+    std::set<int> buffers;
+    for (size_t i = 0; i < values.size(); ++i) {
+      const ChunkValue &value = problem.values[values[i]];
+      for (int box = graph.firstBoxOf(values[i]); box < graph.endOf(values[i]); ++box)
         left = std::min(left, 1 - (share.empty() ? 0 : share[box]));
-      const ChunkNode &producer = problem.nodes[problem.values[value].producer];
-      value = producer.isView && problem.values[producer.uses[0].value].producer >= 0 ? producer.uses[0].value : -1;
+      if (value.buffer >= 0)
+        buffers.insert(value.buffer);
+      if (value.producer >= 0 && isMove[value.producer])
+        for (const ChunkUse &use : problem.nodes[value.producer].uses)
+          if (std::find(values.begin(), values.end(), use.value) == values.end())
+            values.push_back(use.value);
     }
-    auto bytes = static_cast<int64_t>(static_cast<double>(graph.elementsRead(read) * operand.elementBytes) *
-                                      std::max(left, 0.0));
-    most[operand.buffer] = std::max(most[operand.buffer], bytes);
+    auto bytes = static_cast<double>(graph.elementsRead(read) * problem.values[read.operand].elementBytes);
+    operands.push_back({static_cast<int64_t>(bytes * std::max(left, 0.0)), std::move(buffers)});
   }
-  return std::accumulate(most.begin(), most.end(), int64_t(0),
-                         [](int64_t sum, const auto &entry) { return sum + entry.second; });
+  std::sort(operands.begin(), operands.end(), [](const auto &a, const auto &b) { return a.first > b.first; });
+  int64_t sum = 0;
+  std::set<int> counted;
+  for (const auto &[bytes, buffers] : operands)
+    if (std::none_of(buffers.begin(), buffers.end(), [&](int buffer) { return counted.count(buffer) > 0; })) {
+      sum += bytes;
+      counted.insert(buffers.begin(), buffers.end());
+    }
+  return sum;
 }
 
 int64_t LiveCut::boundAt(int node, const Bits &done, const Bits &later) const {

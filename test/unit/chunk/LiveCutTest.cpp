@@ -249,6 +249,17 @@ TEST_F(Row, WhatIsBesidesALateElementIsNotLate) {
   expect(2, 2);
 }
 
+TEST_F(Row, WhatMayBeInTheWholeAlreadyCountsOnce) {
+  int x = row(1), sum = whole(besides(x, 1, input, 1));
+  each({{x, all}, {sum, all}}, 1);
+  expect(2, 2);
+  p = Program();
+  input = p.value({1, 1}, -1);
+  x = row(1);
+  each({{part(besides(x, 1, input, 1), 0, 1), all}, {x, all}}, 1);
+  expect(1, 1);
+}
+
 TEST_F(Row, PartsOfWhatIsReadInWindowsMayBeMadeAgain) {
   for (bool windows : {false, true}) {
     p = Program();
