@@ -301,8 +301,9 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
         };
         if (!isMove(op) || b.target.vectorBits < 512)
           return plain();
+        int64_t extent = staticExtent(op, read), columns = ShapedType::isDynamic(extent) ? side : std::min(extent, side);
         Value whole = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, b.mul(b.sub(r1, r0), b.sub(w1, w0)),
-                                            b.constant(side * side));
+                                            b.constant(side * columns));
         auto choose = scf::IfOp::create(b, whole, /*withElse=*/true);
         OpBuilder::InsertionGuard guard(b);
         b.setInsertionPointToStart(choose.thenBlock());
@@ -319,7 +320,7 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
               indices[written] = w0;
               return b.apply(op.getMatchingIndexingMap(op.getDpsInitOperand(0)), indices);
             },
-            operands.back());
+            operands.back(), columns);
         b.setInsertionPointToStart(choose.elseBlock());
         plain();
       });

@@ -82,15 +82,22 @@ void snug::codegen::tileRows(KernelBuilder &b, const TileShape &shape, Value row
 }
 
 void snug::codegen::moveBlock(KernelBuilder &b, BlockPlace rowAt, Value source, BlockPlace columnAt,
-                              Value destination) {
+                              Value destination, int64_t columns) {
   auto vector = VectorType::get({blockSide}, b.getF32Type()),
        square = VectorType::get({blockSide, blockSide}, b.getF32Type());
   Value block = arith::ConstantOp::create(b, b.getZeroAttr(square));
-  for (int64_t i = 0; i < blockSide; ++i)
-    block =
-        vector::InsertOp::create(b, vector::LoadOp::create(b, vector, source, rowAt(i)), block, ArrayRef<int64_t>{i});
+  Value mask, zeros;
+  if (columns < blockSide) {
+    mask = vector::CreateMaskOp::create(b, VectorType::get({blockSide}, b.getI1Type()), ValueRange{b.constant(columns)});
+    zeros = arith::ConstantOp::create(b, b.getZeroAttr(vector));
+  }
+  for (int64_t i = 0; i < blockSide; ++i) {
+    Value row = mask ? vector::MaskedLoadOp::create(b, vector, source, rowAt(i), mask, zeros).getResult()
+                     : vector::LoadOp::create(b, vector, source, rowAt(i)).getResult();
+    block = vector::InsertOp::create(b, row, block, ArrayRef<int64_t>{i});
+  }
   block = vector::TransposeOp::create(b, block, ArrayRef<int64_t>{1, 0});
-  for (int64_t i = 0; i < blockSide; ++i)
+  for (int64_t i = 0; i < columns; ++i)
     vector::StoreOp::create(b, vector::ExtractOp::create(b, block, ArrayRef<int64_t>{i}), destination, columnAt(i));
 }
 

@@ -35,10 +35,12 @@ void tileRows(KernelBuilder &b, const TileShape &shape, mlir::Value rows, std::o
               llvm::function_ref<void(int64_t, mlir::Value)> body);
 
 // Transposes blockSide x blockSide elements in registers: row i of the block starts at rowAt(i) in `source`, column i
-// at columnAt(i) in `destination`, both contiguous. Worth it with vectors of 512 bits.
+// at columnAt(i) in `destination`, both contiguous. With fewer `columns` the rows are that long, and so many columns are
+// written. Worth it with vectors of 512 bits.
 constexpr int64_t blockSide = 16; // a cache line of f32
 using BlockPlace = llvm::function_ref<llvm::SmallVector<mlir::Value>(int64_t)>;
-void moveBlock(KernelBuilder &b, BlockPlace rowAt, mlir::Value source, BlockPlace columnAt, mlir::Value destination);
+void moveBlock(KernelBuilder &b, BlockPlace rowAt, mlir::Value source, BlockPlace columnAt, mlir::Value destination,
+               int64_t columns = blockSide);
 
 // Copies k x n elements of `source` (k in [from, to), n in [0, columns)) to a buffer of rows of `width`, whose further
 // columns are filled with zeros; `place` gives an element's indices. `contiguous`: neighbouring n are neighbours in
