@@ -229,10 +229,10 @@ bool Descent::improve(const Peak &peak) {
 // A loop chosen while others were missing may be smaller than the budget asks for.
 void Descent::enlarge() {
   int last = static_cast<int>(problem().nodes.size()) - 1;
+  int64_t limit = std::max(budget, cost().peakOfRange(0, last, loops).bytes);
   for (ChunkLoop &loop : loops) {
     if (loop.bodyPeak >= 0)
       continue; // its body was planned for its size
-    int64_t limit = std::max(budget, cost().peakOfRange(0, last, loops).bytes);
     for (int64_t size : candidateChunkSizes(loop.extent, loop.tile)) {
       if (size <= loop.size)
         break;
