@@ -137,7 +137,13 @@ const ChunkPlan *ChunkSearch::Impl::fromCurve(int64_t budget, int levels) {
   if (auto point = std::find_if(curve.points.begin(), curve.points.end(), isBelow); point != curve.points.end())
     return fastest(curve.plans, point->second, static_cast<double>(budget));
   for (double next = kStep * curve.points.back().first; !curve.ended; next *= kSlowStep)
-    curve.ended = next < 1 || !extend(curve, next);
+    if ((curve.ended = next < 1 || !extend(curve, next))) {
+      // The least of all, in the fastest way there is.
+      auto less = [](const ChunkPlan *a, const ChunkPlan *b) { return a->peak < b->peak; };
+      const int64_t least = (*std::min_element(curve.plans.begin(), curve.plans.end(), less))->peak;
+      for (const Way &way : ways(levels))
+        curve.plans.push_back(&descend(least, way));
+    }
   return fastest(curve.plans, curve.plans.size(), static_cast<double>(budget));
 }
 
