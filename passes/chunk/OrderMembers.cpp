@@ -31,7 +31,7 @@ public:
         std::vector<int> &before = touching[buffer];
         bool writes = written.count(buffer);
         for (int other : before)
-          if (writes || writesTo(other, buffer))
+          if (other != static_cast<int>(i) && (writes || writesTo(other, buffer)))
             waitsFor[i].insert(other);
         before.push_back(static_cast<int>(i));
       }
@@ -66,6 +66,8 @@ public:
           best = here;
       }
       int next = std::get<2>(best);
+      if (next < 0)
+        return loop.members; // no order is known to be right but the one there is
       done[next] = true;
       result.push_back(loop.members[next]);
       for (int buffer : problem.nodes[loop.members[next].node].buffers)
