@@ -87,6 +87,14 @@ struct ChunkProblem {
   int64_t alignment = 64;
 };
 
+/// Whether the node computes into the buffer. Views only look at theirs.
+inline bool writesTo(const ChunkProblem &problem, int node, int buffer) {
+  const ChunkNode &n = problem.nodes[node];
+  return !n.isView && std::any_of(n.results.begin(), n.results.end(), [&](const ChunkUse &result) {
+    return problem.values[result.value].buffer == buffer;
+  });
+}
+
 /// A node in a loop's body. With a halo, iterations of the loop side by side compute some of it twice, or carry that from
 /// one to the next: then each computes what is new, which is ahead of its own by `after`.
 struct ChunkMember {

@@ -40,9 +40,7 @@ bool snug::keepsBuffers(const ChunkProblem &problem, const ChunkLoop &loop) {
     int rank = places.of(node);
     for (int buffer : n.buffers) {
       Ranks &r = ranks[buffer];
-      bool writes = !n.isView && std::any_of(n.results.begin(), n.results.end(), [&](const ChunkUse &result) {
-        return problem.values[result.value].buffer == buffer;
-      });
+      bool writes = writesTo(problem, node, buffer);
       if ((writes ? r.any : r.writer) > rank)
         return false;
       r.any = std::max(r.any, rank);

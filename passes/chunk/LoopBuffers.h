@@ -12,8 +12,9 @@ namespace snug {
 /// one reads or writes.
 bool keepsBuffers(const ChunkProblem &problem, const ChunkLoop &loop);
 
-/// Whether all iterations touch the same slice of each buffer from outside of the loop that they write; with
-/// `mayRenew`, members that do not may have a new buffer instead. Adds to loop.inPlace the dying values that results made
+/// Whether what iterations write over in buffers from outside of the loop is read by nobody after that: each touches the
+/// same slice of such a buffer as it writes, or has read it ahead. With `mayRenew`, members that write over what is
+/// still read may have a new buffer instead. Adds to loop.inPlace the dying values that results made
 /// in the loop may overwrite.
 bool collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool mayRenew);
 

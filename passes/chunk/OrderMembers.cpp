@@ -22,16 +22,12 @@ public:
       for (const ChunkUse &use : node.uses)
         if (auto producer = placeOf.find(problem.values[use.value].producer); producer != placeOf.end())
           waitsFor[i].insert(producer->second);
-      std::set<int> written;
-      if (!node.isView)
-        for (const ChunkUse &result : node.results)
-          written.insert(problem.values[result.value].buffer);
       for (int buffer : node.buffers) {
         // Who writes stays behind all that touched the buffer before, and the others behind who wrote last.
         std::vector<int> &before = touching[buffer];
-        bool writes = written.count(buffer);
+        bool writes = writesTo(problem, loop.members[i].node, buffer);
         for (int other : before)
-          if (other != static_cast<int>(i) && (writes || writesTo(other, buffer)))
+          if (other != static_cast<int>(i) && (writes || writesTo(problem, loop.members[other].node, buffer)))
             waitsFor[i].insert(other);
         before.push_back(static_cast<int>(i));
       }
@@ -80,13 +76,6 @@ public:
   }
 
 private:
-  bool writesTo(int place, int buffer) const {
-    const ChunkNode &node = problem.nodes[loop.members[place].node];
-    return !node.isView && std::any_of(node.results.begin(), node.results.end(), [&](const ChunkUse &result) {
-      return problem.values[result.value].buffer == buffer;
-    });
-  }
-
   const ChunkProblem &problem;
   const ChunkLoop &loop;
   std::vector<std::set<int>> waitsFor; // by place in the loop
