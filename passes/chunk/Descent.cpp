@@ -2,8 +2,8 @@
 #include "passes/chunk/Descent.h"
 #include "lib/solver/ChunkSelection.h"
 #include "passes/chunk/Blocks.h"
-#include "passes/chunk/GrowRegion.h"
 #include "passes/chunk/OrderMembers.h"
+#include "passes/chunk/Placement.h"
 
 #include <algorithm>
 #include <numeric>

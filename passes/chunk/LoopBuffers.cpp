@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <unordered_map>
 
 using namespace snug;
 
@@ -34,7 +35,7 @@ bool snug::keepsBuffers(const ChunkProblem &problem, const ChunkLoop &loop) {
   struct Ranks {
     int any = -1, writer = -1; // the latest place so far
   };
-  std::vector<Ranks> ranks(problem.buffers.size());
+  std::unordered_map<int, Ranks> ranks; // by buffer
   for (int node = loop.first; node <= loop.last; ++node) {
     const ChunkNode &n = problem.nodes[node];
     int rank = places.of(node);

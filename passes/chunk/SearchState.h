@@ -5,6 +5,7 @@
 #ifndef SNUG_PASSES_CHUNK_SEARCHSTATE_H
 #define SNUG_PASSES_CHUNK_SEARCHSTATE_H
 
+#include "passes/chunk/Blocks.h"
 #include "passes/chunk/ChunkSearch.h"
 #include "passes/chunk/PlanCost.h"
 
@@ -35,7 +36,7 @@ struct PricedRegion {
 
 class SearchState {
 public:
-  SearchState(ChunkProblem problem, const Machine &machine, int threads);
+  SearchState(ChunkProblem problem, std::vector<size_t> kinds, const Machine &machine, int threads);
 
   const ChunkProblem &problem() const { return nodes; }
   const PlanCost &cost() const { return costs; }
@@ -65,7 +66,7 @@ private:
 class SearchMemory {
 public:
   SearchMemory(ChunkProblem problem, const Machine &machine, int threads)
-      : given(std::move(problem)), machine(machine), threads(threads) {}
+      : given(std::move(problem)), kinds(nodeKinds(given)), machine(machine), threads(threads) {}
 
   const ChunkProblem &problem() const { return given; }
   /// The problem with its nodes in this order.
@@ -73,6 +74,7 @@ public:
 
 private:
   const ChunkProblem given;
+  const std::vector<size_t> kinds; // of its nodes
   const Machine &machine;
   int threads;
   std::map<std::vector<int>, std::unique_ptr<SearchState>> states;
