@@ -163,21 +163,3 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
   }
   return peak;
 }
-
-Peak PlanCost::peakOfRange(int first, int last, const std::vector<ChunkLoop> &all) const {
-  Peak peak;
-  std::vector<const ChunkLoop *> at(last - first + 1, nullptr);
-  for (const ChunkLoop &loop : all) {
-    if (loop.last < first || loop.first > last)
-      continue;
-    Peak inner = peakOf(loop);
-    if (inner.bytes > peak.bytes)
-      peak = inner;
-    for (int node = std::max(first, loop.first); node <= std::min(last, loop.last); ++node)
-      at[node - first] = &loop;
-  }
-  for (int node = first; node <= last; ++node)
-    if (!at[node - first] && profile[node] > peak.bytes)
-      peak = {profile[node], node};
-  return peak;
-}

@@ -146,6 +146,13 @@ std::deque<PricedRegion> &SearchState::regions(int node, bool recomputes, bool a
   return result;
 }
 
+bool SearchState::isSameBlock(int first, int last, int shift) {
+  auto [entry, isNew] = same.try_emplace({first, last, shift});
+  if (isNew)
+    entry->second = snug::isSameBlock(nodes, nodeKinds, first, last, shift);
+  return entry->second;
+}
+
 double SearchState::timeOf(const PricedRegion &region, PricedRegion::Choice &choice) const {
   if (!choice.time)
     choice.time = costs.timeOf(region.at(choice));

@@ -43,6 +43,9 @@ public:
   /// Of the nodes, as nodeKinds() says.
   const std::vector<size_t> &kinds() const { return nodeKinds; }
 
+  /// As isSameBlock() of the nodes.
+  bool isSameBlock(int first, int last, int shift);
+
   /// The different regions with the node inside, those that compute something anew in each iteration or the others;
   /// with or without halos and sums in parts.
   std::deque<PricedRegion> &regions(int node, bool recomputes, bool allKinds);
@@ -60,6 +63,7 @@ private:
   PlanCost costs;
   std::vector<size_t> nodeKinds;
   std::map<std::tuple<int, bool, bool>, std::deque<PricedRegion>> known;
+  std::map<std::tuple<int, int, int>, bool> same;
 };
 
 /// The states of one problem, by the order of its nodes.
