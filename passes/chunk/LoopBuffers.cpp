@@ -59,8 +59,8 @@ static bool isPart(const ChunkProblem &problem, int id) {
   auto elements = [](const ChunkValue &value) {
     return std::accumulate(value.extents.begin(), value.extents.end(), int64_t(1), std::multiplies<>());
   };
-  const ChunkValue &value = problem.values[id], &root = problem.values[problem.buffers[value.buffer].root];
-  return elements(value) < elements(root);
+  int root = problem.buffers[problem.values[id].buffer].root;
+  return root >= 0 && elements(problem.values[id]) < elements(problem.values[root]);
 }
 
 bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool mayRenew) {
