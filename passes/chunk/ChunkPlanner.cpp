@@ -65,16 +65,19 @@ void ChunkPlanner::registerDialects(DialectRegistry &registry) {
 }
 
 void ChunkPlanner::prepare(ModuleOp module) {
-  // Sizes must come from where buffers come from, not from results that a loop may take in. A padding is what it is
-  // bufferized to, a fill and a part of it written: these can be cut.
+  // A padding is what it is bufferized to, a fill and a part of it written: these can be cut.
   MLIRContext *context = module.getContext();
-  RewritePatternSet patterns(context);
-  linalg::populateDecomposePadPatterns(patterns);
-  tensor::DimOp::getCanonicalizationPatterns(patterns, context);
-  tensor::EmptyOp::getCanonicalizationPatterns(patterns, context);
-  (void)applyPatternsGreedily(module, std::move(patterns));
-  for (auto function : module.getOps<func::FuncOp>())
+  RewritePatternSet pads(context), sizes(context);
+  linalg::populateDecomposePadPatterns(pads);
+  (void)applyPatternsGreedily(module, std::move(pads));
+  for (auto function : module.getOps<func::FuncOp>()) {
     separateInits(function);
+    sayCopies(function);
+  }
+  // Sizes must come from where buffers come from, not from results that a loop may take in.
+  tensor::DimOp::getCanonicalizationPatterns(sizes, context);
+  tensor::EmptyOp::getCanonicalizationPatterns(sizes, context);
+  (void)applyPatternsGreedily(module, std::move(sizes));
 }
 
 static FailureOr<Machine> findMachine(ModuleOp module, StringRef machineFile) {

@@ -31,8 +31,8 @@ void PlanCost::measure() {
 
 int64_t snug::sliceBytes(const ChunkProblem &problem, int id, const ChunkMember &maker, int64_t size) {
   const ChunkBuffer &buffer = problem.buffers[id];
-  if (buffer.bytes == 0)
-    return 0;
+  if (buffer.bytes == 0 || buffer.root < 0) // no root: nothing is made in it, not even here
+    return buffer.bytes;
   const ChunkValue &root = problem.values[buffer.root];
   for (const ChunkUse &result : problem.nodes[maker.node].results) {
     if (problem.values[result.value].buffer != id || problem.values[result.value].extents != root.extents)
