@@ -22,6 +22,7 @@
 #include "mlir/IR/Threading.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Signals.h"
@@ -79,6 +80,7 @@ public:
     // Weights first: the library names them by their content.
     HeaderInputs header{*signature, options.target, {}, {}, weights->bytes, 0, std::nullopt};
     std::string weightsPath = options.outputPath + ".safetensors", partial = weightsPath + ".partial", error;
+    DataFolder folder{options.modelDirectory, options.modelName, options.modelBytes};
     bool embed = weights->bytes && weights->bytes <= options.embedLimit;
     {
       Stopwatch watch(report.weightsMs);
@@ -86,12 +88,12 @@ public:
       if (embed) {
         header.embedded.emplace();
         written = weights->stream(
-            options.modelDirectory,
+            folder,
             [&](ArrayRef<char> piece) { header.embedded->insert(header.embedded->end(), piece.begin(), piece.end()); },
             error);
       } else if (weights->bytes) {
         llvm::sys::RemoveFileOnSignal(partial);
-        written = weights->writeSafetensors(partial, options.modelDirectory, header.weightsOffset, error);
+        written = weights->writeSafetensors(partial, folder, header.weightsOffset, error);
       }
       if (failed(written)) {
         llvm::sys::fs::remove(partial);
@@ -161,7 +163,12 @@ private:
           return failure();
       }
       Stopwatch watch(llvmMs[i]);
-      return emitObject(*groups[i], target, addKernelEntries, dumpPrefix(name), objects[i]);
+      // This may be a worker thread, which a host of the compiler cannot watch.
+      LogicalResult emitted = failure();
+      llvm::CrashRecoveryContext guard;
+      guard.DumpStackAndCleanupOnFailure = true;
+      guard.RunSafely([&] { emitted = emitObject(*groups[i], target, addKernelEntries, dumpPrefix(name), objects[i]); });
+      return emitted;
     });
     for (size_t i = 0; i < groups.size(); ++i) {
       report.lowerMs += lowerMs[i];

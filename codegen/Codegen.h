@@ -6,7 +6,9 @@
 #define SNUG_CODEGEN_CODEGEN_H
 
 #include "mlir/Support/LLVM.h"
+#include "llvm/ADT/StringRef.h"
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace mlir {
@@ -19,6 +21,8 @@ namespace snug {
 struct CodegenOptions {
   std::string outputPath;          // the library; weights go to `<outputPath>.safetensors` unless they are embedded
   std::string modelDirectory;      // folder that snug_nn.data's file names are relative to
+  std::string modelName;           // with modelBytes: the name that snug_nn.data gives the model's own file
+  std::optional<llvm::StringRef> modelBytes; // what is in that file, where it is in memory; no other file is read then
   std::string march;               // a CPU name as LLVM knows it; empty: this machine's CPU
   std::string target = "cpu";      // as given to --target; recorded in the library
   int threads = 1;                 // planned number of threads; a module's snug.threads wins

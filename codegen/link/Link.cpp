@@ -1,27 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/link/Link.h"
+#include "lld/Common/CommonLinkerContext.h"
+#include "lld/Common/Driver.h"
 #include "llvm/ADT/SmallString.h"
+#include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/FileUtilities.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/Program.h"
 #include "llvm/Support/Signals.h"
 #include "llvm/TargetParser/Host.h"
 #include "llvm/TargetParser/Triple.h"
+#include <mutex>
+
+LLD_HAS_DRIVER(elf)
 
 using namespace mlir;
 using namespace snug::codegen;
 
 namespace {
-std::string findLinker() {
-  for (const char *name : {"ld.lld-22", "ld.lld"}) {
-    if (llvm::ErrorOr<std::string> path = llvm::sys::findProgramByName(name, {SNUG_LLVM_TOOLS_DIR}))
-      return *path;
-    if (llvm::ErrorOr<std::string> path = llvm::sys::findProgramByName(name))
-      return *path;
-  }
-  return {};
+// lld as a library has state of the process, so links take turns. What it takes for fatal ends in a crash recovery
+// context, where the program has those enabled.
+bool runLinker(ArrayRef<const char *> arguments, std::string &message) {
+  static std::mutex mutex;
+  std::lock_guard<std::mutex> lock(mutex);
+  llvm::raw_string_ostream says(message);
+  bool done = false;
+  llvm::CrashRecoveryContext guard;
+  bool whole = guard.RunSafely(
+      [&] { done = lld::elf::link(arguments, says, says, /*exitEarly=*/false, /*disableOutput=*/false); });
+  if (whole)
+    lld::CommonLinkerContext::destroy();
+  return whole && done;
 }
 
 // The C library's shared objects, by the names that every libc of glibc's kind has.
@@ -43,9 +51,7 @@ LogicalResult snug::codegen::linkSharedLibrary(const std::vector<SmallVector<cha
     error = message.str();
     return failure();
   };
-  std::string linker = findLinker(), libm = findLibrary("libm.so.6"), libc = findLibrary("libc.so.6");
-  if (linker.empty())
-    return fail("the linker ld.lld-22 is not installed; install lld-22");
+  std::string libm = findLibrary("libm.so.6"), libc = findLibrary("libc.so.6");
   if (libm.empty() || libc.empty())
     return fail("libc.so.6 or libm.so.6 is in none of the usual folders; install the C library");
 
@@ -72,37 +78,24 @@ LogicalResult snug::codegen::linkSharedLibrary(const std::vector<SmallVector<cha
   }
   std::string temporary = output + ".partial";
   llvm::sys::RemoveFileOnSignal(temporary);
-  std::string log = (folder + "/log").str();
-  std::vector<StringRef> arguments{linker,
-                                   "-shared",
-                                   "-z",
-                                   "defs",
-                                   "-z",
-                                   "now",
-                                   "-z",
-                                   "noexecstack",
-                                   "--gc-sections",
-                                   "--build-id=none",
-                                   "--as-needed",
-                                   "--hash-style=gnu"};
+  std::vector<const char *> arguments{"ld.lld",      "-shared",
+                                      "-z",          "defs",
+                                      "-z",          "now",
+                                      "-z",          "noexecstack",
+                                      "--threads=1", "--gc-sections",
+                                      "--as-needed", "--build-id=none",
+                                      "--hash-style=gnu"};
   for (const std::string &file : files)
-    arguments.push_back(file);
-  for (const std::string *text : {&libm, &libc})
-    arguments.push_back(*text);
-  arguments.push_back("-o");
-  arguments.push_back(temporary);
+    arguments.push_back(file.c_str());
+  arguments.insert(arguments.end(), {libm.c_str(), libc.c_str(), "-o", temporary.c_str()});
   std::string message;
-  std::optional<StringRef> redirects[] = {std::nullopt, StringRef(log), StringRef(log)};
-  int status = llvm::sys::ExecuteAndWait(linker, arguments, std::nullopt, redirects, 0, 0, &message);
-  if (status != 0) {
+  if (!runLinker(arguments, message)) {
     llvm::sys::fs::remove(temporary);
-    if (auto buffer = llvm::MemoryBuffer::getFile(log))
-      message += (*buffer)->getBuffer().trim().take_front(2000);
     // What lld says of a full disk, a limit or a missing permission.
     bool unwritable = StringRef(message).contains("cannot open output file") ||
                       StringRef(message).contains("failed to write");
     exitCode = unwritable ? 5 : 70;
-    return fail("linking '" + Twine(output) + "' failed: " + message);
+    return fail("linking '" + Twine(output) + "' failed: " + StringRef(message).trim().take_front(2000));
   }
   if (std::error_code code = llvm::sys::fs::rename(temporary, output)) {
     llvm::sys::fs::remove(temporary);

@@ -8,9 +8,9 @@
 
 namespace snug::codegen {
 
-// Links object files (their bytes) to a shared library at `output`, with ld.lld from beside LLVM or from PATH.
+// Links object files (their bytes) to a shared library at `output`, by lld.
 // Undefined symbols outside libc and libm are an error. Same bytes in, same bytes out. On failure: one message, and the
-// exit code (5: a tool or library is missing or the output cannot be written; 70: the objects do not link).
+// exit code (5: a library is missing or the output cannot be written; 70: the objects do not link).
 mlir::LogicalResult linkSharedLibrary(const std::vector<llvm::SmallVector<char, 0>> &objects, const std::string &output,
                                       std::string &error, int &exitCode);
 

@@ -210,7 +210,7 @@ uint64_t Weights::offsetOf(nn::WeightOp op) const {
   llvm_unreachable("every weight op was planned");
 }
 
-LogicalResult Weights::stream(const std::string &modelDirectory, const Sink &sink, std::string &error) {
+LogicalResult Weights::stream(const DataFolder &folder, const Sink &sink, std::string &error) {
   uint64_t at = 0, hash = bytes;
   auto emit = [&](ArrayRef<char> piece) {
     uint64_t parts[2] = {hash,
@@ -259,22 +259,30 @@ LogicalResult Weights::stream(const std::string &modelDirectory, const Sink &sin
       copies.push_back(std::move(raw));
       view.data = copies.back().data();
     } else if (entry.data.getFile()) {
-      SmallString<256> path(modelDirectory);
+      SmallString<256> path(folder.path);
       llvm::sys::path::append(path, *entry.data.getFile());
+      if (folder.modelBytes && *entry.data.getFile() != folder.modelName)
+        return fail(Twine(path) + " lies outside of the model that is in memory");
       if (entry.data.getLength().value_or(size) != size)
         return fail("the model says " + Twine(*entry.data.getLength()) + " bytes but its type has " + Twine(size));
       uint64_t offset = entry.data.getOffset().value_or(0), fileSize;
-      if (std::error_code code = llvm::sys::fs::file_size(path, fileSize))
+      if (folder.modelBytes)
+        fileSize = folder.modelBytes->size();
+      else if (std::error_code code = llvm::sys::fs::file_size(path, fileSize))
         return fail("cannot read " + Twine(path) + ": " + code.message());
       if (offset > fileSize || size > fileSize - offset)
         return fail(Twine(path) + " has " + Twine(fileSize) + " bytes, but bytes " + Twine(offset) + " to " +
                     Twine(offset + size) + " are wanted; is the file complete?");
       // Memory-mapped where it is large, so that a big model is never in memory as a whole.
-      auto buffer = llvm::MemoryBuffer::getFileSlice(path, size, offset);
-      if (!buffer)
-        return fail("cannot read " + Twine(path) + ": " + buffer.getError().message());
-      mapped = std::move(*buffer);
-      view.data = mapped->getBufferStart();
+      if (folder.modelBytes) {
+        view.data = folder.modelBytes->data() + offset;
+      } else {
+        auto buffer = llvm::MemoryBuffer::getFileSlice(path, size, offset);
+        if (!buffer)
+          return fail("cannot read " + Twine(path) + ": " + buffer.getError().message());
+        mapped = std::move(*buffer);
+        view.data = mapped->getBufferStart();
+      }
     } else {
       return fail("it has neither a value nor a file");
     }
@@ -304,8 +312,7 @@ LogicalResult Weights::stream(const std::string &modelDirectory, const Sink &sin
   return success();
 }
 
-LogicalResult Weights::writeSafetensors(const std::string &path, const std::string &modelDirectory,
-                                        uint64_t &dataOffset, std::string &error) {
+LogicalResult Weights::writeSafetensors(const std::string &path, const DataFolder &folder, uint64_t &dataOffset, std::string &error) {
   auto header = [&](StringRef contentId) {
     std::string text;
     llvm::raw_string_ostream os(text);
@@ -356,7 +363,7 @@ LogicalResult Weights::writeSafetensors(const std::string &path, const std::stri
     return text.size() + 8;
   };
   dataOffset = writeHeader("0000000000000000");
-  if (failed(stream(modelDirectory, [&](ArrayRef<char> piece) { os.write(piece.data(), piece.size()); }, error)))
+  if (failed(stream(folder, [&](ArrayRef<char> piece) { os.write(piece.data(), piece.size()); }, error)))
     return failure();
   // The id is known only now; it has the length of the one written before.
   os.seek(0);

@@ -8,9 +8,18 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/MapVector.h"
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace snug::codegen {
+
+// Where the files that snug_nn.data names are.
+struct DataFolder {
+  std::string path;
+  // A model that is in memory: this name stands for these bytes, and no other file is read.
+  std::string modelName;
+  std::optional<llvm::StringRef> modelBytes;
+};
 
 struct Weights {
   struct Entry {
@@ -29,9 +38,9 @@ struct Weights {
 
   // Gives the blob's bytes in order, in pieces, padding included; sets `id`. On failure `error` says why.
   using Sink = std::function<void(llvm::ArrayRef<char>)>;
-  mlir::LogicalResult stream(const std::string &modelDirectory, const Sink &sink, std::string &error);
+  mlir::LogicalResult stream(const DataFolder &folder, const Sink &sink, std::string &error);
   // Writes a .safetensors file whose data section starts with the blob at `dataOffset`.
-  mlir::LogicalResult writeSafetensors(const std::string &path, const std::string &modelDirectory, uint64_t &dataOffset,
+  mlir::LogicalResult writeSafetensors(const std::string &path, const DataFolder &folder, uint64_t &dataOffset,
                                        std::string &error);
 };
 

@@ -22,11 +22,6 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-int fail(int code, const Twine &message) {
-  llvm::errs() << "snugc: error: " << message << "\n";
-  return code;
-}
-
 std::string tensor(std::initializer_list<int64_t> shape) {
   std::string text = "tensor<";
   for (int64_t extent : shape)
@@ -288,6 +283,7 @@ private:
 } // namespace
 
 int snug::calibrate(const CompileOptions &options) {
+  auto fail = [&](int code, const Twine &message) { return options.console.fail(code, message); };
   if (!options.model.empty())
     return fail(SNUG_EXIT_USAGE,
                 "--calibrate measures this machine and takes no model; write snugc --calibrate -o FILE.json");
@@ -314,7 +310,7 @@ int snug::calibrate(const CompileOptions &options) {
   llvm::sys::fs::remove_directories(folder);
   if (!problem.empty()) {
     fail(SNUG_EXIT_FAULT, "internal fault: this machine could not be measured: " + problem);
-    llvm::errs() << "snugc: " << howToReport() << "\n";
+    options.console.messages() << "snugc: " << howToReport() << "\n";
     return SNUG_EXIT_FAULT;
   }
   std::string text = machineText(machine);

@@ -22,11 +22,6 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-int fail(int code, const Twine &message) {
-  llvm::errs() << "snugc: error: " << message << "\n";
-  return code;
-}
-
 // One compilation as the command line sees it: what can be refused before the work, the work, and the files after it.
 class Compilation {
 public:
@@ -40,11 +35,13 @@ public:
     if (!code)
       code = compile();
     if (code == SNUG_EXIT_FAULT)
-      llvm::errs() << "snugc: " << howToReport() << "\n";
+      options.console.messages() << "snugc: " << howToReport() << "\n";
     return code;
   }
 
 private:
+  int fail(int code, const Twine &message) const { return options.console.fail(code, message); }
+
   int checkOptions() {
     if (options.model.empty())
       return fail(SNUG_EXIT_USAGE, "no model named; write snugc MODEL.onnx -o OUT.so (see snugc --help)");
@@ -98,7 +95,7 @@ private:
     errors += severity == DiagnosticSeverity::Error;
     std::string name = nodeName(diagnostic.getLocation());
     // Names come from the model's file, which nobody vouches for.
-    llvm::errs() << "snugc: " << kind << ": "
+    options.console.messages() << "snugc: " << kind << ": "
                  << printable((name.empty() ? "" : "node '" + name + "': ") + diagnostic.str()) << "\n";
     return success();
   }
@@ -145,12 +142,12 @@ private:
       return failed;
     if (!writesLibrary && !options.dryRun)
       return printProgram(pipeline.module());
-    llvm::errs() << summaryText(report, options.verbose);
+    options.console.messages() << summaryText(report, options.verbose);
     if (options.dryRun && !options.budgetSweep)
-      llvm::errs() << "\n" << fitsText(*report.fits);
+      options.console.messages() << "\n" << fitsText(*report.fits);
     if (options.timeReport)
       for (const auto &[stage, ms] : report.timing)
-        llvm::errs() << llvm::format("%12s %9.1f ms\n", stage.c_str(), ms);
+        options.console.messages() << llvm::format("%12s %9.1f ms\n", stage.c_str(), ms);
     return SNUG_EXIT_DONE;
   }
 
@@ -170,9 +167,9 @@ private:
   int printSweep(const CompileReport &report) {
     if (!options.budgetSweep)
       return SNUG_EXIT_DONE;
-    llvm::raw_ostream &os = writesLibrary || options.dryRun ? llvm::outs() : llvm::errs();
+    llvm::raw_ostream &os = writesLibrary || options.dryRun ? options.console.output() : options.console.messages();
     os << fitsText(*report.fits);
-    return flushOutput();
+    return options.console.flushOutput();
   }
 
   int write(const std::string &path, const std::string &text) {
@@ -183,18 +180,9 @@ private:
   }
 
   int printProgram(ModuleOp module) {
-    module->print(llvm::outs(), OpPrintingFlags().enableDebugInfo(options.verbose));
-    llvm::outs() << "\n";
-    return flushOutput();
-  }
-
-  int flushOutput() {
-    llvm::outs().flush();
-    if (!llvm::outs().has_error())
-      return SNUG_EXIT_DONE;
-    std::string problem = llvm::outs().error().message();
-    llvm::outs().clear_error();
-    return fail(SNUG_EXIT_MACHINE, "cannot write to standard output: " + problem);
+    module->print(options.console.output(), OpPrintingFlags().enableDebugInfo(options.verbose));
+    options.console.output() << "\n";
+    return options.console.flushOutput();
   }
 
   CompileOptions options;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Faults.h"
 #include "snug/ExitCodes.h"
+#include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/Signals.h"
 #include "llvm/Support/raw_ostream.h"
@@ -18,6 +19,8 @@ static constexpr bool hasOwnReports = false;
 
 static void say(const char *text) { (void)!write(STDERR_FILENO, text, strlen(text)); }
 
+const char *snug::outOfMemory() { return "out of memory; compile on a machine with more, or with smaller --dim"; }
+
 const char *snug::howToReport() {
   return "this is a fault of Snug's own, not of the model: please report it with this command, what it printed, and "
          "the "
@@ -26,7 +29,9 @@ const char *snug::howToReport() {
 
 void snug::installFaultHandlers() {
   std::set_new_handler([] {
-    say("snugc: error: out of memory; compile on a machine with more, or with smaller --dim\n");
+    say("snugc: error: ");
+    say(outOfMemory());
+    say("\n");
     llvm::sys::RunInterruptHandlers(); // removes half-written files
     _exit(SNUG_EXIT_MACHINE);
   });
@@ -50,6 +55,8 @@ void snug::installFaultHandlers() {
         _exit(SNUG_EXIT_FAULT);
       },
       nullptr);
+  // The linker, too, may stop in the middle: see linkSharedLibrary. Crashes elsewhere still end up above.
+  llvm::CrashRecoveryContext::Enable();
   // A file that may not grow further is an error of write(), like a full disk. LLVM takes the signal for a crash.
   signal(SIGXFSZ, SIG_IGN);
 }

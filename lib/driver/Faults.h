@@ -8,6 +8,9 @@ namespace snug {
 // of memory with SNUG_EXIT_MACHINE; half-written files are removed first. Once, at the start of main.
 void installFaultHandlers();
 
+// Why memory ran out, and what to do, as one line.
+const char *outOfMemory();
+
 // What a user can do about a fault of Snug's own, as one line.
 const char *howToReport();
 

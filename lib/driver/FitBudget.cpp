@@ -141,7 +141,7 @@ int Pipeline::cannotFit() {
   recordPlan(*least);
   if (!options.reports.empty())
     plannedArena(*least->program, &report.planned);
-  llvm::raw_ostream &os = llvm::errs();
+  llvm::raw_ostream &os = options.console.messages();
   os << "snugc: error: the model cannot fit ";
   if (activation)
     os << "--activation-budget " << printBytes(report.activationBudget) << (whole ? " and " : "");

@@ -68,7 +68,7 @@ public:
       (next.fits ? fits : *above) = next;
     }
     instantiate(fits.number);
-    llvm::errs() << "longest '" << printable(name.str()) << "' that fits: " << fits.number
+    options.console.messages() << "longest '" << printable(name.str()) << "' that fits: " << fits.number
                  << (above ? "" : ", the largest that is looked for") << "\n";
     return SNUG_EXIT_DONE;
   }
@@ -77,8 +77,7 @@ private:
   static constexpr int64_t kLimit = int64_t(1) << 31;
 
   int usage(const Twine &message) {
-    llvm::errs() << "snugc: error: --dim: " << message << "\n";
-    return SNUG_EXIT_USAGE;
+    return options.console.fail(SNUG_EXIT_USAGE, "--dim: " + message);
   }
 
   void instantiate(int64_t number) { definition = before + std::to_string(number); }
@@ -123,10 +122,7 @@ private:
 } // namespace
 
 int snug::resolveLongestDim(MLIRContext &context, CompileOptions &options) {
-  auto fail = [](const Twine &message) {
-    llvm::errs() << "snugc: error: " << message << "\n";
-    return SNUG_EXIT_USAGE;
-  };
+  auto fail = [&](const Twine &message) { return options.console.fail(SNUG_EXIT_USAGE, message); };
   std::string *definition = nullptr;
   for (std::string &text : options.dims)
     if (beforeMax(text)) {

@@ -7,26 +7,21 @@
 
 using namespace snug;
 
-static int fail(int code, const llvm::Twine &message) {
-  llvm::errs() << "snugc: error: " << message << "\n";
-  return code;
-}
-
 int snug::chooseMachine(CompileOptions &options) {
   auto target = codegen::CpuTarget::create(options.march == "native" ? "" : options.march);
   if (!target)
-    return fail(SNUG_EXIT_USAGE, "--march: " + llvm::toString(target.takeError()));
+    return options.console.fail(SNUG_EXIT_USAGE, "--march: " + llvm::toString(target.takeError()));
   if (options.machineFile.empty()) {
     options.machine = builtinMachine(static_cast<int>(target->vectorBits));
     return SNUG_EXIT_DONE;
   }
   auto file = llvm::MemoryBuffer::getFile(options.machineFile, /*IsText=*/true);
   if (!file)
-    return fail(SNUG_EXIT_MACHINE, "cannot read '" + options.machineFile + "': " + file.getError().message());
+    return options.console.fail(SNUG_EXIT_MACHINE, "cannot read '" + options.machineFile + "': " + file.getError().message());
   std::string problem;
   std::optional<Machine> read = parseMachine((*file)->getBuffer().str(), problem);
   if (!read)
-    return fail(SNUG_EXIT_INVALID, "the machine file '" + options.machineFile + "' is not valid: " +
+    return options.console.fail(SNUG_EXIT_INVALID, "the machine file '" + options.machineFile + "' is not valid: " +
                                        printable(problem) + "; snugc --calibrate -o FILE.json writes one");
   options.machine = *read;
   return SNUG_EXIT_DONE;

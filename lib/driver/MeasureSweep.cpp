@@ -16,9 +16,8 @@ using namespace mlir;
 using namespace snug;
 using nlohmann::operator""_json_pointer;
 
-static int fail(int code, const Twine &message) {
-  llvm::errs() << "snugc: error: --measure: " << message << "\n";
-  return code;
+static int fail(const CompileOptions &options, int code, const Twine &message) {
+  return options.console.fail(code, "--measure: " + message);
 }
 
 // Other work on the machine comes and goes: what is compared runs side by side, in as many rounds.
@@ -128,7 +127,7 @@ private:
                                            {StringRef(""), StringRef(output), StringRef(output)}, 0, 0, &error);
     auto said = llvm::MemoryBuffer::getFile(output);
     if (status != 0)
-      return fail(status > 0 ? status : SNUG_EXIT_RUN,
+      return fail(options, status > 0 ? status : SNUG_EXIT_RUN,
                   "snug-run failed with the arena at " + printBytes(point.budget) + ": " +
                       (error.empty() && said ? (*said)->getBuffer().trim().str() : error));
     auto text = llvm::MemoryBuffer::getFile(stats);
@@ -136,7 +135,7 @@ private:
         nlohmann::json::parse(text ? (*text)->getBuffer().str() : "", nullptr, /*allow_exceptions=*/false);
     ms = json.is_object() ? json.value("/latency_ms/median"_json_pointer, -1.0) : -1;
     if (ms <= 0)
-      return fail(SNUG_EXIT_FAULT, "snug-run wrote no latency that can be read");
+      return fail(options, SNUG_EXIT_FAULT, "snug-run wrote no latency that can be read");
     return SNUG_EXIT_DONE;
   }
 
@@ -149,11 +148,11 @@ private:
 int snug::measureSweep(MLIRContext &context, const CompileOptions &options, CompileReport &report) {
   std::string runner = findRunner();
   if (runner.empty())
-    return fail(SNUG_EXIT_MACHINE,
+    return fail(options, SNUG_EXIT_MACHINE,
                 "there is no snug-run beside snugc or on the PATH; install it, or leave --measure out");
   llvm::SmallString<128> folder;
   if (std::error_code code = llvm::sys::fs::createUniqueDirectory("snugc-sweep", folder))
-    return fail(SNUG_EXIT_MACHINE,
+    return fail(options, SNUG_EXIT_MACHINE,
                 "cannot make a temporary folder: " + code.message() + "; set TMPDIR to one with room");
   llvm::scope_exit remove([&] { llvm::sys::fs::remove_directories(folder); });
   return Sweep(context, options, runner, folder.str().str()).measure(report.fits->points);

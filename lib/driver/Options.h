@@ -5,9 +5,12 @@
 #ifndef SNUG_LIB_DRIVER_OPTIONS_H
 #define SNUG_LIB_DRIVER_OPTIONS_H
 
+#include "lib/driver/Console.h"
 #include "lib/solver/Machine.h"
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace CLI {
@@ -32,6 +35,8 @@ struct Budget {
 struct CompileOptions {
   std::vector<std::string> command; // the words of the command line, for messages that print one to copy
   std::string model;                // path of the .onnx file
+  std::optional<std::string_view> modelBytes; // what is in that file, where the caller has it in memory; it need not exist
+  Console console;                  // where messages and programs go
   std::string output;               // path of the library to write
   std::string target = "cpu";       // the machine to compile for
   std::string march = "native";     // CPU whose instructions may be used

@@ -26,19 +26,12 @@
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/Process.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
 #include <thread>
 
 using namespace mlir;
 using namespace snug;
-
-// One line that is written over, on a terminal only.
-static void showProgress(const char *stage) {
-  if (llvm::sys::Process::StandardErrIsDisplayed())
-    llvm::errs() << "\r\033[K" << (stage ? stage : "");
-}
 
 int Pipeline::run() {
   struct Step {
@@ -58,11 +51,11 @@ int Pipeline::run() {
   };
   for (const Step &step : line) {
     auto start = std::chrono::steady_clock::now();
-    showProgress(stageName(step.stage));
+    options.console.showProgress(stageName(step.stage));
     // The line is cleared before anything else is said.
-    ScopedDiagnosticHandler clear(&context, [](Diagnostic &) { return showProgress(nullptr), failure(); });
+    ScopedDiagnosticHandler clear(&context, [&](Diagnostic &) { return options.console.showProgress(nullptr), failure(); });
     int code = (this->*step.function)();
-    showProgress(nullptr);
+    options.console.showProgress(nullptr);
     if (code)
       return code;
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
@@ -81,12 +74,15 @@ int Pipeline::runPasses(ModuleOp target, int exitCode, llvm::function_ref<void(O
   return failed(manager.run(target)) ? exitCode : SNUG_EXIT_DONE;
 }
 
+OnnxSource Pipeline::source() const {
+  return options.modelBytes ? OnnxSource(options.model, StringRef(*options.modelBytes)) : OnnxSource(options.model);
+}
+
 int Pipeline::import() {
   ImportError error;
-  auto imported = importOnnx(context, options.model, error, /*dataMayBeMissing=*/options.dryRun);
+  auto imported = importOnnx(context, source(), error, /*dataMayBeMissing=*/options.dryRun);
   if (failed(imported)) {
-    llvm::errs() << "snugc: error: " << printable(error.message) << "\n";
-    return error.exitCode;
+    return options.console.fail(error.exitCode, printable(error.message));
   }
   program = std::move(*imported);
   recordFiles();
@@ -94,14 +90,15 @@ int Pipeline::import() {
 }
 
 void Pipeline::recordFiles() {
-  report.files = {options.model};
+  if (!options.modelBytes)
+    report.files = {options.model};
   if (!options.machineFile.empty())
     report.files.push_back(options.machineFile);
   std::string folder = llvm::sys::path::parent_path(options.model).str();
   llvm::StringSet<> seen;
   seen.insert(llvm::sys::path::filename(options.model));
   program->walk([&](onnx::InitializerOp op) {
-    if (op.getFile() && seen.insert(*op.getFile()).second) {
+    if (op.getFile() && !options.modelBytes && seen.insert(*op.getFile()).second) {
       llvm::SmallString<256> path(folder);
       llvm::sys::path::append(path, *op.getFile());
       report.files.push_back(path.str().str());
@@ -118,8 +115,7 @@ int Pipeline::saveProgram(Stage stage) {
   program->print(os, OpPrintingFlags().enableDebugInfo(true).useLocalScope());
   if (writeOutput(path, text + "\n", problem))
     return SNUG_EXIT_DONE;
-  llvm::errs() << "snugc: error: cannot write '" << path << "': " << problem << "\n";
-  return SNUG_EXIT_MACHINE;
+  return options.console.fail(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + problem);
 }
 
 int Pipeline::checkTypes() {
@@ -150,10 +146,7 @@ int Pipeline::checkTypes() {
 }
 
 int Pipeline::checkDims() {
-  auto usage = [&](const Twine &message) {
-    llvm::errs() << "snugc: error: " << message << "\n";
-    return SNUG_EXIT_USAGE;
-  };
+  auto usage = [&](const Twine &message) { return options.console.fail(SNUG_EXIT_USAGE, message); };
   auto main = program->lookupSymbol<func::FuncOp>("main");
   DimSymbols none(&context), given(&context);
   SmallVector<std::string> known, missing;
@@ -195,9 +188,8 @@ int Pipeline::markDonated() {
   for (const std::string &name : options.donated) {
     auto found = inputs.find(name);
     if (found == inputs.end()) {
-      llvm::errs() << "snugc: error: --donate: the model has no input '" << printable(name) << "'; its inputs are "
-                   << printable(names) << "\n";
-      return SNUG_EXIT_USAGE;
+      return options.console.fail(SNUG_EXIT_USAGE, "--donate: the model has no input '" + printable(name) +
+                                                       "'; its inputs are " + printable(names));
     }
     main.setArgAttr(found->second, kDonatedArgument, UnitAttr::get(&context));
   }
@@ -302,9 +294,8 @@ int Pipeline::memory() {
     report.planned = drawMemory(*program);
   if (arenaLimit && report.arena > *arenaLimit) {
     // The copy that was tried did fit: never pass a difference on silently.
-    llvm::errs() << "snugc: error: internal fault: the plan needs " << printBytes(report.arena)
-                 << ", the arena may have " << printBytes(*arenaLimit) << "\n";
-    return SNUG_EXIT_FAULT;
+    return options.console.fail(SNUG_EXIT_FAULT, "internal fault: the plan needs " + printBytes(report.arena) +
+                                                     ", the arena may have " + printBytes(*arenaLimit));
   }
   return SNUG_EXIT_DONE;
 }
@@ -314,14 +305,17 @@ int Pipeline::library() {
   for (const std::string &file : report.files)
     for (const std::string &written : {options.output, options.output + ".safetensors"})
       if (bool same = false; !llvm::sys::fs::equivalent(file, written, same) && same) {
-        llvm::errs() << "snugc: error: '" << written << "' would replace a file of the model; name another output\n";
-        return SNUG_EXIT_USAGE;
+        return options.console.fail(SNUG_EXIT_USAGE,
+                                    "'" + written + "' would replace a file of the model; name another output");
       }
   CodegenOptions codegen;
   codegen.outputPath = options.output;
   codegen.modelDirectory = llvm::sys::path::parent_path(options.model).str();
   if (codegen.modelDirectory.empty())
     codegen.modelDirectory = ".";
+  codegen.modelName = llvm::sys::path::filename(options.model).str();
+  if (options.modelBytes)
+    codegen.modelBytes = StringRef(*options.modelBytes);
   codegen.march = options.march == "native" ? "" : options.march;
   codegen.target = options.target;
   codegen.threads = threads();

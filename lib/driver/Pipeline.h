@@ -4,6 +4,7 @@
 
 #include "lib/driver/ActivationPlan.h"
 #include "lib/driver/Report.h"
+#include "lib/import/onnx/Importer.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
@@ -59,6 +60,8 @@ private:
   void recordPlan(const ActivationPlan &plan);
   // What each bucket of the dims needs, for the report.
   void recordBuckets();
+  // The model to import.
+  OnnxSource source() const;
   int threads() const;
   static void addMemoryPasses(mlir::OpPassManager &pm);
   // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.

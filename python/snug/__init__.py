@@ -90,13 +90,17 @@ class Error(RuntimeError):
         self.code = code
 
 
-def _open():
+def _find(variable, name):
+    """Path of one of Snug's libraries, or its name for the system to find."""
     package = pathlib.Path(__file__).resolve().parent
-    name = "libsnug_runtime.so"
     folders = [package] + [parent / "lib" for parent in package.parents[:4]]
-    paths = [os.environ["SNUG_RUNTIME"]] if "SNUG_RUNTIME" in os.environ else []
+    paths = [os.environ[variable]] if variable in os.environ else []
     paths += [str(folder / name) for folder in folders if not paths and (folder / name).exists()]
-    library = ctypes.CDLL((paths + [name])[0])
+    return (paths + [name])[0]
+
+
+def _open():
+    library = ctypes.CDLL(_find("SNUG_RUNTIME", "libsnug_runtime.so"))
     pointer, u32, dims = ctypes.c_void_p, ctypes.c_uint32, ctypes.POINTER(ctypes.c_int64)
     tensors = ctypes.POINTER(ctypes.POINTER(_Tensor))
     signatures = {

@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   // A context keeps every attribute it has seen, so each input has its own.
   mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
   snug::ImportError error;
-  auto module = snug::importOnnx(context, path, error);
+  auto module = snug::importOnnx(context, llvm::StringRef(path), error);
   if (succeeded(module)) {
     llvm::raw_null_ostream null;
     (**module).print(null);

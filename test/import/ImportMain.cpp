@@ -22,7 +22,7 @@ int main(int argc, char **argv) {
   llvm::StringRef option = argc > 2 ? argv[2] : "";
   mlir::MLIRContext context;
   snug::ImportError error;
-  auto module = snug::importOnnx(context, argv[1], error);
+  auto module = snug::importOnnx(context, llvm::StringRef(argv[1]), error);
   if (failed(module)) {
     llvm::errs() << "error: " << error.message << "\n";
     return error.exitCode;

@@ -12,9 +12,9 @@ namespace fs = std::filesystem;
 
 namespace snug {
 
-ExternalData::ExternalData(llvm::StringRef modelPath, bool mayBeMissing)
-    : modelPath(modelPath.str()), mayBeMissing(mayBeMissing) {
-  fs::path path(this->modelPath);
+ExternalData::ExternalData(const OnnxSource &source, bool mayBeMissing)
+    : modelBytes(source.bytes), mayBeMissing(mayBeMissing) {
+  fs::path path(source.path.str());
   folder = path.has_parent_path() ? path.parent_path().string() : ".";
   name = path.filename().string();
 }
@@ -23,6 +23,14 @@ std::optional<DataFile> ExternalData::find(llvm::StringRef location, std::string
   if (auto found = known.find(location); found != known.end())
     return found->second;
 
+  if (modelBytes) {
+    if (location == name)
+      return known[location] = DataFile{name, modelBytes->size(), modelBytes};
+    problem = ("refers to external data '" + location +
+               "', but the model was given as bytes, which lie in no folder; compile it from its file")
+                  .str();
+    return std::nullopt;
+  }
   auto outside = [&](llvm::StringRef why) {
     problem = ("refers to external data '" + location + "', which " + why +
                "; a model's data must lie below its own folder: move it there and name it relative to the model")

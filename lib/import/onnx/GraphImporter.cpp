@@ -21,8 +21,8 @@ static std::string describe(const ::onnx::NodeProto &node) {
   return "the unnamed " + node.op_type() + " node" + output;
 }
 
-GraphImporter::GraphImporter(ModuleOp module, StringRef modelPath, bool dataMayBeMissing, ImportError &error)
-    : module(module), builder(module.getContext()), tensors(*module.getContext(), modelPath, dataMayBeMissing, error) {}
+GraphImporter::GraphImporter(ModuleOp module, const OnnxSource &source, bool dataMayBeMissing, ImportError &error)
+    : module(module), builder(module.getContext()), tensors(*module.getContext(), source, dataMayBeMissing, error) {}
 
 //===----------------------------------------------------------------------===//
 // Values and symbols

@@ -15,7 +15,7 @@ namespace snug {
 
 class GraphImporter {
 public:
-  GraphImporter(mlir::ModuleOp module, llvm::StringRef modelPath, bool dataMayBeMissing, ImportError &error);
+  GraphImporter(mlir::ModuleOp module, const OnnxSource &source, bool dataMayBeMissing, ImportError &error);
 
   /// Fills the module, which must be empty. On failure the error is set and the module is to be thrown away.
   mlir::LogicalResult importModel(const ::onnx::ModelProto &model);

@@ -183,14 +183,14 @@ LogicalResult GraphImporter::importFunction(const ::onnx::FunctionProto &functio
   return success();
 }
 
-FailureOr<OwningOpRef<ModuleOp>> importOnnx(MLIRContext &context, StringRef path, ImportError &error,
-                                               bool dataMayBeMissing) {
+FailureOr<OwningOpRef<ModuleOp>> importOnnx(MLIRContext &context, const OnnxSource &source, ImportError &error,
+                                            bool dataMayBeMissing) {
   context.loadDialect<snug::onnx::OnnxDialect, func::FuncDialect>();
   ::onnx::ModelProto model;
-  if (failed(readModelFile(path, ExternalData(path).modelName(), model, error)))
+  if (failed(readModelFile(source, ExternalData(source).modelName(), model, error)))
     return failure();
-  OwningOpRef<ModuleOp> module = ModuleOp::create(FileLineColLoc::get(&context, path, 0, 0));
-  if (failed(GraphImporter(*module, path, dataMayBeMissing, error).importModel(model)))
+  OwningOpRef<ModuleOp> module = ModuleOp::create(FileLineColLoc::get(&context, source.path, 0, 0));
+  if (failed(GraphImporter(*module, source, dataMayBeMissing, error).importModel(model)))
     return failure();
 
   // Whatever a file holds must have been refused above with a message of its own.
@@ -200,7 +200,7 @@ FailureOr<OwningOpRef<ModuleOp>> importOnnx(MLIRContext &context, StringRef path
     return success();
   });
   if (failed(verify(*module))) {
-    error = {70, ("'" + path + "' was imported to IR that does not hold together (" + problem +
+    error = {70, ("'" + source.path + "' was imported to IR that does not hold together (" + problem +
                   "); this is a fault of Snug: please report it with the model")
                      .str()};
     return failure();

@@ -7,6 +7,7 @@
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
+#include <optional>
 #include <string>
 
 namespace snug {
@@ -17,17 +18,25 @@ struct ImportError {
   std::string message;
 };
 
-/// Imports the model in the file `path`, an untrusted input. On failure fills `error`. Loads the dialects it needs into
+/// The model to import: a file, or what would be in it.
+struct OnnxSource {
+  OnnxSource(llvm::StringRef path) : path(path) {}
+  OnnxSource(llvm::StringRef name, llvm::StringRef bytes) : path(name), bytes(bytes) {}
+  llvm::StringRef path;                 // of the file; with `bytes` no more than its name in messages and in the IR
+  std::optional<llvm::StringRef> bytes; // such a model has no folder, and so no external data
+};
+
+/// Imports the model `source`, an untrusted input. On failure fills `error`. Loads the dialects it needs into
 /// `context`. The module holds
 ///   - @main, one argument a graph input that has no initializer (with one, it is that constant: Snug compiles ahead of
 ///     time) and one result a graph output, with `snug.name` and `snug.dims` (see dialects/onnx/OnnxDialect.h);
-///   - a snug_onnx.initializer a weight. Its `file` is relative to the folder of `path` and was found below it, its
+///   - a snug_onnx.initializer a weight. Its `file` is relative to the folder of the path and was found below it, its
 ///     range within the file; that holds for the file as it was then, so who opens it later must check again
 ///     (ExternalData.h);
 ///   - a private func.func a model-local function.
 /// With `dataMayBeMissing` external data files that do not exist are no failure; all other checks stay.
 /// Threads: one import at a time per context. Memory: the file is mapped and its weights are never read.
-mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importOnnx(mlir::MLIRContext &context, llvm::StringRef path,
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importOnnx(mlir::MLIRContext &context, const OnnxSource &source,
                                                               ImportError &error, bool dataMayBeMissing = false);
 
 } // namespace snug

@@ -159,34 +159,54 @@ private:
 
 } // namespace
 
-LogicalResult readModelFile(StringRef path, StringRef ownName, ::onnx::ModelProto &model, ImportError &error) {
+// What a file or the caller's memory holds; null after an error was set.
+static std::unique_ptr<llvm::MemoryBuffer> readSource(const OnnxSource &source, ImportError &error) {
   auto fail = [&](int code, const Twine &message) {
-    error = {code, ("'" + path + "' " + message).str()};
-    return failure();
+    error = {code, ("'" + source.path + "' " + message).str()};
+    return nullptr;
   };
-  llvm::sys::fs::file_status status;
-  if (std::error_code code = llvm::sys::fs::status(path, status))
-    return fail(5, "cannot be read: " + code.message());
-  if (status.type() != llvm::sys::fs::file_type::regular_file)
-    return fail(5, llvm::sys::fs::is_directory(status) ? "is a folder; name the .onnx file in it"
-                                                       : "is no regular file; name an .onnx file");
-  if (status.getSize() == 0)
+  uint64_t size;
+  if (source.bytes) {
+    size = source.bytes->size();
+  } else {
+    llvm::sys::fs::file_status status;
+    if (std::error_code code = llvm::sys::fs::status(source.path, status))
+      return fail(5, "cannot be read: " + code.message());
+    if (status.type() != llvm::sys::fs::file_type::regular_file)
+      return fail(5, llvm::sys::fs::is_directory(status) ? "is a folder; name the .onnx file in it"
+                                                         : "is no regular file; name an .onnx file");
+    size = status.getSize();
+  }
+  if (size == 0)
     return fail(2, "is empty; it is no ONNX model");
-  if (status.getSize() > static_cast<uint64_t>(std::numeric_limits<int32_t>::max()))
+  if (size > static_cast<uint64_t>(std::numeric_limits<int32_t>::max()))
     return fail(2, "is larger than 2 GiB, which an ONNX file cannot be; save the model with external data "
                    "(onnx.save(model, path, save_as_external_data=True))");
-  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  if (source.bytes)
+    return llvm::MemoryBuffer::getMemBuffer(*source.bytes, "", /*RequiresNullTerminator=*/false);
+  auto buffer = llvm::MemoryBuffer::getFile(source.path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
   if (!buffer)
     return fail(5, "cannot be read: " + buffer.getError().message());
+  return std::move(*buffer);
+}
 
-  PayloadStripper stripper((*buffer)->getBuffer(), ownName);
+LogicalResult readModelFile(const OnnxSource &source, StringRef ownName, ::onnx::ModelProto &model,
+                            ImportError &error) {
+  std::unique_ptr<llvm::MemoryBuffer> buffer = readSource(source, error);
+  if (!buffer)
+    return failure();
+  auto fail = [&](int code, const Twine &message) {
+    error = {code, ("'" + source.path + "' " + message).str()};
+    return failure();
+  };
+  PayloadStripper stripper(buffer->getBuffer(), ownName);
   std::string stripped;
   bool whole = stripper.run(stripped);
   if (stripper.tooDeep)
     return fail(2, "nests subgraphs too deeply to be read");
   if (!whole)
     return fail(2, "is no ONNX model, or is truncated: it is malformed at byte " + Twine(stripper.position) + " of " +
-                       Twine((*buffer)->getBufferSize()) + "; fetch or export it again");
+                       Twine(buffer->getBufferSize()) + "; fetch or export it again");
   google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t *>(stripped.data()),
                                                 static_cast<int>(stripped.size()));
   stream.SetTotalBytesLimit(std::numeric_limits<int>::max());

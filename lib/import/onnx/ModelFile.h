@@ -19,10 +19,10 @@ inline constexpr uint64_t kLargestInlineTensor = 1024;
 /// ones are read up to this size.
 inline constexpr uint64_t kLargestInlineIntegers = 64 << 10;
 
-/// Parses the file `path` into `model`. The elements of each tensor larger than kLargestInlineTensor stay in the file:
+/// Parses `source` into `model`. The elements of each tensor larger than kLargestInlineTensor stay in the file:
 /// in `model` such a tensor has external data in the file `ownName` at its offset there, whether it is an initializer
 /// or stands in a node, subgraph or function. On failure fills `error`.
-mlir::LogicalResult readModelFile(llvm::StringRef path, llvm::StringRef ownName, ::onnx::ModelProto &model,
+mlir::LogicalResult readModelFile(const OnnxSource &source, llvm::StringRef ownName, ::onnx::ModelProto &model,
                                   ImportError &error);
 
 } // namespace snug

@@ -316,7 +316,10 @@ FailureOr<DenseElementsAttr> TensorImporter::elements(const TensorProto &tensor,
   std::optional<DataFile> file = external.find(place.file, problem);
   if (!file)
     return fail(2, owner + " " + problem);
-  auto slice = llvm::MemoryBuffer::getFileSlice(file->path, place.length, place.offset);
+  auto slice = file->bytes
+                   ? llvm::ErrorOr<std::unique_ptr<llvm::MemoryBuffer>>(llvm::MemoryBuffer::getMemBuffer(
+                         file->bytes->substr(place.offset, place.length), "", /*RequiresNullTerminator=*/false))
+                   : llvm::MemoryBuffer::getFileSlice(file->path, place.length, place.offset);
   if (!slice)
     return fail(5, owner + " cannot be read from '" + place.file + "': " + slice.getError().message());
   TensorProto inside;

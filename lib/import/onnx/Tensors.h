@@ -20,8 +20,8 @@ struct TensorPlace {
 /// All functions take the name to blame as `owner` ("initializer 'w'") and fill the error on failure.
 class TensorImporter {
 public:
-  TensorImporter(mlir::MLIRContext &context, llvm::StringRef modelPath, bool dataMayBeMissing, ImportError &error)
-      : context(context), modelPath(modelPath), external(modelPath, dataMayBeMissing), error(error) {}
+  TensorImporter(mlir::MLIRContext &context, const OnnxSource &source, bool dataMayBeMissing, ImportError &error)
+      : context(context), modelPath(source.path), external(source, dataMayBeMissing), error(error) {}
 
   /// Sets the error; for use in return statements.
   mlir::LogicalResult fail(int exitCode, const llvm::Twine &message);
