@@ -4,6 +4,7 @@
 #include "lib/driver/Calibrate.h"
 #include "lib/driver/Faults.h"
 #include "lib/driver/InitAll.h"
+#include "lib/driver/ListOps.h"
 #include "lib/driver/LongestDim.h"
 #include "lib/driver/MachineFile.h"
 #include "lib/driver/MeasureSweep.h"
@@ -26,7 +27,7 @@ namespace {
 class Compilation {
 public:
   explicit Compilation(const CompileOptions &given)
-      : options(given), writesLibrary(!options.dryRun && options.emit == Stage::Library) {}
+      : options(given), writesLibrary(!options.dryRun && !options.check && options.emit == Stage::Library) {}
 
   int run() {
     int code = checkOptions();
@@ -45,6 +46,8 @@ private:
   int checkOptions() {
     if (options.model.empty())
       return fail(SNUG_EXIT_USAGE, "no model named; write snugc MODEL.onnx -o OUT.so (see snugc --help)");
+    if (options.check && (options.dryRun || options.emit != Stage::Library))
+      return fail(SNUG_EXIT_USAGE, "--check does nothing else; leave --dry-run and --emit out");
     if (options.dryRun && options.emit != Stage::Library)
       return fail(SNUG_EXIT_USAGE, "--dry-run and --emit exclude each other");
     if (writesLibrary && options.output.empty())
@@ -140,6 +143,10 @@ private:
     }
     if (int failed = printSweep(report))
       return failed;
+    if (options.check) {
+      options.console.messages() << "all of the model is supported\n";
+      return SNUG_EXIT_DONE;
+    }
     if (!writesLibrary && !options.dryRun)
       return printProgram(pipeline.module());
     options.console.messages() << summaryText(report, options.verbose);
@@ -193,5 +200,9 @@ private:
 } // namespace
 
 int snug::compile(const CompileOptions &options) {
+  if (options.listOps) {
+    options.console.output() << listOps();
+    return options.console.flushOutput();
+  }
   return options.calibrate ? calibrate(options) : Compilation(options).run();
 }

@@ -149,6 +149,8 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
       ->type_name("STAGE");
   app.add_flag("--dry-run", o.dryRun,
                "Say what a run would need and which budgets can be met; read no weights, write no library");
+  app.add_flag("--check", o.check, "List all that is not supported of the model; exit code 0 if there is nothing, else 3");
+  app.add_flag("--list-ops", o.listOps, "Print the ops that are supported");
   auto *sweep = app.add_flag("--budget-sweep", o.budgetSweep,
                              "Print budgets from unchunked to the least that can be reached, and what keeping them costs");
   app.add_flag("--measure", o.measure, "Of --budget-sweep, compile and run the model at each budget")->needs(sweep);

@@ -52,6 +52,8 @@ struct CompileOptions {
   std::vector<std::string> reports; // paths of reports: a page for .html, else JSON
   std::string depfile;              // path of a Makefile rule naming all files read
   std::string saveTemps;            // folder for the program after each stage
+  bool listOps = false;             // print the ops that are supported; no model then
+  bool check = false;               // list all that is not supported of the model, and do nothing else
   bool dryRun = false;              // plan only: print what a run would need
   bool budgetSweep = false;         // print the curve of budgets and what they cost
   bool measure = false;             // run the model at each point of that curve

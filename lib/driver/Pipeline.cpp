@@ -62,7 +62,8 @@ int Pipeline::run() {
     report.timing.push_back({stageName(step.stage), took.count()});
     if (int failed = saveProgram(step.stage))
       return failed;
-    if (step.stage == options.emit || (options.dryRun && step.stage == Stage::Memory))
+    if (step.stage == options.emit || (options.dryRun && step.stage == Stage::Memory) ||
+        (options.check && step.stage == Stage::Schedule))
       return SNUG_EXIT_DONE;
   }
   return SNUG_EXIT_DONE;
@@ -80,7 +81,7 @@ OnnxSource Pipeline::source() const {
 
 int Pipeline::import() {
   ImportError error;
-  auto imported = importOnnx(context, source(), error, /*dataMayBeMissing=*/options.dryRun);
+  auto imported = importOnnx(context, source(), error, /*dataMayBeMissing=*/options.dryRun || options.check);
   if (failed(imported)) {
     return options.console.fail(error.exitCode, printable(error.message));
   }
@@ -167,6 +168,12 @@ int Pipeline::checkDims() {
   }
   dims.assign(options.dims.begin(), options.dims.end());
   inferDims(*program, dims, missing);
+  // What is supported does not depend on the size of a dim that nobody stated; a small one is as good as any.
+  while (options.check && !missing.empty()) {
+    dims.push_back(missing.front() + "=8");
+    missing.clear();
+    inferDims(*program, dims, missing);
+  }
   if (missing.empty())
     return SNUG_EXIT_DONE;
   std::string command = commandText(options);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/analysis/NodeName.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -25,16 +26,26 @@ namespace snug {
 namespace {
 // Lowers @main of a module in place.
 struct ModelLowering {
-  ModuleOp module;
-  func::FuncOp main;
-  const DimSymbols &symbols;
+  // `stopsAtFirst`: at what cannot be lowered; else all of that is found and said.
+  ModelLowering(ModuleOp module, const DimSymbols &symbols, bool stopsAtFirst = false)
+      : module(module), main(module.lookupSymbol<func::FuncOp>("main")), symbols(symbols), stopsAtFirst(stopsAtFirst) {}
   std::optional<std::string> solution; // see Lowering
 
   LogicalResult run() {
-    return failed(inlineFunctions(module, main)) || failed(checkSupported()) ? failure() : lower();
+    if (failed(inlineFunctions(module, main)))
+      return failure();
+    bool supported = succeeded(checkSupported());
+    if (!supported && stopsAtFirst)
+      return failure();
+    return failure(failed(lower()) || !supported);
   }
 
 private:
+  ModuleOp module;
+  func::FuncOp main;
+  const DimSymbols &symbols;
+  bool stopsAtFirst;
+
   MLIRContext *context() { return module.getContext(); }
 
   // All unsupported ops at once: op type, opset, how many, the first names.
@@ -47,13 +58,20 @@ private:
       if (!LoweringTable::get().find(node.getDomain(), node.getOpType(), node.getOpset())) {
         std::string name = node.getDomain().empty() ? "" : node.getDomain().str() + ".";
         missing[{name + node.getOpType().str(), node.getOpset()}].push_back(node);
+        unknown.insert_range(node->getResults());
+        unsupported.insert(node);
       }
       return WalkResult::advance();
     });
     for (auto &[key, nodes] : missing) {
       InFlightDiagnostic error = nodes.front().emitError();
       error << "op " << key.first << " of opset " << key.second << " is not supported (" << nodes.size()
-            << (nodes.size() == 1 ? " node)" : " nodes)");
+            << (nodes.size() == 1 ? " node" : " nodes");
+      constexpr size_t limit = 5;
+      for (onnx::NodeOp other : ArrayRef(nodes).drop_front().take_front(limit))
+        if (std::string name = nodeName(other.getLoc()); !name.empty())
+          error << ", '" << name << "'";
+      error << (nodes.size() > limit + 1 ? ", ...)" : ")");
       error.attachNote() << "the op has no entry in the lowering table";
     }
     return success(missing.empty());
@@ -92,23 +110,79 @@ private:
       return failure();
     LogicalResult result = lowerBody(lowering);
     solution = lowering.solution;
+    for (Problem &problem : problems)
+      say(problem);
     if (failed(result))
       return failure();
     eraseOnnx();
     return success();
   }
 
+  // What is wrong with one or more nodes.
+  struct Problem {
+    std::string text;
+    SmallVector<Location> nodes;
+  };
+
   LogicalResult lowerBody(Lowering &lowering) {
     for (Operation &op : llvm::make_early_inc_range(main.front())) {
       lowering.b.setInsertionPoint(&op);
-      if (auto ret = dyn_cast<func::ReturnOp>(op)) {
-        if (failed(lowerReturn(lowering, ret)))
-          return failure();
-      } else if (failed(lowerOp(lowering, &op))) {
+      if (auto ret = dyn_cast<func::ReturnOp>(op))
+        return unknown.empty() ? lowerReturn(lowering, ret) : failure();
+      if (failed(stopsAtFirst ? lowerOp(lowering, &op) : lowerOrNote(lowering, &op)))
         return failure();
-      }
     }
     return success();
+  }
+
+  // Where an op cannot be lowered, what it says is kept, and the ops that need it are passed over: nothing is known of
+  // them.
+  LogicalResult lowerOrNote(Lowering &lowering, Operation *op) {
+    if (unsupported.contains(op))
+      return success();
+    bool isKnown = true;
+    op->walk([&](Operation *inner) {
+      for (Value operand : inner->getOperands())
+        isKnown &= !unknown.contains(operand);
+    });
+    std::string text;
+    Location where = op->getLoc(); // or of a node in a branch
+    LogicalResult result = failure();
+    if (isKnown) {
+      ScopedDiagnosticHandler handler(context(), [&](Diagnostic &diagnostic) {
+        if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+          return failure();
+        if (text.empty()) {
+          text = diagnostic.str();
+          where = diagnostic.getLocation();
+        }
+        return success();
+      });
+      result = lowerOp(lowering, op);
+    }
+    if (succeeded(result))
+      return success();
+    unknown.insert_range(op->getResults());
+    if (isKnown) {
+      auto same = llvm::find_if(problems, [&](Problem &problem) { return problem.text == text; });
+      if (same == problems.end())
+        problems.push_back({text, {where}});
+      else
+        same->nodes.push_back(where);
+    }
+    return success();
+  }
+
+  static void say(const Problem &problem) {
+    InFlightDiagnostic error = emitError(problem.nodes.front()) << problem.text;
+    if (problem.nodes.size() == 1)
+      return;
+    constexpr size_t limit = 5;
+    error << " (and in " << problem.nodes.size() - 1 << " more: ";
+    auto others = ArrayRef(problem.nodes).drop_front();
+    llvm::interleaveComma(others.take_front(limit), error,
+                          [&](Location node) { error << "'" << nodeName(node) << "'"; });
+    error << (others.size() > limit ? ", ...)" : ")");
   }
 
   // Code goes to the builder's place in @main, whatever region the op is in.
@@ -125,6 +199,10 @@ private:
       return lowerIf(lowering, node);
     return lowering.lowerNode(node);
   }
+
+  SmallVector<Problem> problems;
+  llvm::SmallDenseSet<Value> unknown;           // results of what could not be lowered
+  llvm::SmallDenseSet<Operation *> unsupported; // nodes without an entry in the table
 
   // A condition that is known chooses a branch, which is lowered in the node's place.
   LogicalResult lowerIf(Lowering &lowering, onnx::NodeOp node) {
@@ -239,7 +317,7 @@ struct LowerOnnx : snug::impl::LowerOnnxBase<LowerOnnx> {
         error << " --dim " << name << "=1";
       return signalPassFailure();
     }
-    if (failed(ModelLowering{module, main, symbols, {}}.run()))
+    if (failed(ModelLowering(module, symbols).run()))
       signalPassFailure();
   }
 };
@@ -269,7 +347,7 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
       symbols.addOpen(name);
     OwningOpRef<ModuleOp> copy(module.clone());
     ScopedDiagnosticHandler silence(context, [](Diagnostic &) { return success(); });
-    ModelLowering trial{*copy, copy->lookupSymbol<func::FuncOp>("main"), symbols, {}};
+    ModelLowering trial(*copy, symbols, /*stopsAtFirst=*/true);
     if (succeeded(trial.run()) || !trial.solution)
       return;
     dims.push_back(*trial.solution);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/LoweringTable.h"
 
+#include <algorithm>
+#include <tuple>
+
 using namespace snug;
 
 const LoweringTable &LoweringTable::get() {
@@ -27,6 +30,20 @@ const LoweringTable &LoweringTable::get() {
 
 void LoweringTable::add(llvm::StringRef opType, int64_t since, LoweringFunction function, llvm::StringRef domain) {
   entries[(llvm::Twine(domain) + "::" + opType).str()][since] = function;
+}
+
+std::vector<LoweringTable::Row> LoweringTable::rows() const {
+  std::vector<Row> found;
+  for (const auto &entry : entries) {
+    auto [domain, opType] = entry.getKey().split("::");
+    found.push_back({domain.str(), opType.str(), {}});
+    for (const auto &row : entry.second)
+      found.back().since.push_back(row.first);
+  }
+  // "If" is lowered where it stands, because it holds other nodes.
+  found.push_back({"", "If", {1}});
+  std::sort(found.begin(), found.end(), [](const Row &a, const Row &b) { return std::tie(a.domain, a.opType) < std::tie(b.domain, b.opType); });
+  return found;
 }
 
 LoweringFunction LoweringTable::find(llvm::StringRef domain, llvm::StringRef opType, int64_t opset) const {

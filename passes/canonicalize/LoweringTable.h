@@ -9,6 +9,8 @@
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/Twine.h"
 #include <map>
+#include <string>
+#include <vector>
 
 namespace snug {
 
@@ -24,6 +26,13 @@ public:
   void add(llvm::StringRef opType, int64_t since, LoweringFunction function, llvm::StringRef domain = "");
   // Null where the op is unknown or older than its oldest entry.
   LoweringFunction find(llvm::StringRef domain, llvm::StringRef opType, int64_t opset) const;
+
+  // Each op of the table and the opsets at which a row of it begins, by domain and name.
+  struct Row {
+    std::string domain, opType;
+    std::vector<int64_t> since;
+  };
+  std::vector<Row> rows() const;
 
 private:
   llvm::StringMap<std::map<int64_t, LoweringFunction>> entries; // "domain::OpType" -> since -> function

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import snug_run, snugc
+from conftest import files, model, refused, snug_run, snugc, values
+from onnx import TensorProto, helper
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 ROWS = ("--dim", "rows=1024")
@@ -366,3 +367,28 @@ def test_docs_list_the_flags_of_help(tool, run):
     documented = re.findall(r"--[a-z][\w-]*", part)
     assert sorted(documented) == sorted(set(flags) - {"--help", "--version", "--verbose", "--output"} |
                                         ({"--output"} if tool == "snug-run" else set()))
+
+
+def test_check_lists_all_that_is_not_supported(mlp, tmp_path):
+    result = snugc(mlp(), "--check")
+    assert (result.code, result.out) == (0, "") and "all of the model is supported" in result.err
+    nodes = [helper.make_node("Bogus", ["x"], ["a"], "first bogus"), helper.make_node("Relu", ["a"], ["b"], "fine"),
+             helper.make_node("Bogus", ["b"], ["c"], "second bogus"),
+             helper.make_node("Slice", ["x", "i", "i"], ["d"], "slice"), helper.make_node("Odd", ["d"], ["e"], "odd",
+                                                                                          domain="my.domain"),
+             helper.make_node("Concat", ["c", "e"], ["y"], "concat", axis=0)]
+    path = model(nodes, [values("x", ["n", 4]), values("i", [1], TensorProto.INT64)], [values("y", None)],
+                 path=tmp_path / "bad.onnx")
+    result = snugc(path, "--check")
+    refused(result, 3, "'first bogus'", "op Bogus of opset 20", "(2 nodes, 'second bogus')", "'odd'", "op my.domain.Odd",
+            "node 'slice': Slice: bounds computed from data")
+    assert "fine" not in result.err and "concat" not in result.err
+    assert len(result.err.splitlines()) == 3
+    assert snugc(path, "--check", "--dry-run").code == 1
+    assert files(tmp_path) == ["bad.onnx", "mlp.onnx", "mlp.onnx.data"]
+
+
+def test_the_table_of_operators_is_up_to_date():
+    result = snugc("--list-ops")
+    assert result.code == 0 and "| ai.onnx | Relu | 1 |" in result.out
+    assert result.out == (DOCS / "ops.md").read_text(), "snugc --list-ops > docs/ops.md"

@@ -16,6 +16,25 @@ module {
 
 // -----
 
+// So is what the table has but cannot do; a node that needs such a result is passed over, all others are looked at.
+module {
+  func.func @main(%x: tensor<4xf32> {snug.name = "x", snug.dims = ["4"]}, %y: tensor<3xf32> {snug.name = "y", snug.dims = ["3"]}) -> (tensor<*xf32> {snug.name = "z"}) {
+    // expected-error @+2 {{op Bogus of opset 18 is not supported (1 node)}}
+    // expected-note @+1 {{the op has no entry in the lowering table}}
+    %a = snug_onnx.node "Bogus"(%x) {} opset 18 : (tensor<4xf32>) -> tensor<*xf32>
+    %b = snug_onnx.node "Relu"(%a) {} opset 18 : (tensor<*xf32>) -> tensor<*xf32>
+    // expected-error @+1 {{Add: cannot broadcast shapes [4] and [3] (and in 1 more: 'second')}}
+    %c = snug_onnx.node "Add"(%x, %y) {} opset 14 : (tensor<4xf32>, tensor<3xf32>) -> tensor<*xf32>
+    %d = snug_onnx.node "Add"(%x, %y) {} opset 14 : (tensor<4xf32>, tensor<3xf32>) -> tensor<*xf32> loc("second")
+    // expected-error @+1 {{Mul: cannot broadcast shapes [4] and [3]}}
+    %e = snug_onnx.node "Mul"(%x, %y) {} opset 14 : (tensor<4xf32>, tensor<3xf32>) -> tensor<*xf32>
+    %f = snug_onnx.node "Mul"(%b, %c) {} opset 14 : (tensor<*xf32>, tensor<*xf32>) -> tensor<*xf32>
+    return %f : tensor<*xf32>
+  }
+}
+
+// -----
+
 module {
   // expected-error @+1 {{dim 'n' has no value; add --dim n=1}}
   func.func @main(%x: tensor<?xf32> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<?xf32> {snug.name = "y"}) {

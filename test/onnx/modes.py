@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The ways in which each case is compiled: a mode makes of a model another one with the same results.
+
+given     as it stands
+dynamic   every dim of every input is a named, bounded one, and the run is at its lower bound
+constant  the inputs are initializers, so that what can be computed by the compiler is
+tight     as it stands, in the least arena that can be reached
+"""
+import onnx
+from onnx import numpy_helper
+
+MODES = ("given", "dynamic", "constant", "tight")
+
+
+def graph_inputs(model):
+    """The inputs of a run: those that are no initializers."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {tensor.values.name for tensor in model.graph.sparse_initializer}
+    return [info for info in model.graph.input if info.name not in constants]
+
+
+def given_dims(model, inputs):
+    """Values of the dims that the model names, from arrays for its inputs."""
+    values = {}
+    for info, array in zip(graph_inputs(model), inputs):
+        if not info.type.HasField("tensor_type") or not info.type.tensor_type.HasField("shape"):
+            continue
+        for axis, dim in enumerate(info.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value") and axis < getattr(array, "ndim", 0):
+                values[dim.dim_param or f"{info.name}_dim{axis}"] = array.shape[axis]
+    return values
+
+
+def forced_dynamic(model, inputs):
+    """(model, dims). Equal extents get the same name, so that what has to be equal is. Extents of 1 stay: a dim that is
+    broadcast is no other dim."""
+    copy, dims = onnx.ModelProto(), {}
+    copy.CopyFrom(model)
+    for info, array in zip(graph_inputs(copy), inputs):
+        if not info.type.HasField("tensor_type") or not hasattr(array, "shape"):
+            continue
+        shape = info.type.tensor_type.shape
+        del shape.dim[:]
+        for extent in array.shape:
+            dim = shape.dim.add()
+            if extent > 1:
+                dim.dim_param = f"d{extent}"
+                dims[dim.dim_param] = f"{extent}..{2 * extent}"
+            else:
+                dim.dim_value = extent
+    del copy.graph.value_info[:]
+    for info in copy.graph.output:
+        if info.type.HasField("tensor_type"):
+            for dim in info.type.tensor_type.shape.dim:
+                dim.Clear()
+    return copy, dims
+
+
+def with_constants(model, inputs):
+    """(model, the inputs that are left). Only a tensor can be an initializer."""
+    copy, left = onnx.ModelProto(), []
+    copy.CopyFrom(model)
+    for info, array in zip(graph_inputs(model), inputs):
+        if not info.type.HasField("tensor_type"):
+            left.append(array)
+            continue
+        copy.graph.initializer.append(numpy_helper.from_array(array, info.name))
+        kept = [other for other in copy.graph.input if other.name != info.name]
+        del copy.graph.input[:]
+        copy.graph.input.extend(kept)
+    return copy, left
