@@ -13,6 +13,8 @@ namespace snug {
 
 constexpr llvm::StringLiteral kOutputArgument = "snug.output";
 constexpr llvm::StringLiteral kDonatedArgument = "snug.donated";
+/// The elements of an input that its caller has promised.
+constexpr llvm::StringLiteral kArgumentValue = "snug.value";
 
 /// Whether the value is an argument of a function, and of that kind.
 bool isOutputArgument(mlir::Value value);

@@ -138,6 +138,11 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
+  app.add_option("--value", o.values, "Elements of an input that decides shapes, in row-major order; once for each")
+      ->type_name("NAME=V[,V...]")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
   app.add_option("--donate", o.donated, "An input that a run may overwrite, so as to need less memory; once for each")
       ->type_name("NAME")
       ->expected(1)

@@ -8,6 +8,7 @@
 #include "dialects/plan/Buckets.h"
 #include "lib/analysis/Arguments.h"
 #include "lib/driver/DrawMemory.h"
+#include "lib/driver/InputValues.h"
 #include "lib/driver/OutputFile.h"
 #include "lib/import/onnx/Importer.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -183,6 +184,8 @@ int Pipeline::checkDims() {
                (missing.size() == 1 ? "' has" : "' have") + " no value; for example:\n  " + command);
 }
 
+int Pipeline::markValues() { return markInputValues(*program, options); }
+
 int Pipeline::markDonated() {
   auto main = program->lookupSymbol<func::FuncOp>("main");
   llvm::StringMap<unsigned> inputs;
@@ -204,7 +207,7 @@ int Pipeline::markDonated() {
 }
 
 int Pipeline::canonicalize() {
-  for (auto check : {&Pipeline::checkTypes, &Pipeline::checkDims, &Pipeline::markDonated})
+  for (auto check : {&Pipeline::checkTypes, &Pipeline::markValues, &Pipeline::checkDims, &Pipeline::markDonated})
     if (int code = (this->*check)())
       return code;
   LowerOnnxOptions lower;

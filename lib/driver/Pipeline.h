@@ -40,6 +40,8 @@ private:
   int checkTypes();
   // Checks --dim against the model's named dims.
   int checkDims();
+  // Marks the inputs that --value fixes.
+  int markValues();
   // Marks the inputs that --donate names.
   int markDonated();
   // The files that the program refers to, for the depfile.

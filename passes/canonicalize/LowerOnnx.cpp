@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/analysis/Arguments.h"
 #include "lib/analysis/NodeName.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -108,6 +109,16 @@ private:
     builder.setInsertionPointToStart(&main.front());
     if (failed(bindSymbols(lowering, inputShapes)))
       return failure();
+    for (BlockArgument argument : main.getArguments())
+      if (auto known = main.getArgAttrOfType<DenseElementsAttr>(argument.getArgNumber(), kArgumentValue)) {
+        if (llvm::equal(known.getType().getShape(), inputShapes[argument.getArgNumber()],
+                        [&](int64_t size, AffineExpr extent) { return lowering.constant(size) == extent; }))
+          lowering.map(argument, lowering.denseValue(known, argument));
+        else
+          return main.emitError() << "--value gives an input of shape "
+                                  << lowering.print(inputShapes[argument.getArgNumber()]) << " "
+                                  << known.getNumElements() << " elements";
+      }
     LogicalResult result = lowerBody(lowering);
     solution = lowering.solution;
     for (Problem &problem : problems)

@@ -73,6 +73,27 @@ std::optional<int64_t> Lowering::normalizeAxis(int64_t axis, int64_t rank) {
   return axis < 0 ? axis + rank : axis;
 }
 
+Type Lowering::dataType(int64_t code) {
+  switch (code) {
+  case 1: return b.getF32Type();
+  case 2: case 3: return b.getIntegerType(8);
+  case 4: case 5: return b.getIntegerType(16);
+  case 6: case 12: return b.getI32Type();
+  case 7: case 13: return b.getI64Type();
+  case 9: return b.getI1Type();
+  case 10: return b.getF16Type();
+  case 11: return b.getF64Type();
+  case 16: return b.getBF16Type();
+  default: return Type();
+  }
+}
+
+TypedAttr Lowering::oneOf(Type type) {
+  if (isa<FloatType>(type))
+    return b.getFloatAttr(type, 1);
+  return b.getIntegerAttr(type, 1);
+}
+
 // --- shapes -------------------------------------------------------------------------------------------------------
 
 std::optional<Extents> Lowering::broadcast(ArrayRef<AffineExpr> left, ArrayRef<AffineExpr> right) {

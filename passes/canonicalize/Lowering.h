@@ -69,6 +69,11 @@ public:
   // Calls the node's table function; refuses what every function would have to check.
   mlir::LogicalResult lowerNode(onnx::NodeOp node);
 
+  // The element type that the file names by a number (TensorProto.DataType); null where Snug does not compute with it.
+  mlir::Type dataType(int64_t code);
+  // The number 1, or true.
+  mlir::TypedAttr oneOf(mlir::Type type);
+
   // --- values
   void map(mlir::Value onnxValue, LoweredValue value) { values[onnxValue] = std::move(value); }
   LoweredValue &lookup(mlir::Value onnxValue) { return values[onnxValue]; }

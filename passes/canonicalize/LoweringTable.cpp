@@ -23,6 +23,8 @@ const LoweringTable &LoweringTable::get() {
     addPoolingOps(t);
     addConvolutionOps(t);
     addPadOps(t);
+    addCastOps(t);
+    addPositionOps(t);
     return t;
   }();
   return table;

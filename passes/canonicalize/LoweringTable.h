@@ -52,6 +52,8 @@ void addActivationOps(LoweringTable &table);
 void addPoolingOps(LoweringTable &table);
 void addConvolutionOps(LoweringTable &table);
 void addPadOps(LoweringTable &table);
+void addCastOps(LoweringTable &table);
+void addPositionOps(LoweringTable &table);
 
 } // namespace snug
 

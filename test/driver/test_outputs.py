@@ -392,3 +392,20 @@ def test_the_table_of_operators_is_up_to_date():
     result = snugc("--list-ops")
     assert result.code == 0 and "| ai.onnx | Relu | 1 |" in result.out
     assert result.out == (DOCS / "ops.md").read_text(), "snugc --list-ops > docs/ops.md"
+
+
+def test_values_of_inputs_that_decide_shapes(tmp_path):
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"], "the reshape")]
+    path = model(nodes, [values("x", ["n", 6]), values("shape", [2], TensorProto.INT64)], [values("y", None)],
+                 path=tmp_path / "reshape.onnx")
+    library = tmp_path / "m.so"
+    refused(snugc(path, "-o", library, "--dim", "n=4"), 3, "the reshape", "computed from data")
+    assert snugc(path, "-o", library, "--dim", "n=4", "--value", "shape=-1,8").code == 0
+    x = np.arange(24, dtype=np.float32).reshape(4, 6)
+    np.savez(tmp_path / "in.npz", x=x, shape=np.array([-1, 8]))
+    assert snug_run(library, "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "out.npz").code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["y"], x.reshape(3, 8))
+    for text, words in {"nope=1": ["'nope'", "x, shape"], "shape=1": ["2 elements, given are 1"],
+                        "shape=1,z": ["'z' is no number"], "shape=1..4": ["a range"], "shape=1.5,2": ["'1.5'"],
+                        "x=1": ["not fixed"]}.items():
+        refused(snugc(path, "-o", library, "--dim", "n=4", "--value", text), 1, "--value", *words)

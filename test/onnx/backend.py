@@ -40,7 +40,7 @@ class SnugRep(BackendRep):
             model, inputs = modes.with_constants(model, inputs)
         else:
             dims = modes.given_dims(model, inputs)
-        key = (model.SerializeToString(deterministic=True), tuple(dims.items()))
+        key = (model.SerializeToString(deterministic=True), tuple(dims.items()), tuple(modes.values(model, inputs).items()))
         if key not in self.compiled:
             self.compiled[key] = compile_model(*key, tight=self.mode == "tight")
         outputs = self.compiled[key](*inputs)
@@ -48,10 +48,12 @@ class SnugRep(BackendRep):
         return namedtupledict("Outputs", names)(*[outputs[name] for name in names])
 
 
-def compile_model(model, dims, tight=False):
+def compile_model(model, dims, values, tight=False):
     words = ["--threads", str(THREADS)]
     for name, value in dims:
         words += ["--dim", f"{name}={value}"]
+    for name, value in values:
+        words += ["--value", f"{name}={value}"]
     with tempfile.TemporaryDirectory(prefix="snug-onnx-") as folder:
         words += ["-o", f"{folder}/model.so"]
         if tight:

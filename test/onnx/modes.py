@@ -2,7 +2,7 @@
 """The ways in which each case is compiled: a mode makes of a model another one with the same results.
 
 given     as it stands
-dynamic   every dim of every input is a named, bounded one, and the run is at its lower bound
+dynamic   every dim of every input that decides no shape is a named, bounded one, and the run is at its lower bound
 constant  the inputs are initializers, so that what can be computed by the compiler is
 tight     as it stands, in the least arena that can be reached
 """
@@ -10,6 +10,39 @@ import onnx
 from onnx import numpy_helper
 
 MODES = ("given", "dynamic", "constant", "tight")
+
+# Inputs of ops whose elements decide shapes: a user states them with --value where they are inputs of the model.
+DECIDING = {
+    "Reshape": [1], "Expand": [1], "Tile": [1, 2], "Slice": [1, 2, 3, 4], "Pad": [1, 3], "Resize": [1, 2, 3],
+    "Upsample": [1], "Squeeze": [1], "Unsqueeze": [1], "Split": [1], "SplitToSequence": [1], "TopK": [1],
+    "Range": [0, 1, 2], "OneHot": [1], "ConstantOfShape": [0], "CenterCropPad": [1], "AffineGrid": [1], "Col2Im": [1, 2],
+    "MaxUnpool": [2], "DFT": [1, 2], "STFT": [1, 3], "BlackmanWindow": [0], "HammingWindow": [0], "HannWindow": [0],
+    "MelWeightMatrix": [0, 1, 2, 3, 4], "CumSum": [1], "CumProd": [1], "Dropout": [2],
+    **{f"Reduce{kind}": [1] for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp",
+                                         "SumSquare")},
+}
+
+
+def deciding_inputs(model):
+    """Names of the model's inputs that decide shapes, directly or through an op that passes them on."""
+    found = set()
+    for node in reversed(model.graph.node):
+        found.update(node.input[i] for i in DECIDING.get(node.op_type, []) if i < len(node.input))
+        if found & set(node.output) and node.op_type in PASSING:
+            found.update(node.input)
+    return {info.name for info in graph_inputs(model)} & found
+
+
+PASSING = {"Identity", "Cast", "CastLike", "Concat", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Gather", "Add", "Sub", "Mul",
+           "Div", "Split", "Neg", "Where", "Equal", "Less", "Greater", "Mod", "Max", "Min", "Abs"}
+
+
+def values(model, inputs):
+    """Texts for --value, by the names of the inputs that decide shapes."""
+    deciding = deciding_inputs(model)
+    return {info.name: ",".join(str(int(v) if array.dtype.kind in "iub" else float(v)) for v in array.ravel())
+            for info, array in zip(graph_inputs(model), inputs)
+            if info.name in deciding and getattr(array, "dtype", None) is not None and array.dtype.kind in "iubf"}
 
 
 def graph_inputs(model):
@@ -36,8 +69,9 @@ def forced_dynamic(model, inputs):
     broadcast is no other dim."""
     copy, dims = onnx.ModelProto(), {}
     copy.CopyFrom(model)
+    deciding = deciding_inputs(model)
     for info, array in zip(graph_inputs(copy), inputs):
-        if not info.type.HasField("tensor_type") or not hasattr(array, "shape"):
+        if info.name in deciding or not info.type.HasField("tensor_type") or not hasattr(array, "shape"):
             continue
         shape = info.type.tensor_type.shape
         del shape.dim[:]

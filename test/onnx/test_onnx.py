@@ -80,6 +80,12 @@ def test_modes_keep_what_a_model_computes():
         "d3", "d4", 1, "d4"]
     assert not any(d.HasField("dim_value") for d in dynamic.graph.output[0].type.tensor_type.shape.dim)
     assert modes.given_dims(dynamic, arrays) == {"d3": 3, "d4": 4}
+    reshape = onnx.helper.make_graph(
+        [onnx.helper.make_node("Cast", ["s"], ["t"], to=7), onnx.helper.make_node("Reshape", ["x", "t"], ["z"])], "g",
+        [info("x", [3, 4]), info("s", [1])], [info("z", [12])])
+    deciding, arrays_of_it = onnx.helper.make_model(reshape), [np.ones((3, 4), "f4"), np.array([12], "f4")]
+    assert modes.values(deciding, arrays_of_it) == {"s": "12.0"} and modes.values(model, arrays) == {}
+    assert modes.forced_dynamic(deciding, arrays_of_it)[0].graph.input[1].type.tensor_type.shape.dim[0].dim_value == 1
     constant, left = modes.with_constants(model, arrays)
     assert not left and not constant.graph.input and [t.name for t in constant.graph.initializer] == ["x", "y"]
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3  # the original is as it was

@@ -105,6 +105,14 @@ template <class Op> LogicalResult simple(Lowering &l) {
   return apply(l, [](Scalar x) { return x.unary<Op>(); });
 }
 
+LogicalResult shrink(Lowering &l) {
+  double lambda = l.floatAttr("lambd", 0.5), bias = l.floatAttr("bias", 0);
+  return apply(l, [&](Scalar x) {
+    Scalar below = (x.number(0) - x).above(lambda, x + bias, x.number(0));
+    return x.above(lambda, x + -bias, below);
+  });
+}
+
 LogicalResult absolute(Lowering &l) {
   LoweredValue &in = l.input(0);
   return finish(l, l.elementwise({&in}, in.elementType, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
@@ -201,6 +209,16 @@ void snug::addActivationOps(LoweringTable &t) {
   t.add("Mod", 10, mod);
   t.add("Abs", 6, absolute);
   t.add("Sign", 9, sign);
+  t.add("Tan", 7, simple<math::TanOp>);
+  t.add("Asin", 7, simple<math::AsinOp>);
+  t.add("Acos", 7, simple<math::AcosOp>);
+  t.add("Atan", 7, simple<math::AtanOp>);
+  t.add("Sinh", 9, simple<math::SinhOp>);
+  t.add("Cosh", 9, simple<math::CoshOp>);
+  t.add("Asinh", 9, simple<math::AsinhOp>);
+  t.add("Acosh", 9, simple<math::AcoshOp>);
+  t.add("Atanh", 9, simple<math::AtanhOp>);
+  t.add("Shrink", 9, shrink);
   t.add("Floor", 6, simple<math::FloorOp>);
   t.add("Ceil", 6, simple<math::CeilOp>);
   t.add("Round", 11, simple<math::RoundEvenOp>);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Elementwise ops: unary, binary, comparison, logic, select, cast. Integer arithmetic on shape lists and position grids
+// Elementwise ops: unary, binary, comparison, logic, select. Integer arithmetic on shape lists and position grids
 // stays in closed form.
 #include "mlir/Dialect/Math/IR/Math.h"
+#include <cmath>
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/ops/ClosedIntegers.h"
@@ -42,6 +43,9 @@ Value reciprocal(Builder &b, Location loc, Value x) {
 Value sigmoid(Builder &b, Location loc, Value x) {
   Value e = b.createOrFold<math::ExpOp>(loc, b.createOrFold<arith::NegFOp>(loc, x));
   return reciprocal(b, loc, b.createOrFold<arith::AddFOp>(loc, e, number(b, loc, x.getType(), 1)));
+}
+Value bitwiseNot(Builder &b, Location loc, Value x) {
+  return b.createOrFold<arith::XOrIOp>(loc, x, number(b, loc, x.getType(), -1));
 }
 Value isNan(Builder &b, Location loc, Value x) { return b.createOrFold<arith::CmpFOp>(loc, arith::CmpFPredicate::UNO, x, x); }
 Value logicalNot(Builder &b, Location loc, Value x) {
@@ -191,6 +195,59 @@ template <class Op> LogicalResult logical(Lowering &l) {
   return success();
 }
 
+template <class Op> LogicalResult bitwise(Lowering &l) {
+  auto result = l.elementwise({&l.input(0), &l.input(1)}, l.input(0).elementType,
+                              [](Builder &b, Location loc, ValueRange a) -> Value { return b.createOrFold<Op>(loc, a[0], a[1]); });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+LogicalResult isInf(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  bool positive = l.intAttr("detect_positive", 1), negative = l.intAttr("detect_negative", 1);
+  auto result = l.elementwise({&in}, l.b.getI1Type(), [&](Builder &b, Location loc, ValueRange x) -> Value {
+    Type type = x[0].getType();
+    auto is = [&](double value) {
+      return b.createOrFold<arith::CmpFOp>(loc, arith::CmpFPredicate::OEQ, x[0], number(b, loc, type, value));
+    };
+    if (positive && negative)
+      return b.createOrFold<arith::OrIOp>(loc, is(INFINITY), is(-INFINITY));
+    if (positive || negative)
+      return is(positive ? INFINITY : -INFINITY);
+    return arith::ConstantOp::create(b, loc, b.getBoolAttr(false));
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
+// Of any number of inputs.
+template <bool Mean> LogicalResult sum(Lowering &l) {
+  LoweredValue total = l.input(0);
+  for (unsigned i = 1; i < l.numInputs(); ++i) {
+    auto next = l.elementwise({&total, &l.input(i)}, total.elementType,
+                              [](Builder &b, Location loc, ValueRange a) -> Value {
+                                return b.createOrFold<arith::AddFOp>(loc, a[0], a[1]);
+                              });
+    if (failed(next))
+      return failure();
+    total = *next;
+  }
+  if (Mean && l.numInputs() > 1) {
+    auto mean = l.elementwise({&total}, total.elementType, [&](Builder &b, Location loc, ValueRange x) -> Value {
+      return b.createOrFold<arith::DivFOp>(loc, x[0], number(b, loc, x[0].getType(), l.numInputs()));
+    });
+    if (failed(mean))
+      return failure();
+    total = *mean;
+  }
+  l.define(0, total);
+  return success();
+}
+
 LogicalResult where(Lowering &l) {
   auto folded = foldLists(l, {&l.input(0), &l.input(1), &l.input(2)}, l.input(1).elementType,
                           [](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> {
@@ -211,108 +268,17 @@ LogicalResult where(Lowering &l) {
   return success();
 }
 
-// --- cast ---------------------------------------------------------------------------------------------------------
-
-// onnx.TensorProto.DataType
-Type dataType(Builder &b, int64_t code) {
-  switch (code) {
-  case 1: return b.getF32Type();
-  case 2: case 3: return b.getIntegerType(8);
-  case 4: case 5: return b.getIntegerType(16);
-  case 6: case 12: return b.getI32Type();
-  case 7: case 13: return b.getI64Type();
-  case 9: return b.getI1Type();
-  case 10: return b.getF16Type();
-  case 11: return b.getF64Type();
-  case 16: return b.getBF16Type();
-  default: return Type();
-  }
-}
-
-Value convert(Builder &b, Location loc, Value x, Type to) {
-  Type from = x.getType();
-  if (from == to)
-    return x;
-  bool fromFloat = isa<FloatType>(from), toFloat = isa<FloatType>(to);
-  if (to.isInteger(1)) {
-    Value zero = number(b, loc, from, 0);
-    if (fromFloat)
-      return b.createOrFold<arith::CmpFOp>(loc, arith::CmpFPredicate::UNE, x, zero);
-    return b.createOrFold<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, x, zero);
-  }
-  if (fromFloat && toFloat)
-    return from.getIntOrFloatBitWidth() < to.getIntOrFloatBitWidth() ? b.createOrFold<arith::ExtFOp>(loc, to, x)
-                                                                     : b.createOrFold<arith::TruncFOp>(loc, to, x);
-  if (fromFloat)
-    return b.createOrFold<arith::FPToSIOp>(loc, to, x);
-  if (toFloat)
-    return from.isInteger(1) ? b.createOrFold<arith::UIToFPOp>(loc, to, x) : b.createOrFold<arith::SIToFPOp>(loc, to, x);
-  if (from.getIntOrFloatBitWidth() > to.getIntOrFloatBitWidth())
-    return b.createOrFold<arith::TruncIOp>(loc, to, x);
-  return from.isInteger(1) ? b.createOrFold<arith::ExtUIOp>(loc, to, x) : b.createOrFold<arith::ExtSIOp>(loc, to, x);
-}
-
-// Whether all elements of a closed value are known to be integers of type `to`.
-bool fits(Lowering &l, LoweredValue &in, Type to) {
-  if (in.elementType.getIntOrFloatBitWidth() <= to.getIntOrFloatBitWidth())
-    return true;
-  return llvm::all_of(in.closed, [&](AffineExpr element) {
-    // The farthest index of each dim, one after the other: element is affine in them.
-    Extents last;
-    for (AffineExpr extent : in.shape)
-      last.push_back(extent - 1);
-    Extents first(in.rank(), l.constant(0));
-    for (Extents &corner : {std::ref(first), std::ref(last)}) {
-      AffineExpr at = element.replaceDims(corner);
-      auto low = l.dims.lowerBound(at), high = l.dims.upperBound(at);
-      if (!low || !high || *low < INT32_MIN || *high > INT32_MAX)
-        return false;
-    }
-    return true;
-  });
-}
-
-LogicalResult castTo(Lowering &l, Type to) {
-  LoweredValue &in = l.input(0);
-  if (!to) {
-    l.error() << "casts to element type " << l.intAttr("to", 0) << " are not supported";
+// Randomness is of training; without it nothing is dropped, and the mask says so.
+LogicalResult dropout(Lowering &l) {
+  auto training = l.hasInput(2) ? l.constantInts(l.input(2)) : SmallVector<int64_t>{0};
+  if (!training || training->size() != 1 || training->front()) {
+    l.error() << "training mode is not supported, nor one that is computed";
     return failure();
   }
-  if (in.elementType == to) {
-    l.define(0, in);
-    return success();
-  }
-  // Integers stay in closed form where they fit.
-  if (in.isClosed() && (to.isInteger(64) || to.isInteger(32)) && fits(l, in, to)) {
-    LoweredValue out;
-    out.elementType = to;
-    out.shape = in.shape;
-    out.closed = in.closed;
-    out.closedVector = in.closedVector;
-    if (auto integer = dyn_cast_or_null<IntegerAttr>(in.splat))
-      out.splat = l.b.getIntegerAttr(to, integer.getType().isInteger(1) ? integer.getValue().getZExtValue()
-                                                                        : integer.getValue().getSExtValue());
-    l.define(0, out);
-    return success();
-  }
-  if (to.isInteger(1)) {
-    auto folded = foldLists(l, {&in}, to, [&](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> {
-      auto zero = decide(l, arith::CmpIPredicate::eq, e[0], l.constant(0));
-      return zero ? std::optional<AffineExpr>(l.constant(!*zero)) : std::nullopt;
-    });
-    if (folded) {
-      l.define(0, *folded);
-      return success();
-    }
-  }
-  auto result = l.elementwise({&in}, to, [&](Builder &b, Location loc, ValueRange x) { return convert(b, loc, x[0], to); });
-  if (failed(result))
-    return failure();
-  l.define(0, *result);
+  l.define(0, l.input(0));
+  l.define(1, l.splatValue(l.b.getBoolAttr(true), l.input(0).shape));
   return success();
 }
-LogicalResult cast(Lowering &l) { return castTo(l, dataType(l.b, l.intAttr("to", 0))); }
-LogicalResult castLike(Lowering &l) { return castTo(l, l.input(1).elementType); }
 
 LogicalResult identity(Lowering &l) {
   l.define(0, l.input(0));
@@ -350,9 +316,15 @@ void snug::addElementwiseOps(LoweringTable &t) {
   t.add("And", 7, logical<arith::AndIOp>);
   t.add("Or", 7, logical<arith::OrIOp>);
   t.add("Xor", 7, logical<arith::XOrIOp>);
+  t.add("BitwiseAnd", 18, bitwise<arith::AndIOp>);
+  t.add("BitwiseOr", 18, bitwise<arith::OrIOp>);
+  t.add("BitwiseXor", 18, bitwise<arith::XOrIOp>);
+  t.add("BitwiseNot", 18, unary<bitwiseNot>);
+  t.add("IsInf", 10, isInf);
+  t.add("Sum", 8, sum<false>);
+  t.add("Mean", 8, sum<true>);
   t.add("Where", 9, where);
-  t.add("Cast", 6, cast);
-  t.add("CastLike", 15, castLike);
   t.add("Identity", 1, identity);
-  t.add("Dropout", 13, identity);
+  t.add("Dropout", 12, dropout);
+  t.add("Dropout", 7, identity);
 }

@@ -104,6 +104,71 @@ Value absolute(OpBuilder &b, Location loc, Value x) {
 Value root(OpBuilder &b, Location loc, Value x) { return b.createOrFold<math::SqrtOp>(loc, x); }
 Value logarithm(OpBuilder &b, Location loc, Value x) { return b.createOrFold<math::LogOp>(loc, x); }
 
+// Which dims the node reduces: none of them where its axes are empty and it says that this means so.
+std::optional<SmallVector<bool>> reducedDims(Lowering &l, const LoweredValue &in) {
+  std::optional<SmallVector<int64_t>> axes = l.intsAttr("axes");
+  if (!axes && l.hasInput(1) && !(axes = l.constantInts(l.input(1)))) {
+    l.error() << "axes that are not constant are not supported; give them with --value";
+    return std::nullopt;
+  }
+  bool all = (!axes || axes->empty()) && !l.intAttr("noop_with_empty_axes", 0);
+  SmallVector<bool> reduced(in.rank(), all);
+  for (int64_t axis : axes.value_or(SmallVector<int64_t>())) {
+    auto normal = l.normalizeAxis(axis, in.rank());
+    if (!normal)
+      return std::nullopt;
+    reduced[*normal] = true;
+  }
+  return reduced;
+}
+
+Extents keptDims(Lowering &l, const LoweredValue &in, ArrayRef<bool> reduced) {
+  Extents kept;
+  for (auto [dim, extent] : llvm::enumerate(in.shape))
+    kept.push_back(reduced[dim] ? l.constant(1) : extent);
+  return kept;
+}
+
+// log(sum(exp(x))), of differences to the largest element: nothing overflows.
+LogicalResult reduceLogSumExp(Lowering &l) {
+  LoweredValue in = l.input(0);
+  Type type = in.elementType;
+  if (!isa<FloatType>(type)) {
+    l.error() << "inputs of element type " << type << " are not supported";
+    return failure();
+  }
+  std::optional<SmallVector<bool>> reduced = reducedDims(l, in);
+  if (!reduced)
+    return failure();
+  Extents kept = keptDims(l, in, *reduced);
+  LoweredValue largest = l.reduce(Reduction::Max, in, *reduced);
+  // Infinite ones are no measure of a difference.
+  auto finite = l.elementwise({&largest}, type, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
+    Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+    Value none = b.createOrFold<arith::SubFOp>(loc, x[0], x[0]); // zero, but for what is infinite or no number
+    Value usable = b.createOrFold<arith::CmpFOp>(loc, arith::CmpFPredicate::OEQ, none, zero);
+    return b.createOrFold<arith::SelectOp>(loc, usable, x[0], zero);
+  });
+  auto spread = failed(finite) ? FailureOr<LoweredValue>(failure()) : l.reshape(*finite, kept);
+  if (failed(spread))
+    return failure();
+  auto power = l.elementwise({&in, &*spread}, type, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
+    return b.createOrFold<math::ExpOp>(loc, b.createOrFold<arith::SubFOp>(loc, x[0], x[1]));
+  });
+  if (failed(power))
+    return failure();
+  LoweredValue total = l.reduce(Reduction::Sum, *power, *reduced);
+  auto result = l.elementwise({&total, &*finite}, type, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
+    return b.createOrFold<arith::AddFOp>(loc, b.createOrFold<math::LogOp>(loc, x[0]), x[1]);
+  });
+  if (succeeded(result) && l.intAttr("keepdims", 1))
+    result = l.reshape(*result, kept);
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
 // after(reduction of before(x)); `Mean` divides by the number of elements reduced.
 template <Reduction Kind, bool Mean = false, Step Before = nullptr, Step After = nullptr>
 LogicalResult reduce(Lowering &l) {
@@ -115,34 +180,24 @@ LogicalResult reduce(Lowering &l) {
     l.error() << "inputs of element type " << type << " are not supported";
     return failure();
   }
-  std::optional<SmallVector<int64_t>> axes = l.intsAttr("axes");
-  if (!axes && l.hasInput(1) && !(axes = l.constantInts(l.input(1)))) {
-    l.error() << "axes that are not constant are not supported";
+  std::optional<SmallVector<bool>> dims = reducedDims(l, in);
+  if (!dims)
     return failure();
-  }
-  if ((!axes || axes->empty()) && l.intAttr("noop_with_empty_axes", 0)) {
+  ArrayRef<bool> reduced = *dims;
+  if (in.rank() && !llvm::is_contained(reduced, true) && !prepares && !finishes) {
     l.define(0, in);
     return success();
-  }
-  SmallVector<bool> reduced(in.rank(), !axes || axes->empty());
-  for (int64_t axis : axes.value_or(SmallVector<int64_t>())) {
-    auto normal = l.normalizeAxis(axis, in.rank());
-    if (!normal)
-      return failure();
-    reduced[*normal] = true;
   }
   if (auto list = l.list(in); list && in.rank() == 1 && reduced[0] && !prepares && !finishes && !Mean)
     if (auto folded = reduceList(l, Kind, *list)) {
       l.define(0, l.intsValue(type, {*folded}, /*scalar=*/!l.intAttr("keepdims", 1)));
       return success();
     }
-  Extents kept;
+  Extents kept = keptDims(l, in, reduced);
   AffineExpr count = l.constant(1);
-  for (auto [dim, extent] : llvm::enumerate(in.shape)) {
-    kept.push_back(reduced[dim] ? l.constant(1) : extent);
+  for (auto [dim, extent] : llvm::enumerate(in.shape))
     if (reduced[dim])
       count = count * extent;
-  }
   auto step = [&](Step function, LoweredValue &value) {
     return l.elementwise({&value}, type, [&](OpBuilder &b, Location loc, ValueRange x) { return function(b, loc, x[0]); });
   };
@@ -188,5 +243,6 @@ void snug::addReduceOps(LoweringTable &t) {
   t.add("ReduceL1", 1, reduce<Reduction::Sum, false, absolute>);
   t.add("ReduceL2", 1, reduce<Reduction::Sum, false, square, root>);
   t.add("ReduceSumSquare", 1, reduce<Reduction::Sum, false, square>);
+  t.add("ReduceLogSumExp", 1, reduceLogSumExp);
   t.add("ReduceLogSum", 1, reduce<Reduction::Sum, false, nullptr, logarithm>);
 }
