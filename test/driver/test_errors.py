@@ -152,7 +152,7 @@ def test_unsupported_ops_are_all_listed(tmp_path):
     graph.opset_import.append(helper.make_opsetid("com.example", 1))
     onnx.save(graph, tmp_path / "m.onnx")
     result = snugc(tmp_path / "m.onnx", "-o", tmp_path / "m.so")
-    refused(result, 3, "node 'first'", "op Det", "(2 nodes)", "node 'third'", "com.example.Own")
+    refused(result, 3, "node 'first'", "op Det", "(2 nodes, 'second')", "node 'third'", "com.example.Own")
     assert "fine" not in result.err and files(tmp_path) == ["m.onnx"]
 
 
