@@ -24,6 +24,7 @@ int64_t snug::plannedArena(ModuleOp scheduled, std::optional<MemoryPicture> *pic
   OwningOpRef<ModuleOp> copy(scheduled.clone());
   PassManager manager(scheduled.getContext());
   manager.enableVerifier(false); // of many copies the one that is compiled is verified
+  manager.addPass(createPlaceParts());
   manager.addPass(createBufferize());
   manager.addPass(createPlanArena());
   manager.addPass(createVerifyPlan());

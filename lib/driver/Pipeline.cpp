@@ -259,6 +259,7 @@ int Pipeline::schedule() {
 void Pipeline::addMemoryPasses(OpPassManager &pm) {
   PlanArenaOptions plan;
   plan.buckets = 64; // what a run reads of them is one row of a table
+  pm.addPass(createPlaceParts());
   pm.addPass(createBufferize());
   pm.addPass(createPlanArena(plan));
   pm.addPass(createVerifyPlan());
