@@ -55,65 +55,83 @@ KernelRange codegen::planRows(Operation *op) {
   return range;
 }
 
+// The type that the rows are computed in.
+static Type realType(nn::SoftmaxOp op) { return computeType(cast<FloatType>(typeOf(op.getInit()).getElementType())); }
+static Type realType(nn::NormOp op) { return computeType(cast<FloatType>(typeOf(op.getInit()).getElementType())); }
+
 LogicalResult codegen::lowerSoftmax(nn::SoftmaxOp op, KernelBuilder &b) {
-  if (!typeOf(op.getInit()).getElementType().isF32() || !typeOf(op.getInput()).getElementType().isF32())
-    return op.emitOpError("is generated for f32 only");
-  Value zero = b.constant(0), scale = b.constantF32(op.getScale().convertToFloat());
+  Type real = realType(op);
+  auto number = [&](double value) { return b.constantFloat(real, value); };
+  Value zero = b.constant(0), scale = number(op.getScale().convertToDouble());
   bool scaled = op.getScale().convertToFloat() != 1.0f;
+  // Powers are kept in the destination, unless it would round them: then they are computed again.
+  bool keeps = typeOf(op.getInit()).getElementType() == real;
   rowLoop(b, op.getInit(), [&](RowIndices at, Value n) {
     // scale * x first, as written; so a negative scale is right too.
     auto element = [&](Value j) -> Value {
-      Value x = b.load(op.getInput(), at(j));
+      Value x = b.loadWide(op.getInput(), at(j));
       return scaled ? arith::MulFOp::create(b, x, scale).getResult() : x;
     };
-    Value max = b.reduceLoop(zero, n, b.constantF32(-INFINITY),
+    Value max = b.reduceLoop(zero, n, number(-INFINITY),
                              [&](Value j, Value m) -> Value { return arith::MaximumFOp::create(b, m, element(j)); });
-    Value sum = b.reduceLoop(zero, n, b.constantF32(0), [&](Value j, Value s) -> Value {
-      Value e = math::ExpOp::create(b, arith::SubFOp::create(b, element(j), max));
-      b.store(e, op.getInit(), at(j));
+    auto power = [&](Value j) -> Value { return math::ExpOp::create(b, arith::SubFOp::create(b, element(j), max)); };
+    Value sum = b.reduceLoop(zero, n, number(0), [&](Value j, Value s) -> Value {
+      Value e = power(j);
+      if (keeps)
+        b.store(e, op.getInit(), at(j));
       return addReassociated(b, s, e);
     });
-    Value inverse = arith::DivFOp::create(b, b.constantF32(1), sum);
+    Value inverse = arith::DivFOp::create(b, number(1), sum);
     b.loop(zero, n, 1, [&](Value j) {
-      b.store(arith::MulFOp::create(b, b.load(op.getInit(), at(j)), inverse), op.getInit(), at(j));
+      Value e = keeps ? b.load(op.getInit(), at(j)) : power(j);
+      b.store(arith::MulFOp::create(b, e, inverse), op.getInit(), at(j));
     });
   });
   return success();
 }
 
+LogicalResult codegen::checkNorm(nn::NormOp op) {
+  Type real = realType(op);
+  for (Value vector : {op.getScale(), op.getShift()})
+    if (auto type = vector ? dyn_cast<FloatType>(typeOf(vector).getElementType()) : nullptr;
+        vector && (!type || computeType(type) != real))
+      return op.emitOpError() << "is generated for a scale and a shift that are computed with in " << real << ", not "
+                              << typeOf(vector).getElementType();
+  return success();
+}
+
 LogicalResult codegen::lowerNorm(nn::NormOp op, KernelBuilder &b) {
-  for (Value operand : op->getOperands())
-    if (!typeOf(operand).getElementType().isF32())
-      return op.emitOpError("is generated for f32 only");
+  Type real = realType(op);
+  auto number = [&](double value) { return b.constantFloat(real, value); };
   Value zero = b.constant(0);
   bool layer = op.getKind() == nn::NormKind::Layer;
   rowLoop(b, op.getInit(), [&](RowIndices at, Value n) {
-    Value count = arith::SIToFPOp::create(b, b.getF32Type(), arith::IndexCastOp::create(b, b.getI64Type(), n));
+    Value count = arith::SIToFPOp::create(b, real, arith::IndexCastOp::create(b, b.getI64Type(), n));
     Value mean;
     if (layer)
       mean = arith::DivFOp::create(
           b,
-          b.reduceLoop(zero, n, b.constantF32(0),
-                       [&](Value j, Value s) { return addReassociated(b, s, b.load(op.getInput(), at(j))); }),
+          b.reduceLoop(zero, n, number(0),
+                       [&](Value j, Value s) { return addReassociated(b, s, b.loadWide(op.getInput(), at(j))); }),
           count);
     auto centered = [&](Value j) -> Value {
-      Value x = b.load(op.getInput(), at(j));
+      Value x = b.loadWide(op.getInput(), at(j));
       return layer ? arith::SubFOp::create(b, x, mean).getResult() : x;
     };
-    Value squares = b.reduceLoop(zero, n, b.constantF32(0), [&](Value j, Value s) {
+    Value squares = b.reduceLoop(zero, n, number(0), [&](Value j, Value s) {
       Value x = centered(j);
       return addReassociated(b, s, arith::MulFOp::create(b, x, x));
     });
     Value variance = arith::DivFOp::create(b, squares, count);
-    Value epsilon = b.constantF32(op.getEpsilon().convertToFloat());
+    Value epsilon = number(op.getEpsilon().convertToDouble());
     Value root = math::SqrtOp::create(b, arith::AddFOp::create(b, variance, epsilon));
-    Value inverse = arith::DivFOp::create(b, b.constantF32(1), root);
+    Value inverse = arith::DivFOp::create(b, number(1), root);
     b.loop(zero, n, 1, [&](Value j) {
       Value x = arith::MulFOp::create(b, centered(j), inverse);
       if (op.getScale())
-        x = arith::MulFOp::create(b, x, b.load(op.getScale(), j));
+        x = arith::MulFOp::create(b, x, b.loadWide(op.getScale(), j));
       if (op.getShift())
-        x = arith::AddFOp::create(b, x, b.load(op.getShift(), j));
+        x = arith::AddFOp::create(b, x, b.loadWide(op.getShift(), j));
       b.store(x, op.getInit(), at(j));
     });
   });

@@ -48,6 +48,38 @@ IndexRule rowRule(Operation *op, int64_t rank, ValueRange rowVectors) {
 }
 } // namespace
 
+FloatType snug::computeType(FloatType elementType) {
+  return elementType.getWidth() < 32 ? Float32Type::get(elementType.getContext()) : elementType;
+}
+
+Value snug::extendToCompute(OpBuilder &b, Location loc, Value scalar) {
+  if (!isNarrowFloat(scalar.getType()))
+    return scalar;
+  return arith::ExtFOp::create(b, loc, computeType(cast<FloatType>(scalar.getType())), scalar,
+                               arith::FastMathFlagsAttr::get(b.getContext(), arith::FastMathFlags::contract));
+}
+
+Value snug::roundToStore(OpBuilder &b, Location loc, Value scalar, Type elementType) {
+  if (scalar.getType() == elementType)
+    return scalar;
+  return arith::TruncFOp::create(b, loc, elementType, scalar, arith::RoundingModeAttr(),
+                                 arith::FastMathFlagsAttr::get(b.getContext(), arith::FastMathFlags::contract));
+}
+
+Value snug::beforeConversions(Value value) {
+  auto mayBeLeftOut = [](auto op) {
+    return op && bitEnumContainsAll(op.getFastmath().value_or(arith::FastMathFlags::none), arith::FastMathFlags::contract);
+  };
+  while (true) {
+    if (auto extend = value.getDefiningOp<arith::ExtFOp>(); mayBeLeftOut(extend))
+      value = extend.getIn();
+    else if (auto truncate = value.getDefiningOp<arith::TruncFOp>(); mayBeLeftOut(truncate))
+      value = truncate.getIn();
+    else
+      return value;
+  }
+}
+
 #define SNUG_KERNEL_EFFECTS(OP)                                                                                        \
   void OP::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {                  \
     kernelEffects(cast<DestinationStyleOpInterface>(getOperation()), effects);                                         \
@@ -121,6 +153,10 @@ LogicalResult ContractOp::verify() {
                          << " arguments, wants the sum and one an epilogue input";
   if (block.getTerminator()->getNumOperands() != 1)
     return emitOpError("epilogue yields one value");
+  auto factor = dyn_cast<FloatType>(getElementTypeOrSelf(getA().getType()));
+  if (factor && block.getArgument(0).getType() != computeType(factor))
+    return emitOpError() << "epilogue takes a sum of type " << block.getArgument(0).getType() << ", which is made in "
+                         << computeType(factor);
   return success();
 }
 
@@ -158,7 +194,8 @@ FailureOr<IndexRule> ContractOp::getIndexRule() {
 
 static LogicalResult verifyRows(Operation *op, Value input, Value init) {
   auto from = cast<ShapedType>(input.getType()), to = cast<ShapedType>(init.getType());
-  if (from.getRank() < 1 || from.getElementType() != to.getElementType() ||
+  auto read = dyn_cast<FloatType>(from.getElementType()), written = dyn_cast<FloatType>(to.getElementType());
+  if (from.getRank() < 1 || !read || !written || computeType(read) != computeType(written) ||
       failed(verifyCompatibleShape(from.getShape(), to.getShape())))
     return op->emitOpError() << "writes rows of " << from << " to " << to;
   return success();
@@ -275,7 +312,10 @@ LogicalResult AttentionOp::verify() {
   for (auto [argument, operand] : llvm::zip(block.getArguments().drop_front(), getScoreIns()))
     if (argument.getType() != cast<ShapedType>(operand.getType()).getElementType())
       return emitOpError() << "score block takes " << argument.getType() << " of an input of " << operand.getType();
-  Type element = cast<ShapedType>(getInit().getType()).getElementType();
+  auto stored = dyn_cast<FloatType>(cast<ShapedType>(getInit().getType()).getElementType());
+  if (!stored)
+    return emitOpError() << "writes to " << getInit().getType();
+  Type element = computeType(stored);
   Operation *yield = block.getTerminator();
   if (block.getArgument(0).getType() != element || yield->getNumOperands() != 1 ||
       yield->getOperand(0).getType() != element)

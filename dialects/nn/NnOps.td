@@ -19,6 +19,9 @@ def Nn_Dialect : Dialect {
   let description = [{
     Each op of this dialect is one kernel in destination-passing style: it reads `ins`, writes every element of `outs`
     and, on tensors, returns them. The same ops stand on tensors before memory planning and on memrefs after it.
+
+    Floats narrower than f32 (f16, bf16) are a way of storing elements: a kernel extends what it loads, computes in f32
+    and rounds what it stores, once. So operands of one op may be stored in different types.
   }];
   let useDefaultAttributePrinterParser = 1;
   let extraClassDeclaration = [{
@@ -94,7 +97,7 @@ def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"Yiel
     projected permutations, but that a may be read through windows (2 * row + tap); there is a reduction dim, exactly
     one with `packed`, at least one dim in b and the destination but not in a (n), any number of dims in a and the
     destination (m) and in all three (batch). The sum is accumulated in f32 or f64 from zero, in an order that depends on
-    the reduction dims alone. The region's block takes the sum and one scalar an epilogue input.
+    the reduction dims alone. The region's block takes the sum and one scalar an epilogue input, as it is stored.
 
     With `packed`, b is a weight in panels (n floordiv width, k, n mod width) and its map still speaks of the logical
     dims (k, n).

@@ -274,6 +274,19 @@ func.func @contract_no_extent(%a: tensor<4x8xf32>, %b: tensor<8x6xf32>, %o: tens
 
 // -----
 
+// A sum is made in f32, however narrow its factors are stored.
+func.func @contract_sum(%a: tensor<4x8xf16>, %b: tensor<8x6xf16>, %o: tensor<4x6xf16>) {
+  // expected-error @+1 {{epilogue takes a sum of type 'f16', which is made in 'f32'}}
+  %r = snug_nn.contract ins(%a, %b : tensor<4x8xf16>, tensor<8x6xf16>) outs(%o : tensor<4x6xf16>)
+      attributes {indexing_maps = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (k, n)>, affine_map<(m, n, k) -> (m, n)>], iterator_types = ["parallel", "parallel", "reduction"]} {
+  ^bb0(%acc: f16):
+    snug_nn.yield %acc : f16
+  } -> tensor<4x6xf16>
+  return
+}
+
+// -----
+
 // The epilogue's block takes one scalar an input.
 func.func @contract_arguments(%a: tensor<4x8xf32>, %b: tensor<8x6xf32>, %e: tensor<6xf32>, %o: tensor<4x6xf32>) {
   // expected-error @+1 {{epilogue block has 1 arguments, wants the sum and one an epilogue input}}
