@@ -142,9 +142,9 @@ KernelRange codegen::planGather(nn::GatherOp op) {
   auto type = typeOf(op.getInit());
   unsigned destination = op->getNumOperands() - 1;
   KernelRange range;
-  double ns = 1;
+  double ns = op.getWeights() ? guessExtent(typeOf(op.getWeights()).getShape().back()) : 1;
   for (unsigned dim = 0; dim < type.getRank(); ++dim) {
-    if (dim < op.getAxis() + typeOf(op.getIndices()).getRank())
+    if (dim < op.getAxis() + op.getNumChosenDims())
       range.factors.push_back({{{destination, dim}}});
     else
       ns *= guessExtent(type.getDimSize(dim)) * 0.3;
@@ -153,25 +153,32 @@ KernelRange codegen::planGather(nn::GatherOp op) {
   return range;
 }
 
+// Taps that are held in registers for all elements behind the chosen dims.
+static constexpr int64_t kMostTaps = 64;
+
 LogicalResult codegen::lowerGather(nn::GatherOp op, KernelBuilder &b) {
   unsigned rank = typeOf(op.getInit()).getRank(), axis = op.getAxis();
-  unsigned indexRank = typeOf(op.getIndices()).getRank(), outer = axis + indexRank;
+  unsigned chosen = op.getNumChosenDims(), outer = axis + chosen;
   Value zero = b.constant(0), extent = b.size(op.getData(), axis);
   SmallVector<Value> sizes;
   for (unsigned dim = 0; dim < rank; ++dim)
     sizes.push_back(b.size(op.getInit(), dim));
-  auto copy = [&](SmallVector<Value> at) {
-    Value index = b.load(op.getIndices(), ArrayRef(at).slice(axis, indexRank));
+  // Where in data's dim, at this place of `indices`.
+  auto indexAt = [&](ArrayRef<Value> place) {
+    Value index = b.load(op.getIndices(), place);
     if (!index.getType().isIndex())
       index = arith::IndexCastOp::create(b, b.getIndexType(), index);
     Value negative = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, index, zero);
     index = arith::SelectOp::create(b, negative, arith::AddIOp::create(b, index, extent), index);
-    index = arith::MaxSIOp::create(b, zero, arith::MinSIOp::create(b, index, b.sub(extent, b.constant(1))));
+    return arith::MaxSIOp::create(b, zero, arith::MinSIOp::create(b, index, b.sub(extent, b.constant(1)))).getResult();
+  };
+  // Loops over the dims behind; `body` takes data's place, with nothing at the axis, and the result's.
+  auto behind = [&](SmallVector<Value> at, function_ref<void(SmallVector<Value> &, ArrayRef<Value>)> body) {
     SmallVector<Value> from(at.begin(), at.begin() + axis);
-    from.push_back(index);
+    from.push_back({});
     std::function<void(unsigned)> nest = [&](unsigned dim) {
       if (dim == rank)
-        return b.store(b.load(op.getData(), from), op.getInit(), at);
+        return body(from, at);
       b.loop(zero, sizes[dim], 1, [&](Value j) {
         at.push_back(j);
         from.push_back(j);
@@ -182,12 +189,45 @@ LogicalResult codegen::lowerGather(nn::GatherOp op, KernelBuilder &b) {
     };
     nest(outer);
   };
+  auto copy = [&](const SmallVector<Value> &at) {
+    Value index = indexAt(ArrayRef(at).slice(axis, chosen));
+    behind(at, [&](SmallVector<Value> &from, ArrayRef<Value> to) {
+      from[axis] = index;
+      b.store(b.load(op.getData(), from), op.getInit(), to);
+    });
+  };
+  auto weigh = [&](const SmallVector<Value> &at) {
+    int64_t taps = typeOf(op.getWeights()).getShape().back();
+    Type real = computeType(cast<FloatType>(typeOf(op.getInit()).getElementType()));
+    auto tap = [&](Value t) {
+      SmallVector<Value> place(ArrayRef(at).slice(axis, chosen));
+      place.push_back(t);
+      return std::pair(indexAt(place), b.loadWide(op.getWeights(), place));
+    };
+    auto add = [&](SmallVector<Value> &from, std::pair<Value, Value> tap, Value sum) -> Value {
+      from[axis] = tap.first;
+      Value product = arith::MulFOp::create(b, b.loadWide(op.getData(), from), tap.second);
+      return sum ? arith::AddFOp::create(b, sum, product).getResult() : product;
+    };
+    SmallVector<std::pair<Value, Value>> held;
+    for (int64_t t = 0; taps <= kMostTaps && t < taps; ++t) // a dynamic number is negative
+      held.push_back(tap(b.constant(t)));
+    behind(at, [&](SmallVector<Value> &from, ArrayRef<Value> to) {
+      Value sum;
+      if (held.empty())
+        sum = b.reduceLoop(zero, b.size(op.getWeights(), chosen), b.constantFloat(real, 0),
+                           [&](Value t, Value s) { return add(from, tap(t), s); });
+      for (auto one : held)
+        sum = add(from, one, sum);
+      b.store(sum, op.getInit(), to);
+    });
+  };
   b.overRange(ArrayRef(sizes).take_front(outer), [&](ArrayRef<Value> indices, Value first, Value end) {
     b.loop(first, end, 1, [&](Value i) {
       SmallVector<Value> at(indices);
       if (outer)
         at.push_back(i);
-      copy(at);
+      op.getWeights() ? weigh(at) : copy(at);
     });
   });
   return success();

@@ -165,16 +165,25 @@ def Nn_NormOp : Nn_KernelOp<"norm", [AttrSizedOperandSegments]> {
 }
 
 def Nn_GatherOp : Nn_KernelOp<"gather"> {
-  let summary = "Slices of data along one dim, chosen by indices";
+  let summary = "Slices of data along one dim, chosen by indices, or weighted sums of some";
   let description = [{
     result[d0..d(axis-1), i0..iq, d(axis+1)..] = data[d0..d(axis-1), indices[i0..iq], d(axis+1)..]. Negative indices
     count from the end; an index outside the dim reads the nearest element (ONNX leaves it undefined).
+
+    With `weights`, of the shape of `indices`, the last dim of both is one of taps, which the result lacks: it is the sum
+    over t of weights[i0..iq, t] * data[.., indices[i0..iq, t], ..], in the order of t, as interpolations are.
   }];
-  let arguments = (ins Nn_Shaped:$data, Nn_Shaped:$indices, Nn_Shaped:$init, I64Attr:$axis);
-  let extraClassDeclaration = [{ ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); } }];
+  let arguments = (ins Nn_Shaped:$data, Nn_Shaped:$indices, Optional<Nn_Shaped>:$weights, Nn_Shaped:$init, I64Attr:$axis);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
+    // How many of the result's dims indices choose along.
+    int64_t getNumChosenDims() {
+      return ::mlir::cast<::mlir::ShapedType>(getIndices().getType()).getRank() - (getWeights() ? 1 : 0);
+    }
+  }];
   let assemblyFormat = [{
-    `ins` `(` $data `,` $indices `:` type($data) `,` type($indices) `)` `outs` `(` $init `:` type($init) `)`
-    `axis` `=` $axis attr-dict (`->` type($results)^)?
+    `ins` `(` $data `,` $indices `:` type($data) `,` type($indices) `)` (`weights` `(` $weights^ `:` type($weights) `)`)?
+    `outs` `(` $init `:` type($init) `)` `axis` `=` $axis attr-dict (`->` type($results)^)?
   }];
   let hasVerifier = 1;
 }

@@ -187,7 +187,7 @@ LogicalResult gather(Lowering &l) {
     }
   }
   Value init = l.empty(shape, data.elementType);
-  auto op = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(data), l.tensor(indices), init,
+  auto op = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(data), l.tensor(indices), Value(), init,
                                  l.b.getI64IntegerAttr(*axis));
   l.define(0, l.tensorValue(op->getResult(0), shape));
   return success();

@@ -357,6 +357,15 @@ func.func @gather_axis(%x: tensor<9x8xf32>, %i: tensor<3xi64>, %o: tensor<9x8x3x
 
 // -----
 
+// Each index has a weight of its own, which elements can be multiplied by.
+func.func @gather_weights(%x: tensor<9x8xf32>, %i: tensor<3x4xi64>, %w: tensor<3x5xf32>, %o: tensor<3x8xf32>) {
+  // expected-error @+1 {{weighs elements of 'tensor<9x8xf32>' at 'tensor<3x4xi64>' by 'tensor<3x5xf32>'}}
+  %r = snug_nn.gather ins(%x, %i : tensor<9x8xf32>, tensor<3x4xi64>) weights(%w : tensor<3x5xf32>) outs(%o : tensor<3x8xf32>) axis = 0 -> tensor<3x8xf32>
+  return
+}
+
+// -----
+
 // The dims of the indices stand where the gathered dim was.
 func.func @gather_shape(%x: tensor<9x8xf32>, %i: tensor<3xi64>, %o: tensor<3x9xf32>) {
   // expected-error @+1 {{gathers from 'tensor<9x8xf32>' at 'tensor<3xi64>' into 'tensor<3x9xf32>'}}
