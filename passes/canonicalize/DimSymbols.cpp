@@ -23,9 +23,23 @@ void DimSymbols::addOpen(StringRef name) {
   all.push_back(range);
 }
 
+// Products of sums as sums of products, so that what is in both sides of a difference cancels: b * n - (b - 1) * n.
+static AffineExpr distributed(AffineExpr expr) {
+  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (!binary)
+    return expr;
+  AffineExpr left = distributed(binary.getLHS()), right = distributed(binary.getRHS());
+  if (expr.getKind() != AffineExprKind::Mul)
+    return getAffineBinaryOpExpr(expr.getKind(), left, right);
+  for (auto [sum, factor] : {std::pair(left, right), std::pair(right, left)})
+    if (auto terms = dyn_cast<AffineBinaryOpExpr>(sum); terms && sum.getKind() == AffineExprKind::Add)
+      return distributed(terms.getLHS() * factor) + distributed(terms.getRHS() * factor);
+  return left * right;
+}
+
 std::optional<std::string> DimSymbols::solve(AffineExpr left, AffineExpr right) const {
   SmallVector<int64_t> coefficients; // symbols, locals, constant
-  AffineExpr difference = left - right;
+  AffineExpr difference = simplifyAffineExpr(distributed(left - right), 0, symbolRanges.size());
   if (!difference.isPureAffine() ||
       failed(getFlattenedAffineExpr(difference, 0, symbolRanges.size(), &coefficients)) ||
       coefficients.size() != symbolRanges.size() + 1)

@@ -108,6 +108,11 @@ public:
       solution = dims.solve(left, right);
     return left == right;
   }
+  // Remembers that of an extent all is read from the first element to before `end`.
+  void endsAt(mlir::AffineExpr extent, mlir::AffineExpr end) {
+    if (!ending)
+      ending = dims.solve(extent, end);
+  }
   std::optional<Extents> broadcast(llvm::ArrayRef<mlir::AffineExpr> left, llvm::ArrayRef<mlir::AffineExpr> right);
   // The larger (or smaller) of two expressions, where one is so for all values of the dims.
   std::optional<mlir::AffineExpr> extremum(mlir::AffineExpr left, mlir::AffineExpr right, bool larger);
@@ -155,6 +160,8 @@ public:
   mlir::Block *entry = nullptr;
   // What an open dim has to be ("s81=past + 1"), once the model has shown it; lowering fails then.
   std::optional<std::string> solution;
+  // What an open dim has to be at least, and is never read beyond; lowering goes on.
+  std::optional<std::string> ending;
   mlir::ModuleOp module;
 
 private:

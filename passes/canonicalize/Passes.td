@@ -8,7 +8,7 @@ def LowerOnnx : Pass<"snug-lower-onnx", "::mlir::ModuleOp"> {
   let summary = "Lower imported ONNX nodes to linalg, tensor and nn ops";
   let description = [{
     Runs after import. Fixes or bounds the named dims given by `dims`; a dim that is not given is taken for what the model
-    itself shows it to be equal to, else it is an error. Evaluates shape arithmetic on expressions of the
+    itself shows it to be equal to, or to be read up to, else it is an error. Evaluates shape arithmetic on expressions of the
     dims instead of on tensors, and lowers each node by the lowering table (op type x opset -> function). A node that the
     table lacks is an error; all of them are listed at once. Weights become snug_nn.weight with recipes.
 

@@ -77,7 +77,10 @@ FailureOr<std::optional<LoweredValue>> readAt(Lowering &l, LoweredValue &data, A
       shift = extent;
     auto low = l.dims.lowerBound(reach->low + shift), room = l.dims.lowerBound(extent - 1 - reach->high - shift);
     bool above = !room || *room < 0;
-    if (above) // an open extent ends where the indices do
+    bool fromFirst = reach->low + shift == l.constant(0) && reach->low != reach->high;
+    if (above && fromFirst)
+      l.endsAt(extent, reach->high + shift + 1);
+    else if (above)
       l.same(extent, reach->high + shift + 1);
     if (!low || *low < 0 || above)
       return std::optional<LoweredValue>();
