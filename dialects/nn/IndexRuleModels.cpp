@@ -161,6 +161,16 @@ template <class OpT> bool isFull(OpT op, Value whole, int64_t dim) {
   return succeeded(equal) && *equal;
 }
 
+// Of one element there is no stride. Upstream's expand-strided-metadata crashes on one where dims of 1 are dropped and kept:
+// it tells them apart by their strides.
+template <class OpT> SmallVector<OpFoldResult> stridesOf(OpT op, ArrayRef<OpFoldResult> sizes) {
+  SmallVector<OpFoldResult> strides = op.getMixedStrides();
+  for (auto [size, stride] : llvm::zip_equal(sizes, strides))
+    if (getConstantIntValue(size) == 1)
+      stride = IntegerAttr::get(IndexType::get(op.getContext()), 1);
+  return strides;
+}
+
 // Result dims, of which dim i takes i * stride + offset of the source. Those that are dropped are not cut.
 struct ExtractSliceRule : IndexRuleOpInterface::ExternalModel<ExtractSliceRule, tensor::ExtractSliceOp> {
   FailureOr<IndexRule> getIndexRule(Operation *operation) const {
@@ -203,7 +213,7 @@ struct ExtractSliceRule : IndexRuleOpInterface::ExternalModel<ExtractSliceRule, 
         kept.push_back(size);
     auto type = RankedTensorType::get(staticSizes(kept), op.getType().getElementType());
     return {tensor::ExtractSliceOp::create(builder, op.getLoc(), type, operands[0], offsets, sizes,
-                                           op.getMixedStrides())};
+                                           stridesOf(op, sizes))};
   }
 };
 
@@ -249,7 +259,7 @@ struct InsertSliceRule : IndexRuleOpInterface::ExternalModel<InsertSliceRule, te
     offsets[slice.dim] = affine::makeComposedFoldedAffineApply(
         builder, op.getLoc(), part + place - begin, {slice.operands[0].offset, slice.iterations.offset});
     return {tensor::InsertSliceOp::create(builder, op.getLoc(), operands[0], operands[1], offsets, sizes,
-                                          op.getMixedStrides())};
+                                          stridesOf(op, sizes))};
   }
 };
 

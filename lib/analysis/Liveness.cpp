@@ -258,6 +258,42 @@ LogicalResult LivenessBuilder::visitKernel(DestinationStyleOpInterface op) {
   return success();
 }
 
+// Whether the tensor is a part of its buffer, not all of it.
+bool LivenessBuilder::isPart(Value value) {
+  while (true) {
+    OpOperand *destination = destinationOf(value);
+    Operation *op = value.getDefiningOp();
+    if (isa_and_nonnull<tensor::ExtractSliceOp>(op))
+      return true;
+    if (destination && result.bufferOf(destination->get()) == result.bufferOf(value))
+      value = destination->get();
+    else if (op && isView(op))
+      value = op->getOperand(0);
+    else
+      return false;
+  }
+}
+
+// Who calls the function gets whole buffers that are nobody else's: a part of one, and what is the caller's already, is
+// copied in the end.
+void LivenessBuilder::visitReturn(Operation *op) {
+  for (Value value : op->getOperands()) {
+    std::optional<unsigned> buffer = result.bufferOf(value);
+    if (!buffer)
+      continue;
+    Value root = result.buffers[*buffer].root;
+    if (result.buffers[*buffer].inArena ? !isPart(value) : !isa<BlockArgument>(root) || isWritableArgument(root))
+      continue;
+    TensorBuffer copy;
+    copy.root = value;
+    copy.home = op->getBlock();
+    copy.bytes = llvm::alignTo(bytesOf(value).value_or(0), alignment);
+    result.buffers.push_back(copy);
+    lastUses.emplace_back();
+    touch(result.buffers.size() - 1, op);
+  }
+}
+
 LogicalResult LivenessBuilder::visitBlock(Block &block) {
   for (Operation &op : block)
     if (failed(visit(&op)))
@@ -281,6 +317,8 @@ LogicalResult LivenessBuilder::visit(Operation *op) {
     return visitIf(branch);
   if (auto dps = dyn_cast<DestinationStyleOpInterface>(op))
     return visitKernel(dps);
+  if (isa<func::ReturnOp>(op))
+    visitReturn(op);
   bool resident = isa<nn::WeightOp>(op) || op->hasTrait<OpTrait::ConstantLike>();
   for (Value value : op->getResults())
     if (isa<RankedTensorType>(value.getType()) && failed(newBuffer(value, op->getBlock(), !resident, !resident)))

@@ -2,8 +2,9 @@
 //
 // Live ranges of the buffers that a tensor program needs, before bufferization. One SSA tensor is one buffer; views
 // (slices, reshapes) and what is written into a destination that dies there share their source's. So does what loops
-// carry and branches yield, where bufferization needs no copy for it. The interval problem
-// of the memory stage has the same buffers and live ranges.
+// carry and branches yield, where bufferization needs no copy for it. A result of the function that is a part of a buffer
+// or of an argument's is copied where it is returned. The interval problem of the memory stage has the same buffers and
+// live ranges.
 #ifndef SNUG_LIB_ANALYSIS_LIVENESS_H
 #define SNUG_LIB_ANALYSIS_LIVENESS_H
 

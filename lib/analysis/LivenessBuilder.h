@@ -32,6 +32,8 @@ private:
   llvm::LogicalResult visitLoop(mlir::scf::ForOp loop);
   llvm::LogicalResult visitWhile(mlir::scf::WhileOp loop);
   llvm::LogicalResult visitIf(mlir::scf::IfOp op);
+  bool isPart(mlir::Value value);
+  void visitReturn(mlir::Operation *op);
   mlir::FailureOr<unsigned> carry(mlir::Value init, mlir::BlockArgument argument, mlir::Operation *loop);
   llvm::LogicalResult leave(mlir::Operation *loop, mlir::Value init, mlir::Value given, mlir::Value yielded,
                             mlir::Value value);

@@ -10,7 +10,6 @@
 #include "passes/chunk/ChunkPlanner.h"
 #include "passes/memory/Passes.h"
 #include "passes/schedule/Passes.h"
-#include <chrono>
 #include <cmath>
 
 using namespace mlir;
@@ -100,20 +99,18 @@ const ActivationPlan *ActivationPlanner::atPeak(int64_t peak, bool loosen) {
     return entry->second.get();
   // What the search says of a peak that it cannot reach is said once, by who asked, in terms of the arena.
   ScopedDiagnosticHandler quiet(scheduled.getContext(), [](Diagnostic &) { return success(); });
-  auto start = std::chrono::steady_clock::now();
   auto plan = std::make_unique<ActivationPlan>();
   if (!prepare())
     return nullptr;
   plan->program = OwningOpRef<ModuleOp>(prepared->clone());
   bool reached = succeeded(planner->apply(*plan->program, peak, loosen));
-  searchMs += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   if (!reached)
     return nullptr;
   plan->figures = figuresOf(*plan->program);
+  plan->figures.searchMs = 1e3 * planner->searchTime();
   plan->arena = plannedArena(*plan->program);
   if (plan->arena < 0)
     return loosen ? atPeak(peak, /*loosen=*/false) : nullptr;
-  plan->figures.searchMs = searchMs;
   entry->second = std::move(plan);
   return entry->second.get();
 }

@@ -63,7 +63,6 @@ private:
   int threads;
   mlir::OwningOpRef<mlir::ModuleOp> prepared;
   std::unique_ptr<ChunkPlanner> planner;
-  double searchMs = 0;                                                             ///< so far
   std::map<std::pair<int64_t, bool>, std::unique_ptr<ActivationPlan>> plans; ///< by peak and looseness; null: none
 };
 

@@ -30,6 +30,7 @@ private:
     Value init; // before the loop
     LoopSlice slice;
     Value result; // of the op in the original program whose value it holds in the end
+    bool isInPlace; // the plan has looked at who reads what of it
   };
   void findCarried();
   Value cut(Value value, int position, const SliceRange &range, Location loc);
@@ -123,6 +124,8 @@ void Applier::findCarried() {
       if (interior)
         continue;
       LoopSlice slice = sliceOf(problem.nodes[m.node].results[index], m);
+      Value written = cast<DestinationStyleOpInterface>(first).getTiedOpResult(init);
+      bool isInPlace = bufferOf(root) >= 0 && bufferOf(root) == bufferOf(written);
       if (Value dying = replaced.lookup(root))
         root = dying;
       if (isFresh) {
@@ -134,7 +137,7 @@ void Applier::findCarried() {
       destination[{first, init->getOperandNumber()}] = carried.size();
       if (!root.getDefiningOp<tensor::EmptyOp>())
         carriedInit[root] = carried.size();
-      carried.push_back({root, slice, value});
+      carried.push_back({root, slice, value, isInPlace});
     }
   }
 }
@@ -179,8 +182,12 @@ Value Applier::inside(const ChunkUse &use, const ChunkMember &m, Operation *op, 
       sizes[position] = ranges.of(use, m).size;
     return tensor::EmptyOp::create(builder, empty.getLoc(), sizes, empty.getType().getElementType());
   }
-  if (auto found = carriedInit.find(value); found != carriedInit.end())
-    value = arguments[found->second];
+  // Of what the loop carries, iterations before have written their slices; another slice is read of what was there.
+  if (auto found = carriedInit.find(value); found != carriedInit.end()) {
+    const Carried &c = carried[found->second];
+    if (c.isInPlace || (sliceOf(use, m) == c.slice && !c.slice.hasHalo()))
+      value = arguments[found->second];
+  }
   return cut(value, position, ranges.of(use, m), op->getLoc());
 }
 

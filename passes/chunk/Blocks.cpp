@@ -118,25 +118,27 @@ ChunkLoop snug::shifted(const ChunkProblem &problem, const ChunkLoop &loop, int 
   return result;
 }
 
-void snug::reorder(ChunkProblem &problem, int first, const std::vector<int> &order) {
-  std::vector<ChunkNode> nodes;
-  std::map<int, int> moved;
-  for (int node : order) {
-    moved[node] = first + static_cast<int>(nodes.size());
-    nodes.push_back(std::move(problem.nodes[node]));
-  }
-  std::move(nodes.begin(), nodes.end(), problem.nodes.begin() + first);
-  auto update = [&](int &node) {
-    if (auto found = moved.find(node); found != moved.end())
-      node = found->second;
+void snug::reorder(ChunkProblem &problem, const std::vector<int> &order) {
+  std::vector<int> moved(order.size()); // where each node is then
+  for (size_t i = 0; i < order.size(); ++i)
+    moved[order[i]] = static_cast<int>(i);
+  problem.nodes.reorder(order);
+  auto moves = [&](int node) { return node >= 0 && moved[node] != node; };
+  auto update = [&](std::vector<int> &nodes) {
+    for (int &node : nodes)
+      node = moved[node];
+    std::sort(nodes.begin(), nodes.end());
   };
-  for (ChunkValue &value : problem.values) {
-    update(value.producer);
-    std::for_each(value.users.begin(), value.users.end(), update);
-    std::sort(value.users.begin(), value.users.end());
+  // What does not change stays shared with copies of the problem.
+  const ChunkProblem &before = problem;
+  for (size_t i = 0; i < before.values.size(); ++i) {
+    const ChunkValue &value = before.values[i];
+    if (moves(value.producer))
+      problem.values[i].producer = moved[value.producer];
+    if (std::any_of(value.users.begin(), value.users.end(), moves))
+      update(problem.values[i].users);
   }
-  for (ChunkBuffer &buffer : problem.buffers) {
-    std::for_each(buffer.nodes.begin(), buffer.nodes.end(), update);
-    std::sort(buffer.nodes.begin(), buffer.nodes.end());
-  }
+  for (size_t i = 0; i < before.buffers.size(); ++i)
+    if (const std::vector<int> &nodes = before.buffers[i].nodes; std::any_of(nodes.begin(), nodes.end(), moves))
+      update(problem.buffers[i].nodes);
 }

@@ -19,8 +19,8 @@ bool isSameBlock(const ChunkProblem &problem, const std::vector<size_t> &kinds, 
 /// The loop `shift` nodes further on, in a block that is the same.
 ChunkLoop shifted(const ChunkProblem &problem, const ChunkLoop &loop, int shift);
 
-/// Puts the nodes of [first, last] in the given order (their present indices), which respects who reads what.
-void reorder(ChunkProblem &problem, int first, const std::vector<int> &order);
+/// Puts the nodes in the given order (their present indices), which respects who reads what.
+void reorder(ChunkProblem &problem, const std::vector<int> &order);
 
 } // namespace snug
 

@@ -108,7 +108,7 @@ LogicalResult Carrier::apply(Block &block, ChunkProgram &program, ChunkPlan plan
     if (!op->hasTrait<OpTrait::IsTerminator>())
       op->moveBefore(block.getTerminator());
   program.ops = std::move(ops);
-  reorder(program.problem, 0, plan.order);
+  reorder(program.problem, plan.order);
   // Before members of loops are gone.
   if (failed(applyToBodies(program, std::max(budget, plan.peak), level)))
     return failure();

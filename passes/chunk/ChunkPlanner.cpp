@@ -13,6 +13,7 @@
 #include "llvm/Support/Debug.h"
 #include "llvm/Support/MemoryBuffer.h"
 
+#include <chrono>
 #include <limits>
 
 #define DEBUG_TYPE "snug-select-chunks"
@@ -64,16 +65,19 @@ void ChunkPlanner::registerDialects(DialectRegistry &registry) {
 }
 
 void ChunkPlanner::prepare(ModuleOp module) {
-  // Sizes must come from where buffers come from, not from results that a loop may take in. A padding is what it is
-  // bufferized to, a fill and a part of it written: these can be cut.
+  // A padding is what it is bufferized to, a fill and a part of it written: these can be cut.
   MLIRContext *context = module.getContext();
-  RewritePatternSet patterns(context);
-  linalg::populateDecomposePadPatterns(patterns);
-  tensor::DimOp::getCanonicalizationPatterns(patterns, context);
-  tensor::EmptyOp::getCanonicalizationPatterns(patterns, context);
-  (void)applyPatternsGreedily(module, std::move(patterns));
-  for (auto function : module.getOps<func::FuncOp>())
+  RewritePatternSet pads(context), sizes(context);
+  linalg::populateDecomposePadPatterns(pads);
+  (void)applyPatternsGreedily(module, std::move(pads));
+  for (auto function : module.getOps<func::FuncOp>()) {
     separateInits(function);
+    sayCopies(function);
+  }
+  // Sizes must come from where buffers come from, not from results that a loop may take in.
+  tensor::DimOp::getCanonicalizationPatterns(sizes, context);
+  tensor::EmptyOp::getCanonicalizationPatterns(sizes, context);
+  (void)applyPatternsGreedily(module, std::move(sizes));
 }
 
 static FailureOr<Machine> findMachine(ModuleOp module, StringRef machineFile) {
@@ -168,13 +172,20 @@ ChunkPlanner::Variant *ChunkPlanner::variant(Function &function, Sharing sharing
   return entry->second.get();
 }
 
+const ChunkPlan &ChunkPlanner::search(Variant &variant, int64_t budget, int levels) {
+  const auto start = std::chrono::steady_clock::now();
+  const ChunkPlan &plan = variant.search->plan(budget, levels);
+  searching += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return plan;
+}
+
 LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64_t limit, bool loosen,
                                   Figures &figures, SmallVectorImpl<Attribute> &report) {
   settings.loopsBefore = static_cast<int64_t>(report.size());
   int64_t budget = std::max<int64_t>(limit, 0);
   std::vector<Variant *> variants{variant(function, Sharing::AsItIs)};
   Variant *source = variants.front();
-  ChunkPlan plan = source->search->plan(budget);
+  ChunkPlan plan = search(*source, budget);
   int64_t candidates = plan.candidates;
   const int64_t unchunkedPeak = plan.unchunkedPeak;
   const double unchunkedTime = plan.unchunkedTime;
@@ -187,7 +198,7 @@ LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64
     if (!looser)
       continue;
     variants.push_back(looser);
-    const ChunkPlan &its = looser->search->plan(budget);
+    const ChunkPlan &its = search(*looser, budget);
     candidates += its.candidates;
     LLVM_DEBUG(llvm::dbgs() << "loosened: peak " << its.peak << ", " << its.loops.size() << " loops\n"
                             << looser->function);
@@ -205,7 +216,7 @@ LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64
     auto attempt = [&](Variant *from, int64_t aim, int levels) {
       if (best && fits(*best))
         return;
-      const ChunkPlan &next = from->search->plan(aim, levels);
+      const ChunkPlan &next = search(*from, aim, levels);
       candidates += next.candidates;
       std::optional<CarriedOut> outcome = carryOut(from->function, next, aim, settings);
       if (outcome && (!best || outcome->plan.peak < best->plan.peak))

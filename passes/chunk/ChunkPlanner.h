@@ -33,6 +33,9 @@ public:
   /// target half done, where that cannot be reached.
   mlir::LogicalResult apply(mlir::ModuleOp target, int64_t budget, bool loosen);
 
+  /// Seconds on the clock that finding plans has taken so far.
+  double searchTime() const { return searching; }
+
 private:
   struct Variant;
   struct Function;
@@ -40,6 +43,7 @@ private:
   ChunkPlanner(mlir::ModuleOp module, Machine machine, int threads, bool exact);
   mlir::LogicalResult plan(mlir::func::FuncOp source);
   Variant *variant(Function &function, Sharing sharing);
+  const ChunkPlan &search(Variant &variant, int64_t budget, int levels = 2);
   mlir::LogicalResult apply(Function &function, mlir::func::FuncOp target, int64_t budget, bool loosen,
                             Figures &figures, llvm::SmallVectorImpl<mlir::Attribute> &report);
 
@@ -47,6 +51,7 @@ private:
   const Machine machine;
   ChunkSettings settings;
   std::vector<std::unique_ptr<Function>> functions;
+  double searching = 0;
 };
 
 } // namespace snug

@@ -5,6 +5,7 @@
 #define SNUG_PASSES_CHUNK_CHUNKPROBLEM_H
 
 #include "lib/solver/TimeModel.h"
+#include "passes/chunk/SharedVector.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -81,9 +82,9 @@ struct ChunkBuffer {
 };
 
 struct ChunkProblem {
-  std::vector<ChunkNode> nodes; ///< in program order
-  std::vector<ChunkValue> values;
-  std::vector<ChunkBuffer> buffers;
+  SharedVector<ChunkNode> nodes; ///< in program order
+  SharedVector<ChunkValue> values;
+  SharedVector<ChunkBuffer> buffers;
   int64_t alignment = 64;
 };
 

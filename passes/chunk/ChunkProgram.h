@@ -34,6 +34,11 @@ mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, mli
 /// merges them, but two kernels that are needed at one time have two buffers anyway.
 void separateInits(mlir::func::FuncOp function);
 
+/// Makes the copies that bufferization would make: of a destination that is needed after it is written over, unless that
+/// is an argument that may be, and of a result that is a slice of a tensor made in the function, so that the whole need
+/// not live as long as the caller has the slice.
+void sayCopies(mlir::func::FuncOp function);
+
 /// Puts each tensor.empty in front of its first user: bufferization makes its buffer where it stands, plans count it from
 /// the first kernel on that writes it.
 void sinkEmpties(mlir::func::FuncOp function);

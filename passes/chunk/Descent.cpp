@@ -2,10 +2,11 @@
 #include "passes/chunk/Descent.h"
 #include "lib/solver/ChunkSelection.h"
 #include "passes/chunk/Blocks.h"
-#include "passes/chunk/GrowRegion.h"
 #include "passes/chunk/OrderMembers.h"
+#include "passes/chunk/Placement.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -39,13 +40,27 @@ private:
     }
   };
 
+  // A loop of the plan. Those of one kind are in blocks that are the same, and cost the same.
+  struct Placed {
+    ChunkLoop loop;
+    int kind;
+  };
+  struct Kind {
+    Peak peak; // over what crosses the loop's start, and nodes behind that
+    std::optional<double> time;
+  };
+
   const ChunkProblem &problem() const { return state->problem(); }
   const PlanCost &cost() const { return state->cost(); }
   bool improve(const Peak &peak);
   std::optional<Candidate> best(const Peak &peak);
   void tryNested(const Peak &peak, PricedRegion &region, std::vector<Candidate> &found);
   Peak peakWith(const ChunkLoop &loop, const Peak &own, std::vector<size_t> &dropped) const;
-  double timeOf(const Candidate &candidate) const;
+  double timeOf(const Candidate &candidate);
+  Kind &kindOf(const Placed &placed);
+  Peak peakOf(const Placed &placed);
+  double timeOf(const Placed &placed);
+  Peak peakOfPlan();
   void accept(const ChunkLoop &loop, const std::vector<size_t> &dropped);
   void enlarge();
 
@@ -55,7 +70,9 @@ private:
   bool allKinds; // of loops: those with halos and sums, too
   std::vector<int> order;
   SearchState *state; // in that order
-  std::vector<ChunkLoop> loops;
+  std::vector<Placed> loops;
+  int numKinds = 0;
+  std::map<int, Kind> kinds; // of loops, as they are in the state
   int64_t candidates = 0, blocks = 0, distinctBlocks = 0;
 };
 } // namespace
@@ -65,10 +82,10 @@ Peak Descent::peakWith(const ChunkLoop &loop, const Peak &own, std::vector<size_
   int from = loop.first, to = loop.last;
   dropped.clear();
   for (size_t i = 0; i < loops.size(); ++i)
-    if (loops[i].first <= loop.last && loops[i].last >= loop.first) {
+    if (const ChunkLoop &other = loops[i].loop; other.first <= loop.last && other.last >= loop.first) {
       dropped.push_back(i);
-      from = std::min(from, loops[i].first);
-      to = std::max(to, loops[i].last);
+      from = std::min(from, other.first);
+      to = std::max(to, other.last);
     }
   Peak peak = own;
   for (int node = from; node <= to; ++node)
@@ -78,12 +95,49 @@ Peak Descent::peakWith(const ChunkLoop &loop, const Peak &own, std::vector<size_
 }
 
 // Seconds that a plan with the candidate in it takes more than now.
-double Descent::timeOf(const Candidate &candidate) const {
+double Descent::timeOf(const Candidate &candidate) {
   double time = candidate.bodyPeak < 0 ? state->timeOf(*candidate.region, *candidate.choice)
                                        : cost().timeOf(candidate.loop());
   for (size_t loop : candidate.dropped)
-    time -= cost().timeOf(loops[loop]);
+    time -= timeOf(loops[loop]);
   return time;
+}
+
+Descent::Kind &Descent::kindOf(const Placed &placed) {
+  auto [kind, isNew] = kinds.try_emplace(placed.kind);
+  if (isNew) {
+    kind->second.peak = cost().peakOf(placed.loop);
+    kind->second.peak.bytes -= cost().crossing(placed.loop.first);
+    kind->second.peak.node -= placed.loop.first;
+  }
+  return kind->second;
+}
+
+Peak Descent::peakOf(const Placed &placed) {
+  const Peak &peak = kindOf(placed).peak;
+  return {peak.bytes + cost().crossing(placed.loop.first), peak.node + placed.loop.first};
+}
+
+double Descent::timeOf(const Placed &placed) {
+  std::optional<double> &time = kindOf(placed).time;
+  if (!time)
+    time = cost().timeOf(placed.loop);
+  return *time;
+}
+
+Peak Descent::peakOfPlan() {
+  Peak peak;
+  std::vector<bool> isInLoop(problem().nodes.size());
+  for (const Placed &placed : loops) {
+    Peak inner = peakOf(placed);
+    if (inner.bytes > peak.bytes)
+      peak = inner;
+    std::fill(isInLoop.begin() + placed.loop.first, isInLoop.begin() + placed.loop.last + 1, true);
+  }
+  for (size_t node = 0; node < isInLoop.size(); ++node)
+    if (!isInLoop[node] && cost().unchunked(static_cast<int>(node)) > peak.bytes)
+      peak = {cost().unchunked(static_cast<int>(node)), static_cast<int>(node)};
+  return peak;
 }
 
 // The region as a loop whose body has loops: at the largest size that fits; where none does, at the smallest.
@@ -192,7 +246,7 @@ void Descent::accept(const ChunkLoop &accepted, const std::vector<size_t> &dropp
   loop.first = start;
   loop.last = start + static_cast<int>(loop.members.size()) - 1;
   loop.after.clear();
-  loops.push_back(loop);
+  loops.push_back({loop, numKinds});
   ++blocks;
 }
 
@@ -202,77 +256,85 @@ bool Descent::improve(const Peak &peak) {
   if (!found)
     return false;
   ++distinctBlocks;
-  const std::vector<size_t> &kinds = state->kinds();
+  const std::vector<size_t> &nodeKinds = state->kinds();
   std::vector<ChunkLoop> same{found->loop()};
   orderMembers(problem(), cost(), same[0]);
-  for (int node = 0; node < static_cast<int>(kinds.size()); ++node) {
+  for (int node = 0; node < static_cast<int>(nodeKinds.size()); ++node) {
     int shift = node - peak.node;
-    if (shift != 0 && kinds[node] == kinds[peak.node] && cost().unchunked(node) > budget &&
-        isSameBlock(problem(), kinds, same[0].first, same[0].last, shift))
+    if (shift != 0 && nodeKinds[node] == nodeKinds[peak.node] && cost().unchunked(node) > budget &&
+        state->isSameBlock(same[0].first, same[0].last, shift))
       same.push_back(shifted(problem(), same[0], shift));
   }
+  const Peak own = cost().peakOf(same[0]);
+  const int64_t inner = own.bytes - cost().crossing(same[0].first);
   for (size_t i = 0; i < same.size(); ++i) {
     bool free = true; // of blocks that overlap the first one counts
     for (size_t j = 0; j < i; ++j)
       free = free && (same[j].last < same[i].first || same[j].first > same[i].last);
     std::vector<size_t> dropped;
-    Peak there;
+    Peak there{cost().crossing(same[i].first) + inner, own.node + same[i].first - same[0].first};
     if (i == 0 || free)
-      there = peakWith(same[i], cost().peakOf(same[i]), dropped);
+      there = peakWith(same[i], there, dropped);
     if (i == 0 || (free && there.bytes <= found->peak.bytes))
       accept(same[i], dropped);
   }
+  ++numKinds;
+  kinds.clear();
   state = &memory.state(order);
   return true;
 }
 
-// A loop chosen while others were missing may be smaller than the budget asks for.
+// Loops chosen while others were missing may be smaller than the budget asks for.
 void Descent::enlarge() {
-  int last = static_cast<int>(problem().nodes.size()) - 1;
-  int64_t limit = std::max(budget, cost().peakOfRange(0, last, loops).bytes);
-  for (ChunkLoop &loop : loops) {
-    if (loop.bodyPeak >= 0)
-      continue; // its body was planned for its size
-    for (int64_t size : candidateChunkSizes(loop.extent, loop.tile)) {
-      if (size <= loop.size)
+  const int64_t limit = std::max(budget, peakOfPlan().bytes);
+  std::map<int, std::vector<Placed *>> byKind;
+  for (Placed &placed : loops)
+    if (placed.loop.bodyPeak < 0) // else its body was planned for its size
+      byKind[placed.kind].push_back(&placed);
+  for (auto &[kind, same] : byKind) {
+    const Placed small = *same.front();
+    for (int64_t size : candidateChunkSizes(small.loop.extent, small.loop.tile)) {
+      if (size <= small.loop.size || same.empty())
         break;
-      if (!mayHaveSize(problem(), loop, size))
-        continue;
-      ChunkLoop larger = loop;
+      ChunkLoop larger = small.loop;
       larger.size = size;
-      if (cost().peakOf(larger).bytes <= limit && cost().timeOf(larger) < cost().timeOf(loop)) {
-        loop = larger;
-        break;
+      if (!mayHaveSize(problem(), larger, size) || cost().timeOf(larger) >= timeOf(small))
+        continue;
+      const int64_t inner = cost().peakOf(larger).bytes - cost().crossing(larger.first);
+      auto rest = std::stable_partition(same.begin(), same.end(), [&](const Placed *placed) {
+        return inner + cost().crossing(placed->loop.first) > limit;
+      });
+      for (auto placed = rest; placed != same.end(); ++placed) {
+        (*placed)->loop.size = size;
+        (*placed)->kind = numKinds;
       }
+      ++numKinds;
+      same.erase(rest, same.end());
     }
   }
 }
 
 ChunkPlan Descent::run() {
   ChunkPlan plan;
-  int last = static_cast<int>(problem().nodes.size()) - 1;
-  plan.unchunkedPeak = last < 0 ? 0 : cost().peakOfRange(0, last, {}).bytes;
+  const size_t numNodes = problem().nodes.size();
+  Peak peak = peakOfPlan();
+  plan.unchunkedPeak = peak.bytes;
   plan.unchunkedTime = cost().unchunkedTime();
   for (const ChunkNode &node : problem().nodes)
     plan.ops += !node.isView && (!node.buffers.empty() || node.work.any());
-  Peak peak;
   // Each round lowers the bytes at one peak and raises none above it, so this ends; the limit is a safeguard.
-  for (size_t round = 0; last >= 0 && round < 4 * problem().nodes.size() + 4; ++round) {
-    peak = cost().peakOfRange(0, last, loops);
-    if (peak.bytes <= budget || !improve(peak))
-      break;
-  }
-  if (last >= 0) {
-    enlarge();
-    peak = cost().peakOfRange(0, last, loops);
-  }
-  std::sort(loops.begin(), loops.end(), [](const ChunkLoop &a, const ChunkLoop &b) { return a.first < b.first; });
+  for (size_t round = 0; peak.bytes > budget && round < 4 * numNodes + 4 && improve(peak); ++round)
+    peak = peakOfPlan();
+  enlarge();
+  peak = peakOfPlan();
+  std::sort(loops.begin(), loops.end(), [](const Placed &a, const Placed &b) { return a.loop.first < b.loop.first; });
   plan.peak = peak.bytes;
   plan.peakNode = peak.node;
   plan.time = plan.unchunkedTime;
-  for (const ChunkLoop &loop : loops)
-    plan.time += cost().timeOf(loop);
-  plan.loops = std::move(loops);
+  for (Placed &placed : loops) {
+    plan.time += timeOf(placed);
+    plan.loops.push_back(std::move(placed.loop));
+  }
   plan.candidates = candidates;
   plan.blocks = blocks;
   plan.distinctBlocks = distinctBlocks;

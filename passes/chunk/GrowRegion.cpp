@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/chunk/GrowRegion.h"
 #include "passes/chunk/LoopBuffers.h"
+#include "passes/chunk/Placement.h"
 
 #include <algorithm>
 #include <numeric>
@@ -10,27 +11,29 @@
 using namespace snug;
 
 namespace {
-enum class Place { Open, Loop, Before, After };
-
-struct State {
-  std::vector<Place> place; // of the window's nodes
-  std::vector<ChunkMember> member;
-};
-
 class Region {
 public:
   Region(const ChunkProblem &problem, int first, int last, const GrowOptions &options, bool throughViews)
-      : problem(problem), first(first), last(last), throughViews(throughViews), recomputes(options.recomputes),
-        allKinds(options.allKinds), carries(options.carries), unit(options.unit) {}
+      : problem(problem), first(first), last(last), placement(problem, first, last), throughViews(throughViews),
+        options(options), recomputes(options.recomputes) {}
 
   std::optional<ChunkLoop> grow(int seed, int dim);
-  int64_t coarser = 1;          // units in which more of the nodes would have joined
+  int64_t coarser = 1; // of the GrownRegion
+  bool opensBefore = false, opensBehind = false, overlaps = false;
   bool wentThroughView = false; // without `throughViews` the region is another one
 
 private:
-  bool inWindow(int node) const { return node >= first && node <= last; }
-  Place &place(int node) { return state.place[node - first]; }
-  ChunkMember &member(int node) { return state.member[node - first]; }
+  bool inWindow(int node) const { return placement.inWindow(node); }
+  bool inLoop(int node) const { return placement.inLoop(node); }
+  Place place(int node) const { return placement.place(node); }
+  const ChunkMember &member(int node) const { return placement.member(node); }
+  // Of nodes that would count if they were there.
+  bool reaches(int node) {
+    opensBefore = opensBefore || (node >= 0 && node < first);
+    opensBehind = opensBehind || node > last;
+    return inWindow(node);
+  }
+  void lookBehind();
 
   // Whether a slice of `scale` is a whole number of the node's iterations; else what would make it one is noted.
   bool fits(const ChunkNode &node, size_t dim, int64_t scale, int64_t step) {
@@ -41,8 +44,10 @@ private:
     return false;
   }
   bool add(const ChunkMember &joining);
-  bool isWorthwhile(const ChunkMember &m) const;
-  bool mayCarry(const ChunkMember &m) const;
+  bool isWorthwhile(const ChunkMember &m) const {
+    return !m.hasHalo() || (options.allKinds && snug::isWorthwhile(problem, m));
+  }
+  bool mayCarry(const ChunkMember &m) const { return options.carries && snug::mayCarry(problem, m); }
   bool needSlice(int value, const LoopSlice &slice);
   bool needWhole(int node);
   bool needBefore(int node);
@@ -52,10 +57,7 @@ private:
   void addForward(int seed);
   std::optional<ChunkMember> dimFor(int node);
   bool placeRest();
-  bool inLoop(int node) const { return inWindow(node) && state.place[node - first] == Place::Loop; }
-  bool leaves(int node) const;
-  bool isNeverEmpty(const LoopSlice &slice, int64_t length) const;
-  bool isLegal(const ChunkMember &m) const;
+  bool isLegal(const ChunkMember &m) const { return m.dim < 0 || placement.isLegal(m, extent); }
   // A destination that is a view: what it is a view of is written through it.
   bool isViewInit(const ChunkUse &use) const {
     int producer = problem.values[use.value].producer;
@@ -68,13 +70,11 @@ private:
   }
   const ChunkProblem &problem;
   int first, last;
+  Placement placement;
   bool throughViews; // destinations may be views of what the loop makes
-  bool recomputes;   // what is needed whole and cheap is computed by each iteration
-  bool allKinds;     // so is what is needed with a halo; sums are made in parts
-  bool carries;      // halos are carried where that can be
-  int64_t unit;      // iterations of the seed's dim for one of the loop
+  const GrowOptions &options;
+  bool recomputes;
   int64_t extent = 0;
-  State state;
   std::vector<int> worklist;
   std::set<int> forcedBefore, forcedAfter;
   int conflict = -1; // a member that turned out to be needed whole
@@ -83,35 +83,11 @@ private:
 
 static int64_t ceilDiv(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
-// Whether the smallest iteration does without half of it. Else it is there once, as a whole, before the loop.
-bool Region::isWorthwhile(const ChunkMember &m) const {
-  return !m.hasHalo() || (allKinds && 2 * (m.scale + m.before + m.after) <= problem.nodes[m.node].extents[m.dim]);
-}
-
-// Whether what iterations share can be kept: a tensor that the member makes anew, and whose rows are known.
-bool Region::mayCarry(const ChunkMember &m) const {
-  const ChunkNode &n = problem.nodes[m.node];
-  if (!carries || n.isView || n.results.size() != 1 || m.before + m.after <= 0 || !n.parallel[m.dim])
-    return false;
-  const ChunkUse &result = n.results[0];
-  const DimAccess &access = result.access[m.dim];
-  auto isTensor = [&](const ChunkUse &use) { return !use.isInit && !problem.values[use.value].extents.empty(); };
-  auto isPlain = [&](const ChunkUse &use) {
-    const ChunkValue &value = problem.values[use.value];
-    return !use.isInit || (value.producer >= 0 && problem.nodes[value.producer].isEmpty);
-  };
-  return access.scale == 1 && access.window == 1 && access.offset == 0 &&
-         problem.values[result.value].fixed[access.position] &&
-         std::count_if(n.uses.begin(), n.uses.end(), [](const ChunkUse &use) { return use.isInit; }) == 1 &&
-         std::any_of(n.uses.begin(), n.uses.end(), isTensor) && // a constant is as fast to write as to keep
-         std::all_of(n.uses.begin(), n.uses.end(), isPlain);
-}
-
 // Joins the loop, or, where it is in it, computes what is more around its iterations.
 bool Region::add(const ChunkMember &joining) {
   int node = joining.node;
-  ChunkMember &m = member(node);
   if (place(node) == Place::Loop) {
+    const ChunkMember &m = member(node);
     ChunkMember both = m;
     both.before = std::max(m.before, joining.before);
     both.after = std::max(m.after, joining.after);
@@ -121,20 +97,20 @@ bool Region::add(const ChunkMember &joining) {
       return false;
     if (both.before > m.before || both.after > m.after || both.fromStart != m.fromStart)
       worklist.push_back(node);
-    m = both;
+    placement.join(both);
     return true;
   }
   const ChunkNode &n = problem.nodes[node];
   bool accumulates = isAccumulated(n, joining);
   if (place(node) != Place::Open || n.parallel.empty() || !(n.parallel[joining.dim] || accumulates) ||
-      !isWorthwhile(joining) || (accumulates && (!allKinds || n.extents[joining.dim] != extent * joining.scale)))
+      !isWorthwhile(joining) || (accumulates && (!options.allKinds || n.extents[joining.dim] != extent * joining.scale)))
     return false;
   for (const ChunkUse &result : n.results)
     if (result.access.empty() || (result.access[joining.dim].position < 0) != accumulates)
       return false;
-  place(node) = Place::Loop;
-  m = joining;
+  ChunkMember m = joining;
   m.carries = mayCarry(m);
+  placement.join(m);
   worklist.push_back(node);
   return true;
 }
@@ -142,7 +118,7 @@ bool Region::add(const ChunkMember &joining) {
 // The loop reads the value in slices: its producer joins if it can, else it stands before the loop.
 bool Region::needSlice(int value, const LoopSlice &slice) {
   int producer = problem.values[value].producer;
-  if (!inWindow(producer) || place(producer) == Place::Before)
+  if (!reaches(producer) || place(producer) == Place::Before)
     return true;
   if (place(producer) == Place::After)
     return false;
@@ -161,7 +137,9 @@ bool Region::needSlice(int value, const LoopSlice &slice) {
 }
 
 bool Region::needWhole(int node) {
-  if (!inWindow(node) || place(node) == Place::Before)
+  if (recomputes ? !reaches(node) : !inWindow(node))
+    return true;
+  if (place(node) == Place::Before)
     return true;
   if (place(node) == Place::After)
     return false;
@@ -171,11 +149,10 @@ bool Region::needWhole(int node) {
     conflict = node;
     return false;
   }
-  place(node) = Place::Before;
-  if (recomputes && isRecomputed(node)) {
-    place(node) = Place::Loop;
-    member(node) = {node, -1, 1};
-  }
+  if (recomputes && isRecomputed(node))
+    placement.join({node, -1, 1});
+  else
+    placement.put(node, Place::Before);
   for (const ChunkUse &use : problem.nodes[node].uses)
     if (!needWhole(problem.values[use.value].producer))
       return false;
@@ -207,7 +184,7 @@ bool Region::drain() {
       // Where the whole buffer may be the loop's own, it is read and written through slices of slices. Any other must
       // be a value from before the loop, for the loop to carry it.
       bool wholeView = isViewInit(use);
-      if (wholeView && throughViews && allTouching(use.value, [&](int node) { return inWindow(node); })) {
+      if (wholeView && throughViews && allTouching(use.value, [&](int node) { return reaches(node); })) {
         wholeView = false;
         wentThroughView = true;
       }
@@ -227,14 +204,13 @@ bool Region::drain() {
 bool Region::addBackward(int seed, int dim) {
   // A member that is needed whole cannot be in the loop: start again without it.
   for (int attempt = 0; attempt <= last - first; ++attempt) {
-    state.place.assign(last - first + 1, Place::Open);
-    state.member.assign(last - first + 1, {});
+    placement.clear();
     worklist.clear();
     conflict = -1;
     bool ok = true;
     for (int node : forcedBefore)
       ok = ok && needWhole(node);
-    if (!ok || place(seed) != Place::Open || !add({seed, dim, unit, 0, 0, false}))
+    if (!ok || place(seed) != Place::Open || !add({seed, dim, options.unit, 0, 0, false}))
       return false;
     if (drain())
       return true;
@@ -287,19 +263,27 @@ void Region::addForward(int seed) {
       if (place(node) != Place::Open || !consumes || (followersOnly && !follows[node - first]))
         continue;
       if (forcedAfter.count(node)) {
-        place(node) = Place::After;
+        placement.put(node, Place::After);
         continue;
       }
-      State saved = state;
+      const size_t mark = placement.mark();
       std::optional<ChunkMember> m = dimFor(node);
       worklist.clear();
       if (m && add(*m) && drain())
         continue;
-      state = std::move(saved);
+      placement.goBack(mark);
       worklist.clear();
-      place(node) = Place::After;
+      placement.put(node, Place::After);
     }
   }
+}
+
+void Region::lookBehind() {
+  for (int node = first; node <= last; ++node)
+    if (place(node) == Place::Loop || place(node) == Place::After)
+      for (const ChunkUse &result : problem.nodes[node].results)
+        if (const std::vector<int> &users = problem.values[result.value].users; !users.empty())
+          reaches(users.back());
 }
 
 // The rest follows the loop if it must, else it stays before it. False if no order is left.
@@ -314,7 +298,7 @@ bool Region::placeRest() {
       needsAfter = needsAfter || place(producer) == Place::After;
     }
     if (place(node) == Place::Open)
-      place(node) = needsLoop || needsAfter ? Place::After : Place::Before;
+      placement.put(node, needsLoop || needsAfter ? Place::After : Place::Before);
     if (place(node) == Place::Before ? needsLoop || needsAfter : place(node) == Place::Loop && needsAfter)
       return false;
     if (place(node) == Place::After && !problem.nodes[node].mayMove)
@@ -323,63 +307,20 @@ bool Region::placeRest() {
   return true;
 }
 
-// Whether what the node computes is not for the loop alone.
-bool Region::leaves(int node) const {
-  for (const ChunkUse &result : problem.nodes[node].results) {
-    const std::vector<int> &users = problem.values[result.value].users;
-    if (users.empty() || std::any_of(users.begin(), users.end(), [&](int user) {
-          return !inLoop(user) || (problem.nodes[user].isView && leaves(user));
-        }))
-      return true;
-  }
-  return false;
-}
-
-// Whether each iteration takes some of a tensor of this length, as it must: the first one, which reaches out of it at
-// its start, the last one, which does at its end, and those between.
-bool Region::isNeverEmpty(const LoopSlice &slice, int64_t length) const {
-  return slice.scale + slice.before + slice.after > 0 && slice.scale + slice.after > 0 &&
-         (slice.fromStart || length > slice.scale * (extent - 1) - slice.before);
-}
-
-// With a halo, what leaves must still be made as a whole.
-bool Region::isLegal(const ChunkMember &m) const {
-  if (m.dim < 0)
-    return true;
-  const ChunkNode &n = problem.nodes[m.node];
-  auto isTaken = [&](const ChunkUse &use) {
-    LoopSlice slice = sliceOf(use, computed(m));
-    const ChunkValue &value = problem.values[use.value];
-    return slice.position < 0 || (isNeverEmpty(slice, value.extents[slice.position]) &&
-                                  (!slice.fromStart || value.fixed[slice.position]));
-  };
-  if (m.carries && leaves(m.node))
-    return false; // what is new would have to be told from what is kept
-  if (!std::all_of(n.uses.begin(), n.uses.end(), isTaken) || !std::all_of(n.results.begin(), n.results.end(), isTaken))
-    return false;
-  if ((!m.hasHalo() && n.extents[m.dim] == extent * m.scale) || !leaves(m.node))
-    return true; // so is every sum
-  // Dims that are known at run time only differ by what their upper bounds differ by where the loop steps through both
-  // one by one.
-  bool isFixed = m.scale == 1 || std::all_of(n.results.begin(), n.results.end(), [&](const ChunkUse &result) {
-    return problem.values[result.value].fixed[result.access[m.dim].position];
-  });
-  return isFixed && m.before >= 0 && m.scale * extent + m.after >= n.extents[m.dim];
-}
-
 std::optional<ChunkLoop> Region::grow(int seed, int dim) {
   const ChunkNode &n = problem.nodes[seed];
   if (n.parallel.empty() || !n.parallel[dim])
     return std::nullopt;
-  if (n.extents[dim] % unit != 0)
+  if (n.extents[dim] % options.unit != 0)
     return std::nullopt;
-  extent = n.extents[dim] / unit;
+  extent = n.extents[dim] / options.unit;
   if (extent < 2)
     return std::nullopt;
   while (true) {
     if (!addBackward(seed, dim))
       return std::nullopt;
     addForward(seed);
+    lookBehind();
     if (!placeRest())
       return std::nullopt;
     int illegal = first;
@@ -401,7 +342,7 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
       if (joined.dim < 0)
         continue;
       computes = computes || (!m.isView && !joined.hasHalo() && m.extents[joined.dim] == extent * joined.scale &&
-                              leaves(node));
+                              placement.leaves(node));
       int64_t tile = m.tile.empty() ? 1 : m.tile[member(node).dim];
       tile /= std::gcd(tile, member(node).scale);
       loop.tile = std::lcm(loop.tile, tile);
@@ -423,37 +364,28 @@ std::optional<ChunkLoop> Region::grow(int seed, int dim) {
     for (const ChunkUse &use : problem.nodes[m.node].uses)
       if (isViewInit(use) && inLoop(problem.values[use.value].producer) && !allTouching(use.value, isInside))
         return std::nullopt;
-  if (!keepsBuffers(problem, loop) || !collectUpdates(problem, loop, /*mayRenew=*/allKinds))
+  overlaps = std::any_of(loop.members.begin(), loop.members.end(), [](auto &m) { return m.hasHalo(); });
+  if (options.isWanted && !options.isWanted(loop))
+    return std::nullopt;
+  if (!keepsBuffers(problem, loop) || !collectUpdates(problem, loop, /*mayRenew=*/options.allKinds))
     return std::nullopt;
   if (std::any_of(loop.members.begin(), loop.members.end(), [](auto &m) { return m.carries && m.isFresh; }))
     return std::nullopt;
   return loop;
 }
 
-bool snug::mayHaveSize(const ChunkProblem &problem, const ChunkLoop &loop, int64_t size) {
-  int64_t last = (loop.extent + size - 1) / size * size - size; // where the last iteration begins
-  auto isTaken = [&](const ChunkUse &use, const ChunkMember &m) {
-    LoopSlice slice = sliceOf(use, m);
-    return slice.position < 0 || !slice.fromStart ||
-           problem.values[use.value].extents[slice.position] > slice.scale * last - slice.before;
-  };
-  for (const ChunkMember &m : loop.members) {
-    const ChunkNode &n = problem.nodes[m.node];
-    for (const auto *uses : {&n.uses, &n.results})
-      for (const ChunkUse &use : *uses)
-        if (!isTaken(use, computed(m)))
-          return false;
+GrownRegion snug::growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last,
+                             const GrowOptions &options) {
+  GrownRegion grown;
+  for (bool throughViews : {true, false}) {
+    Region region(problem, first, last, options, throughViews);
+    grown.loop = region.grow(seed, dim);
+    grown.coarser = std::max(grown.coarser, region.coarser);
+    grown.opensBefore = grown.opensBefore || region.opensBefore;
+    grown.opensBehind = grown.opensBehind || region.opensBehind;
+    grown.overlaps = grown.overlaps || region.overlaps;
+    if (grown.loop || !region.wentThroughView)
+      break;
   }
-  return true;
-}
-
-std::optional<ChunkLoop> snug::growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last,
-                                          const GrowOptions &options, int64_t *coarser) {
-  Region region(problem, first, last, options, /*throughViews=*/true);
-  std::optional<ChunkLoop> loop = region.grow(seed, dim);
-  if (coarser)
-    *coarser = region.coarser;
-  if (loop || !region.wentThroughView)
-    return loop;
-  return Region(problem, first, last, options, /*throughViews=*/false).grow(seed, dim);
+  return grown;
 }

@@ -6,6 +6,7 @@
 
 #include "passes/chunk/ChunkProblem.h"
 
+#include <functional>
 #include <optional>
 
 namespace snug {
@@ -20,17 +21,25 @@ struct GrowOptions {
   /// With all kinds: halos are carried from one iteration to the next where that can be.
   bool carries = false;
   int64_t unit = 1; ///< iterations of the seed's dim for one of the loop
+  /// If given, asked of a region before what takes longest is checked: of one that is not wanted there is no loop.
+  std::function<bool(const ChunkLoop &)> isWanted = nullptr;
+};
+
+struct GrownRegion {
+  std::optional<ChunkLoop> loop; ///< none where the dim leads to no legal loop that is wanted
+  bool overlaps = false;         ///< it leads to one with a halo
+  /// The multiple of the unit with which more nodes would have joined, as heads of 16 columns do in pairs where columns
+  /// come in panels of 32; else 1.
+  int64_t coarser = 1;
+  /// Nodes before or behind the window are in touch with the region. Where not, a larger window to that side grows the
+  /// same.
+  bool opensBefore = false, opensBehind = false;
 };
 
 /// Grows from dim `dim` of node `seed` inside of the nodes [first, last]. What the region needs whole is left before
-/// the loop, what needs its results whole is left behind it. Nullopt where the dim leads to no legal loop. `coarser`,
-/// if given, is set to the multiple of the unit with which more nodes would have joined, as heads of 16 columns do in
-/// pairs where columns come in panels of 32; else to 1.
-std::optional<ChunkLoop> growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last,
-                                    const GrowOptions &options = {}, int64_t *coarser = nullptr);
-
-/// Whether the loop may have chunks of this size: its last iteration, too, must have something new to compute.
-bool mayHaveSize(const ChunkProblem &problem, const ChunkLoop &loop, int64_t size);
+/// the loop, what needs its results whole is left behind it.
+GrownRegion growRegion(const ChunkProblem &problem, int seed, int dim, int first, int last,
+                       const GrowOptions &options = {});
 
 } // namespace snug
 

@@ -2,8 +2,11 @@
 #include "passes/chunk/LoopBuffers.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
+#include <numeric>
 #include <set>
+#include <unordered_map>
 
 using namespace snug;
 
@@ -34,7 +37,7 @@ bool snug::keepsBuffers(const ChunkProblem &problem, const ChunkLoop &loop) {
   struct Ranks {
     int any = -1, writer = -1; // the latest place so far
   };
-  std::vector<Ranks> ranks(problem.buffers.size());
+  std::unordered_map<int, Ranks> ranks; // by buffer
   for (int node = loop.first; node <= loop.last; ++node) {
     const ChunkNode &n = problem.nodes[node];
     int rank = places.of(node);
@@ -49,6 +52,15 @@ bool snug::keepsBuffers(const ChunkProblem &problem, const ChunkLoop &loop) {
     }
   }
   return true;
+}
+
+// Whether the value has but some of its buffer's elements.
+static bool isPart(const ChunkProblem &problem, int id) {
+  auto elements = [](const ChunkValue &value) {
+    return std::accumulate(value.extents.begin(), value.extents.end(), int64_t(1), std::multiplies<>());
+  };
+  int root = problem.buffers[problem.values[id].buffer].root;
+  return root >= 0 && elements(problem.values[id]) < elements(problem.values[root]);
 }
 
 bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool mayRenew) {
@@ -158,10 +170,13 @@ bool snug::collectUpdates(const ChunkProblem &problem, ChunkLoop &loop, bool may
       if (std::all_of(touching.begin(), touching.end(), inLoop))
         continue; // interior
       LoopSlice slice = sliceOf(init, computed(m));
+      // What the block hands on is all of a buffer; a part of one would be copied there.
+      bool isHandedOn = static_cast<size_t>(touching.back()) + 1 == problem.nodes.size() &&
+                        problem.nodes[touching.back()].results.empty();
       for (auto &[buffer, list] : readers) {
         const ChunkValue &source = problem.values[list[0].value];
         if (taken.count(buffer) || written.count(buffer) || buffer == target || source.shape != empty.shape ||
-            !mayWrite(list, slice, m.node))
+            !mayWrite(list, slice, m.node) || (isHandedOn && isPart(problem, list[0].value)))
           continue;
         bool dies = std::all_of(problem.buffers[buffer].nodes.begin(), problem.buffers[buffer].nodes.end(),
                                 [&](int node) { return places.of(node) != kBehind; });

@@ -31,8 +31,8 @@ void PlanCost::measure() {
 
 int64_t snug::sliceBytes(const ChunkProblem &problem, int id, const ChunkMember &maker, int64_t size) {
   const ChunkBuffer &buffer = problem.buffers[id];
-  if (buffer.bytes == 0)
-    return 0;
+  if (buffer.bytes == 0 || buffer.root < 0) // no root: nothing is made in it, not even here
+    return buffer.bytes;
   const ChunkValue &root = problem.values[buffer.root];
   for (const ChunkUse &result : problem.nodes[maker.node].results) {
     if (problem.values[result.value].buffer != id || problem.values[result.value].extents != root.extents)
@@ -161,23 +161,5 @@ Peak PlanCost::peakOf(const ChunkLoop &loop) const {
     if (bytes > peak.bytes)
       peak = {bytes, nodeAt[step]};
   }
-  return peak;
-}
-
-Peak PlanCost::peakOfRange(int first, int last, const std::vector<ChunkLoop> &all) const {
-  Peak peak;
-  std::vector<const ChunkLoop *> at(last - first + 1, nullptr);
-  for (const ChunkLoop &loop : all) {
-    if (loop.last < first || loop.first > last)
-      continue;
-    Peak inner = peakOf(loop);
-    if (inner.bytes > peak.bytes)
-      peak = inner;
-    for (int node = std::max(first, loop.first); node <= std::min(last, loop.last); ++node)
-      at[node - first] = &loop;
-  }
-  for (int node = first; node <= last; ++node)
-    if (!at[node - first] && profile[node] > peak.bytes)
-      peak = {profile[node], node};
   return peak;
 }

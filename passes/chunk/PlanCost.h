@@ -36,8 +36,6 @@ public:
   int64_t crossing(int node) const { return crossingBytes[node]; }
   /// Inside of [loop.first, loop.last] with the loop applied. Outside of it nothing changes.
   Peak peakOf(const ChunkLoop &loop) const;
-  /// At the nodes [first, last], with these loops, each applied as a whole.
-  Peak peakOfRange(int first, int last, const std::vector<ChunkLoop> &loops) const;
 
   double unchunkedTime() const { return time.unchunked(); }
   /// Time of the loop beyond that of its members on their own.

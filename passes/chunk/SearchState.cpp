@@ -4,6 +4,7 @@
 #include "passes/chunk/Blocks.h"
 #include "passes/chunk/GrowRegion.h"
 #include "passes/chunk/LoopBody.h"
+#include "passes/chunk/Placement.h"
 
 #include <algorithm>
 #include <limits>
@@ -12,12 +13,19 @@
 using namespace snug;
 
 static constexpr int kWindow = 64;   // nodes that compute, to each side of the peak
-static constexpr size_t kCuts = 10;  // window ends to each side
+static constexpr size_t kCuts = 8;  // window ends to each side
 static constexpr size_t kLargest = 3; // buffers whose makers and last readers are started from
 
-SearchState::SearchState(ChunkProblem problem, const Machine &machine, int threads)
+SearchState::SearchState(ChunkProblem problem, std::vector<size_t> kinds, const Machine &machine, int threads)
     : nodes(std::move(problem)), machine(machine), threads(threads), costs(nodes, machine, threads),
-      nodeKinds(snug::nodeKinds(nodes)) {}
+      nodeKinds(std::move(kinds)) {}
+
+namespace {
+/// Whether a larger window would lead to other regions; one without the node to start from leads to none.
+struct Window {
+  bool opensBefore = true, opensBehind = true;
+};
+} // namespace
 
 // Where a window may end: the nearest places, and each place that fewer bytes cross than all nearer ones.
 std::vector<int> SearchState::cuts(int node, int step) const {
@@ -28,7 +36,7 @@ std::vector<int> SearchState::cuts(int node, int step) const {
     if (nodes.nodes[at].buffers.empty() && at != node)
       continue;
     int64_t crossing = costs.crossing(step < 0 ? at : at + 1);
-    if (near < 4 || crossing < least) {
+    if (near < 2 || crossing < least) {
       ends.push_back(at);
       ++near;
     }
@@ -69,14 +77,19 @@ std::deque<PricedRegion> &SearchState::regions(int node, bool recomputes, bool a
   if (!isNewPeak)
     return result;
   std::set<std::vector<int64_t>> seen;
-  auto isNew = [&](const ChunkLoop &loop) {
+  GrowOptions options;
+  options.recomputes = recomputes;
+  options.allKinds = allKinds;
+  options.isWanted = [&](const ChunkLoop &loop) {
+    if (loop.first > node || loop.last < node)
+      return false;
     std::vector<int64_t> key;
     bool hasInvariant = false;
     for (const ChunkMember &m : loop.members) {
       key.insert(key.end(), {m.node, m.dim, m.scale, m.before, m.after, m.carries});
       hasInvariant = hasInvariant || m.dim < 0;
     }
-    return recomputes == hasInvariant && seen.insert(key).second;
+    return recomputes == hasInvariant && seen.insert(std::move(key)).second;
   };
   auto add = [&](ChunkLoop &&loop) {
     PricedRegion region;
@@ -93,47 +106,51 @@ std::deque<PricedRegion> &SearchState::regions(int node, bool recomputes, bool a
     }
     result.push_back(std::move(region));
   };
-  // Nothing more joins behind the window where nobody there reads what the loop makes.
-  auto isClosed = [&](const ChunkLoop &loop, int last) {
-    for (const ChunkMember &m : loop.members)
-      for (const ChunkUse &made : nodes.nodes[m.node].results)
-        if (const std::vector<int> &users = nodes.values[made.value].users; !users.empty() && users.back() > last)
-          return false;
-    return true;
+  auto grow = [&](int seed, int dim, int first, int last) {
+    Window window{false, false};
+    auto grown = [&](bool carries) {
+      options.carries = carries;
+      GrownRegion region = growRegion(nodes, seed, dim, first, last, options);
+      window.opensBefore = window.opensBefore || region.opensBefore;
+      window.opensBehind = window.opensBehind || region.opensBehind;
+      if (region.loop)
+        add(std::move(*region.loop));
+      return region;
+    };
+    options.unit = 1;
+    for (int64_t coarser = 0; coarser != 1; options.unit *= coarser) {
+      GrownRegion region = grown(/*carries=*/false);
+      if (region.overlaps)
+        (void)grown(/*carries=*/true);
+      coarser = region.coarser;
+    }
+    return window;
   };
-  std::vector<int> firsts = cuts(node, -1), lasts = cuts(node, 1);
-  auto isHere = [&](const ChunkLoop &loop) { return loop.first <= node && loop.last >= node && isNew(loop); };
-  auto hasHalo = [](const ChunkLoop &loop) {
-    return std::any_of(loop.members.begin(), loop.members.end(), [](const ChunkMember &m) { return m.hasHalo(); });
-  };
-  for (auto [seed, dim] : seeds(node))
+  const std::vector<int> firsts = cuts(node, -1), lasts = cuts(node, 1);
+  for (auto [seed, dim] : seeds(node)) {
+    // Of the windows with one first node after another, by their last one.
+    std::vector<Window> windows(lasts.size());
     for (int first : firsts)
-      for (int last : lasts) {
-        if (seed < first || seed > last)
+      for (size_t i = 0; i < lasts.size(); ++i) {
+        if (seed < first || seed > lasts[i])
           continue;
-        GrowOptions options;
-        options.recomputes = recomputes;
-        options.allKinds = allKinds;
-        int64_t coarser;
-        bool closed = true;
-        do {
-          options.carries = false;
-          std::optional<ChunkLoop> loop = growRegion(nodes, seed, dim, first, last, options, &coarser);
-          closed = closed && loop && isClosed(*loop, last);
-          bool overlaps = loop && hasHalo(*loop);
-          if (loop && isHere(*loop))
-            add(std::move(*loop));
-          if (overlaps) {
-            options.carries = true;
-            if (auto carrying = growRegion(nodes, seed, dim, first, last, options); carrying && isHere(*carrying))
-              add(std::move(*carrying));
-          }
-          options.unit *= coarser;
-        } while (coarser > 1);
-        if (closed)
-          break;
+        bool isSame = !windows[i].opensBefore;
+        if (!isSame && i > 0 && !windows[i - 1].opensBehind) {
+          windows[i] = windows[i - 1];
+          isSame = true;
+        }
+        if (!isSame)
+          windows[i] = grow(seed, dim, first, lasts[i]);
       }
+  }
   return result;
+}
+
+bool SearchState::isSameBlock(int first, int last, int shift) {
+  auto [entry, isNew] = same.try_emplace({first, last, shift});
+  if (isNew)
+    entry->second = snug::isSameBlock(nodes, nodeKinds, first, last, shift);
+  return entry->second;
 }
 
 double SearchState::timeOf(const PricedRegion &region, PricedRegion::Choice &choice) const {
@@ -152,8 +169,11 @@ SearchState &SearchMemory::state(const std::vector<int> &order) {
   std::unique_ptr<SearchState> &found = states[order];
   if (!found) {
     ChunkProblem ordered = given;
-    reorder(ordered, 0, order);
-    found = std::make_unique<SearchState>(std::move(ordered), machine, threads);
+    reorder(ordered, order);
+    std::vector<size_t> orderedKinds;
+    for (int node : order)
+      orderedKinds.push_back(kinds[node]);
+    found = std::make_unique<SearchState>(std::move(ordered), std::move(orderedKinds), machine, threads);
   }
   return *found;
 }

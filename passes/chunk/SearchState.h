@@ -5,6 +5,7 @@
 #ifndef SNUG_PASSES_CHUNK_SEARCHSTATE_H
 #define SNUG_PASSES_CHUNK_SEARCHSTATE_H
 
+#include "passes/chunk/Blocks.h"
 #include "passes/chunk/ChunkSearch.h"
 #include "passes/chunk/PlanCost.h"
 
@@ -35,12 +36,15 @@ struct PricedRegion {
 
 class SearchState {
 public:
-  SearchState(ChunkProblem problem, const Machine &machine, int threads);
+  SearchState(ChunkProblem problem, std::vector<size_t> kinds, const Machine &machine, int threads);
 
   const ChunkProblem &problem() const { return nodes; }
   const PlanCost &cost() const { return costs; }
   /// Of the nodes, as nodeKinds() says.
   const std::vector<size_t> &kinds() const { return nodeKinds; }
+
+  /// As isSameBlock() of the nodes.
+  bool isSameBlock(int first, int last, int shift);
 
   /// The different regions with the node inside, those that compute something anew in each iteration or the others;
   /// with or without halos and sums in parts.
@@ -59,13 +63,14 @@ private:
   PlanCost costs;
   std::vector<size_t> nodeKinds;
   std::map<std::tuple<int, bool, bool>, std::deque<PricedRegion>> known;
+  std::map<std::tuple<int, int, int>, bool> same;
 };
 
 /// The states of one problem, by the order of its nodes.
 class SearchMemory {
 public:
   SearchMemory(ChunkProblem problem, const Machine &machine, int threads)
-      : given(std::move(problem)), machine(machine), threads(threads) {}
+      : given(std::move(problem)), kinds(nodeKinds(given)), machine(machine), threads(threads) {}
 
   const ChunkProblem &problem() const { return given; }
   /// The problem with its nodes in this order.
@@ -73,6 +78,7 @@ public:
 
 private:
   const ChunkProblem given;
+  const std::vector<size_t> kinds; // of its nodes
   const Machine &machine;
   int threads;
   std::map<std::vector<int>, std::unique_ptr<SearchState>> states;

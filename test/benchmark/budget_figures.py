@@ -12,7 +12,8 @@ arena (docs/report.md), and with half of it at no loss.
 Memory is the plan's, and has to hold from outside of the process as docs/budget.md promises it. Time is the median ratio of
 interleaved pairs of runs in one process, with its 90 % interval; pairs that other processes disturbed are void. A
 program without chunk loops is the one without a budget, whose ratio is 1. The search is to take less than a second for
-1000 nodes of the ONNX file at every budget asked for, and for 48 layers at most twice as long as for 2.
+up to 1000 nodes of the ONNX file, and for each 1000 nodes of larger ones, at every budget asked for; and for 48 layers
+at most twice as long as for 2.
 
 --no-run judges time by the model. Printed is one line a figure, with `ok` or `NOT`; the exit status is 1 if one is not reached.
 """
@@ -120,12 +121,11 @@ class Search:
 
     @property
     def reached(self):
-        return max(self.ms, default=0) <= SEARCH_MS_PER_NODE * self.nodes
+        return max(self.ms, default=0) <= SEARCH_MS_PER_NODE * max(self.nodes, 1000)
 
     def text(self):
         most = max(self.ms, default=0)
-        return (f"{'ok ' if self.reached else 'NOT'} {self.title:38} search of {self.nodes} nodes: at most {most:.0f} ms, "
-                f"{most / self.nodes:.2f} s for 1000 nodes")
+        return (f"{'ok ' if self.reached else 'NOT'} {self.title:38} search of {self.nodes} nodes: at most {most:.0f} ms")
 
 
 class Row:

@@ -69,3 +69,14 @@ def snug_run(*arguments, **options):
 
 def numpy_tensor(array, name=""):
     return numpy_helper.from_array(array, name)
+
+
+def refused(result, code, *words):
+    """Exit code, and what the message says."""
+    assert result.code == code, result.err
+    for word in words:
+        assert word in result.err, result.err
+
+
+def files(folder):
+    return sorted(p.name for p in folder.iterdir())

@@ -82,3 +82,20 @@ module attributes {snug.dims = [{name = "n", min = 1 : i64, max = 1000 : i64, st
     return %y : tensor<?xf32>
   }
 }
+
+// -----
+
+// Of one element there is no stride: upstream cannot lower a slice with one where dims of 1 are dropped and kept. The
+// slice as it was has one such dim, the slice of one row has two.
+// REMARK: remark: chunk loop over dim 1 of extent 40, 40 iterations of 1
+// CHECK-LABEL: func.func @stride_of_one_element
+// CHECK: %[[ROW:.*]] = linalg.exp {{.*}} -> tensor<3x1x32768xf32>
+// CHECK: tensor.extract_slice %[[ROW]][1, 0, 0] [1, 1, 32768] [1, 1, 1] : tensor<3x1x32768xf32> to tensor<1x32768xf32>
+func.func @stride_of_one_element(%x: tensor<3x40x32768xf32>, %o: tensor<40x32768xf32> {snug.output})
+    -> tensor<40x32768xf32> {
+  %e0 = tensor.empty() : tensor<3x40x32768xf32>
+  %a = linalg.exp ins(%x : tensor<3x40x32768xf32>) outs(%e0 : tensor<3x40x32768xf32>) -> tensor<3x40x32768xf32>
+  %s = tensor.extract_slice %a[1, 0, 0] [1, 40, 32768] [2, 1, 1] : tensor<3x40x32768xf32> to tensor<40x32768xf32>
+  %y = linalg.tanh ins(%s : tensor<40x32768xf32>) outs(%o : tensor<40x32768xf32>) -> tensor<40x32768xf32>
+  return %y : tensor<40x32768xf32>
+}

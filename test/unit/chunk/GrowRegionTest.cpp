@@ -80,7 +80,7 @@ public:
   // The nodes of the region grown from a dim of a node.
   std::vector<int> region(int seed, int dim) const {
     std::vector<int> nodes;
-    if (auto loop = growRegion(problem, seed, dim, 0, static_cast<int>(problem.nodes.size()) - 1))
+    if (auto loop = growRegion(problem, seed, dim, 0, static_cast<int>(problem.nodes.size()) - 1).loop)
       for (const ChunkMember &m : loop->members)
         nodes.push_back(m.node);
     return nodes;
@@ -139,17 +139,17 @@ TEST(GrowRegion, RecomputesWhatIsCheapAndNeededWhole) {
   EXPECT_EQ(p.region(1, 0), (Nodes{1})) << "before the loop";
   GrowOptions recomputes;
   recomputes.recomputes = true;
-  auto loop = growRegion(p.problem, 1, 0, 0, 1, recomputes);
+  auto loop = growRegion(p.problem, 1, 0, 0, 1, recomputes).loop;
   ASSERT_TRUE(loop);
   EXPECT_EQ(loop->members.size(), 1u) << "it is not cheap";
   p.problem.nodes[0].isCheap = true;
-  loop = growRegion(p.problem, 1, 0, 0, 1, recomputes);
+  loop = growRegion(p.problem, 1, 0, 0, 1, recomputes).loop;
   ASSERT_TRUE(loop);
   ASSERT_EQ(loop->members.size(), 2u);
   EXPECT_EQ(loop->members[0].dim, -1);
   EXPECT_EQ(loop->members[1].dim, 0);
   p.elementwise(a); // somebody else needs it, too
-  EXPECT_FALSE(growRegion(p.problem, 1, 0, 0, 2, recomputes));
+  EXPECT_FALSE(growRegion(p.problem, 1, 0, 0, 2, recomputes).loop);
 }
 
 TEST(GrowRegion, SaysWithWhichUnitMoreNodesWouldJoin) {
@@ -157,18 +157,48 @@ TEST(GrowRegion, SaysWithWhichUnitMoreNodesWouldJoin) {
   int a = p.kernel(p.value(), {{0, 32, 32}, {1}}, {{0, 32, 32}, {1}}, {true, true}); // panels of 32 rows
   p.problem.nodes[0].extents[0] = 2;
   p.elementwise(a);
-  int64_t coarser = 0;
-  auto loop = growRegion(p.problem, 1, 0, 0, 1, {}, &coarser);
-  ASSERT_TRUE(loop);
-  EXPECT_EQ(loop->members.size(), 1u);
-  EXPECT_EQ(coarser, 32);
+  GrownRegion region = growRegion(p.problem, 1, 0, 0, 1);
+  ASSERT_TRUE(region.loop);
+  EXPECT_EQ(region.loop->members.size(), 1u);
+  EXPECT_EQ(region.coarser, 32);
   GrowOptions pairs;
-  pairs.unit = coarser;
-  loop = growRegion(p.problem, 1, 0, 0, 1, pairs, &coarser);
-  ASSERT_TRUE(loop);
-  EXPECT_EQ(loop->members.size(), 2u);
-  EXPECT_EQ(loop->extent, 2);
-  EXPECT_EQ(coarser, 1);
+  pairs.unit = region.coarser;
+  region = growRegion(p.problem, 1, 0, 0, 1, pairs);
+  ASSERT_TRUE(region.loop);
+  EXPECT_EQ(region.loop->members.size(), 2u);
+  EXPECT_EQ(region.loop->extent, 2);
+  EXPECT_EQ(region.coarser, 1);
+}
+
+TEST(GrowRegion, SaysWhereALargerWindowMayLeadFurther) {
+  Program p;
+  int value = p.value();
+  for (int i = 0; i < 4; ++i)
+    value = p.elementwise(value);
+  p.barrier(value);
+  struct {
+    int first, last;
+    bool opensBefore, opensBehind;
+  } windows[] = {{1, 2, true, true}, {0, 2, false, true}, {1, 4, true, false}, {0, 4, false, false}};
+  for (auto [first, last, opensBefore, opensBehind] : windows) {
+    GrownRegion region = growRegion(p.problem, 2, 0, first, last);
+    ASSERT_TRUE(region.loop);
+    EXPECT_EQ(region.opensBefore, opensBefore) << first << " " << last;
+    EXPECT_EQ(region.opensBehind, opensBehind) << first << " " << last;
+  }
+}
+
+TEST(GrowRegion, IsNotFinishedWhereItIsNotWanted) {
+  Program p;
+  p.elementwise(p.value());
+  size_t asked = 0;
+  GrowOptions options;
+  options.isWanted = [&](const ChunkLoop &loop) {
+    asked += loop.members.size();
+    return asked > 1;
+  };
+  EXPECT_FALSE(growRegion(p.problem, 0, 0, 0, 0, options).loop);
+  EXPECT_TRUE(growRegion(p.problem, 0, 0, 0, 0, options).loop);
 }
 
 // A result takes the buffer of what is read for the last time. What reads it behind the loop, though nothing of the
@@ -192,7 +222,7 @@ TEST(GrowRegion, OverwritesOnlyWhatDies) {
     p.problem.nodes.back().isEmpty = true;
     if (isReadAgain)
       p.barrier(x);
-    auto loop = growRegion(p.problem, 1, 0, 1, static_cast<int>(p.problem.nodes.size()) - 1);
+    auto loop = growRegion(p.problem, 1, 0, 1, static_cast<int>(p.problem.nodes.size()) - 1).loop;
     ASSERT_TRUE(loop);
     EXPECT_EQ(loop->inPlace.size(), isReadAgain ? 0u : 1u);
   }
@@ -206,7 +236,7 @@ TEST(LoopBody, IsOneIteration) {
   p.barrier(b);
   for (ChunkNode &node : p.problem.nodes)
     node.work.elementwise = 6400;
-  auto loop = growRegion(p.problem, 1, 1, 1, 2);
+  auto loop = growRegion(p.problem, 1, 1, 1, 2).loop;
   ASSERT_TRUE(loop);
   loop->size = 8;
   ChunkProblem body = bodyOf(p.problem, *loop);
