@@ -48,38 +48,6 @@ IndexRule rowRule(Operation *op, int64_t rank, ValueRange rowVectors) {
 }
 } // namespace
 
-FloatType snug::computeType(FloatType elementType) {
-  return elementType.getWidth() < 32 ? Float32Type::get(elementType.getContext()) : elementType;
-}
-
-Value snug::extendToCompute(OpBuilder &b, Location loc, Value scalar) {
-  if (!isNarrowFloat(scalar.getType()))
-    return scalar;
-  return arith::ExtFOp::create(b, loc, computeType(cast<FloatType>(scalar.getType())), scalar,
-                               arith::FastMathFlagsAttr::get(b.getContext(), arith::FastMathFlags::contract));
-}
-
-Value snug::roundToStore(OpBuilder &b, Location loc, Value scalar, Type elementType) {
-  if (scalar.getType() == elementType)
-    return scalar;
-  return arith::TruncFOp::create(b, loc, elementType, scalar, arith::RoundingModeAttr(),
-                                 arith::FastMathFlagsAttr::get(b.getContext(), arith::FastMathFlags::contract));
-}
-
-Value snug::beforeConversions(Value value) {
-  auto mayBeLeftOut = [](auto op) {
-    return op && bitEnumContainsAll(op.getFastmath().value_or(arith::FastMathFlags::none), arith::FastMathFlags::contract);
-  };
-  while (true) {
-    if (auto extend = value.getDefiningOp<arith::ExtFOp>(); mayBeLeftOut(extend))
-      value = extend.getIn();
-    else if (auto truncate = value.getDefiningOp<arith::TruncFOp>(); mayBeLeftOut(truncate))
-      value = truncate.getIn();
-    else
-      return value;
-  }
-}
-
 #define SNUG_KERNEL_EFFECTS(OP)                                                                                        \
   void OP::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {                  \
     kernelEffects(cast<DestinationStyleOpInterface>(getOperation()), effects);                                         \

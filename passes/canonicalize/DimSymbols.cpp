@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/DimSymbols.h"
+#include "passes/canonicalize/Extents.h"
 #include "mlir/Analysis/FlatLinearValueConstraints.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/Twine.h"
@@ -23,23 +24,19 @@ void DimSymbols::addOpen(StringRef name) {
   all.push_back(range);
 }
 
-// Products of sums as sums of products, so that what is in both sides of a difference cancels: b * n - (b - 1) * n.
-static AffineExpr distributed(AffineExpr expr) {
-  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
-  if (!binary)
-    return expr;
-  AffineExpr left = distributed(binary.getLHS()), right = distributed(binary.getRHS());
-  if (expr.getKind() != AffineExprKind::Mul)
-    return getAffineBinaryOpExpr(expr.getKind(), left, right);
-  for (auto [sum, factor] : {std::pair(left, right), std::pair(right, left)})
-    if (auto terms = dyn_cast<AffineBinaryOpExpr>(sum); terms && sum.getKind() == AffineExprKind::Add)
-      return distributed(terms.getLHS() * factor) + distributed(terms.getRHS() * factor);
-  return left * right;
+AffineExpr DimSymbols::inSteps(AffineExpr expr) const {
+  SmallVector<AffineExpr> values;
+  for (unsigned symbol = 0; symbol < symbolRanges.size(); ++symbol) {
+    AffineExpr value = getAffineSymbolExpr(symbol, context);
+    const DimRange &range = all[symbolRanges[symbol]];
+    values.push_back(range.step > 1 ? value.floorDiv(range.step) * range.step + range.min % range.step : value);
+  }
+  return expr.replaceSymbols(values);
 }
 
 std::optional<std::string> DimSymbols::solve(AffineExpr left, AffineExpr right) const {
   SmallVector<int64_t> coefficients; // symbols, locals, constant
-  AffineExpr difference = simplifyAffineExpr(distributed(left - right), 0, symbolRanges.size());
+  AffineExpr difference = sumOfProducts(left - right);
   if (!difference.isPureAffine() ||
       failed(getFlattenedAffineExpr(difference, 0, symbolRanges.size(), &coefficients)) ||
       coefficients.size() != symbolRanges.size() + 1)

@@ -273,7 +273,8 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
     OwningOpRef<ModuleOp> copy(module.clone());
     ScopedDiagnosticHandler silence(context, [](Diagnostic &) { return success(); });
     ModelLowering trial{*copy, copy->lookupSymbol<func::FuncOp>("main"), symbols, {}, {}};
-    const std::optional<std::string> &found = succeeded(trial.run()) ? trial.ending : trial.solution;
+    bool lowered = succeeded(trial.run());
+    const std::optional<std::string> &found = !lowered && trial.solution ? trial.solution : trial.ending;
     if (!found)
       return;
     dims.push_back(*found);

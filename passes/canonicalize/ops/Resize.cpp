@@ -45,12 +45,13 @@ struct Scalars {
 
 class Resizing {
 public:
-  explicit Resizing(Lowering &l) : l(l), x(l.input(0)) {}
-  LogicalResult run(bool isUpsample);
+  explicit Resizing(Lowering &l)
+      : l(l), x(l.input(0)), old(l.node().getOpType() == "Upsample" || l.node().getOpset() < 11) {}
+  LogicalResult run();
 
 private:
-  LogicalResult readAttributes(bool isUpsample);
-  FailureOr<SmallVector<Axis>> axesOf(bool isUpsample);
+  LogicalResult readAttributes();
+  FailureOr<SmallVector<Axis>> axesOf();
   LogicalResult keepAspectRatio(MutableArrayRef<Axis> axes);
   std::optional<int64_t> blockFactor(const Axis &axis) const;
   FailureOr<LoweredValue> blocks(ArrayRef<std::pair<const Axis *, int64_t>> factors);
@@ -63,15 +64,13 @@ private:
     };
     return l.tensorValue(l.generic({}, {}, shape, type, wrapped), Extents(shape));
   }
-  // In a body whose first loop is the output's dim.
   Value extent(Scalars &s, AffineExpr expr) {
-    Value number = l.scalarOf(s.b, s.loc, expr, s.b.getI64Type());
-    return s.b.createOrFold<arith::SIToFPOp>(s.loc, s.b.getF64Type(), number);
+    return s.b.createOrFold<arith::SIToFPOp>(s.loc, s.b.getF64Type(), l.scalarOf(s.b, s.loc, expr, s.b.getI64Type()));
   }
   Value scaleOf(Scalars &s, const Axis &axis) {
     return axis.scale ? s.c(*axis.scale) : s.div(extent(s, axis.to), extent(s, axis.from));
   }
-  Value place(Scalars &s, const Axis &axis);
+  Value place(Scalars &s, const Axis &axis); // in a body whose first loop is the output's dim
   // The first of `taps` indices around a place, less `begin`, and how far behind it the place is, in (0, 1].
   std::pair<Value, Value> around(Scalars &s, const Axis &axis) {
     Value at = place(s, axis), below = s.sub(s.ceil(at), s.c(1));
@@ -80,15 +79,15 @@ private:
 
   Lowering &l;
   LoweredValue x;
+  bool old; // inputs are the image and scales, and there is one way to place elements
   Mode mode = Mode::Nearest;
   StringRef coordinates, nearest;
   double cubic = -0.75, outside = 0;
   bool excludes = false, antialias = false;
 };
 
-LogicalResult Resizing::readAttributes(bool isUpsample) {
+LogicalResult Resizing::readAttributes() {
   StringRef name = l.stringAttr("mode", "nearest");
-  bool old = isUpsample || l.node().getOpset() < 11;
   coordinates = old ? "asymmetric" : l.stringAttr("coordinate_transformation_mode", "half_pixel");
   nearest = old ? "floor" : l.stringAttr("nearest_mode", "round_prefer_floor");
   cubic = l.floatAttr("cubic_coeff_a", -0.75);
@@ -123,7 +122,7 @@ std::optional<AffineExpr> scaled(Lowering &l, AffineExpr extent, double scale) {
   return std::nullopt;
 }
 
-FailureOr<SmallVector<Axis>> Resizing::axesOf(bool isUpsample) {
+FailureOr<SmallVector<Axis>> Resizing::axesOf() {
   SmallVector<Axis> axes;
   std::optional<SmallVector<int64_t>> dims = l.intsAttr("axes");
   if (!dims)
@@ -134,7 +133,6 @@ FailureOr<SmallVector<Axis>> Resizing::axesOf(bool isUpsample) {
       return failure();
     axes.push_back({*normal, x.shape[*normal], {}, {}});
   }
-  bool old = isUpsample || l.node().getOpset() < 11;
   unsigned scalesAt = old ? 1 : 2;
   std::optional<SmallVector<double>> scales;
   if (auto attribute = dyn_cast_or_null<ArrayAttr>(l.attr("scales"))) { // Upsample of opset 7
@@ -221,10 +219,9 @@ std::optional<int64_t> Resizing::blockFactor(const Axis &axis) const {
     bool whole = *axis.scale >= 1 && *axis.scale == std::floor(*axis.scale);
     return whole ? std::optional(static_cast<int64_t>(*axis.scale)) : std::nullopt;
   }
-  auto product = dyn_cast<AffineBinaryOpExpr>(axis.to);
-  auto number = product ? dyn_cast<AffineConstantExpr>(product.getRHS()) : nullptr;
-  bool whole = number && axis.to.getKind() == AffineExprKind::Mul && product.getLHS() == axis.from && number.getValue() > 0;
-  return whole ? std::optional(number.getValue()) : std::nullopt;
+  auto quotient = exactQuotient(l.dims.inSteps(axis.to), l.dims.inSteps(axis.from));
+  auto number = quotient ? dyn_cast<AffineConstantExpr>(*quotient) : AffineConstantExpr();
+  return number && number.getValue() > 0 ? std::optional(number.getValue()) : std::nullopt;
 }
 
 FailureOr<LoweredValue> Resizing::blocks(ArrayRef<std::pair<const Axis *, int64_t>> factors) {
@@ -371,10 +368,10 @@ FailureOr<LoweredValue> Resizing::resize(LoweredValue &value, const Axis &axis) 
   });
 }
 
-LogicalResult Resizing::run(bool isUpsample) {
-  if (failed(readAttributes(isUpsample)))
+LogicalResult Resizing::run() {
+  if (failed(readAttributes()))
     return failure();
-  auto axes = axesOf(isUpsample);
+  auto axes = axesOf();
   if (failed(axes))
     return failure();
   SmallVector<const Axis *> others;
@@ -390,19 +387,16 @@ LogicalResult Resizing::run(bool isUpsample) {
   }
   FailureOr<LoweredValue> result = whole.empty() ? FailureOr<LoweredValue>(x) : blocks(whole);
   for (const Axis *axis : others)
-    if (succeeded(result))
-      result = resize(*result, *axis);
-  if (failed(result))
-    return failure();
-  l.define(0, *result);
-  return success();
+    result = succeeded(result) ? resize(*result, *axis) : result;
+  if (succeeded(result))
+    l.define(0, *result);
+  return result;
 }
 
-LogicalResult resize(Lowering &l) { return Resizing(l).run(/*isUpsample=*/false); }
-LogicalResult upsample(Lowering &l) { return Resizing(l).run(/*isUpsample=*/true); }
+LogicalResult resize(Lowering &l) { return Resizing(l).run(); }
 } // namespace
 
 void snug::addResizeOps(LoweringTable &t) {
   t.add("Resize", 10, resize);
-  t.add("Upsample", 7, upsample);
+  t.add("Upsample", 7, resize);
 }
