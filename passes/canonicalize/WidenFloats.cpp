@@ -64,8 +64,11 @@ private:
     if (Value known = wider.lookup(value); known && !keepsRounding)
       return known;
     Value stored = asStored(value);
+    auto type = computeType(cast<FloatType>(value.getType()));
+    if (FloatAttr number; matchPattern(stored, m_Constant(&number)))
+      return arith::ConstantOp::create(b, value.getLoc(), b.getFloatAttr(type, number.getValueAsDouble()));
     if (keepsRounding)
-      return arith::ExtFOp::create(b, value.getLoc(), computeType(cast<FloatType>(value.getType())), stored);
+      return arith::ExtFOp::create(b, value.getLoc(), type, stored);
     OpBuilder::InsertionGuard guard(b);
     if (stored.getParentBlock() == op.getBody())
       b.setInsertionPointAfterValue(stored);

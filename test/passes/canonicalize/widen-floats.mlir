@@ -24,6 +24,23 @@ func.func @computes(%x: tensor<8xf16>, %y: tensor<8xf16>) -> tensor<8xf16> {
   return %r : tensor<8xf16>
 }
 
+// A number is one in f32, and not rounded.
+// CHECK-LABEL: func.func @scales(
+// CHECK: %[[X:.*]] = arith.extf %{{.*}} fastmath<contract> : f16 to f32
+// CHECK: %[[HALF:.*]] = arith.constant 5.000000e-01 : f32
+// CHECK: arith.mulf %[[X]], %[[HALF]] : f32
+func.func @scales(%x: tensor<8xf16>) -> tensor<8xf16> {
+  %e = tensor.empty() : tensor<8xf16>
+  %r = linalg.generic {indexing_maps = [#all, #all], iterator_types = ["parallel"]}
+      ins(%x : tensor<8xf16>) outs(%e : tensor<8xf16>) {
+  ^bb0(%a: f16, %o: f16):
+    %half = arith.constant 0.5 : f16
+    %p = arith.mulf %a, %half : f16
+    linalg.yield %p : f16
+  } -> tensor<8xf16>
+  return %r : tensor<8xf16>
+}
+
 // What moves elements is left alone.
 // CHECK-LABEL: func.func @moves(
 // CHECK-NOT: arith.extf
