@@ -168,8 +168,6 @@ def test_layer(dtype, tmp_path):
     residual = 50 * 128 * 2
     assert report["memory"]["arena"] - residual <= wide["memory"]["arena"] / 2
     code, tight = build(graph, tmp_path, dims={"s": 50}, activation_budget=1024, allowed=(snug.CANNOT_FIT,))
-    _, other = build(exact, tmp_path / "f32", dims={"s": 50}, activation_budget=1024, allowed=(snug.CANNOT_FIT,))
-    assert tight["budget"]["least_reachable"] - residual <= other["budget"]["least_reachable"] / 2
     build(graph, tmp_path, dims={"s": 50}, activation_budget=tight["budget"]["least_reachable"])
     least, = outputs(graph, tmp_path)
     assert np.array_equal(least, unchunked)
