@@ -28,7 +28,7 @@ struct ModelLowering {
   ModuleOp module;
   func::FuncOp main;
   const DimSymbols &symbols;
-  std::optional<std::string> solution; // see Lowering
+  std::optional<std::string> solution, ending; // see Lowering
 
   LogicalResult run() {
     return failed(inlineFunctions(module, main)) || failed(checkSupported()) ? failure() : lower();
@@ -92,6 +92,7 @@ private:
       return failure();
     LogicalResult result = lowerBody(lowering);
     solution = lowering.solution;
+    ending = lowering.ending;
     if (failed(result))
       return failure();
     eraseOnnx();
@@ -239,7 +240,7 @@ struct LowerOnnx : snug::impl::LowerOnnxBase<LowerOnnx> {
         error << " --dim " << name << "=1";
       return signalPassFailure();
     }
-    if (failed(ModelLowering{module, main, symbols, {}}.run()))
+    if (failed(ModelLowering{module, main, symbols, {}, {}}.run()))
       signalPassFailure();
   }
 };
@@ -264,14 +265,18 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
           symbols.parse(text, open);
     if (open.empty())
       return;
-    // Lower a copy with symbols in the place of the open dims, until two extents must be equal that are not.
+    // Lower a copy with symbols in the place of the open dims, until two extents must be equal that are not. Where none
+    // must, one may be read up to another and not beyond: it is taken to end there. (It might be larger. But a library
+    // for just what is read is right, and refuses more; and whoever has more gives the dim.)
     for (const std::string &name : open)
       symbols.addOpen(name);
     OwningOpRef<ModuleOp> copy(module.clone());
     ScopedDiagnosticHandler silence(context, [](Diagnostic &) { return success(); });
-    ModelLowering trial{*copy, copy->lookupSymbol<func::FuncOp>("main"), symbols, {}};
-    if (succeeded(trial.run()) || !trial.solution)
+    ModelLowering trial{*copy, copy->lookupSymbol<func::FuncOp>("main"), symbols, {}, {}};
+    bool lowered = succeeded(trial.run());
+    const std::optional<std::string> &found = !lowered && trial.solution ? trial.solution : trial.ending;
+    if (!found)
       return;
-    dims.push_back(*trial.solution);
+    dims.push_back(*found);
   }
 }

@@ -20,6 +20,7 @@ const LoweringTable &LoweringTable::get() {
     addPoolingOps(t);
     addConvolutionOps(t);
     addPadOps(t);
+    addResizeOps(t);
     return t;
   }();
   return table;

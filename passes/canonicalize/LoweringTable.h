@@ -43,6 +43,7 @@ void addActivationOps(LoweringTable &table);
 void addPoolingOps(LoweringTable &table);
 void addConvolutionOps(LoweringTable &table);
 void addPadOps(LoweringTable &table);
+void addResizeOps(LoweringTable &table);
 
 } // namespace snug
 
