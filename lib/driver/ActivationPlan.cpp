@@ -141,6 +141,9 @@ const ActivationPlan *ActivationPlanner::least() {
 }
 
 const ActivationPlan *ActivationPlanner::fit(int64_t limit) {
+  // Without loops the arena may be less than what is live in the search's eyes (PlaceParts).
+  if (const ActivationPlan *whole = atPeak(INT64_MAX); whole && whole->arena <= limit)
+    return whole;
   if (const ActivationPlan *plan = within(limit))
     return plan;
   const ActivationPlan *plan = least();

@@ -9,7 +9,7 @@ def PlaceParts : Pass<"snug-place-parts", "::mlir::ModuleOp"> {
   let description = [{
     What a tensor.insert_slice takes in, as of a concatenation or a padding, is made in a slice of the whole, not in a
     buffer of its own and copied: the whole is there from then on. That is done where no more bytes are live at any time
-    than the most that are anyway; so it takes no more memory than was planned, and in most programs less.
+    than the most that are anyway; so it takes no more memory than was planned, and in most programs less. A program with chunk loops is left as it is.
   }];
   let dependentDialects = ["::mlir::tensor::TensorDialect"];
 }
