@@ -50,6 +50,10 @@ void registerCodegenDialects(mlir::DialectRegistry &registry);
 // context's threads where multithreading is enabled; the bytes written do not depend on their number.
 mlir::LogicalResult compileToLibrary(mlir::ModuleOp module, const CodegenOptions &options, CodegenReport &report);
 
+// Says, for each kernel op of @main at its location, what code generation lacks for it; what passes is compiled. Looks at
+// types only, so it is cheap. Failure is exit code 3.
+mlir::LogicalResult checkKernels(mlir::ModuleOp module, const std::string &march);
+
 // The first half of compileToLibrary, for dumps: kernel ops become functions and snug_plan.launch.
 mlir::LogicalResult outlineKernels(mlir::ModuleOp module, const CodegenOptions &options, CodegenReport &report);
 

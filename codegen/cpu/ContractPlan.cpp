@@ -150,8 +150,9 @@ FailureOr<ContractPlan> ContractPlan::of(nn::ContractOp op, const CpuTarget &tar
   plan.maps = op.getMaps();
   plan.packed = op.getPacked();
   TileShape shape = TileShape::of(target);
-  if (!typeOf(op.getA()).getElementType().isF32() || !typeOf(op.getB()).getElementType().isF32())
-    return op.emitOpError("is generated for f32 operands only");
+  for (Value operand : {op.getA(), op.getB()})
+    if (Type type = typeOf(operand).getElementType(); !computesInF32(type))
+      return op.emitOpError() << "is generated for operands of f32 and narrower floats only, not " << type;
   unsigned dims = op.getIteratorTypes().size();
   auto extent = [&](unsigned dim) { return staticExtent(op, plan, dim); };
   auto weight = [&](unsigned dim) { // dynamic extents count as large
@@ -210,7 +211,10 @@ FailureOr<ContractPlan> ContractPlan::of(nn::ContractOp op, const CpuTarget &tar
   bool last = plan.n && positionOf(plan.maps[plan.right], *plan.n) ==
                             static_cast<unsigned>(typeOf(op->getOperand(plan.right)).getRank() - 1);
   plan.copied = !plan.packed && !(plan.contiguous && whole && last);
-  // 48 KiB of accumulators, or 24 KiB and 32 KiB of copied panel: with what is spilled, below 64 KiB of stack.
+  // 48 KiB of accumulators, or 24 KiB and 32 KiB of copied panel: with what is spilled, below 64 KiB of stack. Widened
+  // rows have 6 KiB in half as long blocks.
+  plan.widened = isNarrowFloat(typeOf(op->getOperand(plan.left)).getElementType());
+  plan.block = plan.widened ? 128 : 256;
   plan.tileColumns = plan.copied ? kTileColumns / 2 : kTileColumns;
   plan.tileRows = kTileRows;
   if (plan.rowGroups.size() > 1) { // whole rows of an image

@@ -20,9 +20,11 @@ struct ContractPlan {
   std::optional<unsigned> n;
   llvm::SmallVector<unsigned> outer;   // batch and all further dims
   bool packed = false, copied = false; // right is in panels; right is copied to a panel on the stack
+  bool widened = false;                // left's rows are narrow floats, which are extended on the stack
   bool contiguous = false;             // neighbouring columns of right are neighbours in memory
   bool columnsOutside = false;         // macro tiles: all rows of a tile of columns, then the next columns
   int64_t tileRows, tileColumns, width;
+  int64_t block; // of k
   int64_t sizeM = 1, sizeN = 1, sizeK = 1; // static extents or kDynamic
   llvm::SmallVector<mlir::AffineMap> maps;
 

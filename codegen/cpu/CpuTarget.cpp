@@ -39,6 +39,8 @@ llvm::Expected<CpuTarget> CpuTarget::create(const std::string &march) {
     machine = target.createMachine();
   }
   const llvm::MCSubtargetInfo *subtarget = machine->getMCSubtargetInfo();
+  llvm::Triple parsed(target.triple);
+  target.convertsF16 = parsed.isX86() ? subtarget->checkFeatures("+f16c") : parsed.isAArch64();
   if (subtarget->checkFeatures("+avx512f"))
     target.vectorBits = 512;
   else if (subtarget->checkFeatures("+avx"))

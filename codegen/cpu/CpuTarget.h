@@ -13,6 +13,7 @@ namespace snug::codegen {
 struct CpuTarget {
   std::string cpu, features, triple;
   int64_t vectorBits = 128;
+  bool convertsF16 = false; // has instructions for both ways between f16 and f32
 
   // `march` empty: this machine. Its features are asked for besides its name, because LLVM's name table is behind.
   static llvm::Expected<CpuTarget> create(const std::string &march);

@@ -113,6 +113,7 @@ void writeDump(const std::string &path, llvm::function_ref<void(llvm::raw_ostrea
 LogicalResult codegen::lowerKernels(ModuleOp module, const CpuTarget &target) {
   RewritePatternSet patterns(module.getContext());
   populateMathApproximationPatterns(patterns, target);
+  populateFloatConversionPatterns(patterns, target);
   // Blocks that are transposed in registers: by shuffles, not element by element.
   vector::populateVectorTransposeLoweringPatterns(patterns, vector::VectorTransposeLowering::Shuffle16x16);
   vector::populateVectorShapeCastLoweringPatterns(patterns);

@@ -8,6 +8,8 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -24,6 +26,9 @@ KernelBuilder::KernelBuilder(Operation *op, const CpuTarget &target)
 
 Value KernelBuilder::constant(int64_t value) { return arith::ConstantIndexOp::create(*this, value); }
 Value KernelBuilder::constantF32(float value) { return arith::ConstantOp::create(*this, getF32FloatAttr(value)); }
+Value KernelBuilder::constantFloat(Type type, double value) {
+  return arith::ConstantOp::create(*this, getFloatAttr(type, value));
+}
 
 Value KernelBuilder::size(Value memref, unsigned dim) {
   auto type = cast<MemRefType>(memref.getType());
@@ -88,9 +93,50 @@ Value KernelBuilder::ceilDiv(Value a, Value b) {
   return known(b) == 1 ? a : div(add(a, sub(b, constant(1))), b);
 }
 
+namespace {
+// Between float types of different width; what is of another type stays.
+Value convertFloat(ImplicitLocOpBuilder &b, Value value, Type elementType) {
+  auto from = dyn_cast<FloatType>(getElementTypeOrSelf(value)), to = dyn_cast<FloatType>(elementType);
+  if (!from || !to || from == to)
+    return value;
+  auto vector = dyn_cast<VectorType>(value.getType());
+  Type type = vector ? Type(vector.clone(to)) : to;
+  if (from.getWidth() < to.getWidth())
+    return arith::ExtFOp::create(b, type, value);
+  return arith::TruncFOp::create(b, type, value);
+}
+
+Type wideType(Type elementType) {
+  auto floatType = dyn_cast<FloatType>(elementType);
+  return floatType ? computeType(floatType) : elementType;
+}
+
+Type elementOf(Value memref) { return cast<MemRefType>(memref.getType()).getElementType(); }
+} // namespace
+
 Value KernelBuilder::load(Value memref, ValueRange indices) { return memref::LoadOp::create(*this, memref, indices); }
+
+Value KernelBuilder::loadWide(Value memref, ValueRange indices) {
+  return convertFloat(*this, load(memref, indices), wideType(elementOf(memref)));
+}
+
+Value KernelBuilder::loadVector(int64_t lanes, Value memref, ValueRange indices, Value mask) {
+  auto type = VectorType::get({lanes}, elementOf(memref));
+  Value loaded;
+  if (mask)
+    loaded = vector::MaskedLoadOp::create(*this, type, memref, indices, mask,
+                                          arith::ConstantOp::create(*this, getZeroAttr(type)));
+  else
+    loaded = vector::LoadOp::create(*this, type, memref, indices);
+  return convertFloat(*this, loaded, wideType(elementOf(memref)));
+}
+
 void KernelBuilder::store(Value value, Value memref, ValueRange indices) {
-  memref::StoreOp::create(*this, value, memref, indices);
+  value = convertFloat(*this, value, elementOf(memref));
+  if (isa<VectorType>(value.getType()))
+    vector::StoreOp::create(*this, value, memref, indices);
+  else
+    memref::StoreOp::create(*this, value, memref, indices);
 }
 
 Value KernelBuilder::stackBuffer(ArrayRef<int64_t> shape, Type elementType) {
@@ -197,6 +243,25 @@ bool codegen::isKernelOp(Operation *op) {
   return isa<linalg::LinalgOp, nn::ContractOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp, nn::AttentionOp>(op);
 }
 
+LogicalResult codegen::checkKernel(Operation *op, const CpuTarget &target) {
+  for (Value operand : op->getOperands()) {
+    auto type = dyn_cast<MemRefType>(operand.getType());
+    int64_t ignored;
+    SmallVector<int64_t> strides;
+    if (type && failed(type.getStridesAndOffset(strides, ignored)))
+      return op->emitOpError() << "has an operand without strides: " << type;
+    Type element = type ? type.getElementType() : operand.getType();
+    if (!element.isIntOrIndexOrFloat())
+      return op->emitOpError() << "uses a value of type " << element << ", which no kernel can take";
+  }
+  return llvm::TypeSwitch<Operation *, LogicalResult>(op)
+      .Case([&](linalg::GenericOp generic) { return checkGeneric(generic); })
+      .Case([&](nn::ContractOp contract) { return checkContract(contract, target); })
+      .Case([&](nn::AttentionOp attention) { return checkAttention(attention, target); })
+      .Case([&](nn::NormOp norm) { return checkNorm(norm); })
+      .Default([](Operation *) { return success(); });
+}
+
 KernelRange codegen::planRange(Operation *op, const CpuTarget &target) {
   return llvm::TypeSwitch<Operation *, KernelRange>(op)
       .Case([&](linalg::GenericOp generic) { return planGeneric(generic); })
@@ -212,6 +277,8 @@ LogicalResult codegen::lowerKernel(func::FuncOp kernel, const CpuTarget &target)
     if (isKernelOp(inner))
       op = inner;
   });
+  if (failed(checkKernel(op, target)))
+    return failure();
   KernelBuilder b(op, target);
   LogicalResult result = llvm::TypeSwitch<Operation *, LogicalResult>(op)
                              .Case([&](linalg::GenericOp generic) { return lowerGeneric(generic, b); })

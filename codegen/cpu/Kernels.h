@@ -48,6 +48,8 @@ std::optional<ExtentPlace> extentPlace(llvm::ArrayRef<mlir::AffineMap> maps, uns
                                        llvm::ArrayRef<unsigned> operands = {});
 
 bool isKernelOp(mlir::Operation *op);
+// Whether there is a kernel for these types and shapes; else says why not. What is said here is said nowhere else.
+mlir::LogicalResult checkKernel(mlir::Operation *op, const CpuTarget &target);
 KernelRange planRange(mlir::Operation *op, const CpuTarget &target);
 
 // Replaces the kernel op of `kernel` by loops over scf, arith, math, memref and vector.
@@ -55,6 +57,9 @@ mlir::LogicalResult lowerKernel(mlir::func::FuncOp kernel, const CpuTarget &targ
 
 // exp, tanh, erf, log and pow with constant exponents on f32 (vectors too) as polynomials of stated error.
 void populateMathApproximationPatterns(mlir::RewritePatternSet &patterns, const CpuTarget &target);
+
+// Conversions to and from f16 and bf16 that `target` has no instructions for, as integer operations.
+void populateFloatConversionPatterns(mlir::RewritePatternSet &patterns, const CpuTarget &target);
 
 // --- what the lowerings share -------------------------------------------------------------------------------------
 
@@ -67,6 +72,7 @@ struct KernelBuilder : mlir::ImplicitLocOpBuilder {
   using LoopBody = llvm::function_ref<void(mlir::Value)>;
   mlir::Value constant(int64_t value);
   mlir::Value constantF32(float value);
+  mlir::Value constantFloat(mlir::Type type, double value);
   mlir::Value size(mlir::Value memref, unsigned dim);
   // The extent at `place`, 1 without one.
   mlir::Value size(mlir::Operation *op, std::optional<ExtentPlace> place);
@@ -79,7 +85,12 @@ struct KernelBuilder : mlir::ImplicitLocOpBuilder {
   mlir::Value max(mlir::Value a, mlir::Value b);
   mlir::Value ceilDiv(mlir::Value a, mlir::Value b);
   mlir::Value ceilDiv(mlir::Value a, int64_t b) { return ceilDiv(a, constant(b)); }
+  // An element as it is stored, for regions, which say how they compute with it.
   mlir::Value load(mlir::Value memref, mlir::ValueRange indices);
+  // An element, or neighbouring ones, as kernels compute with them: narrow floats are extended to f32.
+  mlir::Value loadWide(mlir::Value memref, mlir::ValueRange indices);
+  mlir::Value loadVector(int64_t lanes, mlir::Value memref, mlir::ValueRange indices, mlir::Value mask = {});
+  // A scalar or a vector, rounded to the memref's type.
   void store(mlir::Value value, mlir::Value memref, mlir::ValueRange indices);
   // A static buffer on the stack (f32 unless said), 64-byte aligned; made at the function's start, so never grown by a
   // loop.
@@ -109,6 +120,11 @@ KernelRange planContract(nn::ContractOp op, const CpuTarget &target);
 KernelRange planAttention(nn::AttentionOp op, const CpuTarget &target);
 KernelRange planRows(mlir::Operation *op);
 KernelRange planGather(nn::GatherOp op);
+
+mlir::LogicalResult checkContract(nn::ContractOp op, const CpuTarget &target);
+mlir::LogicalResult checkAttention(nn::AttentionOp op, const CpuTarget &target);
+mlir::LogicalResult checkNorm(nn::NormOp op);
+mlir::LogicalResult checkGeneric(mlir::linalg::GenericOp op);
 
 mlir::LogicalResult lowerGeneric(mlir::linalg::GenericOp op, KernelBuilder &b);
 mlir::LogicalResult lowerContract(nn::ContractOp op, KernelBuilder &b);

@@ -15,7 +15,6 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
@@ -35,12 +34,13 @@ std::optional<ExtentPlace> sourceOf(nn::AttentionOp op, unsigned dim, unsigned o
 struct Plan {
   int64_t sizeD, sizeE, paddedE, rows;
   bool valuesInPlace;
+  bool widened; // queries are narrow floats, which are extended on the stack
 
   static FailureOr<Plan> of(nn::AttentionOp op, const CpuTarget &target) {
     TileShape shape = TileShape::of(target);
     for (Value operand : {op.getQ(), op.getK(), op.getV(), op.getInit()})
-      if (Type type = typeOf(operand).getElementType(); !type.isF32())
-        return op.emitOpError() << "is generated for f32 only, not " << type;
+      if (Type type = typeOf(operand).getElementType(); !computesInF32(type))
+        return op.emitOpError() << "is generated for f32 and narrower floats only, not " << type;
     auto extent = [&](unsigned dim, unsigned operand) {
       std::optional<ExtentPlace> source = sourceOf(op, dim, operand);
       return source ? typeOf(op->getOperand(operand)).getDimSize(source->dim) : 1;
@@ -56,7 +56,8 @@ struct Plan {
     std::optional<ExtentPlace> e = sourceOf(op, op.valueSizeDim(), 2);
     plan.valuesInPlace = e && succeeded(typeOf(op.getV()).getStridesAndOffset(strides, offset)) &&
                          e->dim + 1 == strides.size() && strides.back() == 1 && plan.paddedE == plan.sizeE;
-    int64_t panel = 4 * shape.columns * plan.panelRows();
+    plan.widened = isNarrowFloat(typeOf(op.getQ()).getElementType());
+    int64_t panel = 4 * shape.columns * plan.panelRows() + (plan.widened ? 4 * shape.rows * headBlock : 0);
     int64_t perRow = 4 * (keyBlock + plan.paddedE + 4);
     plan.rows = (stackBudget - panel) / perRow / shape.rows * shape.rows;
     if (plan.rows <= 0)
@@ -75,7 +76,7 @@ KernelRange codegen::planAttention(nn::AttentionOp op, const CpuTarget &target) 
   KernelRange range;
   FailureOr<Plan> plan = Plan::of(op, target);
   if (failed(plan))
-    return range; // the lowering fails with the same message
+    return range; // the check has failed with the same message
   unsigned init = op->getNumOperands() - 1;
   for (unsigned dim = 0; dim <= op.rowDim(); ++dim) {
     range.factors.push_back({{*sourceOf(op, dim, init)}, dim == op.rowDim() ? plan->rows : 1});
@@ -86,6 +87,10 @@ KernelRange codegen::planAttention(nn::AttentionOp op, const CpuTarget &target) 
   return range;
 }
 
+LogicalResult codegen::checkAttention(nn::AttentionOp op, const CpuTarget &target) {
+  return success(succeeded(Plan::of(op, target)));
+}
+
 LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
   FailureOr<Plan> planned = Plan::of(op, b.target);
   if (failed(planned))
@@ -94,7 +99,6 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
   TileShape shape = TileShape::of(b.target);
   SmallVector<AffineMap> maps = op.getMaps();
   unsigned init = op->getNumOperands() - 1;
-  auto vector = VectorType::get({shape.lanes}, b.getF32Type());
   auto sizeOf = [&](unsigned dim, unsigned operand) { return b.size(op, sourceOf(op, dim, operand)); };
   unsigned numBatch = op.getNumBatchDims();
   SmallVector<Value> factors;
@@ -109,6 +113,7 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
 
   Value scores = b.stackBuffer({plan.rows, keyBlock}), sums = b.stackBuffer({plan.rows, plan.paddedE});
   Value panel = b.stackBuffer({plan.panelRows(), shape.columns});
+  Value wideRows = plan.widened ? b.stackBuffer({shape.rows, headBlock}) : Value();
   Value maximum = b.stackBuffer({plan.rows}), total = b.stackBuffer({plan.rows});
   Value limits = bound ? b.stackBuffer({plan.rows}, b.getIndexType()) : Value(); // of keys that a row looks at
 
@@ -193,11 +198,15 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
             packPanel(b, panel, d0, d1, existing, shape.columns, /*contiguous=*/false, op.getK(),
                       [&](Value d, Value t) { return at(1, zero, b.add(b.add(t0, column), t), d, zero); });
             tileRows(b, shape, rows, std::nullopt, [&](int64_t tile, Value row) {
+              auto query = [&](Value r, Value d) { return at(0, b.add(b.add(s0, row), r), zero, d, zero); };
+              if (wideRows)
+                widenRows(b, wideRows, tile, d0, d1, op.getQ(), query);
               auto q = [&](int64_t r, Value d) {
-                return b.load(op.getQ(), at(0, b.add(b.add(s0, row), b.constant(r)), zero, d, zero));
+                return wideRows ? b.load(wideRows, {b.constant(r), b.sub(d, d0)})
+                                : b.load(op.getQ(), query(b.constant(r), d));
               };
               auto k = [&](Value d, int64_t offset) -> Value {
-                return vector::LoadOp::create(b, vector, panel, ValueRange{b.sub(d, d0), b.constant(offset)});
+                return b.loadVector(shape.lanes, panel, {b.sub(d, d0), b.constant(offset)});
               };
               RegisterTile{shape, tile, q, k, scores, row, column, d0, d1, fresh}.emit(b);
             });
@@ -261,9 +270,9 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
             auto p = [&](int64_t r, Value t) { return b.load(scores, {b.add(row, b.constant(r)), t}); };
             auto v = [&](Value t, int64_t offset) -> Value {
               if (!plan.valuesInPlace)
-                return vector::LoadOp::create(b, vector, panel, ValueRange{t, b.constant(offset)});
-              return vector::LoadOp::create(b, vector, op.getV(),
-                                            at(2, zero, b.add(t0, t), zero, b.add(column, b.constant(offset))));
+                return b.loadVector(shape.lanes, panel, {t, b.constant(offset)});
+              return b.loadVector(shape.lanes, op.getV(),
+                                  at(2, zero, b.add(t0, t), zero, b.add(column, b.constant(offset))));
             };
             RegisterTile{shape, tile, p, v, sums, row, column, zero, keys, never}.emit(b);
           });

@@ -9,15 +9,12 @@
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace snug;
 using namespace snug::codegen;
 
 namespace {
-constexpr int64_t kBlock = 256;
-
 MemRefType typeOf(Value value) { return cast<MemRefType>(value.getType()); }
 
 // Whether the operand's last dim, contiguous in memory, is read along `dim`.
@@ -30,7 +27,7 @@ KernelRange codegen::planContract(nn::ContractOp op, const CpuTarget &target) {
   KernelRange range;
   FailureOr<ContractPlan> plan = ContractPlan::of(op, target);
   if (failed(plan))
-    return range; // the lowering fails with the same message
+    return range; // the check has failed with the same message
   auto factor = [&](ArrayRef<unsigned> dims, int64_t tile) {
     RangeFactor factor{{}, tile};
     for (unsigned dim : dims)
@@ -50,6 +47,10 @@ KernelRange codegen::planContract(nn::ContractOp op, const CpuTarget &target) {
   return range;
 }
 
+LogicalResult codegen::checkContract(nn::ContractOp op, const CpuTarget &target) {
+  return success(succeeded(ContractPlan::of(op, target)));
+}
+
 LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
   FailureOr<ContractPlan> planned = ContractPlan::of(op, b.target);
   if (failed(planned))
@@ -58,7 +59,6 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
   TileShape shape = TileShape::of(b.target);
   Value left = op->getOperand(plan.left), right = op->getOperand(plan.right);
   AffineMap leftMap = plan.maps[plan.left], rightMap = plan.maps[plan.right];
-  auto vector = VectorType::get({shape.lanes}, b.getF32Type());
 
   auto sizeOf = [&](unsigned dim) { return b.size(op, plan.extent(dim)); };
   SmallVector<Value> groupSizes;
@@ -79,7 +79,8 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
   if (plan.columnsOutside)
     std::swap(factors[factors.size() - 2], factors.back());
   Value accumulators = b.stackBuffer({plan.tileRows, plan.tileColumns});
-  Value panel = plan.copied ? b.stackBuffer({kBlock, shape.columns}) : Value();
+  Value panel = plan.copied ? b.stackBuffer({plan.block, shape.columns}) : Value();
+  Value wideRows = plan.widened ? b.stackBuffer({shape.rows, plan.block}) : Value();
 
   b.loop(b.lo, b.hi, 1, [&](Value i) {
     SmallVector<Value> place = b.delinearize(i, factors), dims(op.getIteratorTypes().size(), zero);
@@ -107,8 +108,15 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
       SmallVector<Value> rowIndex;
       for (int64_t r = 0; r < tileRows; ++r)
         rowIndex.push_back(b.add(b.add(m0, row), b.constant(r)));
-      auto a = [&](int64_t r, Value k) { return b.load(left, at(leftMap, rowIndex[r], {}, k)); };
+      auto a = [&](int64_t r, Value k) {
+        return wideRows ? b.load(wideRows, {b.constant(r), b.sub(k, from)}) : b.load(left, at(leftMap, rowIndex[r], {}, k));
+      };
       RegisterTile{shape, tileRows, a, columnsOf, accumulators, row, column, from, to, fresh}.emit(b);
+    };
+    auto widen = [&](int64_t tileRows, Value row, Value from, Value to) {
+      if (wideRows)
+        widenRows(b, wideRows, tileRows, from, to, left,
+                  [&](Value r, Value k) { return at(leftMap, b.add(b.add(m0, row), r), {}, k); });
     };
     std::optional<int64_t> staticRows;
     if (!ShapedType::isDynamic(plan.sizeM) && plan.sizeM % plan.tileRows == 0)
@@ -119,10 +127,10 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     };
     bool byRows = !plan.m() || !plan.n || strideOf(op.getInit(), plan.maps.back(), *plan.n) == 1 ||
                   strideOf(op.getInit(), plan.maps.back(), *plan.m()) != 1;
-    bool oneBlock = !ShapedType::isDynamic(plan.sizeK) && plan.sizeK <= kBlock && plan.taps.empty();
+    bool oneBlock = !ShapedType::isDynamic(plan.sizeK) && plan.sizeK <= plan.block && plan.taps.empty();
     auto sumOverK = [&] {
-      b.loop(zero, sizeK, kBlock, [&](Value from) {
-        Value to = b.min(sizeK, b.add(from, b.constant(kBlock)));
+      b.loop(zero, sizeK, plan.block, [&](Value from) {
+        Value to = b.min(sizeK, b.add(from, b.constant(plan.block)));
         Value fresh;
         if (!oneBlock) {
           Value position = from;
@@ -137,8 +145,9 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
             packPanel(b, panel, from, to, existing, shape.columns, plan.contiguous, right,
                       [&](Value k, Value n) { return at(rightMap, {}, b.add(first, n), k); });
             tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
+              widen(tileRows, row, from, to);
               tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
-                return vector::LoadOp::create(b, vector, panel, ValueRange{b.sub(k, from), b.constant(offset)});
+                return b.loadVector(shape.lanes, panel, {b.sub(k, from), b.constant(offset)});
               });
             });
           });
@@ -159,15 +168,15 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
         // Rows outside: a block of left's rows stays in the first-level cache, right streams from the second.
         tileRows(b, shape, rows, staticRows, [&](int64_t tileRows, Value row) {
           prefetch(tileRows, row);
+          widen(tileRows, row, from, to);
           b.loop(zero, columns, shape.columns, [&](Value column) {
             Value first = b.add(n0, column), width = b.constant(plan.width);
             Value panelIndex = plan.packed ? b.div(first, width) : Value();
             Value inPanel = plan.packed ? b.rem(first, width) : Value();
             tile(tileRows, row, column, from, to, fresh, [&](Value k, int64_t offset) -> Value {
               if (plan.packed)
-                return vector::LoadOp::create(b, vector, right,
-                                              ValueRange{panelIndex, k, b.add(inPanel, b.constant(offset))});
-              return vector::LoadOp::create(b, vector, right, at(rightMap, {}, b.add(first, b.constant(offset)), k));
+                return b.loadVector(shape.lanes, right, {panelIndex, k, b.add(inPanel, b.constant(offset))});
+              return b.loadVector(shape.lanes, right, at(rightMap, {}, b.add(first, b.constant(offset)), k));
             });
           });
         });
@@ -207,7 +216,7 @@ LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
     auto each = [&](function_ref<void(Value, Value)> body) {
       b.loop(zero, rows, 1, [&](Value r) { b.loop(zero, columns, 1, [&](Value c) { body(r, c); }); });
     };
-    if (byRows || !typeOf(op.getInit()).getElementType().isF32()) {
+    if (byRows || !computesInF32(typeOf(op.getInit()).getElementType())) {
       each([&](Value r, Value c) { b.store(result(r, c), op.getInit(), destination(r, c)); });
       return;
     }

@@ -187,6 +187,13 @@ void setReassociation(linalg::GenericOp op, Block *body) {
 }
 } // namespace
 
+LogicalResult codegen::checkGeneric(linalg::GenericOp op) {
+  for (unsigned dim = 0; dim < op.getNumLoops(); ++dim)
+    if (!sourceOf(op, dim))
+      return op.emitOpError("has a loop whose extent no operand tells");
+  return success();
+}
+
 KernelRange codegen::planGeneric(linalg::GenericOp op) {
   KernelRange range;
   double ns = nsPerPoint(op);
@@ -212,12 +219,8 @@ KernelRange codegen::planGeneric(linalg::GenericOp op) {
 LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
   unsigned loops = op.getNumLoops();
   SmallVector<Value> sizes;
-  for (unsigned dim = 0; dim < loops; ++dim) {
-    std::optional<ExtentPlace> source = sourceOf(op, dim);
-    if (!source)
-      return op.emitOpError("has a loop whose extent no operand tells");
-    sizes.push_back(b.size(op, source));
-  }
+  for (unsigned dim = 0; dim < loops; ++dim)
+    sizes.push_back(b.size(op, sourceOf(op, dim)));
   Block *body = op.getBlock();
   if (op.getNumReductionLoops())
     setReassociation(op, body);

@@ -273,6 +273,21 @@ private:
 };
 } // namespace
 
+LogicalResult snug::checkKernels(ModuleOp module, const std::string &march) {
+  llvm::Expected<CpuTarget> target = CpuTarget::create(march);
+  if (!target) {
+    llvm::consumeError(target.takeError()); // no fact about the kernels; the compilation says it
+    return success();
+  }
+  // Equal kernels of equal layers are all named: each is a node of the model.
+  bool supported = true;
+  module.walk([&](Operation *op) {
+    if (isKernelOp(op))
+      supported &= succeeded(checkKernel(op, *target));
+  });
+  return success(supported);
+}
+
 LogicalResult snug::outlineKernels(ModuleOp module, const CodegenOptions &options, CodegenReport &report) {
   auto fail = [&](Operation *op, const Twine &message, int code) {
     report.exitCode = code;

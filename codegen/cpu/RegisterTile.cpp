@@ -83,29 +83,25 @@ void snug::codegen::tileRows(KernelBuilder &b, const TileShape &shape, Value row
 
 void snug::codegen::moveBlock(KernelBuilder &b, BlockPlace rowAt, Value source, BlockPlace columnAt,
                               Value destination, int64_t columns) {
-  auto vector = VectorType::get({blockSide}, b.getF32Type()),
-       square = VectorType::get({blockSide, blockSide}, b.getF32Type());
+  auto square = VectorType::get({blockSide, blockSide}, b.getF32Type());
   Value block = arith::ConstantOp::create(b, b.getZeroAttr(square));
-  Value mask, zeros;
-  if (columns < blockSide) {
+  Value mask;
+  if (columns < blockSide)
     mask = vector::CreateMaskOp::create(b, VectorType::get({blockSide}, b.getI1Type()), ValueRange{b.constant(columns)});
-    zeros = arith::ConstantOp::create(b, b.getZeroAttr(vector));
-  }
   for (int64_t i = 0; i < blockSide; ++i) {
-    Value row = mask ? vector::MaskedLoadOp::create(b, vector, source, rowAt(i), mask, zeros).getResult()
-                     : vector::LoadOp::create(b, vector, source, rowAt(i)).getResult();
+    Value row = b.loadVector(blockSide, source, rowAt(i), mask);
     block = vector::InsertOp::create(b, row, block, ArrayRef<int64_t>{i});
   }
   block = vector::TransposeOp::create(b, block, ArrayRef<int64_t>{1, 0});
   for (int64_t i = 0; i < columns; ++i)
-    vector::StoreOp::create(b, vector::ExtractOp::create(b, block, ArrayRef<int64_t>{i}), destination, columnAt(i));
+    b.store(vector::ExtractOp::create(b, block, ArrayRef<int64_t>{i}), destination, columnAt(i));
 }
 
 void snug::codegen::packPanel(KernelBuilder &b, Value buffer, Value from, Value to, Value columns, int64_t width,
                               bool contiguous, Value source, function_ref<SmallVector<Value>(Value, Value)> place) {
   constexpr int64_t side = blockSide;
   Value zero = b.constant(0);
-  auto copy = [&](Value k, Value n) { b.store(b.load(source, place(k, n)), buffer, {b.sub(k, from), n}); };
+  auto copy = [&](Value k, Value n) { b.store(b.loadWide(source, place(k, n)), buffer, {b.sub(k, from), n}); };
   int64_t offset;
   SmallVector<int64_t> strides;
   bool lastIsContiguous =
@@ -131,5 +127,12 @@ void snug::codegen::packPanel(KernelBuilder &b, Value buffer, Value from, Value 
   }
   b.loop(columns, b.constant(width), 1, [&](Value n) {
     b.loop(from, to, 1, [&](Value k) { b.store(b.constantF32(0), buffer, {b.sub(k, from), n}); });
+  });
+}
+
+void snug::codegen::widenRows(KernelBuilder &b, Value buffer, int64_t rows, Value from, Value to, Value source,
+                              function_ref<SmallVector<Value>(Value, Value)> place) {
+  b.loop(b.constant(0), b.constant(rows), 1, [&](Value r) {
+    b.loop(from, to, 1, [&](Value k) { b.store(b.loadWide(source, place(r, k)), buffer, {r, b.sub(k, from)}); });
   });
 }

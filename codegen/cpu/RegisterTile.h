@@ -49,5 +49,10 @@ void packPanel(KernelBuilder &b, mlir::Value buffer, mlir::Value from, mlir::Val
                int64_t width, bool contiguous, mlir::Value source,
                llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value, mlir::Value)> place);
 
+// Rows of a's narrow floats as f32, so that they are not converted for every column: rows x (to - from) elements at the
+// start of `buffer`; `place` gives an element's indices.
+void widenRows(KernelBuilder &b, mlir::Value buffer, int64_t rows, mlir::Value from, mlir::Value to, mlir::Value source,
+               llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value, mlir::Value)> place);
+
 } // namespace snug::codegen
 #endif

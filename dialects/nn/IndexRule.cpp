@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "dialects/nn/IndexRule.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Utils/StructuredOpsUtils.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
 
@@ -40,4 +41,12 @@ SmallVector<Value> snug::cloneOnDestinations(OpBuilder &builder, Operation *op, 
   Value offset = getValueOrCreateConstantIndexOp(builder, op->getLoc(), slice.iterations.offset);
   cast<IndexRuleOpInterface>(copy).placeSlice(builder, slice.dim, offset);
   return copy->getResults();
+}
+
+bool snug::readsDestination(OpOperand &init) {
+  if (auto op = dyn_cast<linalg::LinalgOp>(init.getOwner()))
+    return op.payloadUsesValueFromOperand(&init);
+  auto rules = dyn_cast<IndexRuleOpInterface>(init.getOwner());
+  FailureOr<IndexRule> rule = rules ? rules.getIndexRule() : FailureOr<IndexRule>(failure());
+  return failed(rule) || rule->keepsDestinations;
 }

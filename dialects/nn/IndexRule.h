@@ -60,6 +60,9 @@ struct OpSlice {
 llvm::SmallVector<mlir::Value> cloneOnDestinations(mlir::OpBuilder &builder, mlir::Operation *op, const OpSlice &slice,
                                                    mlir::ValueRange operands);
 
+/// Whether the op looks at what this destination of it holds.
+bool readsDestination(mlir::OpOperand &init);
+
 /// Of the dims of a window, such as stride * row + dilation * tap, the taps are not cut; nor is any dim that is read in
 /// another way than a rule can say.
 void keepWindows(IndexRule &rule);

@@ -21,6 +21,22 @@
 #include "dialects/nn/NnOps.h.inc"
 
 namespace snug {
+// The type that kernels compute in with elements of a float type: f32 for narrower ones, which are a way of storing only.
+mlir::FloatType computeType(mlir::FloatType elementType);
+inline bool isNarrowFloat(mlir::Type type) {
+  auto floatType = mlir::dyn_cast<mlir::FloatType>(type);
+  return floatType && computeType(floatType) != floatType;
+}
+// f32, or what is computed in f32.
+inline bool computesInF32(mlir::Type type) {
+  auto floatType = mlir::dyn_cast<mlir::FloatType>(type);
+  return floatType && computeType(floatType).isF32();
+}
+// Conversions between the two, marked `contract`: where a value is rounded only to be extended again, both are left out.
+mlir::Value extendToCompute(mlir::OpBuilder &b, mlir::Location loc, mlir::Value scalar);
+mlir::Value roundToStore(mlir::OpBuilder &b, mlir::Location loc, mlir::Value scalar, mlir::Type elementType);
+// The value before conversions between float types that may be left out.
+mlir::Value beforeConversions(mlir::Value value);
 // Registers the dialect with its bufferization models.
 void registerNnDialect(mlir::DialectRegistry &registry);
 // Whether the kernel may write its result over this operand: element by element or row by row, it reads before it

@@ -121,6 +121,10 @@ LogicalResult ContractOp::verify() {
                          << " arguments, wants the sum and one an epilogue input";
   if (block.getTerminator()->getNumOperands() != 1)
     return emitOpError("epilogue yields one value");
+  auto factor = dyn_cast<FloatType>(getElementTypeOrSelf(getA().getType()));
+  if (factor && block.getArgument(0).getType() != computeType(factor))
+    return emitOpError() << "epilogue takes a sum of type " << block.getArgument(0).getType() << ", which is made in "
+                         << computeType(factor);
   return success();
 }
 
@@ -158,7 +162,8 @@ FailureOr<IndexRule> ContractOp::getIndexRule() {
 
 static LogicalResult verifyRows(Operation *op, Value input, Value init) {
   auto from = cast<ShapedType>(input.getType()), to = cast<ShapedType>(init.getType());
-  if (from.getRank() < 1 || from.getElementType() != to.getElementType() ||
+  auto read = dyn_cast<FloatType>(from.getElementType()), written = dyn_cast<FloatType>(to.getElementType());
+  if (from.getRank() < 1 || !read || !written || computeType(read) != computeType(written) ||
       failed(verifyCompatibleShape(from.getShape(), to.getShape())))
     return op->emitOpError() << "writes rows of " << from << " to " << to;
   return success();
@@ -193,8 +198,15 @@ LogicalResult GatherOp::verify() {
   int64_t axis = getAxis();
   if (axis < 0 || axis >= data.getRank())
     return emitOpError() << "gathers along dim " << axis << " of " << data;
+  if (getWeights()) {
+    auto weights = cast<ShapedType>(getWeights().getType());
+    auto type = dyn_cast<FloatType>(weights.getElementType()), element = dyn_cast<FloatType>(data.getElementType());
+    if (indices.getRank() < 1 || !type || !element || computeType(element) != computeType(type) ||
+        failed(verifyCompatibleShape(weights.getShape(), indices.getShape())))
+      return emitOpError() << "weighs elements of " << data << " at " << indices << " by " << weights;
+  }
   SmallVector<int64_t> shape(data.getShape().take_front(axis));
-  llvm::append_range(shape, indices.getShape());
+  llvm::append_range(shape, indices.getShape().take_front(getNumChosenDims()));
   llvm::append_range(shape, data.getShape().drop_front(axis + 1));
   if (data.getElementType() != init.getElementType() || failed(verifyCompatibleShape(shape, init.getShape())))
     return emitOpError() << "gathers from " << data << " at " << indices << " into " << init;
@@ -203,22 +215,28 @@ LogicalResult GatherOp::verify() {
   return success();
 }
 
-// Dims: those of the result, and last the gathered one, which is read anywhere.
+// Dims: those of the result, that of taps where there are some, and last the gathered one, which is read anywhere.
 FailureOr<IndexRule> GatherOp::getIndexRule() {
   MLIRContext *context = getContext();
-  int64_t axis = getAxis(), indexRank = rankOf(getIndices()), rank = rankOf(getInit());
+  int64_t axis = getAxis(), rank = rankOf(getInit()), taps = getWeights() ? 1 : 0, numDims = rank + taps + 1;
   IndexRule rule;
-  rule.dims.assign(rank + 1, IterDim{});
-  rule.dims.back().kind = IterKind::Whole;
+  rule.dims.assign(numDims, IterDim{});
+  for (int64_t dim = rank; dim < numDims; ++dim)
+    rule.dims[dim].kind = IterKind::Whole;
   SmallVector<AffineExpr> data, indices, result;
   for (int64_t dim = 0; dim < rank; ++dim) {
-    bool fromIndices = dim >= axis && dim < axis + indexRank;
+    bool fromIndices = dim >= axis && dim < axis + getNumChosenDims();
     result.push_back(getAffineDimExpr(dim, context));
     (fromIndices ? indices : data).push_back(result.back());
   }
-  data.insert(data.begin() + axis, getAffineDimExpr(rank, context));
-  for (const auto &exprs : {data, indices, result})
-    rule.operands.push_back(AffineMap::get(rank + 1, 0, exprs, context));
+  data.insert(data.begin() + axis, getAffineDimExpr(numDims - 1, context));
+  if (taps)
+    indices.push_back(getAffineDimExpr(rank, context));
+  auto add = [&](ArrayRef<AffineExpr> exprs) { rule.operands.push_back(AffineMap::get(numDims, 0, exprs, context)); };
+  add(data);
+  for (int64_t i = 0; i <= taps; ++i) // indices, and weights like them
+    add(indices);
+  add(result);
   rule.results.assign(1, rule.operands.back());
   return rule;
 }
@@ -275,7 +293,10 @@ LogicalResult AttentionOp::verify() {
   for (auto [argument, operand] : llvm::zip(block.getArguments().drop_front(), getScoreIns()))
     if (argument.getType() != cast<ShapedType>(operand.getType()).getElementType())
       return emitOpError() << "score block takes " << argument.getType() << " of an input of " << operand.getType();
-  Type element = cast<ShapedType>(getInit().getType()).getElementType();
+  auto stored = dyn_cast<FloatType>(cast<ShapedType>(getInit().getType()).getElementType());
+  if (!stored)
+    return emitOpError() << "writes to " << getInit().getType();
+  Type element = computeType(stored);
   Operation *yield = block.getTerminator();
   if (block.getArgument(0).getType() != element || yield->getNumOperands() != 1 ||
       yield->getOperand(0).getType() != element)

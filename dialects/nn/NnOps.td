@@ -19,6 +19,9 @@ def Nn_Dialect : Dialect {
   let description = [{
     Each op of this dialect is one kernel in destination-passing style: it reads `ins`, writes every element of `outs`
     and, on tensors, returns them. The same ops stand on tensors before memory planning and on memrefs after it.
+
+    Floats narrower than f32 (f16, bf16) are a way of storing elements: a kernel extends what it loads, computes in f32
+    and rounds what it stores, once. So operands of one op may be stored in different types.
   }];
   let useDefaultAttributePrinterParser = 1;
   let extraClassDeclaration = [{
@@ -94,7 +97,7 @@ def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"Yiel
     projected permutations, but that a may be read through windows (2 * row + tap); there is a reduction dim, exactly
     one with `packed`, at least one dim in b and the destination but not in a (n), any number of dims in a and the
     destination (m) and in all three (batch). The sum is accumulated in f32 or f64 from zero, in an order that depends on
-    the reduction dims alone. The region's block takes the sum and one scalar an epilogue input.
+    the reduction dims alone. The region's block takes the sum and one scalar an epilogue input, as it is stored.
 
     With `packed`, b is a weight in panels (n floordiv width, k, n mod width) and its map still speaks of the logical
     dims (k, n).
@@ -162,16 +165,25 @@ def Nn_NormOp : Nn_KernelOp<"norm", [AttrSizedOperandSegments]> {
 }
 
 def Nn_GatherOp : Nn_KernelOp<"gather"> {
-  let summary = "Slices of data along one dim, chosen by indices";
+  let summary = "Slices of data along one dim, chosen by indices, or weighted sums of some";
   let description = [{
     result[d0..d(axis-1), i0..iq, d(axis+1)..] = data[d0..d(axis-1), indices[i0..iq], d(axis+1)..]. Negative indices
     count from the end; an index outside the dim reads the nearest element (ONNX leaves it undefined).
+
+    With `weights`, of the shape of `indices`, the last dim of both is one of taps, which the result lacks: it is the sum
+    over t of weights[i0..iq, t] * data[.., indices[i0..iq, t], ..], in the order of t, as interpolations are.
   }];
-  let arguments = (ins Nn_Shaped:$data, Nn_Shaped:$indices, Nn_Shaped:$init, I64Attr:$axis);
-  let extraClassDeclaration = [{ ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); } }];
+  let arguments = (ins Nn_Shaped:$data, Nn_Shaped:$indices, Optional<Nn_Shaped>:$weights, Nn_Shaped:$init, I64Attr:$axis);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
+    // How many of the result's dims indices choose along.
+    int64_t getNumChosenDims() {
+      return ::mlir::cast<::mlir::ShapedType>(getIndices().getType()).getRank() - (getWeights() ? 1 : 0);
+    }
+  }];
   let assemblyFormat = [{
-    `ins` `(` $data `,` $indices `:` type($data) `,` type($indices) `)` `outs` `(` $init `:` type($init) `)`
-    `axis` `=` $axis attr-dict (`->` type($results)^)?
+    `ins` `(` $data `,` $indices `:` type($data) `,` type($indices) `)` (`weights` `(` $weights^ `:` type($weights) `)`)?
+    `outs` `(` $init `:` type($init) `)` `axis` `=` $axis attr-dict (`->` type($results)^)?
   }];
   let hasVerifier = 1;
 }

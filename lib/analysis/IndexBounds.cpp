@@ -373,3 +373,14 @@ std::optional<int64_t> IndexBounds::bytes(ShapedType type, ValueRange dynamicSiz
   }
   return total;
 }
+
+std::optional<int64_t> snug::tensorBytes(Value value, IndexBounds &bounds) {
+  auto type = cast<RankedTensorType>(value.getType());
+  int64_t bytes = elementBytes(type.getElementType());
+  for (int64_t dim = 0; dim < type.getRank(); ++dim) {
+    std::optional<Interval> extent = bounds.ofDim(value, dim);
+    if (!extent || extent->max < 0 || llvm::MulOverflow(bytes, extent->max, bytes))
+      return std::nullopt;
+  }
+  return bytes;
+}

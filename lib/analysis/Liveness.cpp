@@ -10,6 +10,7 @@
 #include "llvm/Support/MathExtras.h"
 
 #include <map>
+#include <numeric>
 
 using namespace mlir;
 using namespace snug;
@@ -31,6 +32,7 @@ void LivenessBuilder::number(Operation *op) {
     result.opAt.push_back(op);
   }
   spans[op] = {lower, now};
+  result.times[op] = lower;
 }
 
 // The block of which each run runs the op at most once, and all that is around it in branches.
@@ -349,6 +351,17 @@ std::pair<int64_t, Operation *> Liveness::sweep(function_ref<bool(const TensorBu
       most = {live, opAt[time]};
   }
   return most;
+}
+
+std::vector<int64_t> Liveness::bytesLive() const {
+  std::vector<int64_t> live(opAt.size() + 1);
+  for (const TensorBuffer &buffer : buffers)
+    if (buffer.inArena && buffer.upper > buffer.lower) {
+      live[buffer.lower] += buffer.bytes;
+      live[buffer.upper] -= buffer.bytes;
+    }
+  std::partial_sum(live.begin(), live.end(), live.begin());
+  return live;
 }
 
 std::pair<int64_t, Operation *> Liveness::peakWithin(Operation *op) const {

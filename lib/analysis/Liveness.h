@@ -40,6 +40,11 @@ public:
   /// Buffers that the op, or an op nested in it, reads or writes. Views and index arithmetic touch none.
   llvm::ArrayRef<unsigned> touchedBy(mlir::Operation *op) const;
 
+  /// The flattened time at which the op begins.
+  int64_t timeOf(mlir::Operation *op) const { return times.lookup(op); }
+  /// Bytes of the arena that are live, by flattened time.
+  std::vector<int64_t> bytesLive() const;
+
   /// The most bytes live at one time of the buffers that are made in bodies of the op, and where.
   std::pair<int64_t, mlir::Operation *> peakWithin(mlir::Operation *op) const;
 
@@ -52,6 +57,7 @@ private:
   llvm::DenseMap<mlir::Value, unsigned> bufferIds;
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<unsigned>> touched;
   std::vector<mlir::Operation *> opAt; // by flattened time
+  llvm::DenseMap<mlir::Operation *, int64_t> times;
 
   std::pair<int64_t, mlir::Operation *> sweep(llvm::function_ref<bool(const TensorBuffer &)> counts) const;
 };

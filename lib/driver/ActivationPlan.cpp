@@ -24,6 +24,7 @@ int64_t snug::plannedArena(ModuleOp scheduled, std::optional<MemoryPicture> *pic
   OwningOpRef<ModuleOp> copy(scheduled.clone());
   PassManager manager(scheduled.getContext());
   manager.enableVerifier(false); // of many copies the one that is compiled is verified
+  manager.addPass(createPlaceParts());
   manager.addPass(createBufferize());
   manager.addPass(createPlanArena());
   manager.addPass(createVerifyPlan());
@@ -140,6 +141,9 @@ const ActivationPlan *ActivationPlanner::least() {
 }
 
 const ActivationPlan *ActivationPlanner::fit(int64_t limit) {
+  // Without loops the arena may be less than what is live in the search's eyes (PlaceParts).
+  if (const ActivationPlan *whole = atPeak(INT64_MAX); whole && whole->arena <= limit)
+    return whole;
   if (const ActivationPlan *plan = within(limit))
     return plan;
   const ActivationPlan *plan = least();

@@ -56,6 +56,7 @@ bool MeasuredProgram::compile(MLIRContext &context, const std::string &text, int
   if (fuse)
     manager.addNestedPass<func::FuncOp>(createFuse());
   manager.addPass(createSchedule());
+  manager.addPass(createPlaceParts());
   manager.addPass(createBufferize());
   manager.addPass(createPlanArena());
   manager.addPass(createVerifyPlan());

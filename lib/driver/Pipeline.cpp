@@ -215,6 +215,8 @@ int Pipeline::canonicalize() {
     lower.dims.push_back(definition);
   int code = runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) {
     pm.addPass(createLowerOnnx(lower));
+    // What is stored narrow is computed in f32 from here on: fusion then sees where a rounding falls away.
+    pm.addNestedPass<func::FuncOp>(createWidenFloats());
     pm.addPass(createVerifyCanonical());
   });
   if (!code && options.emit >= Stage::Chunk)
@@ -261,6 +263,7 @@ int Pipeline::schedule() {
 void Pipeline::addMemoryPasses(OpPassManager &pm) {
   PlanArenaOptions plan;
   plan.buckets = 64; // what a run reads of them is one row of a table
+  pm.addPass(createPlaceParts());
   pm.addPass(createBufferize());
   pm.addPass(createPlanArena(plan));
   pm.addPass(createVerifyPlan());
@@ -293,6 +296,9 @@ int Pipeline::memory() {
   report.exact = isExact(*program);
   if (int code = runPasses(*program, SNUG_EXIT_FAULT, addMemoryPasses))
     return code;
+  // A dry run refuses what a compilation would.
+  if (options.emit == Stage::Library && failed(checkKernels(*program, options.march == "native" ? "" : options.march)))
+    return SNUG_EXIT_UNSUPPORTED;
   auto number = [&](StringRef name) {
     auto attribute = (*program)->getAttrOfType<IntegerAttr>(name);
     return attribute ? attribute.getInt() : 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/DimSymbols.h"
+#include "passes/canonicalize/Extents.h"
 #include "mlir/Analysis/FlatLinearValueConstraints.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/Twine.h"
@@ -23,9 +24,19 @@ void DimSymbols::addOpen(StringRef name) {
   all.push_back(range);
 }
 
+AffineExpr DimSymbols::inSteps(AffineExpr expr) const {
+  SmallVector<AffineExpr> values;
+  for (unsigned symbol = 0; symbol < symbolRanges.size(); ++symbol) {
+    AffineExpr value = getAffineSymbolExpr(symbol, context);
+    const DimRange &range = all[symbolRanges[symbol]];
+    values.push_back(range.step > 1 ? value.floorDiv(range.step) * range.step + range.min % range.step : value);
+  }
+  return expr.replaceSymbols(values);
+}
+
 std::optional<std::string> DimSymbols::solve(AffineExpr left, AffineExpr right) const {
   SmallVector<int64_t> coefficients; // symbols, locals, constant
-  AffineExpr difference = left - right;
+  AffineExpr difference = sumOfProducts(left - right);
   if (!difference.isPureAffine() ||
       failed(getFlattenedAffineExpr(difference, 0, symbolRanges.size(), &coefficients)) ||
       coefficients.size() != symbolRanges.size() + 1)

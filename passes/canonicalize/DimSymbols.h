@@ -34,6 +34,8 @@ public:
   // Adds a name of unknown extent: a symbol without an upper bound, which lowering may find equal to something known.
   void addOpen(llvm::StringRef name);
   bool hasOpen() const { return llvm::any_of(all, [](const DimRange &range) { return range.isOpen(); }); }
+  // Symbols whose dims go in steps as multiples of these, so that they can be divided by what divides the step.
+  mlir::AffineExpr inSteps(mlir::AffineExpr expr) const;
   // NAME=EXPRESSION that makes two different extents equal: where their difference is +-1 times an open name and a rest.
   std::optional<std::string> solve(mlir::AffineExpr left, mlir::AffineExpr right) const;
 

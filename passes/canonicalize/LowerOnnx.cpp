@@ -30,7 +30,7 @@ struct ModelLowering {
   // `stopsAtFirst`: at what cannot be lowered; else all of that is found and said.
   ModelLowering(ModuleOp module, const DimSymbols &symbols, bool stopsAtFirst = false)
       : module(module), main(module.lookupSymbol<func::FuncOp>("main")), symbols(symbols), stopsAtFirst(stopsAtFirst) {}
-  std::optional<std::string> solution; // see Lowering
+  std::optional<std::string> solution, ending; // see Lowering
 
   LogicalResult run() {
     if (failed(inlineFunctions(module, main)))
@@ -121,6 +121,7 @@ private:
       }
     LogicalResult result = lowerBody(lowering);
     solution = lowering.solution;
+    ending = lowering.ending;
     for (Problem &problem : problems)
       say(problem);
     if (failed(result))
@@ -353,14 +354,18 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
           symbols.parse(text, open);
     if (open.empty())
       return;
-    // Lower a copy with symbols in the place of the open dims, until two extents must be equal that are not.
+    // Lower a copy with symbols in the place of the open dims, until two extents must be equal that are not. Where none
+    // must, one may be read up to another and not beyond: it is taken to end there. (It might be larger. But a library
+    // for just what is read is right, and refuses more; and whoever has more gives the dim.)
     for (const std::string &name : open)
       symbols.addOpen(name);
     OwningOpRef<ModuleOp> copy(module.clone());
     ScopedDiagnosticHandler silence(context, [](Diagnostic &) { return success(); });
     ModelLowering trial(*copy, symbols, /*stopsAtFirst=*/true);
-    if (succeeded(trial.run()) || !trial.solution)
+    bool lowered = succeeded(trial.run());
+    const std::optional<std::string> &found = !lowered && trial.solution ? trial.solution : trial.ending;
+    if (!found)
       return;
-    dims.push_back(*trial.solution);
+    dims.push_back(*found);
   }
 }

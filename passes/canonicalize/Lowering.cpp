@@ -61,8 +61,13 @@ std::optional<SmallVector<int64_t>> Lowering::intsAttr(StringRef name) {
 }
 InFlightDiagnostic Lowering::error() { return emitError(loc()) << current.getOpType() << ": "; }
 void Lowering::define(unsigned index, LoweredValue value) {
-  if (index < current->getNumResults())
-    values[current->getResult(index)] = std::move(value);
+  if (index >= current->getNumResults())
+    return;
+  for (AffineExpr &extent : value.shape)
+    extent = normalExtent(extent);
+  for (AffineExpr &element : value.closed) // of shape lists; positions are left as they are
+    element = element.isSymbolicOrConstant() ? normalExtent(element) : element;
+  values[current->getResult(index)] = std::move(value);
 }
 
 std::optional<int64_t> Lowering::normalizeAxis(int64_t axis, int64_t rank) {

@@ -18,6 +18,7 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "passes/canonicalize/DimSymbols.h"
+#include "passes/canonicalize/Extents.h"
 #include <vector>
 
 namespace snug {
@@ -109,9 +110,15 @@ public:
   mlir::AffineExpr constant(int64_t value) { return mlir::getAffineConstantExpr(value, b.getContext()); }
   // Whether two extents are the same; remembers what would make them so where a dim's extent is open.
   bool same(mlir::AffineExpr left, mlir::AffineExpr right) {
-    if (left != right && !solution)
+    bool equal = areEqualExtents(dims.inSteps(left), dims.inSteps(right));
+    if (!equal && !solution)
       solution = dims.solve(left, right);
-    return left == right;
+    return equal;
+  }
+  // Remembers that of an extent all is read from the first element to before `end`.
+  void endsAt(mlir::AffineExpr extent, mlir::AffineExpr end) {
+    if (!ending)
+      ending = dims.solve(extent, end);
   }
   std::optional<Extents> broadcast(llvm::ArrayRef<mlir::AffineExpr> left, llvm::ArrayRef<mlir::AffineExpr> right);
   // The larger (or smaller) of two expressions, where one is so for all values of the dims.
@@ -160,6 +167,8 @@ public:
   mlir::Block *entry = nullptr;
   // What an open dim has to be ("s81=past + 1"), once the model has shown it; lowering fails then.
   std::optional<std::string> solution;
+  // What an open dim has to be at least, and is never read beyond; lowering goes on.
+  std::optional<std::string> ending;
   mlir::ModuleOp module;
 
 private:

@@ -25,6 +25,7 @@ const LoweringTable &LoweringTable::get() {
     addPadOps(t);
     addCastOps(t);
     addPositionOps(t);
+    addResizeOps(t);
     return t;
   }();
   return table;

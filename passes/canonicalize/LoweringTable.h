@@ -54,6 +54,7 @@ void addConvolutionOps(LoweringTable &table);
 void addPadOps(LoweringTable &table);
 void addCastOps(LoweringTable &table);
 void addPositionOps(LoweringTable &table);
+void addResizeOps(LoweringTable &table);
 
 } // namespace snug
 

@@ -28,10 +28,15 @@ std::optional<SmallVector<DimGroup>> matchGroups(ArrayRef<AffineExpr> source, Ar
       takeSource();
     if (j < target.size())
       takeTarget();
-    while (left != right) {
+    while (!areEqualExtents(left, right)) {
       bool constants = isa<AffineConstantExpr>(left) && isa<AffineConstantExpr>(right);
       bool growLeft = constants ? number(left) < number(right) : i < source.size() && isa<AffineConstantExpr>(left);
-      if (!constants && !growLeft && j >= target.size())
+      // What lacks a factor gets the next one.
+      if (!constants && exactQuotient(right, left))
+        growLeft = true;
+      else if (!constants && exactQuotient(left, right))
+        growLeft = false;
+      else if (!constants && !growLeft && j >= target.size())
         growLeft = true;
       if (growLeft ? i >= source.size() : j >= target.size())
         return std::nullopt;
@@ -111,7 +116,10 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
   if (shape.empty() && llvm::all_of(sourceShape, [&](AffineExpr e) { return e == constant(1); }))
     return tensorValue(tensor::CollapseShapeOp::create(b, loc(), targetType, source, ArrayRef<ReassociationIndices>()),
                        Extents(shape));
-  auto groups = matchGroups(sourceShape, shape, constant(1));
+  auto inSteps = [&](ArrayRef<AffineExpr> extents) {
+    return llvm::map_to_vector(extents, [&](AffineExpr e) { return dims.inSteps(e); });
+  };
+  auto groups = matchGroups(inSteps(sourceShape), inSteps(shape), constant(1));
   if (!groups) {
     error() << "cannot show that shapes " << print(sourceShape) << " and " << print(shape)
             << " have the same number of elements";

@@ -30,6 +30,10 @@ struct VerifyCanonical : snug::impl::VerifyCanonicalBase<VerifyCanonical> {
                            arith::ArithDialect, math::MathDialect, scf::SCFDialect, affine::AffineDialect, nn::NnDialect>(
               op->getDialect()))
         return op->emitOpError("is no op of canonical tensor IR (contract C1)");
+      bool moves = isa<arith::TruncFOp, arith::SelectOp, arith::ConstantOp, arith::BitcastOp>(op);
+      for (Type type : op->getResultTypes())
+        if (isNarrowFloat(type) && !moves && isa<arith::ArithDialect, math::MathDialect>(op->getDialect()))
+          return op->emitOpError() << "computes in " << type << ", which is for storing only (contract C1)";
       for (Type type : op->getResultTypes())
         if (isa<UnrankedTensorType>(type))
           return op->emitOpError("has a result of unknown rank (contract C1)");

@@ -13,17 +13,6 @@
 using namespace mlir;
 using namespace snug;
 
-std::optional<int64_t> snug::tensorBytes(Value value, IndexBounds &bounds) {
-  auto type = cast<RankedTensorType>(value.getType());
-  int64_t bytes = elementBytes(type.getElementType());
-  for (int64_t dim = 0; dim < type.getRank(); ++dim) {
-    std::optional<Interval> extent = bounds.ofDim(value, dim);
-    if (!extent || extent->max < 0 || llvm::MulOverflow(bytes, extent->max, bytes))
-      return std::nullopt;
-  }
-  return bytes;
-}
-
 // A sum of dims, each times a positive constant, and a constant: the factor of each dim.
 static std::optional<DimAccess> linearIn(AffineExpr expr, SmallVectorImpl<int64_t> &factors) {
   DimAccess access;

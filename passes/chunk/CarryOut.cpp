@@ -162,10 +162,13 @@ std::optional<CarriedOut> snug::carryOut(func::FuncOp function, ChunkPlan plan, 
       buildChunkProgram(*outcome.function, outcome.function->front(), bounds, settings.exact);
   if (failed(program))
     return std::nullopt;
-  Operation *peakOp = program->ops[plan.order[plan.peakNode]];
-  outcome.peakLocation = peakOp->getLoc();
-  outcome.peakName = peakOp->getName().getStringRef();
-  bool isBody = !bodiesOf(peakOp).empty(); // where the very op is to be found
+  bool isBody = false; // where the very op is to be found
+  if (plan.peakNode >= 0) { // else nothing is live at any time
+    Operation *peakOp = program->ops[plan.order[plan.peakNode]];
+    outcome.peakLocation = peakOp->getLoc();
+    outcome.peakName = peakOp->getName().getStringRef();
+    isBody = !bodiesOf(peakOp).empty();
+  }
   bool hasBodies = llvm::any_of(program->ops, [](Operation *op) { return !bodiesOf(op).empty(); });
   if ((!plan.loops.empty() || hasBodies) &&
       (failed(Carrier(settings, outcome).apply(outcome.function->front(), *program, std::move(plan), budget)) ||

@@ -22,9 +22,6 @@ struct ChunkProgram {
   std::vector<mlir::Value> values;    ///< of the values
 };
 
-/// Bytes of a tensor at the upper bounds of its dims.
-std::optional<int64_t> tensorBytes(mlir::Value value, IndexBounds &bounds);
-
 /// Of a block of the function: its body, or that of a loop, whose own buffers alone then have bytes. Emits an error
 /// where a buffer has no bound. If `exact`, no sum may be made in parts.
 mlir::FailureOr<ChunkProgram> buildChunkProgram(mlir::func::FuncOp function, mlir::Block &block, IndexBounds &bounds,

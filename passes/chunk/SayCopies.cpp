@@ -13,15 +13,6 @@
 using namespace mlir;
 using namespace snug;
 
-// Whether the op looks at what the destination holds.
-static bool readsDestination(OpOperand &init) {
-  if (auto op = dyn_cast<linalg::LinalgOp>(init.getOwner()))
-    return op.payloadUsesValueFromOperand(&init);
-  auto rules = dyn_cast<IndexRuleOpInterface>(init.getOwner());
-  FailureOr<IndexRule> rule = rules ? rules.getIndexRule() : FailureOr<IndexRule>(failure());
-  return failed(rule) || rule->keepsDestinations;
-}
-
 // Bufferization writes over arguments unless they say that it may not.
 static bool mayBeOverwritten(Value root) {
   auto argument = dyn_cast<BlockArgument>(root);

@@ -26,15 +26,16 @@ public:
     auto type = cast<RankedTensorType>(rows.getType());
     AffineMap all = b.getMultiDimIdentityMap(type.getRank());
     AffineMap stat = AffineMap::get(type.getRank(), 0, all.getResults().take_front(numOuter), b.getContext());
-    element = type.getElementType();
+    element = computeType(cast<FloatType>(type.getElementType()));
     Value count = arith::SIToFPOp::create(b, loc, element, arith::IndexCastOp::create(b, loc, b.getI64Type(), length()));
     Value epsilon = arith::ConstantOp::create(b, loc, b.getFloatAttr(element, op.getEpsilon().convertToDouble()));
     bool centers = op.getKind() == nn::NormKind::Layer;
-    Value mean = centers ? sum(rows, {}, all, stat, [](OpBuilder &, Location, ValueRange x) { return x[0]; }) : Value();
+    Value mean = centers ? sum(rows, {}, all, stat, [&](OpBuilder &o, Location l, ValueRange x) { return extendToCompute(o, l, x[0]); }) : Value();
     if (centers)
       mean = each(mean, [&](OpBuilder &o, Location l, Value x) { return arith::DivFOp::create(o, l, x, count); });
     auto centered = [&](OpBuilder &o, Location l, ValueRange x) -> Value {
-      return centers ? arith::SubFOp::create(o, l, x[0], x[1]).getResult() : x[0];
+      Value value = extendToCompute(o, l, x[0]);
+      return centers ? arith::SubFOp::create(o, l, value, x[1]).getResult() : value;
     };
     Value scale = sum(rows, mean, all, stat, [&](OpBuilder &o, Location l, ValueRange x) -> Value {
       Value difference = centered(o, l, x);
@@ -46,7 +47,8 @@ public:
       return arith::DivFOp::create(o, l, one, math::SqrtOp::create(o, l, variance));
     });
     // In place where the op was.
-    Value init = op.getInit() == op.getInput() ? rows : emptyLike(rows);
+    Type stored = getElementTypeOrSelf(op.getInit());
+    Value init = op.getInit() == op.getInput() ? rows : emptyLike(rows, stored);
     SmallVector<Value> inputs{rows};
     SmallVector<AffineMap> maps{all};
     for (Value value : {mean, scale})
@@ -57,8 +59,9 @@ public:
     maps.push_back(all);
     SmallVector<utils::IteratorType> parallel(type.getRank(), utils::IteratorType::parallel);
     auto applied = linalg::GenericOp::create(
-        b, loc, type, inputs, init, maps, parallel, [&](OpBuilder &o, Location l, ValueRange x) {
-          linalg::YieldOp::create(o, l, arith::MulFOp::create(o, l, centered(o, l, x), x[inputs.size() - 1]).getResult());
+        b, loc, init.getType(), inputs, init, maps, parallel, [&](OpBuilder &o, Location l, ValueRange x) {
+          Value result = arith::MulFOp::create(o, l, centered(o, l, x), x[inputs.size() - 1]);
+          linalg::YieldOp::create(o, l, roundToStore(o, l, result, stored));
         });
     op->getResult(0).replaceAllUsesWith(viewed(merged(applied.getResult(0))));
     op.erase();
@@ -113,7 +116,7 @@ private:
   }
 
   Value merged(Value value) {
-    auto type = cast<RankedTensorType>(source.getType());
+    auto type = cast<RankedTensorType>(source.getType()).clone(getElementTypeOrSelf(value));
     return outer == 1 ? value : tensor::CollapseShapeOp::create(b, loc, type, value, reassociation(type.getRank()));
   }
 
@@ -132,7 +135,9 @@ private:
     for (Operation *view : llvm::reverse(views)) {
       IRMapping mapping;
       mapping.map(view->getOperand(0), value);
-      value = b.clone(*view, mapping)->getResult(0);
+      Operation *copy = b.clone(*view, mapping);
+      copy->getResult(0).setType(cast<RankedTensorType>(copy->getResult(0).getType()).clone(getElementTypeOrSelf(value)));
+      value = copy->getResult(0);
     }
     return value;
   }
@@ -142,8 +147,8 @@ private:
     return getValueOrCreateConstantIndexOp(b, loc, tensor::getMixedSize(b, loc, op.getInput(), last));
   }
 
-  Value emptyLike(Value value) {
-    return tensor::EmptyOp::create(b, loc, tensor::getMixedSizes(b, loc, value), element);
+  Value emptyLike(Value value, Type type) {
+    return tensor::EmptyOp::create(b, loc, tensor::getMixedSizes(b, loc, value), type);
   }
 
   // The sum of body(x, mean) over each row.
@@ -175,7 +180,7 @@ private:
   Value each(Value value, function_ref<Value(OpBuilder &, Location, Value)> body) {
     AffineMap all = b.getMultiDimIdentityMap(numOuter);
     SmallVector<utils::IteratorType> parallel(numOuter, utils::IteratorType::parallel);
-    return linalg::GenericOp::create(b, loc, value.getType(), value, emptyLike(value), ArrayRef<AffineMap>{all, all},
+    return linalg::GenericOp::create(b, loc, value.getType(), value, emptyLike(value, element), ArrayRef<AffineMap>{all, all},
                                      parallel, [&](OpBuilder &o, Location l, ValueRange x) {
                                        linalg::YieldOp::create(o, l, body(o, l, x[0]));
                                      })

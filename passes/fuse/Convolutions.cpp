@@ -75,15 +75,17 @@ private:
   static bool isSumOfProducts(linalg::GenericOp op) {
     Block *body = op.getBody();
     auto sum = body->getTerminator()->getOperand(0).getDefiningOp<arith::AddFOp>();
-    if (!sum || !sum.getType().isF32() || body->getOperations().size() != 3)
+    auto computes = [](Operation &inner) { return !isa<arith::ExtFOp>(inner); };
+    if (!sum || !sum.getType().isF32() || llvm::count_if(body->getOperations(), computes) != 3)
       return false;
     Value accumulator = body->getArgument(2);
     if (sum.getLhs() != accumulator && sum.getRhs() != accumulator)
       return false;
     auto product = (sum.getLhs() == accumulator ? sum.getRhs() : sum.getLhs()).getDefiningOp<arith::MulFOp>();
     Value x = body->getArgument(0), w = body->getArgument(1);
+    auto factor = [&](unsigned side) { return beforeConversions(product->getOperand(side)); };
     return product &&
-           ((product.getLhs() == x && product.getRhs() == w) || (product.getLhs() == w && product.getRhs() == x));
+           ((factor(0) == x && factor(1) == w) || (factor(0) == w && factor(1) == x));
   }
 };
 } // namespace

@@ -26,7 +26,9 @@ struct Contraction {
   Block *epilogue = nullptr; // of a snug_nn.contract
 
   static std::optional<Contraction> of(Operation *op);
-  bool isPlain() const { return !epilogue || (epilogue->getTerminator()->getOperand(0) == epilogue->getArgument(0)); }
+  bool isPlain() const {
+    return !epilogue || beforeConversions(epilogue->getTerminator()->getOperand(0)) == epilogue->getArgument(0);
+  }
 };
 
 std::optional<Contraction> Contraction::of(Operation *op) {
@@ -50,7 +52,7 @@ std::optional<Contraction> Contraction::of(Operation *op) {
     return std::nullopt;
   }
   for (Value value : {c.operands[0], c.operands[1], c.result})
-    if (!isa<RankedTensorType>(value.getType()) || !cast<RankedTensorType>(value.getType()).getElementType().isF32())
+    if (!isa<RankedTensorType>(value.getType()) || !computesInF32(cast<RankedTensorType>(value.getType()).getElementType()))
       return std::nullopt;
   unsigned reductions = 0;
   for (auto [dim, type] : llvm::enumerate(iterators))
@@ -80,18 +82,24 @@ struct Softmax {
 
 // The weights p, or p with NaN replaced by 0: whether it is the latter; nothing for anything else.
 std::optional<bool> zeroesNaN(Value yielded, Value p) {
+  yielded = beforeConversions(yielded);
   if (yielded == p)
     return false;
   auto select = yielded.getDefiningOp<arith::SelectOp>();
   auto compare = select ? select.getCondition().getDefiningOp<arith::CmpFOp>() : nullptr;
-  if (!compare || compare.getLhs() != p || compare.getRhs() != p)
+  auto isP = [&](Value value) { // NaN is NaN in any type
+    while (auto extend = value.getDefiningOp<arith::ExtFOp>())
+      value = extend.getIn();
+    return beforeConversions(value) == p;
+  };
+  if (!compare || !isP(compare.getLhs()) || !isP(compare.getRhs()))
     return std::nullopt;
   bool ordered = compare.getPredicate() == arith::CmpFPredicate::ORD;
   if (!ordered && compare.getPredicate() != arith::CmpFPredicate::UNO)
     return std::nullopt;
   Value zero = ordered ? select.getFalseValue() : select.getTrueValue();
   Value kept = ordered ? select.getTrueValue() : select.getFalseValue();
-  return kept == p && matchPattern(zero, m_AnyZeroFloat()) ? std::optional<bool>(true) : std::nullopt;
+  return isP(kept) && matchPattern(zero, m_AnyZeroFloat()) ? std::optional<bool>(true) : std::nullopt;
 }
 
 // One contraction with values, matched backwards. The iteration space is that contraction's, and one dim more for the
@@ -149,7 +157,7 @@ bool Matcher::matchWeights(std::optional<Softmax> &softmax, Indices &indices) {
     return false;
   Region region;
   Block &block = region.emplaceBlock();
-  Value p = block.addArgument(b.getF32Type(), b.getUnknownLoc());
+  Value p;
   b.setInsertionPointToEnd(&block);
   auto source = [&](const TensorAccess &access) -> FailureOr<Value> {
     std::optional<Softmax> found = Softmax::of(access.tensor.getDefiningOp());
@@ -159,6 +167,8 @@ bool Matcher::matchWeights(std::optional<Softmax> &softmax, Indices &indices) {
       return failure();
     softmax = found;
     indices = access.indices;
+    if (!p)
+      p = block.addArgument(getElementTypeOrSelf(access.tensor.getType()), b.getUnknownLoc());
     return p;
   };
   ScalarProgram program(
@@ -215,8 +225,9 @@ bool Matcher::matchScores(const Softmax &softmax, const Indices &indices) {
   ScalarProgram program(b, space, computes, source);
   self = &program;
   FailureOr<Value> score = program.element({softmax.input, indices});
-  if (failed(score) || !product || !(*score).getType().isF32())
+  if (failed(score) || !product || !computesInF32((*score).getType()))
     return false;
+  score = extendToCompute(b, b.getUnknownLoc(), *score);
   if (softmax.scale != 1) {
     Value scale = arith::ConstantOp::create(b, b.getUnknownLoc(), b.getF32FloatAttr(softmax.scale));
     score = arith::MulFOp::create(b, b.getUnknownLoc(), *score, scale).getResult();

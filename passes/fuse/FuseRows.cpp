@@ -316,7 +316,7 @@ SmallVector<Value> candidates(linalg::GenericOp root) {
   llvm::SetVector<Value> seen;
   SmallVector<Value> result;
   seen.insert(root.getResult(0));
-  Type type = root.getResultTypes()[0];
+  auto type = cast<RankedTensorType>(root.getResultTypes()[0]);
   for (size_t i = 0; i < seen.size() && i < 24; ++i) {
     Operation *op = seen[i].getDefiningOp();
     auto generic = dyn_cast_or_null<linalg::GenericOp>(op);
@@ -329,8 +329,10 @@ SmallVector<Value> candidates(linalg::GenericOp root) {
       if (isa<RankedTensorType>(operand.getType()))
         seen.insert(operand);
   }
+  // It may be stored in another type.
   for (Value value : ArrayRef(seen.getArrayRef()).drop_front())
-    if (value.getType() == type)
+    if (auto own = cast<RankedTensorType>(value.getType());
+        own.getShape() == type.getShape() && computesInF32(own.getElementType()))
       result.push_back(value);
   return result;
 }
@@ -340,7 +342,7 @@ void snug::fuseRows(func::FuncOp function) {
   SmallVector<linalg::GenericOp> roots;
   function.walk([&](linalg::GenericOp op) {
     auto type = dyn_cast<RankedTensorType>(op->getResult(0).getType());
-    if (type && type.getRank() && type.getElementType().isF32() && isElementwise(op) && !op.hasIndexSemantics())
+    if (type && type.getRank() && computesInF32(type.getElementType()) && isElementwise(op) && !op.hasIndexSemantics())
       roots.push_back(op);
   });
   // From the end, so that scale and shift come with the norm that they belong to.

@@ -30,6 +30,8 @@ unsigned ScalarExpression::build(linalg::GenericOp op, Value value, AffineMap at
     return 0;
   if (value == accumulator)
     return add({Kind::Constant, 0.0});
+  if (Value wide = beforeConversions(value); wide != value)
+    return build(op, wide, at);
   FloatAttr constant;
   if (matchPattern(value, m_Constant(&constant)))
     return add({Kind::Constant, constant.getValueAsDouble()});

@@ -226,7 +226,7 @@ TensorAccess snug::throughCopies(TensorAccess access, const IterationSpace &spac
     if (std::optional<TensorAccess> before = space.throughView(producer, access.indices)) {
       access = *before;
     } else if (auto op = dyn_cast<linalg::LinalgOp>(producer); op && isPointwise(op)) {
-      Value value = op.getBlock()->getTerminator()->getOperand(0);
+      Value value = beforeConversions(op.getBlock()->getTerminator()->getOperand(0));
       auto isScalar = [&](Value v) {
         return v.getParentBlock() != op.getBlock() || v.getDefiningOp<arith::ConstantOp>();
       };
@@ -242,7 +242,7 @@ TensorAccess snug::throughCopies(TensorAccess access, const IterationSpace &spac
           found.push_back({scaling->getOperand(0), false});
         else
           break;
-        value = isScalar(scaling->getOperand(1)) ? scaling->getOperand(0) : scaling->getOperand(1);
+        value = beforeConversions(isScalar(scaling->getOperand(1)) ? scaling->getOperand(0) : scaling->getOperand(1));
       }
       auto argument = dyn_cast<BlockArgument>(value);
       if (!argument || argument.getOwner() != op.getBlock())

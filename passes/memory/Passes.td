@@ -4,6 +4,16 @@
 
 include "mlir/Pass/PassBase.td"
 
+def PlaceParts : Pass<"snug-place-parts", "::mlir::ModuleOp"> {
+  let summary = "Let kernels write parts of larger tensors where they belong";
+  let description = [{
+    What a tensor.insert_slice takes in, as of a concatenation or a padding, is made in a slice of the whole, not in a
+    buffer of its own and copied: the whole is there from then on. That is done where no more bytes are live at any time
+    than the most that are anyway; so it takes no more memory than was planned, and in most programs less. A program with chunk loops is left as it is.
+  }];
+  let dependentDialects = ["::mlir::tensor::TensorDialect"];
+}
+
 def Bufferize : Pass<"snug-bufferize", "::mlir::ModuleOp"> {
   let summary = "Carry the schedule out: tensors become memrefs, destinations become buffers";
   let description = [{

@@ -67,3 +67,16 @@ def test_gather(tmp_path, data, indices, axis, dtype):
     far = np.full(indices, 1 << 20)
     assert (run_splits(m, d, far) == np.take(d, np.full(indices, data[axis] - 1), axis)).all()
     assert (run_splits(m, d, -far) == np.take(d, np.zeros(indices, int), axis)).all()
+
+
+@pytest.mark.parametrize("taps", [1, 4, 67])  # 67: more than are held in registers
+@pytest.mark.parametrize("data,places,axis", [((50, 33), (7,), 0), ((4, 9, 5), (3,), 1), ((4, 9), (31,), 1), ((4, 9), (2, 3), 1)])
+def test_weighted_gather(tmp_path, data, places, axis, taps):
+    y, table = data[:axis] + places + data[axis + 1:], places + (taps,)
+    body = f'''  snug_nn.gather ins(%d, %i : {memref(data)}, {memref(table, "i64")}) weights(%w : {memref(table)}) outs(%y : {memref(y)}) axis = {axis}'''
+    m = build(tmp_path, program([("d", data, "f32"), ("i", table, "i64"), ("w", table, "f32")], [("y", y, "f32")], body))
+    d, w = rng.standard_normal(data, np.float32), rng.standard_normal(table, np.float32)
+    i = rng.integers(-data[axis], data[axis], table)
+    taken = np.take(d.astype(np.float64), i, axis)
+    weights = w.reshape((1,) * axis + table + (1,) * (len(data) - axis - 1))
+    np.testing.assert_allclose(run_splits(m, d, i, w), (taken * weights).sum(axis + len(places)), rtol=1e-5, atol=1e-5)

@@ -209,6 +209,17 @@ def test_no_upper_bound(tmp_path):
     assert files(tmp_path) == ["m.onnx"]
 
 
+def test_dry_run_refuses_what_a_compilation_refuses(tmp_path):
+    """A kernel that code generation lacks: values of attention that no block on the stack can hold."""
+    heads = [1, 2, 8, 1024]
+    node = helper.make_node("Attention", ["q", "k", "v"], ["y"], name="wide")
+    path = model([node], [values(name, heads) for name in "qkv"], [values("y", heads)], opset=23, path=tmp_path / "m.onnx")
+    whole, dry = snugc(path, "-o", tmp_path / "m.so"), snugc(path, "--dry-run")
+    refused(whole, 3, "'wide'", "values of size 1024")
+    assert (dry.code, dry.err) == (whole.code, whole.err)
+    assert files(tmp_path) == ["m.onnx"]
+
+
 # --- budgets: 4 -------------------------------------------------------------------------------------------------------
 
 

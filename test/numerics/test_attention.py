@@ -2,6 +2,7 @@
 """Attention and rotary positions, against the reference of ONNX: ONNX Runtime lacks some of their forms."""
 import importlib
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -82,9 +83,7 @@ def official():
 
 
 def is_supported(case):
-    graph, halves = case.model.graph, {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    kinds = {value.type.tensor_type.elem_type for value in graph.input}
-    return not kinds & halves and len(graph.node[0].output) < 4  # the fourth output has all scores
+    return len(case.model.graph.node[0].output) < 4  # the fourth output has all scores
 
 
 CASES = official()
@@ -103,11 +102,15 @@ def test_cases_of_the_standard(case, tmp_path):
     snug.compile_model(model, library, {})
     got, _ = snug.run_model(library, {value.name: x for value, x in zip(graph.input, inputs)})
     for value, want in zip(graph.output, wants):
-        np.testing.assert_allclose(got[value.name], want, rtol=1e-3, atol=1e-6, err_msg=value.name)
+        # The standard rounds each step of narrow floats, a kernel the result only.
+        rounding = 4 * ml_dtypes.finfo(want.dtype).eps if want.dtype.itemsize == 2 else 0
+        x = got[value.name].view(want.dtype) if want.dtype == ml_dtypes.bfloat16 else got[value.name]
+        np.testing.assert_allclose(x.astype(np.float32), want.astype(np.float32), rtol=max(1e-3, rounding),
+                                   atol=max(1e-6, rounding), err_msg=value.name)
 
 
 def test_cases_of_the_standard_are_many():
-    assert len(CASES) >= 90 and sum(map(is_supported, CASES)) >= 65
+    assert len(CASES) >= 90 and sum(map(is_supported, CASES)) >= 75
 
 
 @pytest.mark.parametrize("attributes", [{}, {"interleaved": 1}, {"rotary_embedding_dim": 4}])

@@ -296,6 +296,25 @@ def test_nearest_upsampling(tmp_path):
     check(graph, tmp_path, {"h": "2..9"})
 
 
+def test_skips_of_bounded_images(tmp_path):
+    """A small U-Net: halves of halves, blown up again and joined with what was there before, for any size in steps."""
+    graph = Graph()
+    x = graph.input("x", noise(1, 3, 16, 24), (1, 3, "h", "w"))
+
+    def convolution(x, channels, filters, **attributes):
+        return graph.node("Conv", x, graph.constant(noise(filters, channels, 3, 3) / 9), pads=[1, 1, 1, 1], **attributes)
+    a = convolution(x, 3, 8, strides=[2, 2])
+    b = convolution(a, 8, 8, strides=[2, 2])
+    c = graph.node("MaxPool", b, kernel_shape=[2, 2], strides=[2, 2])
+    for skip in (b, a):
+        c = graph.node("Resize", c, "", graph.constant(np.array([1, 1, 2, 2], np.float32)), mode="nearest")
+        c = convolution(graph.node("Concat", skip, c, axis=1), 16, 8)
+    graph.output(c, 4)
+    check(graph, tmp_path, {"h": "8..32:8", "w": "8..40:8"})
+    graph.values["x"] = noise(1, 3, 32, 8, seed=1)
+    run(graph, tmp_path / "ops.onnx", tmp_path)
+
+
 # (input, weight, attributes)
 TRANSPOSED = [
     ((2, 6, 5, 7), (6, 4, 2, 2), {"strides": [2, 2]}),                     # blocks

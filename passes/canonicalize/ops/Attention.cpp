@@ -74,7 +74,7 @@ struct Score {
   double scale = 1, softcap = 0;
   Value past, rows; // row s stands at key s + past; where keys are counted, the last of the rows at the last of those
   int64_t left = -1, right = -1; // keys seen before and after that; -1: all
-  Value mask, counted;           // as block arguments; of bool or of the scores' type, and keys that exist
+  Value mask, counted;           // as block arguments; of bool or of a float type, and keys that exist
 
   Value emit(OpBuilder &b, Location loc, Value x, unsigned row, unsigned key) const {
     auto number = [&](double value) { return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value)).getResult(); };
@@ -88,7 +88,7 @@ struct Score {
     if (mask && mask.getType().isInteger(1))
       hideUnless(mask);
     else if (mask)
-      x = arith::AddFOp::create(b, loc, x, mask);
+      x = arith::AddFOp::create(b, loc, x, extendToCompute(b, loc, mask));
     Value before = past;
     if (counted) {
       Value count = arith::IndexCastOp::create(b, loc, b.getIndexType(), counted);
@@ -139,13 +139,14 @@ LogicalResult attention(Lowering &l) {
   LoweredValue presentKey = k->value, presentValue = v->value;
   auto queryHeads = dyn_cast<AffineConstantExpr>(q->count()), keyHeads = dyn_cast<AffineConstantExpr>(k->count());
   auto size = dyn_cast<AffineConstantExpr>(q->size());
-  if (!q->value.elementType.isF32() || !queryHeads || !keyHeads || !size || !l.same(k->size(), q->size()) ||
+  Type element = q->value.elementType;
+  if (!computesInF32(element) || k->value.elementType != element || v->value.elementType != element || !queryHeads || !keyHeads || !size || !l.same(k->size(), q->size()) ||
       v->count() != k->count() || !l.same(v->length(), k->length()) ||
       queryHeads.getValue() % keyHeads.getValue() != 0) {
     l.error()
         << "Q, K and V of shapes " << l.print(l.input(Q).shape) << ", " << l.print(l.input(K).shape) << ", "
         << l.print(l.input(V).shape) << " and type " << q->value.elementType
-        << " do not go together; float32, constant numbers and sizes of heads, and query heads that are a multiple "
+        << " do not go together; float32 or narrower floats, constant numbers and sizes of heads, and query heads that are a multiple "
            "of key heads are supported";
     return failure();
   }
@@ -180,7 +181,7 @@ LogicalResult attention(Lowering &l) {
     LoweredValue &mask = l.input(Mask);
     Extents full = {q->value.shape[0], q->count(), q->length(), k->length()};
     SmallVector<AffineExpr> dims = {batch, head, row, key}, indices;
-    bool fits = mask.rank() <= 4 && (mask.elementType.isInteger(1) || mask.elementType.isF32());
+    bool fits = mask.rank() <= 4 && (mask.elementType.isInteger(1) || computesInF32(mask.elementType));
     for (int64_t i = 0; fits && i < mask.rank(); ++i) {
       unsigned dim = 4 - mask.rank() + i;
       bool spans = l.same(mask.shape[i], full[dim]);
@@ -189,7 +190,7 @@ LogicalResult attention(Lowering &l) {
     }
     if (!fits) {
       l.error() << "attn_mask of shape " << l.print(mask.shape) << " and type " << mask.elementType
-                << " is no bool or float32 that broadcasts to " << l.print(full) << " or is shorter in the last dim";
+                << " is no bool, float32 or narrower float that broadcasts to " << l.print(full) << " or is shorter in the last dim";
       return failure();
     }
     inputs.push_back(l.tensor(mask));
@@ -214,7 +215,7 @@ LogicalResult attention(Lowering &l) {
   shape[3] = v->size();
   Heads result{{}, outside};
   maps.push_back(mapOf(result, head, row, e));
-  Value init = l.empty(shape, b.getF32Type());
+  Value init = l.empty(shape, element);
   Value qTensor = l.tensor(q->value), kTensor = l.tensor(k->value), vTensor = l.tensor(v->value);
   // A row without any key gives 0, says the standard.
   auto op = nn::AttentionOp::create(b, l.loc(), init.getType(), qTensor, kTensor, vTensor, inputs, init,

@@ -21,11 +21,11 @@ Value contractOp(Lowering &l, Value a, Value b, Value init, ArrayRef<AffineMap> 
                                    builder.getAffineMapArrayAttr(maps), builder.getStrArrayAttr(iterators),
                                    packed ? builder.getUnitAttr() : UnitAttr());
   Block &block = op.getEpilogue().emplaceBlock();
-  Type element = cast<ShapedType>(init.getType()).getElementType();
-  block.addArgument(element, l.loc());
+  auto element = cast<FloatType>(cast<ShapedType>(init.getType()).getElementType());
+  block.addArgument(computeType(element), l.loc());
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToEnd(&block);
-  nn::YieldOp::create(builder, l.loc(), block.getArgument(0));
+  nn::YieldOp::create(builder, l.loc(), roundToStore(builder, l.loc(), block.getArgument(0), element));
   return op->getResult(0);
 }
 
@@ -72,7 +72,7 @@ FailureOr<LoweredValue> Lowering::contract(LoweredValue &left, LoweredValue &rig
     ownColumns |= inRight && !inLeft && parallel;
   }
   Value leftTensor = tensor(left), rightTensor = tensor(right);
-  if (!left.elementType.isF32() || !ownRows || !ownColumns)
+  if (!computesInF32(left.elementType) || !ownRows || !ownColumns)
     return tensorValue(loops(*this, leftTensor, rightTensor, shape, left.elementType, maps, kinds), Extents(shape));
   bool packed = false;
   // A weight of (k, n) that no batch dim indexes.

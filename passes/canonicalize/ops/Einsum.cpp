@@ -285,7 +285,7 @@ FailureOr<Operand> Einsum::pair(Operand x, Operand y, const llvm::SmallDenseSet<
   right = *mergedRight;
   auto isPackable = [&](Operand &weight, Operand &other) {
     return weight.value.tensor && weight.value.tensor.getDefiningOp<nn::WeightOp>() && weight.labels.size() == 2 &&
-           weight.value.elementType.isF32() && llvm::none_of(weight.labels, [&](Label label) {
+           computesInF32(weight.value.elementType) && llvm::none_of(weight.labels, [&](Label label) {
              return label != summed[0] && llvm::is_contained(other.labels, label);
            });
   };

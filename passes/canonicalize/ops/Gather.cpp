@@ -77,7 +77,10 @@ FailureOr<std::optional<LoweredValue>> readAt(Lowering &l, LoweredValue &data, A
       shift = extent;
     auto low = l.dims.lowerBound(reach->low + shift), room = l.dims.lowerBound(extent - 1 - reach->high - shift);
     bool above = !room || *room < 0;
-    if (above) // an open extent ends where the indices do
+    bool fromFirst = reach->low + shift == l.constant(0) && reach->low != reach->high;
+    if (above && fromFirst)
+      l.endsAt(extent, reach->high + shift + 1);
+    else if (above)
       l.same(extent, reach->high + shift + 1);
     if (!low || *low < 0 || above)
       return std::optional<LoweredValue>();
@@ -187,7 +190,7 @@ LogicalResult gather(Lowering &l) {
     }
   }
   Value init = l.empty(shape, data.elementType);
-  auto op = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(data), l.tensor(indices), init,
+  auto op = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(data), l.tensor(indices), Value(), init,
                                  l.b.getI64IntegerAttr(*axis));
   l.define(0, l.tensorValue(op->getResult(0), shape));
   return success();

@@ -128,61 +128,6 @@ template <bool Max> LogicalResult globalPool(Lowering &l) {
   l.define(0, *full);
   return success();
 }
-
-// Nearest neighbours at whole factors: each element becomes a block.
-LogicalResult resize(Lowering &l) {
-  LoweredValue &x = l.input(0);
-  StringRef mode = l.stringAttr("mode", "nearest"), places = l.stringAttr("coordinate_transformation_mode", "half_pixel"),
-            nearest = l.stringAttr("nearest_mode", "round_prefer_floor");
-  bool floors = (places == "asymmetric" && nearest == "floor") ||
-                (places.starts_with("half_pixel") && nearest == "round_prefer_floor");
-  if (mode != "nearest" || !floors || l.intsAttr("axes")) {
-    l.error() << "mode '" << mode << "' with coordinates '" << places << "' is not supported, only nearest neighbours "
-              << "(asymmetric with floor, or half_pixel with round_prefer_floor)";
-    return failure();
-  }
-  SmallVector<int64_t> factors;
-  if (auto scales = l.hasInput(2) ? l.constantFloats(l.input(2)) : std::nullopt; scales && !scales->empty()) {
-    for (double scale : *scales)
-      factors.push_back(scale == std::floor(scale) && scale >= 1 && scale < 1e6 ? static_cast<int64_t>(scale) : 0);
-  } else if (auto sizes = l.hasInput(3) ? l.ints(l.input(3)) : std::nullopt;
-             sizes && sizes->size() == x.shape.size()) {
-    for (auto [size, extent] : llvm::zip_equal(*sizes, x.shape)) {
-      int64_t factor = 0;
-      auto from = dyn_cast<AffineConstantExpr>(extent), to = dyn_cast<AffineConstantExpr>(size);
-      if (size == extent)
-        factor = 1;
-      else if (from && to && from.getValue() > 0 && to.getValue() % from.getValue() == 0)
-        factor = to.getValue() / from.getValue();
-      else if (auto product = dyn_cast<AffineBinaryOpExpr>(size);
-               product && size.getKind() == AffineExprKind::Mul && product.getLHS() == extent)
-        if (auto number = dyn_cast<AffineConstantExpr>(product.getRHS()))
-          factor = number.getValue();
-      factors.push_back(factor);
-    }
-  }
-  if (static_cast<int64_t>(factors.size()) != x.rank() || llvm::any_of(factors, [](int64_t f) { return f < 1; })) {
-    l.error() << "only constant whole factors are supported, one for each dim of shape " << l.print(x.shape);
-    return failure();
-  }
-  Extents blocks, result;
-  SmallVector<AffineExpr> read;
-  for (auto [extent, factor] : llvm::zip_equal(x.shape, factors)) {
-    read.push_back(getAffineDimExpr(blocks.size(), l.b.getContext()));
-    blocks.push_back(extent);
-    if (factor > 1)
-      blocks.push_back(l.constant(factor));
-    result.push_back(extent * factor);
-  }
-  Value grown = l.generic({l.tensor(x)}, {AffineMap::get(blocks.size(), 0, read, l.b.getContext())}, blocks, x.elementType,
-                          [](OpBuilder &, Location, ValueRange a) -> Value { return a[0]; });
-  LoweredValue value = l.tensorValue(grown, blocks);
-  auto flat = l.reshape(value, result);
-  if (failed(flat))
-    return failure();
-  l.define(0, *flat);
-  return success();
-}
 } // namespace
 
 void snug::addPoolingOps(LoweringTable &t) {
@@ -190,5 +135,4 @@ void snug::addPoolingOps(LoweringTable &t) {
   t.add("AveragePool", 1, pool<false>);
   t.add("GlobalMaxPool", 1, globalPool<true>);
   t.add("GlobalAveragePool", 1, globalPool<false>);
-  t.add("Resize", 11, resize);
 }

@@ -40,7 +40,7 @@ LogicalResult rotaryEmbedding(Lowering &l) {
       Extents shape = l.input(3).shape;
       shape.push_back(table.shape[1]);
       Value init = l.empty(shape, table.elementType);
-      auto rows = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(table), l.tensor(l.input(3)), init,
+      auto rows = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(table), l.tensor(l.input(3)), Value(), init,
                                        l.b.getI64IntegerAttr(0));
       table = l.tensorValue(rows->getResult(0), shape);
     }

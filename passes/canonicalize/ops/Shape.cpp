@@ -44,31 +44,6 @@ AffineExpr product(Lowering &l, ArrayRef<AffineExpr> extents) {
   return result;
 }
 
-// What -1 stands for: equal extents cancel, numbers divide.
-std::optional<AffineExpr> quotient(Lowering &l, ArrayRef<AffineExpr> all, ArrayRef<AffineExpr> known) {
-  Extents rest(all);
-  int64_t numerator = 1, denominator = 1;
-  for (AffineExpr extent : known) {
-    auto same = llvm::find(rest, extent);
-    if (same != rest.end())
-      rest.erase(same);
-    else if (auto number = dyn_cast<AffineConstantExpr>(extent))
-      denominator *= number.getValue();
-    else
-      return std::nullopt;
-  }
-  AffineExpr symbolic = l.constant(1);
-  for (AffineExpr extent : rest) {
-    if (auto number = dyn_cast<AffineConstantExpr>(extent))
-      numerator *= number.getValue();
-    else
-      symbolic = symbolic * extent;
-  }
-  if (denominator == 0 || numerator % denominator != 0)
-    return std::nullopt;
-  return symbolic * (numerator / denominator);
-}
-
 LogicalResult reshape(Lowering &l) {
   LoweredValue &in = l.input(0);
   std::optional<Extents> wanted;
@@ -106,7 +81,9 @@ LogicalResult reshape(Lowering &l) {
     }
   }
   if (inferred) {
-    auto value = quotient(l, in.shape, known);
+    auto value = exactQuotient(product(l, in.shape), product(l, known));
+    if (!value)
+      value = exactQuotient(l.dims.inSteps(product(l, in.shape)), l.dims.inSteps(product(l, known)));
     if (!value) {
       l.error() << "cannot infer -1: input shape " << l.print(in.shape) << ", other extents " << l.print(known);
       return failure();

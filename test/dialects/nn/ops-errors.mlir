@@ -274,6 +274,19 @@ func.func @contract_no_extent(%a: tensor<4x8xf32>, %b: tensor<8x6xf32>, %o: tens
 
 // -----
 
+// A sum is made in f32, however narrow its factors are stored.
+func.func @contract_sum(%a: tensor<4x8xf16>, %b: tensor<8x6xf16>, %o: tensor<4x6xf16>) {
+  // expected-error @+1 {{epilogue takes a sum of type 'f16', which is made in 'f32'}}
+  %r = snug_nn.contract ins(%a, %b : tensor<4x8xf16>, tensor<8x6xf16>) outs(%o : tensor<4x6xf16>)
+      attributes {indexing_maps = [affine_map<(m, n, k) -> (m, k)>, affine_map<(m, n, k) -> (k, n)>, affine_map<(m, n, k) -> (m, n)>], iterator_types = ["parallel", "parallel", "reduction"]} {
+  ^bb0(%acc: f16):
+    snug_nn.yield %acc : f16
+  } -> tensor<4x6xf16>
+  return
+}
+
+// -----
+
 // The epilogue's block takes one scalar an input.
 func.func @contract_arguments(%a: tensor<4x8xf32>, %b: tensor<8x6xf32>, %e: tensor<6xf32>, %o: tensor<4x6xf32>) {
   // expected-error @+1 {{epilogue block has 1 arguments, wants the sum and one an epilogue input}}
@@ -339,6 +352,15 @@ func.func @norm_scale(%x: tensor<4x8xf32>, %w: tensor<4xf32>, %o: tensor<4x8xf32
 func.func @gather_axis(%x: tensor<9x8xf32>, %i: tensor<3xi64>, %o: tensor<9x8x3xf32>) {
   // expected-error @+1 {{gathers along dim 2 of 'tensor<9x8xf32>'}}
   %r = snug_nn.gather ins(%x, %i : tensor<9x8xf32>, tensor<3xi64>) outs(%o : tensor<9x8x3xf32>) axis = 2 -> tensor<9x8x3xf32>
+  return
+}
+
+// -----
+
+// Each index has a weight of its own, which elements can be multiplied by.
+func.func @gather_weights(%x: tensor<9x8xf32>, %i: tensor<3x4xi64>, %w: tensor<3x5xf32>, %o: tensor<3x8xf32>) {
+  // expected-error @+1 {{weighs elements of 'tensor<9x8xf32>' at 'tensor<3x4xi64>' by 'tensor<3x5xf32>'}}
+  %r = snug_nn.gather ins(%x, %i : tensor<9x8xf32>, tensor<3x4xi64>) weights(%w : tensor<3x5xf32>) outs(%o : tensor<3x8xf32>) axis = 0 -> tensor<3x8xf32>
   return
 }
 

@@ -1,4 +1,4 @@
-// RUN: snug-opt %s -snug-lower-onnx="dims=past=1..8" -snug-verify-canonical | FileCheck %s
+// RUN: snug-opt %s -split-input-file -snug-lower-onnx="dims=past=1..8" -snug-verify-canonical | FileCheck %s
 
 // The extent s81 of the mask is not given: it is added to something of past + 1 elements, so it is that.
 // CHECK-LABEL: func.func @main(
@@ -11,6 +11,41 @@ module {
     %all = snug_onnx.node "Concat"(%cache, %token) {axis = 0 : i64} opset 20 : (tensor<?x4xf32>, tensor<1x4xf32>) -> tensor<*xf32>
     %column = snug_onnx.node "Unsqueeze"(%mask, %axis) {} opset 20 : (tensor<?xf32>, tensor<1xi64>) -> tensor<*xf32>
     %y = snug_onnx.node "Add"(%all, %column) {} opset 20 : (tensor<*xf32>, tensor<*xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+// Of the flat mask, past + 1 elements are read in each of two rows, as long as the mask has: nothing beyond is read.
+// CHECK-LABEL: func.func @main(
+// CHECK-SAME: snug.dims = ["2", "past"]{{.*}}snug.dims = ["2", "past + 1"], snug.name = "mask"
+// CHECK-SAME: -> (tensor<2x?xf32> {snug.dims = ["2", "past + 1"]
+module {
+  snug_onnx.initializer @zero value dense<0> : tensor<i64>
+  snug_onnx.initializer @one value dense<1> : tensor<i64>
+  snug_onnx.initializer @two value dense<2> : tensor<i64>
+  snug_onnx.initializer @first value dense<0> : tensor<1xi64>
+  snug_onnx.initializer @second value dense<1> : tensor<1xi64>
+  func.func @main(%cache: tensor<2x?xf32> {snug.name = "cache", snug.dims = ["2", "past"]}, %mask: tensor<2x?xf32> {snug.name = "mask", snug.dims = ["2", "past_1"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %zero = snug_onnx.get @zero : tensor<i64>
+    %one = snug_onnx.get @one : tensor<i64>
+    %two = snug_onnx.get @two : tensor<i64>
+    %first = snug_onnx.get @first : tensor<1xi64>
+    %second = snug_onnx.get @second : tensor<1xi64>
+    %shape = snug_onnx.node "Shape"(%cache) {} opset 17 : (tensor<2x?xf32>) -> tensor<*xi64>
+    %past = snug_onnx.node "Gather"(%shape, %one) {} opset 17 : (tensor<*xi64>, tensor<i64>) -> tensor<*xi64>
+    %count = snug_onnx.node "Add"(%past, %one) {} opset 17 : (tensor<*xi64>, tensor<i64>) -> tensor<*xi64>
+    %keys = snug_onnx.node "Range"(%zero, %count, %one) {} opset 17 : (tensor<i64>, tensor<*xi64>, tensor<i64>) -> tensor<*xi64>
+    %rows = snug_onnx.node "Range"(%zero, %two, %one) {} opset 17 : (tensor<i64>, tensor<i64>, tensor<i64>) -> tensor<*xi64>
+    %column = snug_onnx.node "Unsqueeze"(%rows, %second) {} opset 17 : (tensor<*xi64>, tensor<1xi64>) -> tensor<*xi64>
+    %maskShape = snug_onnx.node "Shape"(%mask) {} opset 17 : (tensor<2x?xf32>) -> tensor<*xi64>
+    %length = snug_onnx.node "Gather"(%maskShape, %one) {} opset 17 : (tensor<*xi64>, tensor<i64>) -> tensor<*xi64>
+    %starts = snug_onnx.node "Mul"(%column, %length) {} opset 17 : (tensor<*xi64>, tensor<*xi64>) -> tensor<*xi64>
+    %places = snug_onnx.node "Add"(%starts, %keys) {} opset 17 : (tensor<*xi64>, tensor<*xi64>) -> tensor<*xi64>
+    %flat = snug_onnx.node "Flatten"(%mask) {axis = 0 : i64} opset 17 : (tensor<2x?xf32>) -> tensor<*xf32>
+    %row = snug_onnx.node "Squeeze"(%flat, %first) {} opset 17 : (tensor<*xf32>, tensor<1xi64>) -> tensor<*xf32>
+    %y = snug_onnx.node "Gather"(%row, %places) {} opset 17 : (tensor<*xf32>, tensor<*xi64>) -> tensor<*xf32>
     return %y : tensor<*xf32>
   }
 }

@@ -21,3 +21,17 @@ func.func @unranked(%x: tensor<4xf32>) {
   %y = tensor.cast %x : tensor<4xf32> to tensor<*xf32>
   return
 }
+
+// -----
+
+func.func @narrow(%x: tensor<4xf16>) -> tensor<4xf16> {
+  %e = tensor.empty() : tensor<4xf16>
+  %y = linalg.generic {indexing_maps = [affine_map<(d0) -> (d0)>, affine_map<(d0) -> (d0)>], iterator_types = ["parallel"]}
+      ins(%x : tensor<4xf16>) outs(%e : tensor<4xf16>) {
+  ^bb0(%a: f16, %o: f16):
+    // expected-error @+1 {{computes in 'f16', which is for storing only (contract C1)}}
+    %s = arith.addf %a, %a : f16
+    linalg.yield %s : f16
+  } -> tensor<4xf16>
+  return %y : tensor<4xf16>
+}

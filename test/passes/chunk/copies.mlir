@@ -140,3 +140,14 @@ func.func @other_slices(%x: tensor<256x256xf32>) -> tensor<256x256xf32> {
   } -> tensor<256x256xf32>
   return %y : tensor<256x256xf32>
 }
+
+// -----
+
+// Nothing is live at any time.
+// CHECK-LABEL: func.func @no_buffers
+// CHECK-NEXT: %[[I:.*]] = tensor.dim
+// CHECK-NEXT: return %[[I]]
+func.func @no_buffers(%x: tensor<8x?xf32>, %i: index) -> index {
+  %n = tensor.dim %x, %i : tensor<8x?xf32>
+  return %n : index
+}

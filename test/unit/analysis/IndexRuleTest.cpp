@@ -367,4 +367,14 @@ TEST_F(IndexRules, Gather) {
          "outs(%y : tensor<5x3x8xf32>) axis = 1 -> tensor<5x3x8xf32>",
          {"S0 R S0 -> S0", "R S0 S1 -> S1", "S2 R S2 -> S2", "-"});
 }
+
+// Weights lie like indices; their last dim, the taps, is whole.
+TEST_F(IndexRules, WeightedGather) {
+  IndexRule rule = expect("%x: tensor<5x100x8xf32>, %i: tensor<3x4xi64>, %w: tensor<3x4xf32>, %y: tensor<5x3x8xf32>",
+                          "%r = snug_nn.gather ins(%x, %i : tensor<5x100x8xf32>, tensor<3x4xi64>) "
+                          "weights(%w : tensor<3x4xf32>) outs(%y : tensor<5x3x8xf32>) axis = 1 -> tensor<5x3x8xf32>",
+                          {"S0 R R S0 -> S0", "R S0 S0 S1 -> S1", "S2 R R S2 -> S2", "-", "-"});
+  ASSERT_EQ(rule.dims.size(), 5u);
+  EXPECT_EQ(placement(rule, rule.operands[0], 4), "S1");
+}
 } // namespace

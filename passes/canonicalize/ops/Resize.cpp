@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Resize and Upsample: interpolation is separable, so each dim is resized by itself, as a gather along it. One formula gives
+// the place in the input that an element of the output lies at; the mode gives indices near it and their weights. Both are
+// computed in f64 by kernels of their own, as extents may be known at run time only.
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/LoweringTable.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace snug;
+using arith::CmpFPredicate;
+
+namespace {
+enum class Mode { Nearest, Linear, Cubic };
+
+// One dim that is resized.
+struct Axis {
+  int64_t dim;
+  AffineExpr from, to;
+  std::optional<double> scale; // none: to / from
+  double first = 0, last = 1;  // region of interest
+};
+
+// f64 arithmetic in a body.
+struct Scalars {
+  OpBuilder &b;
+  Location loc;
+  Value c(double value) { return arith::ConstantOp::create(b, loc, b.getF64FloatAttr(value)); }
+  Value add(Value x, Value y) { return b.createOrFold<arith::AddFOp>(loc, x, y); }
+  Value sub(Value x, Value y) { return b.createOrFold<arith::SubFOp>(loc, x, y); }
+  Value mul(Value x, Value y) { return b.createOrFold<arith::MulFOp>(loc, x, y); }
+  Value div(Value x, Value y) { return b.createOrFold<arith::DivFOp>(loc, x, y); }
+  Value floor(Value x) { return math::FloorOp::create(b, loc, x); }
+  Value ceil(Value x) { return math::CeilOp::create(b, loc, x); }
+  Value select(Value condition, Value x, Value y) { return b.createOrFold<arith::SelectOp>(loc, condition, x, y); }
+  Value compare(CmpFPredicate predicate, Value x, Value y) { return b.createOrFold<arith::CmpFOp>(loc, predicate, x, y); }
+  Value index(int64_t dim) {
+    Value i = arith::IndexCastOp::create(b, loc, b.getI64Type(), linalg::IndexOp::create(b, loc, dim));
+    return arith::SIToFPOp::create(b, loc, b.getF64Type(), i);
+  }
+};
+
+class Resizing {
+public:
+  explicit Resizing(Lowering &l)
+      : l(l), x(l.input(0)), old(l.node().getOpType() == "Upsample" || l.node().getOpset() < 11) {}
+  LogicalResult run();
+
+private:
+  LogicalResult readAttributes();
+  FailureOr<SmallVector<Axis>> axesOf();
+  LogicalResult keepAspectRatio(MutableArrayRef<Axis> axes);
+  std::optional<int64_t> blockFactor(const Axis &axis) const;
+  FailureOr<LoweredValue> blocks(ArrayRef<std::pair<const Axis *, int64_t>> factors);
+  FailureOr<LoweredValue> resize(LoweredValue &value, const Axis &axis);
+  FailureOr<LoweredValue> weights(const Axis &axis, int64_t taps, int64_t begin, double squeeze);
+  LoweredValue table(ArrayRef<AffineExpr> shape, Type type, function_ref<Value(Scalars &)> body) {
+    auto wrapped = [&](OpBuilder &b, Location loc, ValueRange) -> Value {
+      Scalars s{b, loc};
+      return body(s);
+    };
+    return l.tensorValue(l.generic({}, {}, shape, type, wrapped), Extents(shape));
+  }
+  Value extent(Scalars &s, AffineExpr expr) {
+    return s.b.createOrFold<arith::SIToFPOp>(s.loc, s.b.getF64Type(), l.scalarOf(s.b, s.loc, expr, s.b.getI64Type()));
+  }
+  Value scaleOf(Scalars &s, const Axis &axis) {
+    return axis.scale ? s.c(*axis.scale) : s.div(extent(s, axis.to), extent(s, axis.from));
+  }
+  Value place(Scalars &s, const Axis &axis); // in a body whose first loop is the output's dim
+  // The first of `taps` indices around a place, less `begin`, and how far behind it the place is, in (0, 1].
+  std::pair<Value, Value> around(Scalars &s, const Axis &axis) {
+    Value at = place(s, axis), below = s.sub(s.ceil(at), s.c(1));
+    return {below, s.sub(at, below)};
+  }
+
+  Lowering &l;
+  LoweredValue x;
+  bool old; // inputs are the image and scales, and there is one way to place elements
+  Mode mode = Mode::Nearest;
+  StringRef coordinates, nearest;
+  double cubic = -0.75, outside = 0;
+  bool excludes = false, antialias = false;
+};
+
+LogicalResult Resizing::readAttributes() {
+  StringRef name = l.stringAttr("mode", "nearest");
+  coordinates = old ? "asymmetric" : l.stringAttr("coordinate_transformation_mode", "half_pixel");
+  nearest = old ? "floor" : l.stringAttr("nearest_mode", "round_prefer_floor");
+  cubic = l.floatAttr("cubic_coeff_a", -0.75);
+  outside = l.floatAttr("extrapolation_value", 0);
+  excludes = l.intAttr("exclude_outside", 0);
+  antialias = l.intAttr("antialias", 0);
+  mode = name == "cubic" ? Mode::Cubic : name.ends_with("linear") ? Mode::Linear : Mode::Nearest;
+  constexpr StringRef known[] = {"half_pixel",     "half_pixel_symmetric", "pytorch_half_pixel",  "align_corners",
+                                 "asymmetric",     "tf_crop_and_resize",   "tf_half_pixel_for_nn"};
+  constexpr StringRef roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
+  if ((mode == Mode::Nearest && name != "nearest") || !llvm::is_contained(known, coordinates) ||
+      !llvm::is_contained(roundings, nearest)) {
+    l.error() << "mode '" << name << "' with coordinates '" << coordinates << "' and '" << nearest
+              << "' is none that the standard knows";
+    return failure();
+  }
+  if (mode != Mode::Nearest && !isa<FloatType>(x.elementType)) {
+    l.error() << "mode '" << name << "' of elements of type " << x.elementType
+              << " is not supported, only of floating-point ones; cast them first";
+    return failure();
+  }
+  return success();
+}
+
+// floor(extent * scale), where that is an expression of the dims.
+std::optional<AffineExpr> scaled(Lowering &l, AffineExpr extent, double scale) {
+  if (auto number = dyn_cast<AffineConstantExpr>(extent))
+    return l.constant(static_cast<int64_t>(std::floor(static_cast<double>(number.getValue()) * scale)));
+  for (int64_t divisor = 1; divisor <= 64; ++divisor)
+    if (double product = scale * static_cast<double>(divisor); product == std::floor(product))
+      return (extent * static_cast<int64_t>(product)).floorDiv(divisor);
+  return std::nullopt;
+}
+
+FailureOr<SmallVector<Axis>> Resizing::axesOf() {
+  SmallVector<Axis> axes;
+  std::optional<SmallVector<int64_t>> dims = l.intsAttr("axes");
+  if (!dims)
+    dims = llvm::to_vector(llvm::seq<int64_t>(x.rank()));
+  for (int64_t dim : *dims) {
+    auto normal = l.normalizeAxis(dim, x.rank());
+    if (!normal)
+      return failure();
+    axes.push_back({*normal, x.shape[*normal], {}, {}});
+  }
+  unsigned scalesAt = old ? 1 : 2;
+  std::optional<SmallVector<double>> scales;
+  if (auto attribute = dyn_cast_or_null<ArrayAttr>(l.attr("scales"))) { // Upsample of opset 7
+    scales.emplace();
+    for (Attribute value : attribute)
+      if (auto number = dyn_cast<FloatAttr>(value))
+        scales->push_back(number.getValueAsDouble());
+  } else if (l.hasInput(scalesAt)) {
+    scales = l.constantFloats(l.input(scalesAt));
+  }
+  auto sizes = !old && l.hasInput(3) ? l.ints(l.input(3)) : std::nullopt;
+  bool hasScales = scales && scales->size() == axes.size(), hasSizes = sizes && sizes->size() == axes.size();
+  if (!hasScales && !hasSizes) {
+    l.error() << "scales must be constants, or sizes follow from shapes, one for each of the " << axes.size()
+              << " dims that are resized";
+    return failure();
+  }
+  auto roi = coordinates == "tf_crop_and_resize" && l.hasInput(1) ? l.constantFloats(l.input(1)) : std::nullopt;
+  if (coordinates == "tf_crop_and_resize" && (!roi || roi->size() != 2 * axes.size())) {
+    l.error() << "the region of interest must be constant, with two numbers for each of the " << axes.size()
+              << " dims that are resized";
+    return failure();
+  }
+  for (auto [index, axis] : llvm::enumerate(axes)) {
+    if (hasScales) {
+      double scale = (*scales)[index];
+      auto to = scale > 0 && scale < 1e9 ? scaled(l, axis.from, scale) : std::nullopt;
+      if (!to) {
+        l.error() << "dim " << axis.dim << " of extent " << l.dims.print(axis.from) << " times " << scale
+                  << " is no extent that follows from the dims; fix them with --dim, or export the model with sizes";
+        return failure();
+      }
+      axis.to = *to;
+      axis.scale = scale;
+    } else {
+      axis.to = (*sizes)[index];
+      auto from = dyn_cast<AffineConstantExpr>(axis.from), to = dyn_cast<AffineConstantExpr>(axis.to);
+      if (from && to && from.getValue() > 0)
+        axis.scale = static_cast<double>(to.getValue()) / static_cast<double>(from.getValue());
+    }
+    auto least = l.dims.lowerBound(axis.to), leastFrom = l.dims.lowerBound(axis.from);
+    if (!least || *least < 0 || !leastFrom || (*leastFrom < 1 && axis.from != axis.to)) {
+      l.error() << "dim " << axis.dim << " of extent " << l.dims.print(axis.from) << " to "
+                << l.dims.print(axis.to) << " is not supported";
+      return failure();
+    }
+    if (roi) {
+      axis.first = (*roi)[index];
+      axis.last = (*roi)[axes.size() + index];
+    }
+  }
+  if (!hasScales && failed(keepAspectRatio(axes)))
+    return failure();
+  return axes;
+}
+
+LogicalResult Resizing::keepAspectRatio(MutableArrayRef<Axis> axes) {
+  StringRef policy = l.stringAttr("keep_aspect_ratio_policy", "stretch");
+  if (policy == "stretch")
+    return success();
+  std::optional<double> one;
+  for (const Axis &axis : axes) {
+    if (!axis.scale || (policy != "not_larger" && policy != "not_smaller")) {
+      l.error() << "keep_aspect_ratio_policy '" << policy << "' with extents that are not fixed is not supported; fix them with --dim";
+      return failure();
+    }
+    one = !one ? *axis.scale : policy == "not_larger" ? std::min(*one, *axis.scale) : std::max(*one, *axis.scale);
+  }
+  for (Axis &axis : axes) {
+    axis.scale = one;
+    double from = static_cast<double>(cast<AffineConstantExpr>(axis.from).getValue());
+    axis.to = l.constant(static_cast<int64_t>(*one * from + 0.5));
+  }
+  return success();
+}
+
+// Nearest neighbours at a whole factor: each element becomes a block.
+std::optional<int64_t> Resizing::blockFactor(const Axis &axis) const {
+  bool floors = (coordinates == "asymmetric" && nearest == "floor") ||
+                (coordinates.starts_with("half_pixel") && nearest == "round_prefer_floor");
+  if (mode != Mode::Nearest || !floors)
+    return std::nullopt;
+  if (axis.scale) {
+    bool whole = *axis.scale >= 1 && *axis.scale == std::floor(*axis.scale);
+    return whole ? std::optional(static_cast<int64_t>(*axis.scale)) : std::nullopt;
+  }
+  auto quotient = exactQuotient(l.dims.inSteps(axis.to), l.dims.inSteps(axis.from));
+  auto number = quotient ? dyn_cast<AffineConstantExpr>(*quotient) : AffineConstantExpr();
+  return number && number.getValue() > 0 ? std::optional(number.getValue()) : std::nullopt;
+}
+
+FailureOr<LoweredValue> Resizing::blocks(ArrayRef<std::pair<const Axis *, int64_t>> factors) {
+  Extents split, result = x.shape;
+  SmallVector<AffineExpr> read;
+  for (auto [dim, extent] : llvm::enumerate(x.shape)) {
+    read.push_back(getAffineDimExpr(split.size(), l.b.getContext()));
+    split.push_back(extent);
+    for (auto [axis, factor] : factors)
+      if (axis->dim == static_cast<int64_t>(dim)) {
+        split.push_back(l.constant(factor));
+        result[dim] = axis->to;
+      }
+  }
+  Value grown = l.generic({l.tensor(x)}, {AffineMap::get(split.size(), 0, read, l.b.getContext())}, split, x.elementType,
+                          [](OpBuilder &, Location, ValueRange a) -> Value { return a[0]; });
+  LoweredValue value = l.tensorValue(grown, split);
+  return l.reshape(value, result);
+}
+
+// The place in the input of the output's element.
+Value Resizing::place(Scalars &s, const Axis &axis) {
+  Value y = s.index(0), scale = scaleOf(s, axis), from = extent(s, axis.from);
+  Value width = s.mul(scale, from), half = s.c(0.5), one = s.c(1), last = s.sub(from, one);
+  auto ifOne = [&](Value then, Value otherwise) { return s.select(s.compare(CmpFPredicate::OEQ, width, one), then, otherwise); };
+  Value middle = s.sub(s.div(s.add(y, half), scale), half);
+  if (coordinates == "align_corners")
+    return ifOne(s.c(0), s.div(s.mul(y, last), s.sub(width, one)));
+  if (coordinates == "asymmetric")
+    return s.div(y, scale);
+  if (coordinates == "tf_half_pixel_for_nn")
+    return s.div(s.add(y, half), scale);
+  if (coordinates == "pytorch_half_pixel")
+    return ifOne(s.c(-0.5), middle);
+  if (coordinates == "half_pixel_symmetric") {
+    Value adjustment = s.div(extent(s, axis.to), width);
+    return s.add(s.mul(s.div(from, s.c(2)), s.sub(one, adjustment)), middle);
+  }
+  if (coordinates == "tf_crop_and_resize") {
+    Value length = s.sub(s.c(axis.last), s.c(axis.first));
+    Value inside = ifOne(s.div(s.mul(length, last), s.c(2)), s.div(s.mul(s.mul(y, length), last), s.sub(width, one)));
+    return s.add(inside, s.mul(s.c(axis.first), last));
+  }
+  return middle;
+}
+
+// The interpolation's kernel at the distance of each tap, of (output's dim, taps).
+FailureOr<LoweredValue> Resizing::weights(const Axis &axis, int64_t taps, int64_t begin, double squeeze) {
+  Type f64 = l.b.getF64Type(), real = computeType(cast<FloatType>(x.elementType));
+  Extents shape = {axis.to, l.constant(taps)};
+  bool normalizes = excludes || squeeze != 1;
+  auto raw = table(shape, normalizes ? f64 : real, [&](Scalars &s) -> Value {
+    auto [below, ratio] = around(s, axis);
+    Value offset = s.add(s.index(1), s.c(static_cast<double>(begin)));
+    Value distance = math::AbsFOp::create(s.b, s.loc, s.mul(s.sub(offset, ratio), s.c(squeeze)));
+    Value zero = s.c(0), one = s.c(1), weight;
+    if (mode == Mode::Linear) {
+      weight = arith::MaximumFOp::create(s.b, s.loc, s.sub(one, distance), zero);
+    } else {
+      Value square = s.mul(distance, distance), cube = s.mul(square, distance), a = s.c(cubic);
+      Value near = s.add(s.sub(s.mul(s.c(cubic + 2), cube), s.mul(s.c(cubic + 3), square)), one);
+      Value far = s.mul(a, s.sub(s.add(s.sub(cube, s.mul(s.c(5), square)), s.mul(s.c(8), distance)), s.c(4)));
+      weight = s.select(s.compare(CmpFPredicate::OLE, distance, one), near,
+                        s.select(s.compare(CmpFPredicate::OLT, distance, s.c(2)), far, zero));
+    }
+    if (excludes) {
+      Value at = s.add(below, offset);
+      Value before = s.compare(CmpFPredicate::OLT, at, zero), behind = s.compare(CmpFPredicate::OGE, at, extent(s, axis.from));
+      weight = s.select(before, zero, s.select(behind, zero, weight));
+    }
+    return normalizes || real == f64 ? weight : arith::TruncFOp::create(s.b, s.loc, real, weight).getResult();
+  });
+  if (!normalizes)
+    return raw;
+  LoweredValue sum = l.reduce(Reduction::Sum, raw, {false, true});
+  auto column = l.reshape(sum, {axis.to, l.constant(1)});
+  if (failed(column))
+    return failure();
+  return l.elementwise({&raw, &*column}, real, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+    Scalars s{b, loc};
+    Value all = s.select(s.compare(CmpFPredicate::OEQ, v[1], s.c(0)), s.c(1), v[1]), weight = s.div(v[0], all);
+    return real == f64 ? weight : arith::TruncFOp::create(b, loc, real, weight).getResult();
+  });
+}
+
+FailureOr<LoweredValue> Resizing::resize(LoweredValue &value, const Axis &axis) {
+  Type i64 = l.b.getI64Type();
+  Extents shape = value.shape;
+  shape[axis.dim] = axis.to;
+  auto nearestInside = [&](Scalars &s, Value at) -> Value {
+    Value last = s.sub(extent(s, axis.from), s.c(1));
+    at = arith::MaximumFOp::create(s.b, s.loc, arith::MinimumFOp::create(s.b, s.loc, at, last), s.c(0));
+    return arith::FPToSIOp::create(s.b, s.loc, i64, at);
+  };
+  LoweredValue indices, factors;
+  if (mode == Mode::Nearest) {
+    indices = table({axis.to}, i64, [&](Scalars &s) {
+      Value at = place(s, axis), half = s.c(0.5);
+      return nearestInside(s, nearest == "floor"               ? s.floor(at)
+                              : nearest == "ceil"              ? s.ceil(at)
+                              : nearest == "round_prefer_ceil" ? s.floor(s.add(at, half))
+                                                               : s.ceil(s.sub(at, half)));
+    });
+  } else {
+    // An antialiased kernel is as much wider as the image becomes smaller.
+    if (antialias && !axis.scale) {
+      l.error() << "antialiasing of dim " << axis.dim << ", whose scale is not fixed, is not supported; fix extent "
+                << l.dims.print(axis.from) << " with --dim";
+      return failure();
+    }
+    double squeeze = antialias ? std::min(*axis.scale, 1.0) : 1, reach = mode == Mode::Cubic ? 2 : 1;
+    auto begin = static_cast<int64_t>(std::floor(-reach / squeeze) + 1);
+    int64_t taps = 2 - 2 * begin;
+    indices = table({axis.to, l.constant(taps)}, i64, [&](Scalars &s) {
+      Value below = around(s, axis).first;
+      return nearestInside(s, s.add(below, s.add(s.index(1), s.c(static_cast<double>(begin)))));
+    });
+    auto made = weights(axis, taps, begin, squeeze);
+    if (failed(made))
+      return failure();
+    factors = *made;
+  }
+  Value init = l.empty(shape, value.elementType), weigh = factors.elementType ? l.tensor(factors) : Value();
+  auto op = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(value), l.tensor(indices), weigh, init,
+                                 l.b.getI64IntegerAttr(axis.dim));
+  LoweredValue result = l.tensorValue(op->getResult(0), shape);
+  if (coordinates != "tf_crop_and_resize")
+    return result;
+  auto isOutside = table({axis.to}, l.b.getI1Type(), [&](Scalars &s) -> Value {
+    Value at = place(s, axis), last = s.sub(extent(s, axis.from), s.c(1));
+    Value before = s.compare(CmpFPredicate::OLT, at, s.c(0)), behind = s.compare(CmpFPredicate::OGT, at, last);
+    return arith::OrIOp::create(s.b, s.loc, before, behind);
+  });
+  Extents along(value.rank() - axis.dim, l.constant(1));
+  along[0] = axis.to;
+  auto condition = l.reshape(isOutside, along);
+  if (failed(condition))
+    return failure();
+  return l.elementwise({&*condition, &result}, value.elementType, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+    Type type = v[1].getType();
+    TypedAttr filling = isa<FloatType>(type) ? TypedAttr(b.getFloatAttr(type, outside))
+                                             : b.getIntegerAttr(type, static_cast<int64_t>(outside));
+    return arith::SelectOp::create(b, loc, v[0], arith::ConstantOp::create(b, loc, filling), v[1]);
+  });
+}
+
+LogicalResult Resizing::run() {
+  if (failed(readAttributes()))
+    return failure();
+  auto axes = axesOf();
+  if (failed(axes))
+    return failure();
+  SmallVector<const Axis *> others;
+  SmallVector<std::pair<const Axis *, int64_t>> whole;
+  for (const Axis &axis : *axes) {
+    bool same = axis.from == axis.to && (!axis.scale || std::abs(*axis.scale - 1) < 1e-9);
+    if (same && axis.first == 0 && axis.last == 1)
+      continue;
+    if (auto factor = blockFactor(axis))
+      whole.push_back({&axis, *factor});
+    else
+      others.push_back(&axis);
+  }
+  FailureOr<LoweredValue> result = whole.empty() ? FailureOr<LoweredValue>(x) : blocks(whole);
+  for (const Axis *axis : others)
+    result = succeeded(result) ? resize(*result, *axis) : result;
+  if (succeeded(result))
+    l.define(0, *result);
+  return result;
+}
+
+LogicalResult resize(Lowering &l) { return Resizing(l).run(); }
+} // namespace
+
+void snug::addResizeOps(LoweringTable &t) {
+  t.add("Resize", 10, resize);
+  t.add("Upsample", 7, resize);
+}
