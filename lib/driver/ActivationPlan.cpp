@@ -108,13 +108,14 @@ const ActivationPlan *ActivationPlanner::atPeak(int64_t peak, bool loosen) {
   if (!reached)
     return nullptr;
   plan->figures = figuresOf(*plan->program);
-  plan->figures.searchMs = 1e3 * planner->searchTime();
   plan->arena = plannedArena(*plan->program);
   if (plan->arena < 0)
     return loosen ? atPeak(peak, /*loosen=*/false) : nullptr;
   entry->second = std::move(plan);
   return entry->second.get();
 }
+
+double ActivationPlanner::searchMs() const { return planner ? 1e3 * planner->searchTime() : 0; }
 
 // Chunk loops with which the arena fits `limit`; null where the search does not come by any.
 const ActivationPlan *ActivationPlanner::within(int64_t limit) {

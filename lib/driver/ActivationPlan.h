@@ -53,6 +53,8 @@ public:
 
   /// Answers "what fits?" without reading weights. Nullopt, after an error, where the program cannot be planned at all.
   std::optional<WhatFits> whatFits(FitSteps steps);
+  /// On the clock, of all searches made so far.
+  double searchMs() const;
 
 private:
   const ActivationPlan *atPeak(int64_t peak, bool loosen = true);

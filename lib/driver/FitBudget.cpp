@@ -162,6 +162,8 @@ int Pipeline::cannotFit() {
 
 void Pipeline::recordPlan(const ActivationPlan &plan) {
   report.search = plan.figures;
+  for (const ActivationPlanner *asked : {planner.get(), undonatedPlanner.get()})
+    report.search->searchMs += asked ? asked->searchMs() : 0;
   report.lb1 = plan.figures.lb1;
   report.lb2 = plan.figures.lb2;
   auto loops = (*plan.program)->getAttrOfType<ArrayAttr>("snug.chunk_report");

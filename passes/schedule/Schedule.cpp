@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "dialects/nn/IndexRule.h"
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -39,12 +40,6 @@ bool isExclusive(OpOperand &use) {
             : isWritableArgument(value);
 }
 
-bool readsInit(Operation *op, OpOperand &init) {
-  if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
-    return linalgOp.payloadUsesValueFromOperand(&init);
-  return op->getDialect() != op->getContext()->getLoadedDialect<nn::NnDialect>();
-}
-
 // Sizes of a tensor, from where its buffer comes from if that is at hand, so as not to keep kernels alive for their
 // shape.
 SmallVector<OpFoldResult> sizesOf(OpBuilder &builder, Location loc, Value value) {
@@ -64,7 +59,7 @@ void separateDestinations(Block &block) {
     OpBuilder builder(op);
     Location loc = op->getLoc();
     Value value = init.get();
-    if (auto fill = value.getDefiningOp<linalg::FillOp>(); fill && readsInit(op, init)) {
+    if (auto fill = value.getDefiningOp<linalg::FillOp>(); fill && readsDestination(init)) {
       auto type = cast<RankedTensorType>(value.getType());
       Value empty =
           tensor::EmptyOp::create(builder, fill.getLoc(), sizesOf(builder, loc, value), type.getElementType());
@@ -83,7 +78,7 @@ void separateDestinations(Block &block) {
     Value fresh = tensor::EmptyOp::create(builder, loc, sizesOf(builder, loc, value), type.getElementType());
     if (fresh.getType() != type)
       fresh = tensor::CastOp::create(builder, loc, type, fresh);
-    if (readsInit(op, init))
+    if (readsDestination(init))
       fresh = linalg::CopyOp::create(builder, loc, value, fresh).getResult(0);
     init.set(fresh);
   };
