@@ -4,6 +4,7 @@
 #include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/Kernels.h"
 #include "codegen/cpu/RegisterTile.h"
+#include "codegen/cpu/Transposition.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -17,16 +18,6 @@ using namespace snug::codegen;
 
 namespace {
 using IteratorType = utils::IteratorType;
-
-// Where the extent of an iteration dim can be read.
-std::optional<ExtentPlace> sourceOf(linalg::GenericOp op, unsigned dim) {
-  return extentPlace(op.getIndexingMapsArray(), dim);
-}
-
-int64_t staticExtent(linalg::GenericOp op, unsigned dim) {
-  std::optional<ExtentPlace> source = sourceOf(op, dim);
-  return cast<ShapedType>(op->getOperand(source->operand).getType()).getDimSize(source->dim);
-}
 
 // Elementwise over dense operands of one shape: one loop, however many dims.
 bool isFlat(linalg::GenericOp op) {
@@ -46,52 +37,7 @@ bool isFlat(linalg::GenericOp op) {
   return true;
 }
 
-// The dim along which an operand's memory is contiguous, if its last index is that bare dim.
-std::optional<unsigned> contiguousDim(linalg::GenericOp op, OpOperand &operand) {
-  auto type = dyn_cast<MemRefType>(operand.get().getType());
-  AffineMap map = op.getMatchingIndexingMap(&operand);
-  int64_t offset;
-  SmallVector<int64_t> strides;
-  if (!type || type.getRank() == 0 || failed(type.getStridesAndOffset(strides, offset)) || strides.back() != 1)
-    return std::nullopt;
-  auto dim = dyn_cast<AffineDimExpr>(map.getResults().back());
-  return dim ? std::optional<unsigned>(dim.getPosition()) : std::nullopt;
-}
-
-// An elementwise nest that reads along one dim and writes along another: plain loops would touch a new cache line with
-// every element, so those two are walked in square blocks.
-struct Transposition {
-  unsigned read, written;
-  unsigned input; // the operand that is read across
-};
 constexpr int64_t side = blockSide;
-
-std::optional<Transposition> transpositionOf(linalg::GenericOp op) {
-  if (op.getNumParallelLoops() != op.getNumLoops() || op.getNumDpsInits() != 1)
-    return std::nullopt;
-  std::optional<unsigned> written = contiguousDim(op, *op.getDpsInitOperand(0));
-  if (!written)
-    return std::nullopt;
-  for (OpOperand *input : op.getDpsInputOperands()) {
-    std::optional<unsigned> read = contiguousDim(op, *input);
-    // A few elements side by side, as a chunk leaves them, are still worth the lines that they lie in.
-    auto hasAtLeast = [&](unsigned dim, int64_t least) {
-      int64_t extent = staticExtent(op, dim);
-      return ShapedType::isDynamic(extent) || extent >= least;
-    };
-    if (read && *read != *written && op.getMatchingIndexingMap(input).isFunctionOfDim(*written) &&
-        hasAtLeast(*read, 2) && hasAtLeast(*written, side))
-      return Transposition{*read, *written, input->getOperandNumber()};
-  }
-  return std::nullopt;
-}
-
-// Whether it moves f32 elements and does nothing else, so that blocks can be transposed in registers.
-bool isMove(linalg::GenericOp op) {
-  auto yield = cast<linalg::YieldOp>(op.getBlock()->getTerminator());
-  return op.getNumDpsInputs() == 1 && yield.getValues()[0] == op.getBlock()->getArgument(0) &&
-         yield.getValues()[0].getType().isF32();
-}
 
 // How the nest is cut: the range goes over the `leading` outermost dims and, where these may not feed the threads, over
 // `inner` too, a dim inside of them. All other loops are whole.
@@ -112,7 +58,7 @@ Cut cutOf(linalg::GenericOp op) {
     if (int64_t size = staticExtent(op, dim); !ShapedType::isDynamic(size))
       extent = std::min(extent * size, enoughIterations);
   };
-  if (std::optional<Transposition> t = transpositionOf(op)) {
+  if (std::optional<Transposition> t = Transposition::of(op)) {
     // The blocked dims are loops over blocks. Where too little is outside of both, a dim between or behind them joins
     // the range, else one of them.
     for (unsigned first = std::min(t->read, t->written); cut.leading < first; ++cut.leading)
@@ -211,7 +157,7 @@ KernelRange codegen::planGeneric(linalg::GenericOp op) {
       ns *= guessExtent(staticExtent(op, dim));
   }
   range.grain = grainOf(ns);
-  if (auto t = transpositionOf(op); t && cut.inner && (*cut.inner == t->read || *cut.inner == t->written))
+  if (auto t = Transposition::of(op); t && cut.inner && (*cut.inner == t->read || *cut.inner == t->written))
     range.grain = llvm::alignTo(range.grain, side);
   return range;
 }
@@ -280,52 +226,69 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
   }
   Cut cut = cutOf(op);
   SmallVector<Value> indices(loops);
-  std::optional<Transposition> transposition = transpositionOf(op);
+  std::optional<Transposition> transposition = Transposition::of(op);
+  std::optional<unsigned> beside = transposition ? transposition->beside : std::nullopt;
+  if (beside && *beside < cut.leading)
+    beside.reset();
   // The innermost dim of the range, and what is to be done of it here.
   unsigned last = cut.inner.value_or(cut.leading - 1);
   Value first, end;
   auto from = [&](unsigned dim) { return cut.has(dim) && dim == last ? first : b.constant(0); };
   auto to = [&](unsigned dim) { return cut.has(dim) && dim == last ? end : sizes[dim]; };
 
-  auto blocks = [&] {
+  auto block = [&](Value r0, Value w0) {
     unsigned read = transposition->read, written = transposition->written, input = transposition->input;
     Value size = b.constant(side);
-    b.loop(from(read), to(read), side, [&](Value r0) {
-      b.loop(from(written), to(written), side, [&](Value w0) {
-        Value r1 = b.min(b.add(r0, size), to(read)), w1 = b.min(b.add(w0, size), to(written));
-        auto plain = [&] {
-          b.loop(r0, r1, 1, [&](Value r) {
-            b.loop(w0, w1, 1, [&](Value w) {
-              indices[read] = r;
-              indices[written] = w;
-              point(indices);
-            });
-          });
-        };
-        if (!isMove(op) || b.target.vectorBits < 512)
-          return plain();
-        int64_t extent = staticExtent(op, read), columns = ShapedType::isDynamic(extent) ? side : std::min(extent, side);
-        Value whole = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, b.mul(b.sub(r1, r0), b.sub(w1, w0)),
-                                            b.constant(side * columns));
-        auto choose = scf::IfOp::create(b, whole, /*withElse=*/true);
-        OpBuilder::InsertionGuard guard(b);
-        b.setInsertionPointToStart(choose.thenBlock());
-        moveBlock(
-            b,
-            [&](int64_t i) {
-              indices[read] = r0;
-              indices[written] = b.add(w0, b.constant(i));
-              return b.apply(op.getMatchingIndexingMap(&op->getOpOperand(input)), indices);
-            },
-            operands[input],
-            [&](int64_t i) {
-              indices[read] = b.add(r0, b.constant(i));
-              indices[written] = w0;
-              return b.apply(op.getMatchingIndexingMap(op.getDpsInitOperand(0)), indices);
-            },
-            operands.back(), columns);
-        b.setInsertionPointToStart(choose.elseBlock());
-        plain();
+    Value r1 = b.min(b.add(r0, size), to(read)), w1 = b.min(b.add(w0, size), to(written));
+    auto plain = [&] {
+      b.loop(r0, r1, 1, [&](Value r) {
+        b.loop(w0, w1, 1, [&](Value w) {
+          indices[read] = r;
+          indices[written] = w;
+          point(indices);
+        });
+      });
+    };
+    if (!isMove(op) || b.target.vectorBits < 512)
+      return plain();
+    int64_t extent = staticExtent(op, read), columns = ShapedType::isDynamic(extent) ? side : std::min(extent, side);
+    Value whole = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, b.mul(b.sub(r1, r0), b.sub(w1, w0)),
+                                        b.constant(side * columns));
+    auto choose = scf::IfOp::create(b, whole, /*withElse=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(choose.thenBlock());
+    moveBlock(
+        b,
+        [&](int64_t i) {
+          indices[read] = r0;
+          indices[written] = b.add(w0, b.constant(i));
+          return b.apply(op.getMatchingIndexingMap(&op->getOpOperand(input)), indices);
+        },
+        operands[input],
+        [&](int64_t i) {
+          indices[read] = b.add(r0, b.constant(i));
+          indices[written] = w0;
+          return b.apply(op.getMatchingIndexingMap(op.getDpsInitOperand(0)), indices);
+        },
+        operands.back(), columns);
+    b.setInsertionPointToStart(choose.elseBlock());
+    plain();
+  };
+  // The blocks of the two dims; with a dim beside, each at `side` of its places in turn.
+  auto blocks = [&] {
+    auto walk = [&](function_ref<void(Value, Value)> body) {
+      b.loop(from(transposition->read), to(transposition->read), side, [&](Value r0) {
+        b.loop(from(transposition->written), to(transposition->written), side, [&](Value w0) { body(r0, w0); });
+      });
+    };
+    if (!beside)
+      return walk(block);
+    b.loop(from(*beside), to(*beside), side, [&](Value i0) {
+      walk([&](Value r0, Value w0) {
+        b.loop(i0, b.min(b.add(i0, b.constant(side)), to(*beside)), 1, [&](Value i) {
+          indices[*beside] = i;
+          block(r0, w0);
+        });
       });
     });
   };
@@ -353,7 +316,7 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
     }
     if (dim == loops)
       return transposition ? blocks() : point(indices);
-    if (transposition && (dim == transposition->read || dim == transposition->written))
+    if (transposition && (dim == transposition->read || dim == transposition->written || dim == beside))
       return nest(dim + 1);
     b.loop(from(dim), to(dim), 1, [&](Value i) {
       indices[dim] = i;

@@ -2,7 +2,8 @@
 //
 // Elementary functions on f32, scalars and vectors: range reduction and minimax polynomials of our own, because vector
 // math libraries are slower, a run-time dependency, or wrong at the edges. Largest errors over the whole range, against
-// double: exp 1 ulp (denormal results included), tanh 1.4, erf 1.1, log 1. NaN and infinities come out right.
+// double: exp 1 ulp (denormal results included), expm1 1.5, tanh 1.4, erf 1.1, log 1. NaN and infinities come out
+// right.
 #include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/Kernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -65,19 +66,34 @@ struct Expression {
     return p;
   }
 
-  // n = round(x / ln 2) by adding and subtracting 1.5 * 2^23; r = x - n ln 2 in two steps; e^r by degree 6. llvm.ldexp
-  // is one vscalefps with AVX-512 and right for denormal, 0 and inf results.
-  Value exp(Value x) {
-    x = atLeast(atMost(x, 88.8f), -104.0f); // beyond: inf and 0 already
+  // x = n ln 2 + r, |r| <= ln 2 / 2: n = round(x / ln 2) by adding and subtracting 1.5 * 2^23, r in two steps. What is
+  // beyond the x whose e^x is inf or 0 already is cut off. `q` is (e^r - 1 - r) / r^2, of degree 4.
+  struct ExpParts {
+    Value n, r, q;
+  };
+  ExpParts expParts(Value x) {
+    x = atLeast(atMost(x, 88.8f), -104.0f);
     Value magic = c(12582912.0f);
     Value n = sub(fma(x, c(1.44269504088896341f), magic), magic);
     Value r = fma(n, c(-0.693145752f), x);
     r = fma(n, c(-1.42860677e-6f), r);
-    Value p =
-        polynomial(r, {1.38198026e-3f, 8.36868584e-3f, 4.16682772e-2f, 1.66665211e-1f, 4.99999940e-1f, 1.0f, 1.0f});
-    // Of a NaN the conversion would be poison; 0 keeps p, which is NaN.
+    Value q = polynomial(r, {1.38198026e-3f, 8.36868584e-3f, 4.16682772e-2f, 1.66665211e-1f, 4.99999940e-1f});
+    // Of a NaN the conversion would be poison; 0 keeps r, which is NaN.
     Value finite = select(compare(CmpFPredicate::ORD, n, n), n, c(0));
-    return scale(p, arith::FPToSIOp::create(b, integer(), finite));
+    return {arith::FPToSIOp::create(b, integer(), finite), r, q};
+  }
+  // llvm.ldexp is one vscalefps with AVX-512 and right for denormal, 0 and inf results.
+  Value exp(Value x) {
+    auto [n, r, q] = expParts(x);
+    return scale(fma(fma(q, r, c(1)), r, c(1)), n);
+  }
+  // 2^n (e^r - 1) + (2^n - 1), which cancels nothing; e^x where 1 is less than its last digit and 2^n may be inf.
+  Value expm1(Value x) {
+    auto [n, r, q] = expParts(x);
+    Value small = fma(mul(q, r), r, r);
+    Value result = add(scale(small, n), sub(scale(c(1), n), c(1)));
+    result = select(compare(CmpFPredicate::OGT, x, c(40)), scale(add(small, c(1)), n), result);
+    return select(compare(CmpFPredicate::OEQ, x, c(0)), x, result);
   }
   // |x| < 0.625: odd polynomial; else 1 - 2 / (e^2|x| + 1).
   Value tanh(Value x) {
@@ -189,7 +205,7 @@ struct ExpandConstantPow : OpRewritePattern<math::PowFOp> {
 void snug::codegen::populateMathApproximationPatterns(RewritePatternSet &patterns, const CpuTarget &target) {
   patterns.add<Approximate<math::ExpOp, &Expression::exp>, Approximate<math::TanhOp, &Expression::tanh>,
                Approximate<math::ErfOp, &Expression::erf>, Approximate<math::LogOp, &Expression::log>,
-               Approximate<math::Log1pOp, &Expression::log1p>>(
+               Approximate<math::Log1pOp, &Expression::log1p>, Approximate<math::ExpM1Op, &Expression::expm1>>(
       patterns.getContext(), /*hasLdexp=*/target.vectorBits >= 512);
   patterns.add<ExpandRsqrt, ExpandConstantPow>(patterns.getContext());
 }

@@ -200,8 +200,6 @@ double PlanTime::turnTime(const ChunkLoop &loop, int64_t size, bool isFirst) con
         scattered = std::max(scattered, kLineElements / run);
         transfer.bytes *= kLineElements / run;
         transfer.isPanel = true;
-        if (!isFirst)
-          transfer.distance = std::min(transfer.distance, turn);
       }
       addTransfer(machine, transfer, threads, cost);
     }

@@ -162,6 +162,16 @@ def test_what_reaches_a_figure(asked, found, reached):
     assert made.text().startswith("ok " if reached else "NOT")
 
 
+@pytest.mark.parametrize("found, verdict", [
+    ({"code": 4, "least": 120, "bound": 110}, "-- "),
+    ({"code": 4, "least": 120, "bound": 100}, "NOT"),   # the budget is not below the bound
+    ({"code": 4, "least": 105, "bound": 110}, "NOT"),   # the bound is wrong
+    ({"code": 5, "bound": 110}, "NOT"),
+    ({"bound": 110}, "ok ")])
+def test_figures_below_a_bound_are_not_missed(found, verdict):
+    assert figure(budget_figures.PLAN, **found).text().startswith(verdict)
+
+
 def test_budgets_of_the_figures_are_bytes():
     assert budget_figures.bytes_of("30MiB") == 30 * 2**20 and budget_figures.bytes_of("1GiB") == 2**30
     for _, _, asked in budget_figures.FIGURES:

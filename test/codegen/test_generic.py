@@ -144,7 +144,8 @@ def test_in_place_shares_a_pointer_and_vectorizes(tmp_path):
 @pytest.mark.parametrize("shape,permutation", [((33, 100), (1, 0)), ((257, 31), (1, 0)), ((3, 40, 50), (0, 2, 1)),
                                                ((40, 3, 50), (2, 1, 0)), ((20, 17, 64), (1, 2, 0)),
                                                ((64, 48), (1, 0)), ((5, 4, 32, 32), (1, 0, 3, 2)),
-                                               ((40, 50, 8), (2, 0, 1)), ((50, 2), (1, 0)), ((3, 1, 40), (2, 1, 0))])
+                                               ((40, 50, 8), (2, 0, 1)), ((50, 2), (1, 0)), ((3, 1, 40), (2, 1, 0)),
+                                               ((20, 40, 24), (2, 1, 0)), ((17, 20, 40, 24), (0, 3, 2, 1))])
 def test_transpositions(tmp_path, shape, permutation):
     y = tuple(shape[p] for p in permutation)
     letters = "ijkl"[:len(shape)]

@@ -8,7 +8,7 @@ from harness import build, memref, program
 from test_generic import generic
 
 N = 1 << 16
-FUNCTIONS = ["exp", "tanh", "erf", "log", "sqrt", "rsqrt", "sin", "cos"]
+FUNCTIONS = ["exp", "expm1", "tanh", "erf", "log", "sqrt", "rsqrt", "sin", "cos"]
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,9 @@ def ulps(got, exact):
     return (np.abs(got.astype(np.float64) - exact) / unit).max()
 
 
-RANGES = {"exp": (-103.0, 88.72), "tanh": (-10, 10), "erf": (-5, 5), "log": None, "rsqrt": None, "sqrt": None,
+RANGES = {"exp": (-103.0, 88.72), "expm1": (-103.0, 88.72), "tanh": (-10, 10), "erf": (-5, 5), "log": None, "rsqrt": None, "sqrt": None,
           "sin": (-100, 100), "cos": (-100, 100)}
-LIMITS = {"exp": 1.0, "tanh": 1.4, "erf": 1.1, "log": 1.0, "sqrt": 0.5, "rsqrt": 1.5, "sin": 1.0, "cos": 1.0}
+LIMITS = {"exp": 1.0, "expm1": 1.5, "tanh": 1.4, "erf": 1.1, "log": 1.0, "sqrt": 0.5, "rsqrt": 1.5, "sin": 1.0, "cos": 1.0}
 EXACT = {"erf": np.vectorize(math.erf), "rsqrt": lambda x: 1 / np.sqrt(x)}
 
 
@@ -66,7 +66,7 @@ def test_special_values(model):
     x[:8] = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1.0, 200.0]
     with np.errstate(all="ignore"):
         y = model(x)
-        for name in ("exp", "tanh", "log", "sqrt", "sin"):
+        for name in ("exp", "expm1", "tanh", "log", "sqrt", "sin"):
             exact = getattr(np, name)(x[:8].astype(np.float64)).astype(np.float32)
             np.testing.assert_array_equal(np.isnan(y[name][:8]), np.isnan(exact), err_msg=name)
             np.testing.assert_allclose(y[name][:8], exact, rtol=3e-7, err_msg=name)
