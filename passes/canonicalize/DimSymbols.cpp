@@ -24,6 +24,26 @@ void DimSymbols::addOpen(StringRef name) {
   all.push_back(range);
 }
 
+AffineExpr DimSymbols::addIteration(AffineExpr count) {
+  std::optional<int64_t> end = upperBound(count);
+  DimRange range;
+  range.name = "iteration";
+  range.isIteration = true;
+  range.max = end ? std::max<int64_t>(*end - 1, 0) : -1;
+  symbolRanges.push_back(all.size());
+  all.push_back(range);
+  return getAffineSymbolExpr(symbolRanges.size() - 1, context);
+}
+
+bool DimSymbols::isOfIteration(AffineExpr expr) const {
+  bool found = false;
+  expr.walk([&](AffineExpr e) {
+    if (auto symbol = dyn_cast<AffineSymbolExpr>(e))
+      found |= all[symbolRanges[symbol.getPosition()]].isIteration;
+  });
+  return found;
+}
+
 AffineExpr DimSymbols::inSteps(AffineExpr expr) const {
   SmallVector<AffineExpr> values;
   for (unsigned symbol = 0; symbol < symbolRanges.size(); ++symbol) {
@@ -37,6 +57,8 @@ AffineExpr DimSymbols::inSteps(AffineExpr expr) const {
 std::optional<std::string> DimSymbols::solve(AffineExpr left, AffineExpr right) const {
   SmallVector<int64_t> coefficients; // symbols, locals, constant
   AffineExpr difference = sumOfProducts(left - right);
+  if (isOfIteration(difference))
+    return std::nullopt;
   if (!difference.isPureAffine() ||
       failed(getFlattenedAffineExpr(difference, 0, symbolRanges.size(), &coefficients)) ||
       coefficients.size() != symbolRanges.size() + 1)

@@ -18,6 +18,7 @@ namespace snug {
 struct DimRange {
   std::string name;
   int64_t min = 0, max = 0, step = 1;
+  bool isIteration = false; // the number of a loop's iteration, no dim
   bool isFixed() const { return min == max; }
   bool isOpen() const { return max < 0; }
 };
@@ -33,6 +34,10 @@ public:
   bool isKnown(llvm::StringRef name) const;
   // Adds a name of unknown extent: a symbol without an upper bound, which lowering may find equal to something known.
   void addOpen(llvm::StringRef name);
+  // Adds the number of a loop's iteration, from 0 to before `count`: a symbol that is used only inside of the loop.
+  mlir::AffineExpr addIteration(mlir::AffineExpr count);
+  // Whether the expression has such a symbol.
+  bool isOfIteration(mlir::AffineExpr expr) const;
   bool hasOpen() const { return llvm::any_of(all, [](const DimRange &range) { return range.isOpen(); }); }
   // Symbols whose dims go in steps as multiples of these, so that they can be divided by what divides the step.
   mlir::AffineExpr inSteps(mlir::AffineExpr expr) const;

@@ -5,8 +5,10 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "passes/canonicalize/ExpandInputs.h"
 #include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/InlineFunctions.h"
 #include "passes/canonicalize/Lowering.h"
@@ -141,7 +143,7 @@ private:
       lowering.b.setInsertionPoint(&op);
       if (auto ret = dyn_cast<func::ReturnOp>(op))
         return unknown.empty() ? lowerReturn(lowering, ret) : failure();
-      if (failed(stopsAtFirst ? lowerOp(lowering, &op) : lowerOrNote(lowering, &op)))
+      if (failed(stopsAtFirst ? lowering.lowerOp(&op) : lowerOrNote(lowering, &op)))
         return failure();
     }
     return success();
@@ -170,7 +172,7 @@ private:
         }
         return success();
       });
-      result = lowerOp(lowering, op);
+      result = lowering.lowerOp(op);
     }
     if (succeeded(result))
       return success();
@@ -197,41 +199,9 @@ private:
     error << (others.size() > limit ? ", ...)" : ")");
   }
 
-  // Code goes to the builder's place in @main, whatever region the op is in.
-  LogicalResult lowerOp(Lowering &lowering, Operation *op) {
-    if (auto get = dyn_cast<onnx::GetOp>(op)) {
-      auto initializer = module.lookupSymbol<onnx::InitializerOp>(get.getInitializer());
-      lowering.map(get.getResult(), lowering.initializerValue(initializer, get.getResult()));
-      return success();
-    }
-    auto node = dyn_cast<onnx::NodeOp>(op);
-    if (!node)
-      return success();
-    if (node.getDomain().empty() && node.getOpType() == "If")
-      return lowerIf(lowering, node);
-    return lowering.lowerNode(node);
-  }
-
   SmallVector<Problem> problems;
   llvm::SmallDenseSet<Value> unknown;           // results of what could not be lowered
   llvm::SmallDenseSet<Operation *> unsupported; // nodes without an entry in the table
-
-  // A condition that is known chooses a branch, which is lowered in the node's place.
-  LogicalResult lowerIf(Lowering &lowering, onnx::NodeOp node) {
-    auto condition = node.hasInput(0) ? lowering.constantInts(lowering.lookup(node->getOperand(0))) : std::nullopt;
-    if (!condition || condition->size() != 1)
-      return node.emitError() << "If: a condition computed from data is not supported, only one that follows from shapes "
-                                 "and constants";
-    Region *branch = node.getBody((*condition)[0] ? "then_branch" : "else_branch");
-    if (!branch)
-      return node.emitError() << "If: a branch is missing";
-    for (Operation &op : branch->front().without_terminator())
-      if (failed(lowerOp(lowering, &op)))
-        return failure();
-    for (auto [result, value] : llvm::zip(node->getResults(), branch->front().getTerminator()->getOperands()))
-      lowering.map(result, lowering.lookup(value));
-    return success();
-  }
 
   // Every symbol is bound to the first input dim that is the bare name.
   LogicalResult bindSymbols(Lowering &l, ArrayRef<Extents> inputShapes) {
@@ -260,19 +230,31 @@ private:
     module->setAttr("snug.dims", b.getArrayAttr(all));
   }
 
+  // An output that is a sequence is NAME.0, NAME.1...; an optional without a value is none.
   LogicalResult lowerReturn(Lowering &l, func::ReturnOp ret) {
     SmallVector<Value> results;
     SmallVector<Type> types;
-    for (auto [index, operand] : llvm::enumerate(ret.getOperands())) {
-      LoweredValue &value = l.lookup(operand);
-      if (value.isSequence)
-        return main.emitError() << "output " << index << " is a sequence; only tensors are supported as outputs";
+    SmallVector<DictionaryAttr> attributes;
+    auto add = [&](LoweredValue &value, const std::string &name) {
       results.push_back(l.tensor(value));
       types.push_back(results.back().getType());
       SmallVector<Attribute> texts;
       for (AffineExpr extent : value.shape)
         texts.push_back(l.b.getStringAttr(l.dims.print(extent)));
-      main.setResultAttr(index, "snug.dims", l.b.getArrayAttr(texts));
+      attributes.push_back(l.b.getDictionaryAttr({l.b.getNamedAttr("snug.name", l.b.getStringAttr(name)),
+                                                  l.b.getNamedAttr("snug.dims", l.b.getArrayAttr(texts))}));
+    };
+    for (auto [index, operand] : llvm::enumerate(ret.getOperands())) {
+      LoweredValue &value = l.lookup(operand);
+      auto given = main.getResultAttrOfType<StringAttr>(index, "snug.name");
+      std::string name = given ? given.str() : "output" + std::to_string(index);
+      if (!value.isSequence && !value.isAbsent)
+        add(value, name);
+      for (auto [place, element] : llvm::enumerate(value.elements)) {
+        if (element.isSequence || element.isAbsent)
+          return main.emitError() << "output '" << name << "' is a sequence of sequences or optionals, which is not supported";
+        add(element, name + "." + std::to_string(place));
+      }
     }
     for (BlockArgument argument : main.getArguments()) {
       SmallVector<Attribute> texts;
@@ -282,6 +264,7 @@ private:
     }
     ret.getOperandsMutable().assign(results);
     main.setType(FunctionType::get(context(), main.front().getArgumentTypes(), types));
+    main.setAllResultAttrs(attributes);
     return success();
   }
 
@@ -311,6 +294,10 @@ struct LowerOnnx : snug::impl::LowerOnnxBase<LowerOnnx> {
       return signalPassFailure();
     }
     SmallVector<std::string> given(dims.begin(), dims.end()), open;
+    if (std::string problem; failed(expandInputs(module, given, problem))) {
+      main.emitError(problem);
+      return signalPassFailure();
+    }
     inferDims(module, given, open);
     DimSymbols symbols(&getContext());
     for (const std::string &definition : given) {
@@ -339,7 +326,7 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
   MLIRContext *context = module.getContext();
   // As the pass declares them; outside of a pass nobody else does it.
   context->loadDialect<arith::ArithDialect, math::MathDialect, linalg::LinalgDialect, tensor::TensorDialect,
-                       affine::AffineDialect, nn::NnDialect>();
+                       affine::AffineDialect, scf::SCFDialect, nn::NnDialect>();
   auto main = module.lookupSymbol<func::FuncOp>("main");
   while (true) {
     DimSymbols symbols(context);

@@ -36,17 +36,20 @@ struct LoweredValue {
   // A sequence is a list of values at compile time and has none of the above.
   bool isSequence = false;
   std::vector<LoweredValue> elements;
+  bool isAbsent = false; // an optional without a value
 
   int64_t rank() const { return shape.size(); }
   bool isClosed() const { return !closed.empty() || closedVector; }
 };
+
+using LoweredValues = std::vector<LoweredValue>;
 
 enum class Reduction { Sum, Max, Min, Prod };
 
 // State of lowering one function; a `Lowering` is handed to each table function with the node at hand.
 class Lowering {
 public:
-  Lowering(mlir::OpBuilder &builder, const DimSymbols &dims) : b(builder), dims(dims) {}
+  Lowering(mlir::OpBuilder &builder, DimSymbols dims) : b(builder), dims(std::move(dims)) {}
 
   // --- the node at hand
   onnx::NodeOp node() { return current; }
@@ -69,6 +72,10 @@ public:
 
   // Calls the node's table function; refuses what every function would have to check.
   mlir::LogicalResult lowerNode(onnx::NodeOp node);
+  // A node, or what an initializer is read by.
+  mlir::LogicalResult lowerOp(mlir::Operation *op);
+  // All nodes of a subgraph, where the builder stands, whatever region that is in; gives what it yields.
+  mlir::FailureOr<LoweredValues> lowerBody(mlir::Region &body, llvm::ArrayRef<LoweredValue> arguments);
 
   // The element type that the file names by a number (TensorProto.DataType); null where Snug does not compute with it.
   mlir::Type dataType(int64_t code);
@@ -161,8 +168,30 @@ public:
   mlir::Value withRecipeStep(nn::WeightOp weight, mlir::Attribute step, llvm::ArrayRef<int64_t> shape);
 
   mlir::OpBuilder &b;
-  const DimSymbols &dims;
-  // Index values of the symbols, set at the function's entry.
+  // --- loops and branches (Bodies.cpp)
+  struct LoopStep {
+    LoweredValues carried;   // to the next iteration
+    LoweredValues collected; // of all iterations
+  };
+  // Of a collected value: the axis that its iterations are side by side on, and whether the last one comes first.
+  struct Collecting {
+    int64_t axis = 0;
+    bool reversed = false;
+  };
+  using LoopBody = llvm::function_ref<mlir::FailureOr<LoopStep>(mlir::AffineExpr iteration,
+                                                                llvm::ArrayRef<LoweredValue> carried)>;
+  // Runs the body for iteration = 0, 1... below `count`; gives the carried values after it and then the collected ones.
+  // Fails where a value changes its shape from one iteration to the next; the error is about the node at hand.
+  mlir::FailureOr<LoweredValues> loop(mlir::AffineExpr count, llvm::ArrayRef<LoweredValue> carried,
+                                                        llvm::ArrayRef<Collecting> collecting, LoopBody body);
+  using BranchBody = llvm::function_ref<mlir::FailureOr<LoweredValues>()>;
+  // What one of the two gives, by the only element of `condition`.
+  mlir::FailureOr<LoweredValues> branch(LoweredValue &condition, BranchBody whenTrue, BranchBody whenFalse);
+  // The part at one place of an axis, without that axis; a view.
+  LoweredValue elementAt(LoweredValue &value, int64_t axis, mlir::AffineExpr place);
+
+  DimSymbols dims;
+  // Index values of the symbols: of dims at the function's entry, of iterations where they begin.
   llvm::SmallVector<mlir::Value> symbolValues;
   mlir::Block *entry = nullptr;
   // What an open dim has to be ("s81=past + 1"), once the model has shown it; lowering fails then.

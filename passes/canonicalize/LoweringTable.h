@@ -55,6 +55,9 @@ void addPadOps(LoweringTable &table);
 void addCastOps(LoweringTable &table);
 void addPositionOps(LoweringTable &table);
 void addResizeOps(LoweringTable &table);
+void addControlFlowOps(LoweringTable &table);
+void addOptionalOps(LoweringTable &table);
+void addRecurrentOps(LoweringTable &table);
 
 } // namespace snug
 

@@ -1,6 +1,6 @@
 snug_add_passes(Canonicalize canonicalize
-  SOURCES BuildingBlocks.cpp DimSymbols.cpp Extents.cpp InlineFunctions.cpp LoweredValues.cpp Lowering.cpp LoweringTable.cpp LowerOnnx.cpp
+  SOURCES Bodies.cpp BuildingBlocks.cpp DimSymbols.cpp ExpandInputs.cpp Extents.cpp InlineFunctions.cpp LoweredValues.cpp Lowering.cpp LoweringTable.cpp LowerOnnx.cpp
     Reshape.cpp VerifyCanonical.cpp WidenFloats.cpp Window.cpp ops/Activations.cpp ops/Attention.cpp ops/ClosedIntegers.cpp ops/Contraction.cpp ops/Convolution.cpp
-    ops/Cast.cpp ops/Einsum.cpp ops/Elementwise.cpp ops/Gather.cpp ops/Layout.cpp ops/Pad.cpp ops/Positions.cpp ops/Pooling.cpp ops/Reduce.cpp ops/Resize.cpp
-    ops/RotaryEmbedding.cpp ops/Rows.cpp ops/Shape.cpp
+    ops/Cast.cpp ops/ControlFlow.cpp ops/Einsum.cpp ops/Elementwise.cpp ops/Gather.cpp ops/Layout.cpp ops/Pad.cpp ops/Positions.cpp ops/Pooling.cpp ops/Reduce.cpp ops/Resize.cpp
+    ops/Optional.cpp ops/Recurrent.cpp ops/RotaryEmbedding.cpp ops/Rows.cpp ops/Shape.cpp
   LINK SnugNn SnugOnnx)

@@ -157,7 +157,7 @@ FailureOr<std::vector<LoweredValue>> cut(Lowering &l, LoweredValue &in, int64_t 
   AffineExpr total = l.constant(0);
   for (AffineExpr length : lengths)
     total = total + length;
-  if (total != in.shape[axis]) {
+  if (!l.same(total, in.shape[axis])) {
     l.error() << "the parts have " << l.dims.print(total) << " elements together, the input has "
               << l.dims.print(in.shape[axis]);
     return failure();
