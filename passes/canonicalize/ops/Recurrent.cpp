@@ -115,8 +115,9 @@ protected:
         total.value = (total + term).value;
     return total;
   }
+  // Inputs of gates are clipped; the cell, which LSTM's last function gets, is not, as in ONNX Runtime.
   Scalar activate(unsigned function, Scalar x) const {
-    if (clip > 0)
+    if (clip > 0 && function < 2)
       x.value = x.max(x.number(-clip)).min(x.number(clip)).value;
     return activations[direction * defaults.size() + function](x);
   }
