@@ -48,7 +48,8 @@ private:
     while (isa<onnx::OptionalType, onnx::SequenceType>(inner))
       inner = isa<onnx::OptionalType>(inner) ? cast<onnx::OptionalType>(inner).getElementType()
                                              : cast<onnx::SequenceType>(inner).getElementType();
-    return inner != type && isa<RankedTensorType, UnrankedTensorType>(inner);
+    auto tensor = dyn_cast<TensorType>(inner);
+    return inner != type && tensor && tensor.getElementType().isIntOrFloat();
   }
 
   // The value of an input of that type, of tensors that are inserted as arguments from `index` on.
