@@ -110,3 +110,65 @@ module {
     return %y : tensor<*xf32>
   }
 }
+
+// -----
+
+module {
+  func.func @main(%n: tensor<i64> {snug.name = "n", snug.dims = []}, %x: tensor<4xf32> {snug.name = "x", snug.dims = ["4"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %none = snug_onnx.none
+    // expected-error @+1 {{Loop: nothing bounds how often it runs: its trip count is computed from data; an input that states it is known with --value NAME=COUNT}}
+    %y = snug_onnx.node "Loop"(%n, %none, %x) {} opset 20 : (tensor<i64>, none, tensor<4xf32>) -> tensor<*xf32> body "body" {
+    ^bb0(%i: tensor<i64>, %go: tensor<i1>, %a: tensor<4xf32>):
+      snug_onnx.yield %go, %a : tensor<i1>, tensor<4xf32>
+    }
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  snug_onnx.initializer @nine value dense<9> : tensor<i64>
+  func.func @main(%c: tensor<i1> {snug.name = "c", snug.dims = []}, %x: tensor<4xf32> {snug.name = "x", snug.dims = ["4"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %n = snug_onnx.get @nine : tensor<i64>
+    // expected-error @+1 {{Loop: how many iterations there are is computed from data, and so is the extent of output 1; that is not supported}}
+    %r, %y = snug_onnx.node "Loop"(%n, %c, %x) {} opset 20 : (tensor<i64>, tensor<i1>, tensor<4xf32>) -> (tensor<*xf32>, tensor<*xf32>) body "body" {
+    ^bb0(%i: tensor<i64>, %go: tensor<i1>, %a: tensor<4xf32>):
+      snug_onnx.yield %go, %a, %a : tensor<i1>, tensor<4xf32>, tensor<4xf32>
+    }
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%s: tensor<4xf32> {snug.name = "s", snug.dims = ["4"]}, %x: tensor<3x5xf32> {snug.name = "x", snug.dims = ["3", "5"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{Scan: value 0 that the loop carries is [4] of f32 before it and [5] of f32 after an iteration}}
+    %y = snug_onnx.node "Scan"(%s, %x) {num_scan_inputs = 1 : i64} opset 20 : (tensor<4xf32>, tensor<3x5xf32>) -> tensor<*xf32> body "body" {
+    ^bb0(%state: tensor<4xf32>, %part: tensor<5xf32>):
+      snug_onnx.yield %part : tensor<5xf32>
+    }
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<3x2x4xf32> {snug.name = "x", snug.dims = ["3", "2", "4"]}, %w: tensor<1x20x4xf32> {snug.name = "w", snug.dims = ["1", "20", "4"]}, %r: tensor<1x20x5xf32> {snug.name = "r", snug.dims = ["1", "20", "5"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{GRU: W has shape [1, 20, 4], not [1, 15, 4]}}
+    %y = snug_onnx.node "GRU"(%x, %w, %r) {hidden_size = 5 : i64} opset 20 : (tensor<3x2x4xf32>, tensor<1x20x4xf32>, tensor<1x20x5xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<3x2x4xf32> {snug.name = "x", snug.dims = ["3", "2", "4"]}, %w: tensor<1x5x4xf32> {snug.name = "w", snug.dims = ["1", "5", "4"]}, %r: tensor<1x5x5xf32> {snug.name = "r", snug.dims = ["1", "5", "5"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{RNN: activation 'Swish' is not supported}}
+    %y = snug_onnx.node "RNN"(%x, %w, %r) {activations = ["Swish"]} opset 20 : (tensor<3x2x4xf32>, tensor<1x5x4xf32>, tensor<1x5x5xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
