@@ -33,6 +33,10 @@ LogicalResult Lowering::lowerOp(Operation *op) {
 }
 
 FailureOr<LoweredValues> Lowering::lowerBody(Region &body, ArrayRef<LoweredValue> arguments) {
+  // A body is lowered anew for each iteration that is written out, and loops in loops multiply.
+  constexpr unsigned kMostBodies = 4096;
+  if (++numBodies > kMostBodies)
+    return error() << "the model's loops and branches have to be written out more than " << kMostBodies << " times";
   onnx::NodeOp around = current;
   bool lacksInput = isInputMissing;
   Block &block = body.front();

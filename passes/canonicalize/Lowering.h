@@ -207,7 +207,7 @@ private:
   llvm::DenseMap<mlir::Value, LoweredValue> values;
   llvm::DenseMap<mlir::AffineExpr, mlir::Value> materialized;
   llvm::DenseMap<mlir::Value, Extents> tensorShapes;
-  unsigned numDenseData = 0;
+  unsigned numDenseData = 0, numBodies = 0;
 };
 
 } // namespace snug

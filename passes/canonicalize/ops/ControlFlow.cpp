@@ -57,8 +57,6 @@ struct Tried {
   std::optional<Location> where;
 };
 
-LogicalResult sayAgain(const Tried &tried) { return emitError(*tried.where) << tried.text; }
-
 // --- If -----------------------------------------------------------------------------------------------------------
 
 LogicalResult ifOp(Lowering &l) {
@@ -120,16 +118,21 @@ public:
       Tried again(l.b.getContext());
       if (succeeded(writtenOut(number.getValue())))
         return success();
+      return because(again);
     }
-    problem.emplace(tried.text);
-    where = tried.where;
-    return failure();
+    return because(tried);
   }
 
   // Says what stood in the way, once nothing else listens.
   LogicalResult say() { return problem ? LogicalResult(emitError(where.value_or(l.loc())) << *problem) : failure(); }
 
 private:
+  LogicalResult because(const Tried &tried) {
+    problem = tried.text;
+    where = tried.where;
+    return failure();
+  }
+
   // An iteration: whether to go on, and what it carries and collects.
   struct Iteration {
     LoweredValue goesOn;
