@@ -15,6 +15,7 @@
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/DimSymbols.h"
 #include "passes/canonicalize/InferDims.h"
+#include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/Passes.h"
 #include "passes/chunk/ChunkProgram.h"
 #include "passes/chunk/Passes.h"
@@ -82,7 +83,10 @@ OnnxSource Pipeline::source() const {
 
 int Pipeline::import() {
   ImportError error;
-  auto imported = importOnnx(context, source(), error, /*dataMayBeMissing=*/options.dryRun || options.check);
+  auto isLowered = [](StringRef domain, StringRef opType, int64_t opset) {
+    return LoweringTable::get().find(domain, opType, opset) != nullptr;
+  };
+  auto imported = importOnnx(context, source(), error, /*dataMayBeMissing=*/options.dryRun || options.check, isLowered);
   if (failed(imported)) {
     return options.console.fail(error.exitCode, printable(error.message));
   }

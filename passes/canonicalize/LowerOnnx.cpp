@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "passes/canonicalize/InferDims.h"
@@ -339,7 +340,7 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
   MLIRContext *context = module.getContext();
   // As the pass declares them; outside of a pass nobody else does it.
   context->loadDialect<arith::ArithDialect, math::MathDialect, linalg::LinalgDialect, tensor::TensorDialect,
-                       affine::AffineDialect, nn::NnDialect>();
+                       affine::AffineDialect, scf::SCFDialect, nn::NnDialect>();
   auto main = module.lookupSymbol<func::FuncOp>("main");
   while (true) {
     DimSymbols symbols(context);

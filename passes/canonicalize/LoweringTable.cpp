@@ -26,6 +26,15 @@ const LoweringTable &LoweringTable::get() {
     addCastOps(t);
     addPositionOps(t);
     addResizeOps(t);
+    addIndexedOps(t);
+    addScanOps(t);
+    addLossOps(t);
+    addSamplingOps(t);
+    addSpectrumOps(t);
+    addRandomOps(t);
+    addTrainingOps(t);
+    addImageOps(t);
+    addLegacyOps(t);
     return t;
   }();
   return table;

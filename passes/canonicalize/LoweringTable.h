@@ -55,6 +55,15 @@ void addPadOps(LoweringTable &table);
 void addCastOps(LoweringTable &table);
 void addPositionOps(LoweringTable &table);
 void addResizeOps(LoweringTable &table);
+void addIndexedOps(LoweringTable &table);
+void addScanOps(LoweringTable &table);
+void addLossOps(LoweringTable &table);
+void addSamplingOps(LoweringTable &table);
+void addSpectrumOps(LoweringTable &table);
+void addRandomOps(LoweringTable &table);
+void addTrainingOps(LoweringTable &table);
+void addImageOps(LoweringTable &table);
+void addLegacyOps(LoweringTable &table);
 
 } // namespace snug
 

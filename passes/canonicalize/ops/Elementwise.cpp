@@ -268,18 +268,6 @@ LogicalResult where(Lowering &l) {
   return success();
 }
 
-// Randomness is of training; without it nothing is dropped, and the mask says so.
-LogicalResult dropout(Lowering &l) {
-  auto training = l.hasInput(2) ? l.constantInts(l.input(2)) : SmallVector<int64_t>{0};
-  if (!training || training->size() != 1 || training->front()) {
-    l.error() << "training mode is not supported, nor one that is computed";
-    return failure();
-  }
-  l.define(0, l.input(0));
-  l.define(1, l.splatValue(l.b.getBoolAttr(true), l.input(0).shape));
-  return success();
-}
-
 LogicalResult identity(Lowering &l) {
   l.define(0, l.input(0));
   return success();
@@ -325,6 +313,4 @@ void snug::addElementwiseOps(LoweringTable &t) {
   t.add("Mean", 8, sum<true>);
   t.add("Where", 9, where);
   t.add("Identity", 1, identity);
-  t.add("Dropout", 12, dropout);
-  t.add("Dropout", 7, identity);
 }
