@@ -4,6 +4,7 @@
     SNUG_COMPILER=.../libsnug_compiler.so SNUG_RUNTIME=.../libsnug_runtime.so
     onnx.backend.test.BackendTest(backend.SnugBackend, __name__)
 """
+import os
 import pathlib
 import re
 import sys
@@ -34,13 +35,17 @@ class SnugRep(BackendRep):
 
     def run(self, inputs, **kwargs):
         model, dims, inputs = self.original, {}, list(inputs)
+        extents = {}
         if self.mode == "dynamic":
-            model, dims = modes.forced_dynamic(model, inputs)
+            model, extents = modes.forced_dynamic(model, inputs)
         elif self.mode == "constant":
             model, inputs = modes.with_constants(model, inputs)
         else:
             dims = modes.given_dims(model, inputs)
         key = (model.SerializeToString(deterministic=True), tuple(dims.items()), tuple(modes.values(model, inputs).items()))
+        if extents:
+            given = modes.ranges(model, {name: extents[name] for name in open_dims(*key) if name in extents})
+            key = (key[0], tuple(given.items()), key[2])
         if key not in self.compiled:
             self.compiled[key] = compile_model(*key, tight=self.mode == "tight")
         outputs = self.compiled[key](*inputs)
@@ -48,12 +53,19 @@ class SnugRep(BackendRep):
         return namedtupledict("Outputs", names)(*[outputs[name] for name in names])
 
 
+def words_of(dims, values):
+    return [word for flag, pairs in (("--dim", dims), ("--value", values)) for name, value in pairs
+            for word in (flag, f"{name}={value}")]
+
+
+def open_dims(model, dims, values):
+    """Dims that have to be given: those that do not follow from others."""
+    _, _, messages = snug.compiler.run("--emit", "canonicalize", "-o", os.devnull, *words_of(dims, values), model=model)
+    return re.findall(r"--dim (\S+)=1\b", messages)
+
+
 def compile_model(model, dims, values, tight=False):
-    words = ["--threads", str(THREADS)]
-    for name, value in dims:
-        words += ["--dim", f"{name}={value}"]
-    for name, value in values:
-        words += ["--value", f"{name}={value}"]
+    words = ["--threads", str(THREADS), *words_of(dims, values)]
     with tempfile.TemporaryDirectory(prefix="snug-onnx-") as folder:
         words += ["-o", f"{folder}/model.so"]
         if tight:

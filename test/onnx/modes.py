@@ -2,7 +2,8 @@
 """The ways in which each case is compiled: a mode makes of a model another one with the same results.
 
 given     as it stands
-dynamic   every dim of every input that decides no shape is a named, bounded one, and the run is at its lower bound
+dynamic   every dim of every input that decides no shape has a name; those that the compiler does not find to follow from
+          others are bounded, and the run is at their lower bound
 constant  the inputs are initializers, so that what can be computed by the compiler is
 tight     as it stands, in the least arena that can be reached
 """
@@ -65,21 +66,21 @@ def given_dims(model, inputs):
 
 
 def forced_dynamic(model, inputs):
-    """(model, dims). Equal extents get the same name, so that what has to be equal is. Extents of 1 stay: a dim that is
-    broadcast is no other dim."""
-    copy, dims = onnx.ModelProto(), {}
+    """(model, extent of each dim by its name). Each dim has a name of its own: which ones have to be equal, or what an
+    attribute says they are, is for the compiler to find out. Extents of 1 stay: a dim that is broadcast is no other dim."""
+    copy, extents = onnx.ModelProto(), {}
     copy.CopyFrom(model)
     deciding = deciding_inputs(model)
-    for info, array in zip(graph_inputs(copy), inputs):
+    for number, (info, array) in enumerate(zip(graph_inputs(copy), inputs)):
         if info.name in deciding or not info.type.HasField("tensor_type") or not hasattr(array, "shape"):
             continue
         shape = info.type.tensor_type.shape
         del shape.dim[:]
-        for extent in array.shape:
+        for axis, extent in enumerate(array.shape):
             dim = shape.dim.add()
             if extent > 1:
-                dim.dim_param = f"d{extent}"
-                dims[dim.dim_param] = f"{extent}..{2 * extent}"
+                dim.dim_param = f"i{number}d{axis}"
+                extents[dim.dim_param] = extent
             else:
                 dim.dim_value = extent
     del copy.graph.value_info[:]
@@ -87,7 +88,18 @@ def forced_dynamic(model, inputs):
         if info.type.HasField("tensor_type"):
             for dim in info.type.tensor_type.shape.dim:
                 dim.Clear()
-    return copy, dims
+    return copy, extents
+
+
+# Ops that cut an extent into as many parts as an attribute or an input says, so that not all extents are possible.
+CUTTING = {"Attention", "Conv", "ConvTranspose", "DepthToSpace", "GroupNormalization", "Reshape", "RotaryEmbedding",
+           "SpaceToDepth", "Split"}
+
+
+def ranges(model, extents):
+    """Ranges of dims, each from the extent in the test; of a model that cuts some, in steps of it."""
+    ops = {node.op_type for nodes in (model.graph.node, *(function.node for function in model.functions)) for node in nodes}
+    return {name: f"{extent}..{2 * extent}" + (f":{extent}" if ops & CUTTING else "") for name, extent in extents.items()}
 
 
 def with_constants(model, inputs):

@@ -74,17 +74,19 @@ def test_modes_keep_what_a_model_computes():
     graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "y"], ["z"])], "g",
                                    [info("x", [3, 4]), info("y", [1, 4])], [info("z", [3, 4])])
     model, arrays = onnx.helper.make_model(graph), [np.ones((3, 4), "f4"), np.ones((1, 4), "f4")]
-    dynamic, dims = modes.forced_dynamic(model, arrays)
-    assert dims == {"d3": "3..6", "d4": "4..8"}
+    dynamic, extents = modes.forced_dynamic(model, arrays)
+    assert extents == {"i0d0": 3, "i0d1": 4, "i1d1": 4}
+    assert modes.ranges(dynamic, {"i0d0": 3}) == {"i0d0": "3..6"}
     assert [d.dim_param or d.dim_value for i in dynamic.graph.input for d in i.type.tensor_type.shape.dim] == [
-        "d3", "d4", 1, "d4"]
+        "i0d0", "i0d1", 1, "i1d1"]
     assert not any(d.HasField("dim_value") for d in dynamic.graph.output[0].type.tensor_type.shape.dim)
-    assert modes.given_dims(dynamic, arrays) == {"d3": 3, "d4": 4}
+    assert modes.given_dims(dynamic, arrays) == extents
     reshape = onnx.helper.make_graph(
         [onnx.helper.make_node("Cast", ["s"], ["t"], to=7), onnx.helper.make_node("Reshape", ["x", "t"], ["z"])], "g",
         [info("x", [3, 4]), info("s", [1])], [info("z", [12])])
     deciding, arrays_of_it = onnx.helper.make_model(reshape), [np.ones((3, 4), "f4"), np.array([12], "f4")]
     assert modes.values(deciding, arrays_of_it) == {"s": "12.0"} and modes.values(model, arrays) == {}
+    assert modes.ranges(deciding, {"i0d0": 3}) == {"i0d0": "3..6:3"}
     assert modes.forced_dynamic(deciding, arrays_of_it)[0].graph.input[1].type.tensor_type.shape.dim[0].dim_value == 1
     constant, left = modes.with_constants(model, arrays)
     assert not left and not constant.graph.input and [t.name for t in constant.graph.initializer] == ["x", "y"]

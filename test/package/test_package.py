@@ -112,6 +112,19 @@ def test_installed_compiler_measures_and_draws(prefix, mlp, tmp_path):  # noqa: 
     assert "as measured" in text and "d3js.org" in page.read_text()
 
 
+def test_debian_package(mlp, tmp_path):  # noqa: F811
+    """It holds what is installed, and names the packages that its programs need. Here it is unpacked, not installed."""
+    run("cpack", "--config", Path(os.environ["SNUG_BUILD_DIR"]) / "CPackConfig.cmake", "-B", tmp_path / "made", cwd=tmp_path)
+    package, = (tmp_path / "made").glob("snug_*.deb")
+    needed = run("dpkg-deb", "-f", package, "Depends")
+    assert all(name in needed for name in ("libmlir-22", "libomp5", "libprotobuf-lite32", "libc6"))
+    run("dpkg-deb", "-x", package, tmp_path / "root")
+    bin, library = tmp_path / "root/usr/bin", tmp_path / "m.so"
+    env = {**os.environ, "PATH": "/usr/bin:/bin"}
+    run(bin / "snugc", mlp(), "--dim", "rows=64", "-o", library, env=env)
+    assert "latency" in run(bin / "snug-run", library, "--random-inputs", "1", env=env)
+
+
 @pytest.mark.skipif("SNUG_SANITIZER" in os.environ, reason="a sanitizer's runtime would have to be in Python itself")
 def test_python_package(prefix, project):
     model, build = project
