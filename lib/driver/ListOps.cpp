@@ -7,7 +7,8 @@
 std::string snug::listOps() {
   std::string text = "# Operators\n\nThe ONNX operators that Snug compiles, from its lowering table (`snugc --list-ops` prints this page). "
                      "An op holds from the opset\nof its row up to the newest; where a later version means something else, "
-                     "the last column has it. `snugc --check MODEL.onnx`\nlists what a model needs beyond.\n\n| domain | op | from opset | lowered anew from opset |\n|---|---|---|---|\n";
+                     "the last column has it. `snugc --check MODEL.onnx`\nlists what a model needs beyond. Random numbers are SplitMix64's of each element's place, so that every run gives the same ones;\nthe seed is "
+                     "the node's or, where it states none, made of its name.\n\n| domain | op | from opset | lowered anew from opset |\n|---|---|---|---|\n";
   // Operators that are compiled by what the schema defines them by have a row, too.
   std::vector<LoweringTable::Row> rows = LoweringTable::get().rows();
   for (const SchemaFunction &f : schemaFunctions())

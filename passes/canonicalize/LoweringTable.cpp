@@ -34,6 +34,7 @@ const LoweringTable &LoweringTable::get() {
     addRandomOps(t);
     addTrainingOps(t);
     addImageOps(t);
+    addClassicOps(t);
     addLegacyOps(t);
     return t;
   }();

@@ -63,6 +63,7 @@ void addSpectrumOps(LoweringTable &table);
 void addRandomOps(LoweringTable &table);
 void addTrainingOps(LoweringTable &table);
 void addImageOps(LoweringTable &table);
+void addClassicOps(LoweringTable &table);
 void addLegacyOps(LoweringTable &table);
 
 } // namespace snug

@@ -2,6 +2,7 @@
 
 #include "lib/import/onnx/SchemaFunctions.h"
 
+#include "llvm/ADT/StringRef.h"
 #include "onnx-ml.pb.h"
 
 extern const unsigned char snugSchemaFunctions[];

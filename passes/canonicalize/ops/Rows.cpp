@@ -110,7 +110,8 @@ LogicalResult moments(Lowering &l, const LoweredValue &in, LoweredValue &rows, d
   });
   // They are of the type that the norm computes in, or of the input's where that is said.
   Type stored = l.intAttr("stash_type", 1) == 1 ? Type(real) : type;
-  for (auto [index, value] : llvm::enumerate({middle, inverse})) {
+  FailureOr<LoweredValue> values[] = {middle, inverse};
+  for (auto [index, value] : llvm::enumerate(values)) {
     auto shaped = succeeded(value) ? l.reshape(*value, outer) : value;
     auto rounded = succeeded(shaped) && stored != real
                        ? l.elementwise({&*shaped}, stored, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
@@ -190,11 +191,64 @@ FailureOr<LoweredValue> perChannel(Lowering &l, LoweredValue &x, LoweredValue &f
   });
 }
 
-LogicalResult batchNorm(Lowering &l) {
-  LoweredValue &x = l.input(0), &scale = l.input(1), &shift = l.input(2), &mean = l.input(3), &variance = l.input(4);
-  if (l.intAttr("training_mode", 0) || x.rank() < 2 || !isa<FloatType>(x.elementType)) {
-    l.error() << "training, and inputs of rank below 2, are not supported";
+// Mean and variance of each channel over all other dims.
+FailureOr<std::pair<LoweredValue, LoweredValue>> channelMoments(Lowering &l, LoweredValue &x) {
+  auto real = dyn_cast<FloatType>(x.elementType);
+  SmallVector<bool> reduced(x.rank(), true);
+  reduced[1] = false;
+  Extents spread(x.rank(), l.constant(1));
+  spread[1] = x.shape[1];
+  AffineExpr count = l.constant(1);
+  for (auto [dim, extent] : llvm::enumerate(x.shape))
+    count = dim == 1 ? count : count * extent;
+  auto mean = [&](LoweredValue &value) {
+    LoweredValue sum = l.reduce(Reduction::Sum, value, reduced);
+    return l.elementwise({&sum}, real, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
+      Value n = arith::SIToFPOp::create(b, loc, real, l.scalarOf(b, loc, count, b.getI64Type()));
+      return b.createOrFold<arith::DivFOp>(loc, a[0], n);
+    });
+  };
+  auto middle = mean(x);
+  auto wide = succeeded(middle) ? l.reshape(*middle, spread) : middle;
+  if (failed(wide))
     return failure();
+  auto squares = l.elementwise({&x, &*wide}, real, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+    Value difference = b.createOrFold<arith::SubFOp>(loc, a[0], a[1]);
+    return b.createOrFold<arith::MulFOp>(loc, difference, difference);
+  });
+  auto variance = succeeded(squares) ? mean(*squares) : squares;
+  if (failed(variance))
+    return failure();
+  return std::pair(*middle, *variance);
+}
+
+LogicalResult batchNorm(Lowering &l) {
+  LoweredValue x = l.input(0), scale = l.input(1), shift = l.input(2), mean = l.input(3), variance = l.input(4);
+  int64_t opset = l.node().getOpset();
+  bool trains = opset >= 14 ? l.intAttr("training_mode", 0) : opset < 7 && !l.intAttr("is_test", 0);
+  if (x.rank() < 2 || !isa<FloatType>(x.elementType) || !l.intAttr("spatial", 1)) {
+    l.error() << "an input of shape " << l.print(x.shape) << " and type " << x.elementType
+              << " or statistics that are not of channels are not supported";
+    return failure();
+  }
+  if (trains) {
+    auto own = channelMoments(l, x);
+    if (failed(own))
+      return failure();
+    double momentum = l.floatAttr("momentum", 0.9);
+    for (auto [index, old, fresh] : {std::tuple(1u, &mean, &own->first), std::tuple(2u, &variance, &own->second)}) {
+      auto next = l.elementwise({old, fresh}, old->elementType, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
+        auto share = [&](Value value, double factor) {
+          return b.createOrFold<arith::MulFOp>(loc, value, arith::ConstantOp::create(b, loc, b.getFloatAttr(a[0].getType(), factor)));
+        };
+        return b.createOrFold<arith::AddFOp>(loc, share(a[0], momentum), share(a[1], 1 - momentum));
+      });
+      if (failed(next))
+        return failure();
+      l.define(index, *next);
+    }
+    mean = own->first;
+    variance = own->second;
   }
   double epsilon = l.floatAttr("epsilon", 1e-5);
   auto factor = l.elementwise({&scale, &variance}, scale.elementType, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
