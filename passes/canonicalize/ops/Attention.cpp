@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ops/AttentionSteps.h"
 #include <cmath>
 
 using namespace mlir;
@@ -111,10 +112,6 @@ struct Score {
 LogicalResult attention(Lowering &l) {
   OpBuilder &b = l.b;
   MLIRContext *context = b.getContext();
-  if (l.node()->getNumResults() > 3 && !l.node()->getResult(3).use_empty()) {
-    l.error() << "output qk_matmul_output is not supported: scores of all rows and keys never exist at once";
-    return failure();
-  }
   // Causal is a window without later keys.
   int64_t left = l.intAttr("left_window_size", -1), right = l.intAttr("right_window_size", -1);
   if (l.intAttr("is_causal", 0))
@@ -137,6 +134,21 @@ LogicalResult attention(Lowering &l) {
       return failure();
   }
   LoweredValue presentKey = k->value, presentValue = v->value;
+  bool wantsScores = l.node()->getNumResults() > 3 && !l.node()->getResult(3).use_empty();
+  if (wantsScores || q->value.elementType.isF64()) {
+    auto inside = [&](Heads &heads) {
+      return heads.rowsOutside ? l.transpose(heads.value, {0, 2, 1, 3}) : FailureOr<LoweredValue>(heads.value);
+    };
+    auto qIn = inside(*q), kIn = inside(*k), vIn = inside(*v);
+    if (failed(qIn) || failed(kIn) || failed(vIn) ||
+        failed(attentionBySteps(l, {*qIn, *kIn, *vIn, l.hasInput(Mask) ? &l.input(Mask) : nullptr,
+                                    l.hasInput(KeyCount) ? &l.input(KeyCount) : nullptr,
+                                    l.hasInput(PastKey) ? l.input(PastKey).shape[2] : l.constant(0), left, right, outside})))
+      return failure();
+    l.define(1, presentKey);
+    l.define(2, presentValue);
+    return success();
+  }
   auto queryHeads = dyn_cast<AffineConstantExpr>(q->count()), keyHeads = dyn_cast<AffineConstantExpr>(k->count());
   auto size = dyn_cast<AffineConstantExpr>(q->size());
   Type element = q->value.elementType;

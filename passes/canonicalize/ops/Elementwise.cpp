@@ -6,6 +6,7 @@
 #include <cmath>
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ScalarKernel.h"
 #include "passes/canonicalize/ops/ClosedIntegers.h"
 
 using namespace mlir;
@@ -112,13 +113,48 @@ template <Arithmetic Kind, class FloatOp, class IntOp> LogicalResult arithmetic(
   return success();
 }
 
+// x^y of integers by squares, as far as it fits: of larger exponents only powers of 0, 1 and -1 do.
+Value integerPower(Builder &b, Location loc, Value x, Value y) {
+  Type type = x.getType();
+  auto binary = [&](auto op, Value p, Value q) { return b.createOrFold<decltype(op)>(loc, p, q); };
+  auto compare = [&](arith::CmpIPredicate predicate, Value p, Value q) { return b.createOrFold<arith::CmpIOp>(loc, predicate, p, q); };
+  auto select = [&](Value c, Value p, Value q) { return b.createOrFold<arith::SelectOp>(loc, c, p, q); };
+  Value zero = number(b, loc, type, 0), one = number(b, loc, type, 1), minus = number(b, loc, type, -1);
+  Value result = one, square = x;
+  unsigned steps = llvm::Log2_64_Ceil(type.getIntOrFloatBitWidth());
+  for (unsigned bit = 0; bit < steps; ++bit) {
+    Value has = binary(arith::AndIOp(), binary(arith::ShRUIOp(), y, number(b, loc, type, bit)), one);
+    result = select(compare(arith::CmpIPredicate::ne, has, zero), binary(arith::MulIOp(), result, square), result);
+    square = binary(arith::MulIOp(), square, square);
+  }
+  Value odd = compare(arith::CmpIPredicate::ne, binary(arith::AndIOp(), y, one), zero);
+  Value inverse = select(compare(arith::CmpIPredicate::eq, x, one), one,
+                         select(compare(arith::CmpIPredicate::eq, x, minus), select(odd, minus, one), zero));
+  return select(compare(arith::CmpIPredicate::slt, y, zero), inverse, result);
+}
+
+// Of two types: integers by integers as such, what has a float in it as floats. The result is of the base's type.
+LogicalResult mixedPower(Lowering &l, LoweredValue &x, LoweredValue &y) {
+  Type type = x.elementType;
+  bool whole = isa<IntegerType>(type) && isa<IntegerType>(y.elementType);
+  Type real = isa<FloatType>(type) ? type : l.b.getF64Type();
+  auto result = l.elementwise({&x, &y}, type, [&](Builder &b, Location loc, ValueRange a) -> Value {
+    ScalarCode c{b, loc};
+    if (whole)
+      return integerPower(b, loc, a[0], c.convert(a[1], type));
+    return c.convert(math::PowFOp::create(b, loc, c.convert(a[0], real), c.convert(a[1], real)), type);
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
 LogicalResult power(Lowering &l) {
   LoweredValue *x = &l.input(0), *y = &l.input(1);
   auto constant = dyn_cast_or_null<FloatAttr>(y->splat);
-  if (!isFloat(*x) || !isFloat(*y) || x->elementType != y->elementType) {
-    l.error() << "only powers of floating-point numbers with an exponent of the same type are supported";
-    return failure();
-  }
+  if (!isFloat(*x) || !isFloat(*y) || x->elementType != y->elementType)
+    return mixedPower(l, *x, *y);
   auto result = l.elementwise({x, y}, x->elementType, [&](Builder &b, Location loc, ValueRange a) -> Value {
     double exponent = constant ? constant.getValueAsDouble() : 0;
     auto mul = [&](Value p, Value q) { return b.createOrFold<arith::MulFOp>(loc, p, q); };
@@ -268,18 +304,6 @@ LogicalResult where(Lowering &l) {
   return success();
 }
 
-// Randomness is of training; without it nothing is dropped, and the mask says so.
-LogicalResult dropout(Lowering &l) {
-  auto training = l.hasInput(2) ? l.constantInts(l.input(2)) : SmallVector<int64_t>{0};
-  if (!training || training->size() != 1 || training->front()) {
-    l.error() << "training mode is not supported, nor one that is computed";
-    return failure();
-  }
-  l.define(0, l.input(0));
-  l.define(1, l.splatValue(l.b.getBoolAttr(true), l.input(0).shape));
-  return success();
-}
-
 LogicalResult identity(Lowering &l) {
   l.define(0, l.input(0));
   return success();
@@ -325,6 +349,4 @@ void snug::addElementwiseOps(LoweringTable &t) {
   t.add("Mean", 8, sum<true>);
   t.add("Where", 9, where);
   t.add("Identity", 1, identity);
-  t.add("Dropout", 12, dropout);
-  t.add("Dropout", 7, identity);
 }

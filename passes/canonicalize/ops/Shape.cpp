@@ -3,6 +3,7 @@
 // Ops that speak of shapes: Shape, Size, Reshape and its kin, Expand, and the generators Constant, ConstantOfShape, Range.
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include <cmath>
 
 using namespace mlir;
 using namespace snug;
@@ -274,7 +275,34 @@ LogicalResult constantOfShape(Lowering &l) {
   return success();
 }
 
+// Of floats that are known.
+LogicalResult floatRange(Lowering &l, double start, double limit, double delta) {
+  double count = std::max(std::ceil((limit - start) / delta), 0.0);
+  if (!(count < 1e9))
+    return l.error() << "a range from " << start << " to " << limit << " by " << delta << " is not supported";
+  Type type = l.input(0).elementType;
+  LoweredValue index;
+  index.elementType = l.b.getI64Type();
+  index.shape = {l.constant(static_cast<int64_t>(count))};
+  index.closed = {getAffineDimExpr(0, l.b.getContext())};
+  return finish(l, l.elementwise({&index}, type, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
+    auto number = [&](double value) { return arith::ConstantOp::create(b, loc, b.getFloatAttr(type, value)); };
+    Value steps = arith::SIToFPOp::create(b, loc, type, a[0]);
+    return arith::AddFOp::create(b, loc, number(start), arith::MulFOp::create(b, loc, steps, number(delta)));
+  }));
+}
+
 LogicalResult range(Lowering &l) {
+  if (isa<FloatType>(l.input(0).elementType)) {
+    std::optional<SmallVector<double>> known[3];
+    bool all = true;
+    for (unsigned i = 0; i < 3; ++i) {
+      known[i] = l.constantFloats(l.input(i));
+      all &= known[i] && known[i]->size() == 1;
+    }
+    if (all && (*known[2])[0] != 0)
+      return floatRange(l, (*known[0])[0], (*known[1])[0], (*known[2])[0]);
+  }
   auto start = l.ints(l.input(0)), limit = l.ints(l.input(1)), delta = l.ints(l.input(2));
   auto step = delta ? dyn_cast<AffineConstantExpr>((*delta)[0]) : AffineConstantExpr();
   if (!start || !limit || !step || step.getValue() == 0) {
