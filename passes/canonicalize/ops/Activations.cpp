@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ops/ClosedIntegers.h"
 
 using namespace mlir;
 using namespace snug;
@@ -175,6 +176,12 @@ LogicalResult mod(Lowering &l) {
     l.error() << "floating-point inputs need fmod = 1";
     return failure();
   }
+  auto folded = foldLists(l, {&x, &y}, x.elementType, [&](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> {
+    auto low = l.dims.lowerBound(e[0]), lowRight = l.dims.lowerBound(e[1]);
+    return low && lowRight && *low >= 0 && *lowRight > 0 ? std::optional(e[0] % e[1]) : std::nullopt;
+  });
+  if (folded)
+    return finish(l, *folded);
   return finish(l, l.elementwise({&x, &y}, x.elementType, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
     if (isa<FloatType>(x.elementType))
       return b.createOrFold<arith::RemFOp>(loc, a[0], a[1]);

@@ -17,7 +17,7 @@ Value countInWindow(OpBuilder &b, Location loc, Lowering &l, const Window &windo
   Value index = arith::IndexCastOp::create(b, loc, b.getI64Type(), linalg::IndexOp::create(b, loc, 2 + i));
   Value first = arith::SubIOp::create(
       b, loc, arith::MulIOp::create(b, loc, index, at(l.constant(window.strides[i]))), at(window.before[i]));
-  Value last = arith::AddIOp::create(b, loc, first, at(l.constant(window.kernel[i])));
+  Value last = arith::AddIOp::create(b, loc, first, at(window.kernel[i]));
   if (padded)
     return arith::SubIOp::create(b, loc, arith::MinSIOp::create(b, loc, last, at(extent + window.statedAfter[i])), first);
   return arith::SubIOp::create(b, loc, arith::MinSIOp::create(b, loc, last, at(extent)),
@@ -38,7 +38,7 @@ template <bool Max> LogicalResult pool(Lowering &l) {
     return failure();
   }
   ArrayRef<AffineExpr> spatial = ArrayRef(x.shape).drop_front(2);
-  auto window = windowOf(l, spatial, *kernel);
+  auto window = windowOf(l, spatial, llvm::map_to_vector(*kernel, [&](int64_t size) { return l.constant(size); }));
   if (!window)
     return failure();
   unsigned rank = kernel->size();
