@@ -5,6 +5,7 @@
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/ops/Scalar.h"
+#include "passes/canonicalize/ops/ClosedIntegers.h"
 
 using namespace mlir;
 using namespace snug;
@@ -136,6 +137,12 @@ LogicalResult clip(Lowering &l) {
 LogicalResult mod(Lowering &l) {
   LoweredValue &x = l.input(0), &y = l.input(1);
   bool truncated = l.intAttr("fmod", 0);
+  auto folded = foldLists(l, {&x, &y}, x.elementType, [&](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> {
+    auto low = l.dims.lowerBound(e[0]), lowRight = l.dims.lowerBound(e[1]);
+    return low && lowRight && *low >= 0 && *lowRight > 0 ? std::optional(e[0] % e[1]) : std::nullopt;
+  });
+  if (folded)
+    return finish(l, *folded);
   return finish(l, l.elementwise({&x, &y}, x.elementType, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
     if (isa<FloatType>(x.elementType)) {
       Value rest = b.createOrFold<arith::RemFOp>(loc, a[0], a[1]);
