@@ -240,7 +240,8 @@ int64_t codegen::grainOf(double nsPerIteration) {
 double codegen::guessExtent(int64_t extent) { return ShapedType::isDynamic(extent) ? 64 : static_cast<double>(extent); }
 
 bool codegen::isKernelOp(Operation *op) {
-  return isa<linalg::LinalgOp, nn::ContractOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp, nn::AttentionOp>(op);
+  return isa<linalg::LinalgOp, nn::ContractOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp, nn::AttentionOp,
+             nn::ScalarKernelOp>(op);
 }
 
 LogicalResult codegen::checkKernel(Operation *op, const CpuTarget &target) {
@@ -268,6 +269,7 @@ KernelRange codegen::planRange(Operation *op, const CpuTarget &target) {
       .Case([&](nn::ContractOp contract) { return planContract(contract, target); })
       .Case([&](nn::AttentionOp attention) { return planAttention(attention, target); })
       .Case([&](nn::GatherOp gather) { return planGather(gather); })
+      .Case([&](nn::ScalarKernelOp scalar) { return planScalarKernel(scalar); })
       .Default([&](Operation *other) { return planRows(other); });
 }
 
@@ -287,6 +289,7 @@ LogicalResult codegen::lowerKernel(func::FuncOp kernel, const CpuTarget &target)
                              .Case([&](nn::SoftmaxOp softmax) { return lowerSoftmax(softmax, b); })
                              .Case([&](nn::NormOp norm) { return lowerNorm(norm, b); })
                              .Case([&](nn::GatherOp gather) { return lowerGather(gather, b); })
+                             .Case([&](nn::ScalarKernelOp scalar) { return lowerScalarKernel(scalar, b); })
                              .Default([](Operation *other) { return other->emitOpError("has no CPU kernel"); });
   if (failed(result))
     return failure();

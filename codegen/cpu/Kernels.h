@@ -21,6 +21,7 @@ class SoftmaxOp;
 class NormOp;
 class GatherOp;
 class AttentionOp;
+class ScalarKernelOp;
 } // namespace snug::nn
 
 namespace snug::codegen {
@@ -120,6 +121,7 @@ KernelRange planContract(nn::ContractOp op, const CpuTarget &target);
 KernelRange planAttention(nn::AttentionOp op, const CpuTarget &target);
 KernelRange planRows(mlir::Operation *op);
 KernelRange planGather(nn::GatherOp op);
+KernelRange planScalarKernel(nn::ScalarKernelOp op);
 
 mlir::LogicalResult checkContract(nn::ContractOp op, const CpuTarget &target);
 mlir::LogicalResult checkAttention(nn::AttentionOp op, const CpuTarget &target);
@@ -132,6 +134,7 @@ mlir::LogicalResult lowerAttention(nn::AttentionOp op, KernelBuilder &b);
 mlir::LogicalResult lowerSoftmax(nn::SoftmaxOp op, KernelBuilder &b);
 mlir::LogicalResult lowerNorm(nn::NormOp op, KernelBuilder &b);
 mlir::LogicalResult lowerGather(nn::GatherOp op, KernelBuilder &b);
+mlir::LogicalResult lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b);
 
 } // namespace snug::codegen
 #endif

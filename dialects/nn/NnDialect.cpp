@@ -99,6 +99,7 @@ void snug::registerNnDialect(DialectRegistry &registry) {
     NormOp::attachInterface<KernelBufferization<NormOp>>(*context);
     GatherOp::attachInterface<KernelBufferization<GatherOp>>(*context);
     AttentionOp::attachInterface<KernelBufferization<AttentionOp>>(*context);
+    ScalarKernelOp::attachInterface<KernelBufferization<ScalarKernelOp>>(*context);
     WeightOp::attachInterface<WeightBufferization>(*context);
   });
 }

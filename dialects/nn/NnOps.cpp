@@ -57,6 +57,7 @@ SNUG_KERNEL_EFFECTS(SoftmaxOp)
 SNUG_KERNEL_EFFECTS(NormOp)
 SNUG_KERNEL_EFFECTS(GatherOp)
 SNUG_KERNEL_EFFECTS(AttentionOp)
+SNUG_KERNEL_EFFECTS(ScalarKernelOp)
 #undef SNUG_KERNEL_EFFECTS
 
 // --- contract -----------------------------------------------------------------------------------------------------
@@ -304,13 +305,6 @@ LogicalResult AttentionOp::verify() {
   return success();
 }
 
-LogicalResult IndexOp::verify() {
-  unsigned dims = cast<AttentionOp>((*this)->getParentOp()).getNumBatchDims() + 2;
-  if (getDim() >= dims)
-    return emitOpError() << "asks for dim " << getDim() << ", a score has " << dims;
-  return success();
-}
-
 // What a batch dim is divided by: query heads that share a key head. 1 where it stands bare in all maps, nullopt where
 // it is used in another way.
 static std::optional<int64_t> groupOf(AttentionOp op, unsigned batchDim) {
@@ -387,6 +381,8 @@ bool snug::mayOverwrite(Operation *op, OpOperand &operand, OpOperand &init) {
   // Rows are read in passes and written in the last one, at the index that is read.
   if (isa<SoftmaxOp, nn::NormOp>(op))
     return operand.getOperandNumber() == 0;
+  if (auto kernel = dyn_cast<ScalarKernelOp>(op))
+    return &init == kernel.getDpsInitOperand(0) && llvm::is_contained(kernel.getOverwrites(), operand.getOperandNumber());
   // An epilogue input is read where the finished sum is written.
   if (auto contract = dyn_cast<ContractOp>(op)) {
     SmallVector<AffineMap> maps = contract.getMaps();

@@ -125,7 +125,7 @@ def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"Yiel
   let hasVerifier = 1;
 }
 
-def Nn_YieldOp : Op<Nn_Dialect, "yield", [Pure, Terminator, ParentOneOf<["ContractOp", "AttentionOp"]>]> {
+def Nn_YieldOp : Op<Nn_Dialect, "yield", [Pure, Terminator, ParentOneOf<["ContractOp", "AttentionOp", "ScalarKernelOp"]>]> {
   let summary = "Ends the region of a kernel";
   let arguments = (ins Variadic<AnyType>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
@@ -242,8 +242,78 @@ def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"Yi
   let hasVerifier = 1;
 }
 
-def Nn_IndexOp : Op<Nn_Dialect, "index", [Pure, ParentOneOf<["AttentionOp"]>]> {
-  let summary = "The place of a score along one iteration dim (batch, row or key) of the enclosing attention";
+def Nn_ScalarKernelOp : Nn_KernelOp<"scalar_kernel", [AttrSizedOperandSegments, SingleBlockImplicitTerminator<"YieldOp">,
+    DeclareOpInterfaceMethods<IndexRuleOpInterface, ["placeSlice"]>]> {
+  let summary = "A kernel given by its scalar code: sorts, scans, scatters, reads anywhere";
+  let description = [{
+    For what no map of indices says, because an index is data, or because steps follow each other. The region is executed
+    once a point of the parallel iteration dims, which are its arguments, in any order; what it does there is in order.
+    It reads and writes elements of operands, which it names by their numbers (`snug_nn.load`, `snug_nn.store`), and must
+    write every element of each destination before it reads it. A destination whose result nobody uses is scratch memory.
+
+    `indexing_maps` tell of each dim of an operand whether it is indexed by one of the parallel dims, and by nothing else,
+    or by a dim behind these, which the region indexes as it likes and which is never cut. The arguments may be used as
+    indices of operands along their dims only; a point's place as a number is snug_nn.index.
+
+    The first destination may take over the buffers of the inputs that `overwrites` lists: a point reads nothing of them
+    that another one writes, nor anything that it has written itself.
+
+    ```mlir
+    // Sums along rows.
+    %r = snug_nn.scalar_kernel ins(%x : tensor<4x?xf32>) outs(%e : tensor<4x?xf32>)
+        attributes {indexing_maps = [affine_map<(b, n) -> (b, n)>, affine_map<(b, n) -> (b, n)>], overwrites = array<i64: 0>} {
+    ^bb0(%b: index):
+      %n = snug_nn.extent 0, 1
+      %sum = scf.for %i = %c0 to %n step %c1 iter_args(%s = %zero) -> f32 {
+        %v = snug_nn.load 0[%b, %i] : f32
+        %next = arith.addf %s, %v : f32
+        snug_nn.store %next, 1[%b, %i] : f32
+        scf.yield %next : f32
+      }
+      snug_nn.yield
+    } -> tensor<4x?xf32>
+    ```
+  }];
+  let arguments = (ins Variadic<Nn_Shaped>:$ins, Variadic<Nn_Shaped>:$inits, AffineMapArrayAttr:$indexing_maps,
+                       DefaultValuedAttr<DenseI64ArrayAttr, "{}">:$overwrites);
+  let regions = (region SizedRegion<1>:$body);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitsMutable(); }
+    ::mlir::SmallVector<::mlir::AffineMap> getMaps();
+    unsigned getNumParallelDims() { return getBody().front().getNumArguments(); }
+  }];
+  let assemblyFormat = [{
+    (`ins` `(` $ins^ `:` type($ins) `)`)? `outs` `(` $inits `:` type($inits) `)` attr-dict-with-keyword $body
+    (`->` type($results)^)?
+  }];
+  let hasVerifier = 1;
+}
+
+def Nn_LoadOp : Op<Nn_Dialect, "load", [MemoryEffects<[MemRead]>]> {
+  let summary = "An element of an operand of the enclosing scalar kernel, floats in the type that is computed in";
+  let arguments = (ins ConfinedAttr<I64Attr, [IntMinValue<0>]>:$number, Variadic<Index>:$indices);
+  let results = (outs AnyType:$result);
+  let assemblyFormat = "$number `[` $indices `]` attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+def Nn_StoreOp : Op<Nn_Dialect, "store", [MemoryEffects<[MemWrite]>]> {
+  let summary = "Sets an element of a destination of the enclosing scalar kernel; floats are rounded to what it stores";
+  let arguments = (ins AnyType:$value, ConfinedAttr<I64Attr, [IntMinValue<0>]>:$number, Variadic<Index>:$indices);
+  let assemblyFormat = "$value `,` $number `[` $indices `]` attr-dict `:` type($value)";
+  let hasVerifier = 1;
+}
+
+def Nn_ExtentOp : Op<Nn_Dialect, "extent", [Pure]> {
+  let summary = "The extent of a dim of an operand of the enclosing scalar kernel";
+  let arguments = (ins ConfinedAttr<I64Attr, [IntMinValue<0>]>:$number, ConfinedAttr<I64Attr, [IntMinValue<0>]>:$dim);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$number `,` $dim attr-dict";
+  let hasVerifier = 1;
+}
+
+def Nn_IndexOp : Op<Nn_Dialect, "index", [Pure]> {
+  let summary = "The place along one iteration dim of the enclosing attention (batch, row or key) or scalar kernel (parallel)";
   let arguments = (ins ConfinedAttr<I64Attr, [IntMinValue<0>]>:$dim);
   let results = (outs Index:$result);
   let assemblyFormat = "$dim attr-dict";

@@ -30,6 +30,8 @@ void OnnxDialect::initialize() {
       >();
 }
 
+std::string schemaOverload(int64_t opset) { return "schema " + std::to_string(opset); }
+
 std::string functionSymbol(llvm::StringRef domain, llvm::StringRef name, llvm::StringRef overload) {
   std::string symbol = (domain + "::" + name).str();
   return overload.empty() ? symbol : symbol + "::" + overload.str();

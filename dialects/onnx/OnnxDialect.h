@@ -49,6 +49,8 @@ inline constexpr llvm::StringLiteral kFunctionDefaults = "snug.attribute_default
 
 /// Symbol of a model-local function.
 std::string functionSymbol(llvm::StringRef domain, llvm::StringRef name, llvm::StringRef overload = "");
+/// The overload under which the schema's definition of an operator stands, as a node of that opset uses it.
+std::string schemaOverload(int64_t opset);
 
 } // namespace snug::onnx
 

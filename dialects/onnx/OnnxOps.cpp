@@ -106,6 +106,9 @@ std::string NodeOp::getQualifiedOpType() {
   return getDomain().empty() ? getOpType().str() : (getDomain() + "::" + getOpType()).str();
 }
 
+std::string NodeOp::getSchemaFunctionSymbol() {
+  return functionSymbol(getDomain(), getOpType(), schemaOverload(getOpset()));
+}
 std::string NodeOp::getFunctionSymbol() { return functionSymbol(getDomain(), getOpType(), getOverload()); }
 
 void NodeOp::getAsmResultNames(OpAsmSetValueNameFn setName) {

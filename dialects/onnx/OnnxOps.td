@@ -150,6 +150,8 @@ def Onnx_NodeOp : Onnx_Op<"node", [DeclareOpInterfaceMethods<OpAsmOpInterface, [
     /// Symbol of the model-local function that this node would call: "domain::Name[::overload]". Such a function
     /// takes precedence over an operator of that name.
     std::string getFunctionSymbol();
+    /// Symbol of the function by which ONNX's schema defines the operator, where import has added it.
+    std::string getSchemaFunctionSymbol();
   }];
 }
 

@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Interfaces/LoopLikeInterface.h"
 
 using namespace mlir;
 using namespace snug;
@@ -106,6 +107,17 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
     addRegion(attention.getScore(), scores, kernel);
     kernel.tile[attention.rowDim()] = kContractionRows;
     kernel.rows[attention.rowDim()] = true;
+    return kernel;
+  }
+  if (auto scalar = dyn_cast<nn::ScalarKernelOp>(op)) {
+    // How often its loops turn is data. A turn an element of the longest dim that it walks along is a guess.
+    int64_t longest = 1;
+    bool loops = false;
+    scalar.getBody().walk([&](LoopLikeOpInterface) { loops = true; });
+    for (unsigned dim = scalar.getNumParallelDims(); loops && dim < extents.size(); ++dim)
+      longest = std::max(longest, extents[dim]);
+    double points = productOf([&](unsigned dim) { return dim < scalar.getNumParallelDims(); });
+    addRegion(scalar.getBody(), points * static_cast<double>(longest), kernel);
     return kernel;
   }
   auto linalgOp = dyn_cast<linalg::LinalgOp>(op);

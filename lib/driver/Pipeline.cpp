@@ -16,6 +16,7 @@
 #include "passes/canonicalize/DimSymbols.h"
 #include "passes/canonicalize/ExpandInputs.h"
 #include "passes/canonicalize/InferDims.h"
+#include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/Passes.h"
 #include "passes/chunk/ChunkProgram.h"
 #include "passes/chunk/Passes.h"
@@ -83,7 +84,10 @@ OnnxSource Pipeline::source() const {
 
 int Pipeline::import() {
   ImportError error;
-  auto imported = importOnnx(context, source(), error, /*dataMayBeMissing=*/options.dryRun || options.check);
+  auto isLowered = [](StringRef domain, StringRef opType, int64_t opset) {
+    return LoweringTable::get().find(domain, opType, opset) != nullptr;
+  };
+  auto imported = importOnnx(context, source(), error, /*dataMayBeMissing=*/options.dryRun || options.check, isLowered);
   if (failed(imported)) {
     return options.console.fail(error.exitCode, printable(error.message));
   }

@@ -66,6 +66,8 @@ LogicalResult snug::inlineFunctions(ModuleOp module, func::FuncOp main) {
   while (!work.empty()) {
     auto [node, depth] = work.pop_back_val();
     auto callee = symbols.lookup<func::FuncOp>(node.getFunctionSymbol());
+    if (!callee)
+      callee = symbols.lookup<func::FuncOp>(node.getSchemaFunctionSymbol());
     if (!callee || callee == main || callee.isExternal())
       continue;
     if (depth >= kDeepestCall)

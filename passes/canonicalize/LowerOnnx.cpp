@@ -33,6 +33,7 @@ struct ModelLowering {
   ModelLowering(ModuleOp module, const DimSymbols &symbols, bool stopsAtFirst = false)
       : module(module), main(module.lookupSymbol<func::FuncOp>("main")), symbols(symbols), stopsAtFirst(stopsAtFirst) {}
   std::optional<std::string> solution, ending; // see Lowering
+  std::optional<std::pair<std::string, int64_t>> step;
 
   LogicalResult run() {
     if (failed(inlineFunctions(module, main)))
@@ -123,11 +124,15 @@ private:
       }
     LogicalResult result = lowerBody(lowering);
     solution = lowering.solution;
+    step = lowering.step;
     ending = lowering.ending;
     for (Problem &problem : problems)
       say(problem);
     if (failed(result))
       return failure();
+    if (!lowering.requirements.empty())
+      module->setAttr("snug.requires",
+                      builder.getStrArrayAttr(SmallVector<StringRef>(lowering.requirements.begin(), lowering.requirements.end())));
     eraseOnnx();
     return success();
   }
@@ -328,6 +333,7 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
   context->loadDialect<arith::ArithDialect, math::MathDialect, linalg::LinalgDialect, tensor::TensorDialect,
                        affine::AffineDialect, scf::SCFDialect, nn::NnDialect>();
   auto main = module.lookupSymbol<func::FuncOp>("main");
+  llvm::StringMap<int64_t> steps; // of open dims
   while (true) {
     DimSymbols symbols(context);
     std::string problem;
@@ -345,12 +351,16 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
     // must, one may be read up to another and not beyond: it is taken to end there. (It might be larger. But a library
     // for just what is read is right, and refuses more; and whoever has more gives the dim.)
     for (const std::string &name : open)
-      symbols.addOpen(name);
+      symbols.addOpen(name, steps.contains(name) ? steps[name] : 1);
     OwningOpRef<ModuleOp> copy(module.clone());
     ScopedDiagnosticHandler silence(context, [](Diagnostic &) { return success(); });
     ModelLowering trial(*copy, symbols, /*stopsAtFirst=*/true);
     bool lowered = succeeded(trial.run());
     const std::optional<std::string> &found = !lowered && trial.solution ? trial.solution : trial.ending;
+    if (!lowered && !trial.solution && trial.step) {
+      steps[trial.step->first] = trial.step->second; // goes on rising, so that this ends
+      continue;
+    }
     if (!found)
       return;
     dims.push_back(*found);

@@ -25,6 +25,12 @@ namespace snug {
 
 using Extents = llvm::SmallVector<mlir::AffineExpr>;
 
+// Whether an expression of the dims is 0, or is not.
+struct Relation {
+  mlir::AffineExpr expr;
+  bool isZero;
+};
+
 struct LoweredValue {
   mlir::Type elementType; // of the tensor; integers are signless
   Extents shape;
@@ -32,6 +38,7 @@ struct LoweredValue {
   mlir::TypedAttr splat;        // IntegerAttr or FloatAttr of elementType
   Extents closed;               // empty: not closed. One expression, or with `closedVector` one a position of the last dim
   bool closedVector = false;
+  std::vector<Relation> relations; // of one truth value: it is true where all of these hold
   Extents table;                // elements of a small integer tensor of rank 2 or more, in row-major order; not closed
   // A sequence is a list of values at compile time and has none of the above.
   bool isSequence = false;
@@ -115,13 +122,26 @@ public:
 
   // --- shapes
   mlir::AffineExpr constant(int64_t value) { return mlir::getAffineConstantExpr(value, b.getContext()); }
-  // Whether two extents are the same; remembers what would make them so where a dim's extent is open.
-  bool same(mlir::AffineExpr left, mlir::AffineExpr right) {
-    bool equal = areEqualExtents(dims.inSteps(left), dims.inSteps(right));
-    if (!equal && !solution)
-      solution = dims.solve(left, right);
-    return equal;
-  }
+  // What an op requires of extents. Each of these says whether it holds for all values of the dims. What an open dim has
+  // to be so that it does is remembered (see `solution`); an inequality is taken to hold where a dim is open.
+  //
+  // Whether two extents are the same.
+  bool same(mlir::AffineExpr left, mlir::AffineExpr right);
+  bool same(mlir::AffineExpr left, int64_t right) { return same(left, constant(right)); }
+  // left / right, where right divides left.
+  std::optional<mlir::AffineExpr> quotient(mlir::AffineExpr left, mlir::AffineExpr right);
+  // Whether left >= right.
+  bool isAtLeast(mlir::AffineExpr left, mlir::AffineExpr right);
+  bool isAtLeast(mlir::AffineExpr left, int64_t right) { return isAtLeast(left, constant(right)); }
+  // The same, but where it holds for some values of several dims only, so that no range of one of them says for which,
+  // runs with others are refused.
+  bool requireAtLeast(mlir::AffineExpr left, mlir::AffineExpr right);
+  // What to add to an error where an extent cannot be cut into so many parts.
+  std::string stepHint(mlir::AffineExpr extent, int64_t parts);
+  // Makes runs be refused where `right`, a dim, does not divide `left`, another one. From then on quotient() knows it.
+  bool requireMultiple(mlir::AffineExpr left, mlir::AffineExpr right);
+  // An extent in the terms of what is known of its dims: steps, and which ones are multiples of others.
+  mlir::AffineExpr inUnits(mlir::AffineExpr extent);
   // Remembers that of an extent all is read from the first element to before `end`.
   void endsAt(mlir::AffineExpr extent, mlir::AffineExpr end) {
     if (!ending)
@@ -194,14 +214,23 @@ public:
   // Index values of the symbols: of dims at the function's entry, of iterations where they begin.
   llvm::SmallVector<mlir::Value> symbolValues;
   mlir::Block *entry = nullptr;
-  // What an open dim has to be ("s81=past + 1"), once the model has shown it; lowering fails then.
+  // What an open dim has to be ("s81=past + 1"), or a multiple of, once the model has shown it; lowering fails then.
   std::optional<std::string> solution;
+  std::optional<std::pair<std::string, int64_t>> step;
   // What an open dim has to be at least, and is never read beyond; lowering goes on.
   std::optional<std::string> ending;
+  // What is required of the dims of a run: "a >= b", "a % b == 0".
+  llvm::SmallVector<std::string> requirements;
   mlir::ModuleOp module;
 
 private:
   onnx::NodeOp current;
+  bool relate(llvm::ArrayRef<mlir::AffineExpr> source, llvm::ArrayRef<mlir::AffineExpr> target);
+  void require(std::string text) {
+    if (!llvm::is_contained(requirements, text))
+      requirements.push_back(std::move(text));
+  }
+  llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>> multiples; // a symbol, and one that divides it
   bool isInputMissing = false;
   LoweredValue missingValue;
   llvm::DenseMap<mlir::Value, LoweredValue> values;

@@ -29,6 +29,16 @@ const LoweringTable &LoweringTable::get() {
     addControlFlowOps(t);
     addOptionalOps(t);
     addRecurrentOps(t);
+    addIndexedOps(t);
+    addScanOps(t);
+    addLossOps(t);
+    addSamplingOps(t);
+    addSpectrumOps(t);
+    addRandomOps(t);
+    addTrainingOps(t);
+    addImageOps(t);
+    addClassicOps(t);
+    addLegacyOps(t);
     return t;
   }();
   return table;

@@ -58,6 +58,16 @@ void addResizeOps(LoweringTable &table);
 void addControlFlowOps(LoweringTable &table);
 void addOptionalOps(LoweringTable &table);
 void addRecurrentOps(LoweringTable &table);
+void addIndexedOps(LoweringTable &table);
+void addScanOps(LoweringTable &table);
+void addLossOps(LoweringTable &table);
+void addSamplingOps(LoweringTable &table);
+void addSpectrumOps(LoweringTable &table);
+void addRandomOps(LoweringTable &table);
+void addTrainingOps(LoweringTable &table);
+void addImageOps(LoweringTable &table);
+void addClassicOps(LoweringTable &table);
+void addLegacyOps(LoweringTable &table);
 
 } // namespace snug
 

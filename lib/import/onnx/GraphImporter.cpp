@@ -190,6 +190,10 @@ LogicalResult GraphImporter::importNode(const ::onnx::NodeProto &node, Scope &sc
   if (opset == opsets.end() && domain.empty())
     return tensors.fail(2, owner + " is of the default domain, whose opset version the model does not state");
 
+  int64_t version = opset == opsets.end() ? 0 : opset->second;
+  if (seenOps.insert((domain + "::" + node.op_type() + "::" + Twine(version)).str()).second)
+    usedOps.push_back({domain.str(), node.op_type(), version});
+
   // What symbols of this node's tensors are named after: results have unique names, nodes may have none.
   StringRef label = node.output_size() && !node.output(0).empty() ? StringRef(node.output(0)) : StringRef(node.name());
   // A large constant is a weight that an exporter put into a node; as one it needs no second way to be read.
@@ -214,7 +218,7 @@ LogicalResult GraphImporter::importNode(const ::onnx::NodeProto &node, Scope &sc
 
   auto op = snug::onnx::NodeOp::create(builder, loc, types, inputs, builder.getStringAttr(node.op_type()),
                                        builder.getStringAttr(domain), builder.getStringAttr(node.overload()),
-                                       builder.getI64IntegerAttr(opset == opsets.end() ? 0 : opset->second), attributes,
+                                       builder.getI64IntegerAttr(version), attributes,
                                        builder.getArrayAttr(bodyNames), bodies.size());
   for (auto [graph, body] : llvm::zip_equal(bodies, op.getBodies()))
     if (failed(importSubgraph(*graph, body, scope, owner)))

@@ -10,6 +10,8 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/StringSet.h"
+#include <tuple>
+#include <vector>
 
 namespace snug {
 
@@ -18,7 +20,7 @@ public:
   GraphImporter(mlir::ModuleOp module, const OnnxSource &source, bool dataMayBeMissing, ImportError &error);
 
   /// Fills the module, which must be empty. On failure the error is set and the module is to be thrown away.
-  mlir::LogicalResult importModel(const ::onnx::ModelProto &model);
+  mlir::LogicalResult importModel(const ::onnx::ModelProto &model, IsKnownOp isKnown = nullptr);
 
 private:
   using Opsets = llvm::StringMap<int64_t>; // domain, "" for ai.onnx -> version
@@ -37,6 +39,7 @@ private:
                                    Opsets &opsets);
   mlir::LogicalResult importMain(const ::onnx::GraphProto &graph);
   mlir::LogicalResult importFunction(const ::onnx::FunctionProto &function);
+  mlir::LogicalResult importSchemaFunctions(IsKnownOp isKnown);
   void importMetadata(const ::onnx::ModelProto &model);
 
   // GraphImporter.cpp
@@ -76,6 +79,8 @@ private:
   mlir::Value noneValue;        // in `entry`, made when first needed
   mlir::Operation *lastInitializer = nullptr;
   llvm::StringSet<> symbols;
+  std::vector<std::tuple<std::string, std::string, int64_t>> usedOps; // domain, type and opset of each op, once
+  llvm::StringSet<> seenOps;
 };
 
 } // namespace snug

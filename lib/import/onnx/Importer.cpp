@@ -5,6 +5,7 @@
 #include "dialects/onnx/OnnxDialect.h"
 #include "lib/import/onnx/GraphImporter.h"
 #include "lib/import/onnx/ModelFile.h"
+#include "lib/import/onnx/SchemaFunctions.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 
@@ -13,7 +14,7 @@ using google::protobuf::RepeatedPtrField;
 
 namespace snug {
 
-LogicalResult GraphImporter::importModel(const ::onnx::ModelProto &model) {
+LogicalResult GraphImporter::importModel(const ::onnx::ModelProto &model, IsKnownOp isKnown) {
   // Before IR version 3 a model stated no opsets and meant the first.
   if (model.opset_import_size() == 0 && model.ir_version() < 3)
     opsets[""] = 1;
@@ -31,6 +32,22 @@ LogicalResult GraphImporter::importModel(const ::onnx::ModelProto &model) {
   for (const ::onnx::FunctionProto &function : model.functions())
     if (failed(importFunction(function)))
       return failure();
+  return isKnown ? importSchemaFunctions(isKnown) : success();
+}
+
+// Bodies use operators that may have bodies themselves.
+LogicalResult GraphImporter::importSchemaFunctions(IsKnownOp isKnown) {
+  for (size_t i = 0; i < usedOps.size(); ++i) {
+    auto [domain, name, opset] = usedOps[i];
+    const ::onnx::FunctionProto *body = isKnown(domain, name, opset) ? nullptr : schemaFunction(domain, name, opset);
+    if (!body || symbols.contains(snug::onnx::functionSymbol(domain, name)))
+      continue;
+    ::onnx::FunctionProto function = *body;
+    function.set_overload(snug::onnx::schemaOverload(opset));
+    if (symbols.insert(snug::onnx::functionSymbol(domain, name, function.overload())).second &&
+        failed(importFunction(function)))
+      return failure();
+  }
   return success();
 }
 
@@ -184,13 +201,13 @@ LogicalResult GraphImporter::importFunction(const ::onnx::FunctionProto &functio
 }
 
 FailureOr<OwningOpRef<ModuleOp>> importOnnx(MLIRContext &context, const OnnxSource &source, ImportError &error,
-                                            bool dataMayBeMissing) {
+                                            bool dataMayBeMissing, IsKnownOp isKnown) {
   context.loadDialect<snug::onnx::OnnxDialect, func::FuncDialect>();
   ::onnx::ModelProto model;
   if (failed(readModelFile(source, ExternalData(source).modelName(), model, error)))
     return failure();
   OwningOpRef<ModuleOp> module = ModuleOp::create(FileLineColLoc::get(&context, source.path, 0, 0));
-  if (failed(GraphImporter(*module, source, dataMayBeMissing, error).importModel(model)))
+  if (failed(GraphImporter(*module, source, dataMayBeMissing, error).importModel(model, isKnown)))
     return failure();
 
   // Whatever a file holds must have been refused above with a message of its own.

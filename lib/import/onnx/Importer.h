@@ -26,6 +26,9 @@ struct OnnxSource {
   std::optional<llvm::StringRef> bytes; // such a model has no folder, and so no external data
 };
 
+/// Whether there is a direct way to compile an operator (domain, "" for ai.onnx; op type; opset).
+using IsKnownOp = llvm::function_ref<bool(llvm::StringRef, llvm::StringRef, int64_t)>;
+
 /// Imports the model `source`, an untrusted input. On failure fills `error`. Loads the dialects it needs into
 /// `context`. The module holds
 ///   - @main, one argument a graph input that has no initializer (with one, it is that constant: Snug compiles ahead of
@@ -35,9 +38,12 @@ struct OnnxSource {
 ///     (ExternalData.h);
 ///   - a private func.func a model-local function.
 /// With `dataMayBeMissing` external data files that do not exist are no failure; all other checks stay.
+/// For nodes of operators that `isKnown` denies and ONNX's schema defines by other operators, that definition is added as a
+/// function, under the symbol that NodeOp::getSchemaFunctionSymbol tells.
 /// Threads: one import at a time per context. Memory: the file is mapped and its weights are never read.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importOnnx(mlir::MLIRContext &context, const OnnxSource &source,
-                                                              ImportError &error, bool dataMayBeMissing = false);
+                                                              ImportError &error, bool dataMayBeMissing = false,
+                                                              IsKnownOp isKnown = nullptr);
 
 } // namespace snug
 

@@ -5,6 +5,7 @@
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/ops/Scalar.h"
+#include "passes/canonicalize/ops/ClosedIntegers.h"
 
 using namespace mlir;
 using namespace snug;
@@ -132,17 +133,28 @@ LogicalResult clip(Lowering &l) {
   return success();
 }
 
-// fmod: the sign of the dividend, as C has it; without, the sign of the divisor (integers alone).
+// fmod: the sign of the dividend, as C has it; without, the sign of the divisor.
 LogicalResult mod(Lowering &l) {
   LoweredValue &x = l.input(0), &y = l.input(1);
   bool truncated = l.intAttr("fmod", 0);
-  if (isa<FloatType>(x.elementType) && !truncated) {
-    l.error() << "floating-point inputs need fmod = 1";
-    return failure();
-  }
+  auto folded = foldLists(l, {&x, &y}, x.elementType, [&](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> {
+    auto low = l.dims.lowerBound(e[0]), lowRight = l.dims.lowerBound(e[1]);
+    return low && lowRight && *low >= 0 && *lowRight > 0 ? std::optional(e[0] % e[1]) : std::nullopt;
+  });
+  if (folded)
+    return finish(l, *folded);
   return finish(l, l.elementwise({&x, &y}, x.elementType, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
-    if (isa<FloatType>(x.elementType))
-      return b.createOrFold<arith::RemFOp>(loc, a[0], a[1]);
+    if (isa<FloatType>(x.elementType)) {
+      Value rest = b.createOrFold<arith::RemFOp>(loc, a[0], a[1]);
+      if (truncated)
+        return rest;
+      Value zero = arith::ConstantOp::create(b, loc, b.getFloatAttr(x.elementType, 0));
+      auto compare = [&](arith::CmpFPredicate predicate, Value p) { return b.createOrFold<arith::CmpFOp>(loc, predicate, p, zero); };
+      Value differs = b.createOrFold<arith::XOrIOp>(loc, compare(arith::CmpFPredicate::OLT, rest),
+                                                    compare(arith::CmpFPredicate::OLT, a[1]));
+      Value add = b.createOrFold<arith::AndIOp>(loc, differs, compare(arith::CmpFPredicate::ONE, rest));
+      return b.createOrFold<arith::SelectOp>(loc, add, b.createOrFold<arith::AddFOp>(loc, rest, a[1]), rest);
+    }
     Value rest = b.createOrFold<arith::RemSIOp>(loc, a[0], a[1]);
     if (truncated)
       return rest;

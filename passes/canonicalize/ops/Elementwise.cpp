@@ -6,6 +6,7 @@
 #include <cmath>
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ScalarKernel.h"
 #include "passes/canonicalize/ops/ClosedIntegers.h"
 
 using namespace mlir;
@@ -58,6 +59,8 @@ template <Value (*Function)(Builder &, Location, Value), bool ToBool = false> Lo
   auto result = l.elementwise({in}, type, [](Builder &b, Location loc, ValueRange x) { return Function(b, loc, x[0]); });
   if (failed(result))
     return failure();
+  if (Function == logicalNot && in->relations.size() == 1)
+    result->relations = {{in->relations[0].expr, !in->relations[0].isZero}};
   l.define(0, *result);
   return success();
 }
@@ -112,13 +115,48 @@ template <Arithmetic Kind, class FloatOp, class IntOp> LogicalResult arithmetic(
   return success();
 }
 
+// x^y of integers by squares, as far as it fits: of larger exponents only powers of 0, 1 and -1 do.
+Value integerPower(Builder &b, Location loc, Value x, Value y) {
+  Type type = x.getType();
+  auto binary = [&](auto op, Value p, Value q) { return b.createOrFold<decltype(op)>(loc, p, q); };
+  auto compare = [&](arith::CmpIPredicate predicate, Value p, Value q) { return b.createOrFold<arith::CmpIOp>(loc, predicate, p, q); };
+  auto select = [&](Value c, Value p, Value q) { return b.createOrFold<arith::SelectOp>(loc, c, p, q); };
+  Value zero = number(b, loc, type, 0), one = number(b, loc, type, 1), minus = number(b, loc, type, -1);
+  Value result = one, square = x;
+  unsigned steps = llvm::Log2_64_Ceil(type.getIntOrFloatBitWidth());
+  for (unsigned bit = 0; bit < steps; ++bit) {
+    Value has = binary(arith::AndIOp(), binary(arith::ShRUIOp(), y, number(b, loc, type, bit)), one);
+    result = select(compare(arith::CmpIPredicate::ne, has, zero), binary(arith::MulIOp(), result, square), result);
+    square = binary(arith::MulIOp(), square, square);
+  }
+  Value odd = compare(arith::CmpIPredicate::ne, binary(arith::AndIOp(), y, one), zero);
+  Value inverse = select(compare(arith::CmpIPredicate::eq, x, one), one,
+                         select(compare(arith::CmpIPredicate::eq, x, minus), select(odd, minus, one), zero));
+  return select(compare(arith::CmpIPredicate::slt, y, zero), inverse, result);
+}
+
+// Of two types: integers by integers as such, what has a float in it as floats. The result is of the base's type.
+LogicalResult mixedPower(Lowering &l, LoweredValue &x, LoweredValue &y) {
+  Type type = x.elementType;
+  bool whole = isa<IntegerType>(type) && isa<IntegerType>(y.elementType);
+  Type real = isa<FloatType>(type) ? type : l.b.getF64Type();
+  auto result = l.elementwise({&x, &y}, type, [&](Builder &b, Location loc, ValueRange a) -> Value {
+    ScalarCode c{b, loc};
+    if (whole)
+      return integerPower(b, loc, a[0], c.convert(a[1], type));
+    return c.convert(math::PowFOp::create(b, loc, c.convert(a[0], real), c.convert(a[1], real)), type);
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
 LogicalResult power(Lowering &l) {
   LoweredValue *x = &l.input(0), *y = &l.input(1);
   auto constant = dyn_cast_or_null<FloatAttr>(y->splat);
-  if (!isFloat(*x) || !isFloat(*y) || x->elementType != y->elementType) {
-    l.error() << "only powers of floating-point numbers with an exponent of the same type are supported";
-    return failure();
-  }
+  if (!isFloat(*x) || !isFloat(*y) || x->elementType != y->elementType)
+    return mixedPower(l, *x, *y);
   auto result = l.elementwise({x, y}, x->elementType, [&](Builder &b, Location loc, ValueRange a) -> Value {
     double exponent = constant ? constant.getValueAsDouble() : 0;
     auto mul = [&](Value p, Value q) { return b.createOrFold<arith::MulFOp>(loc, p, q); };
@@ -181,6 +219,9 @@ template <arith::CmpFPredicate FloatPredicate, arith::CmpIPredicate IntPredicate
   });
   if (failed(result))
     return failure();
+  if (auto difference = IntPredicate == arith::CmpIPredicate::eq ? closedBinary(l, Arithmetic::Sub, *x, *y) : std::nullopt;
+      difference && difference->rank() <= 1 && difference->closed.size() == 1 && difference->closed[0].isSymbolicOrConstant())
+    result->relations = {{difference->closed[0], true}};
   l.define(0, *result);
   return success();
 }
@@ -191,6 +232,10 @@ template <class Op> LogicalResult logical(Lowering &l) {
   });
   if (failed(result))
     return failure();
+  if (std::is_same_v<Op, arith::AndIOp> && !l.input(0).relations.empty() && !l.input(1).relations.empty()) {
+    result->relations = l.input(0).relations;
+    llvm::append_range(result->relations, l.input(1).relations);
+  }
   l.define(0, *result);
   return success();
 }
@@ -248,7 +293,42 @@ template <bool Mean> LogicalResult sum(Lowering &l) {
   return success();
 }
 
+// The one choice of two lists that shapes need, where relations between dims decide: the first where the lists are the
+// same as soon as a relation does not hold (x / y or else 1, where x != y), or where it has to hold (y divides x).
+std::optional<LoweredValue> chooseList(Lowering &l, const LoweredValue &condition, LoweredValue &then, LoweredValue &otherwise) {
+  auto first = l.list(then), second = l.list(otherwise);
+  if (condition.relations.empty() || !first || !second || first->size() != second->size())
+    return std::nullopt;
+  auto sameWithout = [&](const Relation &relation) {
+    for (const DimRange *range : l.dims.rangesOf(relation.expr)) {
+      SmallVector<std::string> missing;
+      AffineExpr symbol = *l.dims.parse(range->name, missing);
+      AffineExpr rest = sumOfProducts(relation.expr.replace(symbol, l.constant(0)));
+      AffineExpr factor = sumOfProducts(relation.expr.replace(symbol, l.constant(1)) - rest);
+      if (relation.isZero || (factor != l.constant(1) && factor != l.constant(-1)) || relation.expr.getKind() != AffineExprKind::Add)
+        continue;
+      AffineExpr value = factor == l.constant(1) ? -rest : rest;
+      if (llvm::all_of(llvm::zip_equal(*first, *second), [&](auto pair) {
+            return areEqualExtents(std::get<0>(pair).replace(symbol, value), std::get<1>(pair).replace(symbol, value));
+          }))
+        return true;
+    }
+    return false;
+  };
+  for (const Relation &relation : condition.relations) {
+    auto rest = dyn_cast<AffineBinaryOpExpr>(relation.expr);
+    bool divides = relation.isZero && rest && relation.expr.getKind() == AffineExprKind::Mod;
+    if (!sameWithout(relation) && !(divides && l.requireMultiple(rest.getLHS(), rest.getRHS())))
+      return std::nullopt;
+  }
+  return then;
+}
+
 LogicalResult where(Lowering &l) {
+  if (auto chosen = chooseList(l, l.input(0), l.input(1), l.input(2))) {
+    l.define(0, *chosen);
+    return success();
+  }
   auto folded = foldLists(l, {&l.input(0), &l.input(1), &l.input(2)}, l.input(1).elementType,
                           [](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> {
                             auto condition = dyn_cast<AffineConstantExpr>(e[0]);
@@ -265,18 +345,6 @@ LogicalResult where(Lowering &l) {
   if (failed(result))
     return failure();
   l.define(0, *result);
-  return success();
-}
-
-// Randomness is of training; without it nothing is dropped, and the mask says so.
-LogicalResult dropout(Lowering &l) {
-  auto training = l.hasInput(2) ? l.constantInts(l.input(2)) : SmallVector<int64_t>{0};
-  if (!training || training->size() != 1 || training->front()) {
-    l.error() << "training mode is not supported, nor one that is computed";
-    return failure();
-  }
-  l.define(0, l.input(0));
-  l.define(1, l.splatValue(l.b.getBoolAttr(true), l.input(0).shape));
   return success();
 }
 
@@ -325,6 +393,4 @@ void snug::addElementwiseOps(LoweringTable &t) {
   t.add("Mean", 8, sum<true>);
   t.add("Where", 9, where);
   t.add("Identity", 1, identity);
-  t.add("Dropout", 12, dropout);
-  t.add("Dropout", 7, identity);
 }

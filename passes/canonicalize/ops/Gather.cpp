@@ -3,6 +3,7 @@
 // Gather and GatherND. Indices in closed form need no gather: they are a slice, or a map of a generic.
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ops/Indexed.h"
 
 using namespace mlir;
 using namespace snug;
@@ -196,19 +197,17 @@ LogicalResult gather(Lowering &l) {
   return success();
 }
 
+// Indices that are computed from positions are a map or a slice.
 LogicalResult gatherNd(Lowering &l) {
   LoweredValue &data = l.input(0), &indices = l.input(1);
-  // One index for each leading dim of data, computed from the position.
   Extents tuple;
   if (indices.closedVector)
     tuple = indices.closed;
   else if (indices.isClosed() && indices.rank() && indices.shape.back() == l.constant(1))
     tuple = {indices.closed[0]};
   int64_t leading = tuple.size();
-  if (l.intAttr("batch_dims", 0) != 0 || leading == 0 || leading > data.rank()) {
-    l.error() << "only indices computed from positions, without batch dims, are supported";
-    return failure();
-  }
+  if (l.intAttr("batch_dims", 0) != 0 || leading == 0 || leading > data.rank())
+    return gatherSlices(l);
   Extents shape(indices.shape.begin(), indices.shape.end() - 1);
   int64_t positions = shape.size();
   llvm::append_range(shape, ArrayRef(data.shape).drop_front(leading));
@@ -218,10 +217,8 @@ LogicalResult gatherNd(Lowering &l) {
   auto result = readAt(l, data, exprs, shape);
   if (failed(result))
     return failure();
-  if (!*result) {
-    l.error() << "cannot show the indices to lie inside shape " << l.print(data.shape);
-    return failure();
-  }
+  if (!*result)
+    return gatherSlices(l);
   l.define(0, **result);
   return success();
 }

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ScalarKernel.h"
 
 using namespace mlir;
 using namespace snug;
@@ -49,6 +50,8 @@ std::optional<AffineExpr> clampOffset(Lowering &l, AffineExpr value, AffineExpr 
   if (lack && *lack <= 0)
     return extent;
   if (low && *low >= 0 && room && *room >= 0)
+    return value;
+  if (l.requireAtLeast(value, l.constant(0)) && l.requireAtLeast(extent, value))
     return value;
   return std::nullopt;
 }
@@ -101,8 +104,20 @@ std::optional<LoweredValue> sliceTable(Lowering &l, LoweredValue &in, ArrayRef<A
   return l.tableValue(in.elementType, picked, sizes);
 }
 
+// Where a walk downwards begins, or ends before: -1 is before the first element.
+std::optional<AffineExpr> lastOffset(Lowering &l, AffineExpr offset, AffineExpr extent) {
+  auto number = dyn_cast<AffineConstantExpr>(offset);
+  if (!number)
+    return std::nullopt;
+  if (number.getValue() < 0) {
+    auto room = l.dims.upperBound(extent);
+    return room && number.getValue() < -*room ? l.constant(-1) : l.extremum(extent + number.getValue(), l.constant(-1), /*larger=*/true);
+  }
+  return l.extremum(offset, extent - 1, /*larger=*/false);
+}
+
 LogicalResult slice(Lowering &l) {
-  LoweredValue &in = l.input(0);
+  LoweredValue in = l.input(0);
   auto list = [&](StringRef attribute, unsigned index) -> std::optional<Extents> {
     if (auto values = l.intsAttr(attribute)) {
       Extents extents;
@@ -118,7 +133,7 @@ LogicalResult slice(Lowering &l) {
     return failure();
   }
   Extents offsets(in.rank(), l.constant(0)), sizes = in.shape;
-  SmallVector<int64_t> strides(in.rank(), 1);
+  SmallVector<int64_t> strides(in.rank(), 1), turned;
   if (ends->size() != starts->size() || (axes && axes->size() != starts->size()) || (steps && steps->size() != starts->size())) {
     l.error() << "starts, ends, axes and steps have different lengths";
     return failure();
@@ -130,16 +145,32 @@ LogicalResult slice(Lowering &l) {
   for (size_t i = 0; i < starts->size(); ++i) {
     AffineExpr axisExpr = axes ? (*axes)[i] : l.constant(i), stepExpr = steps ? (*steps)[i] : l.constant(1);
     auto axisNumber = dyn_cast<AffineConstantExpr>(axisExpr), step = dyn_cast<AffineConstantExpr>(stepExpr);
-    if (!axisNumber || !step || step.getValue() < 1) {
-      l.error() << "axes must be constants and steps positive constants";
+    if (!axisNumber || !step || step.getValue() == 0) {
+      l.error() << "axes must be constants and steps constants other than 0";
       return failure();
     }
     auto axis = l.normalizeAxis(axisNumber.getValue(), in.rank());
     if (!axis)
       return failure();
+    if (step.getValue() < 0) {
+      // From the last element that is taken on, and turned around.
+      int64_t by = -step.getValue();
+      AffineExpr extent = in.shape[*axis];
+      auto first = lastOffset(l, (*starts)[i], extent), end = lastOffset(l, (*ends)[i], extent);
+      auto taken = first && end ? l.dims.lowerBound(*first - *end) : std::nullopt;
+      if (!taken || *taken < 0) {
+        l.error() << "cannot show the range from " << l.dims.print((*starts)[i]) << " down to " << l.dims.print((*ends)[i])
+                  << " to lie inside extent " << l.dims.print(extent) << " for all dims";
+        return failure();
+      }
+      sizes[*axis] = (*first - *end).ceilDiv(by);
+      offsets[*axis] = *first - (sizes[*axis] - 1) * by;
+      strides[*axis] = by;
+      turned.push_back(*axis);
+      continue;
+    }
     auto start = clampOffset(l, (*starts)[i], in.shape[*axis]), end = clampOffset(l, (*ends)[i], in.shape[*axis]);
-    auto length = start && end ? l.dims.lowerBound(*end - *start) : std::nullopt;
-    if (!length || *length < 0) {
+    if (!start || !end || !l.requireAtLeast(*end, *start)) {
       l.error() << "cannot show the range from " << l.dims.print((*starts)[i]) << " to " << l.dims.print((*ends)[i]) << " to lie inside extent "
                 << l.dims.print(in.shape[*axis]) << " for all dims";
       return failure();
@@ -148,7 +179,20 @@ LogicalResult slice(Lowering &l) {
     sizes[*axis] = (*end - *start).ceilDiv(step.getValue());
     strides[*axis] = step.getValue();
   }
-  l.define(0, l.slice(in, offsets, sizes, strides));
+  LoweredValue part = l.slice(in, offsets, sizes, strides);
+  if (turned.empty()) {
+    l.define(0, part);
+    return success();
+  }
+  ScalarKernel kernel(l, in.rank());
+  unsigned from = kernel.read(part, dimsInOrder(in.rank(), turned));
+  unsigned to = kernel.write(sizes, in.elementType, dimsInOrder(in.rank()));
+  l.define(0, kernel.build([&](ScalarCode &c, ValueRange at) {
+    SmallVector<Value> place(at);
+    for (int64_t dim : turned)
+      place[dim] = c.sub(c.sub(c.extent(from, dim), c.index(1)), c.place(dim));
+    c.store(kernel.load(c, from, place), to, at);
+  })[0]);
   return success();
 }
 
@@ -157,7 +201,7 @@ FailureOr<std::vector<LoweredValue>> cut(Lowering &l, LoweredValue &in, int64_t 
   AffineExpr total = l.constant(0);
   for (AffineExpr length : lengths)
     total = total + length;
-  if (!l.same(total, in.shape[axis])) {
+  if (!l.same(in.shape[axis], total)) {
     l.error() << "the parts have " << l.dims.print(total) << " elements together, the input has "
               << l.dims.print(in.shape[axis]);
     return failure();
@@ -193,6 +237,15 @@ LogicalResult split(Lowering &l) {
     lengths.emplace();
     for (int64_t i = 0; i < parts; ++i)
       lengths->push_back(l.constant(std::clamp<int64_t>(extent.getValue() - i * length, 0, length)));
+  } else {
+    AffineExpr whole = in.shape[*axis], length = whole.ceilDiv(parts), last = whole - length * (parts - 1);
+    if (!l.isAtLeast(last, 0)) {
+      l.error() << "cannot tell the lengths of the " << parts << " parts of extent " << l.dims.print(whole)
+                << "; give it in steps of " << parts << ", as --dim NAME=MIN..MAX:STEP";
+      return failure();
+    }
+    lengths = Extents(parts - 1, length);
+    lengths->push_back(last);
   }
   if (!lengths || static_cast<int64_t>(lengths->size()) != parts) {
     l.error() << "cannot tell the lengths of the " << parts << " parts";

@@ -4,6 +4,7 @@
 // closed values, so none of them is a tensor.
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ScalarKernel.h"
 
 using namespace mlir;
 using namespace snug;
@@ -78,20 +79,39 @@ template <Reduction Kind> LogicalResult argExtreme(Lowering &l) {
   return finish(l, l.reshape(*place, shape));
 }
 
+FailureOr<LoweredValue> hardmaxAlong(Lowering &l, LoweredValue &in, int64_t axis) {
+  auto place = placeOfExtreme(l, in, axis, Reduction::Max, /*last=*/false);
+  if (failed(place))
+    return failure();
+  LoweredValue index = positions(l, in.shape, axis);
+  Type type = in.elementType;
+  return l.elementwise({&*place, &index}, type, [&](OpBuilder &b, Location loc, ValueRange a) {
+    Value one = arith::ConstantOp::create(b, loc, b.getFloatAttr(type, 1));
+    Value zero = arith::ConstantOp::create(b, loc, b.getFloatAttr(type, 0));
+    return b.createOrFold<arith::SelectOp>(loc, equal(b, loc, a[0], a[1]), one, zero);
+  });
+}
+
 LogicalResult hardmax(Lowering &l) {
   LoweredValue &in = l.input(0);
   auto axis = l.normalizeAxis(l.intAttr("axis", -1), in.rank());
+  return axis ? finish(l, hardmaxAlong(l, in, *axis)) : failure();
+}
+
+// Before opset 13 the dims from the axis on are one row.
+LogicalResult hardmaxOfRows(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  auto axis = l.normalizeAxis(l.intAttr("axis", 1), in.rank());
   if (!axis)
     return failure();
-  auto place = placeOfExtreme(l, in, *axis, Reduction::Max, /*last=*/false);
-  if (failed(place))
-    return failure();
-  LoweredValue index = positions(l, in.shape, *axis);
-  return finish(l, l.elementwise({&*place, &index}, in.elementType, [&](OpBuilder &b, Location loc, ValueRange a) {
-    Value one = arith::ConstantOp::create(b, loc, b.getFloatAttr(in.elementType, 1));
-    Value zero = arith::ConstantOp::create(b, loc, b.getFloatAttr(in.elementType, 0));
-    return b.createOrFold<arith::SelectOp>(loc, equal(b, loc, a[0], a[1]), one, zero);
-  }));
+  Extents rows(in.shape.begin(), in.shape.begin() + *axis);
+  AffineExpr length = l.constant(1);
+  for (AffineExpr extent : ArrayRef(in.shape).drop_front(*axis))
+    length = length * extent;
+  rows.push_back(length);
+  auto flat = l.reshape(in, rows);
+  auto result = succeeded(flat) ? hardmaxAlong(l, *flat, *axis) : flat;
+  return finish(l, succeeded(result) ? l.reshape(*result, in.shape) : result);
 }
 
 // Elements on one side of a diagonal; zero elsewhere.
@@ -153,10 +173,6 @@ LogicalResult oneHot(Lowering &l) {
     l.error() << "a depth that is computed from data is not supported; give it with --value";
     return failure();
   }
-  if (!isa<IntegerType>(indices.elementType)) {
-    l.error() << "indices of element type " << indices.elementType << " are not supported";
-    return failure();
-  }
   auto spread = withAxis(l, indices, *axis);
   if (failed(spread))
     return failure();
@@ -174,7 +190,7 @@ LogicalResult oneHot(Lowering &l) {
   AffineExpr extent = (*depth)[0];
   return finish(l, l.elementwise({&*spread, &index, &offOn[0], &offOn[1]}, values.elementType,
                                  [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
-    Value at = a[0].getType().isInteger(64) ? a[0] : b.createOrFold<arith::ExtSIOp>(loc, b.getI64Type(), a[0]);
+    Value at = ScalarCode{b, loc}.convert(a[0], b.getI64Type());
     Value fromEnd = b.createOrFold<arith::AddIOp>(loc, at, l.scalarOf(b, loc, extent, b.getI64Type()));
     Value hit = b.createOrFold<arith::OrIOp>(loc, equal(b, loc, at, a[1]), equal(b, loc, fromEnd, a[1]));
     return b.createOrFold<arith::SelectOp>(loc, hit, a[3], a[2]);
@@ -191,10 +207,11 @@ template <bool ToSpace> LogicalResult blocks(Lowering &l) {
   }
   bool columnFirst = l.stringAttr("mode", "DCR") == "CRD"; // channels outside of the places in a block
   AffineExpr n = in.shape[0], c = in.shape[1], h = in.shape[2], w = in.shape[3], block = l.constant(size);
-  AffineExpr divided = (ToSpace ? c.floorDiv(size * size) : c);
-  auto divides = [&](AffineExpr extent, int64_t by) { return (extent % by) == l.constant(0); };
-  if (ToSpace ? !divides(c, size * size) : !divides(h, size) || !divides(w, size)) {
-    l.error() << "shape " << l.print(in.shape) << " does not divide into blocks of " << size;
+  auto over = [&](AffineExpr extent, int64_t by) { return l.quotient(extent, l.constant(by)).value_or(AffineExpr()); };
+  AffineExpr divided = ToSpace ? over(c, size * size) : c, rows = ToSpace ? h : over(h, size), columns = ToSpace ? w : over(w, size);
+  if (!divided || !rows || !columns) {
+    l.error() << "shape " << l.print(in.shape) << " does not divide into blocks of " << size
+              << "; give a dim in steps of that, as --dim NAME=MIN..MAX:STEP";
     return failure();
   }
   Extents wide, result;
@@ -204,9 +221,9 @@ template <bool ToSpace> LogicalResult blocks(Lowering &l) {
     permutation = columnFirst ? SmallVector<int64_t>{0, 1, 4, 2, 5, 3} : SmallVector<int64_t>{0, 3, 4, 1, 5, 2};
     result = {n, divided, h * size, w * size};
   } else {
-    wide = {n, c, h.floorDiv(size), block, w.floorDiv(size), block};
+    wide = {n, c, rows, block, columns, block};
     permutation = columnFirst ? SmallVector<int64_t>{0, 1, 3, 5, 2, 4} : SmallVector<int64_t>{0, 3, 5, 1, 2, 4};
-    result = {n, c * size * size, h.floorDiv(size), w.floorDiv(size)};
+    result = {n, c * size * size, rows, columns};
   }
   auto split = l.reshape(in, wide);
   if (failed(split))
@@ -219,6 +236,7 @@ template <bool ToSpace> LogicalResult blocks(Lowering &l) {
 void snug::addPositionOps(LoweringTable &t) {
   t.add("ArgMax", 1, argExtreme<Reduction::Max>);
   t.add("ArgMin", 1, argExtreme<Reduction::Min>);
+  t.add("Hardmax", 1, hardmaxOfRows);
   t.add("Hardmax", 13, hardmax);
   t.add("Trilu", 14, trilu);
   t.add("EyeLike", 9, eyeLike);

@@ -3,6 +3,7 @@
 // Ops that speak of shapes: Shape, Size, Reshape and its kin, Expand, and the generators Constant, ConstantOfShape, Range.
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include <cmath>
 
 using namespace mlir;
 using namespace snug;
@@ -81,11 +82,22 @@ LogicalResult reshape(Lowering &l) {
     }
   }
   if (inferred) {
-    auto value = exactQuotient(product(l, in.shape), product(l, known));
-    if (!value)
-      value = exactQuotient(l.dims.inSteps(product(l, in.shape)), l.dims.inSteps(product(l, known)));
+    auto value = l.quotient(product(l, in.shape), product(l, known));
+    for (auto [extent, other] : llvm::zip(in.shape, *wanted)) {
+      // Where that is not known, for each dim: a number cuts the dim in its place, and a dim is the same one.
+      auto number = dyn_cast<AffineConstantExpr>(other);
+      if (value || !isa<AffineSymbolExpr>(extent))
+        break;
+      if (number && number.getValue() > 1)
+        l.quotient(extent, other);
+      else if (isa<AffineSymbolExpr>(other))
+        l.same(extent, other);
+    }
     if (!value) {
-      l.error() << "cannot infer -1: input shape " << l.print(in.shape) << ", other extents " << l.print(known);
+      l.error() << "cannot infer -1: input shape " << l.print(in.shape) << ", other extents " << l.print(known)
+                << (known.empty() || !isa<AffineConstantExpr>(known.back()) || in.shape.empty()
+                        ? std::string()
+                        : l.stepHint(in.shape.back(), cast<AffineConstantExpr>(known.back()).getValue()));
       return failure();
     }
     (*wanted)[*inferred] = *value;
@@ -135,7 +147,7 @@ LogicalResult squeeze(Lowering &l) {
     auto normal = l.normalizeAxis(axis, in.rank());
     if (!normal)
       return failure();
-    if (in.shape[*normal] != l.constant(1)) {
+    if (!l.same(in.shape[*normal], 1)) {
       l.error() << "axis " << axis << " of shape " << l.print(in.shape) << " is not 1";
       return failure();
     }
@@ -274,7 +286,34 @@ LogicalResult constantOfShape(Lowering &l) {
   return success();
 }
 
+// Of floats that are known.
+LogicalResult floatRange(Lowering &l, double start, double limit, double delta) {
+  double count = std::max(std::ceil((limit - start) / delta), 0.0);
+  if (!(count < 1e9))
+    return l.error() << "a range from " << start << " to " << limit << " by " << delta << " is not supported";
+  Type type = l.input(0).elementType;
+  LoweredValue index;
+  index.elementType = l.b.getI64Type();
+  index.shape = {l.constant(static_cast<int64_t>(count))};
+  index.closed = {getAffineDimExpr(0, l.b.getContext())};
+  return finish(l, l.elementwise({&index}, type, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
+    auto number = [&](double value) { return arith::ConstantOp::create(b, loc, b.getFloatAttr(type, value)); };
+    Value steps = arith::SIToFPOp::create(b, loc, type, a[0]);
+    return arith::AddFOp::create(b, loc, number(start), arith::MulFOp::create(b, loc, steps, number(delta)));
+  }));
+}
+
 LogicalResult range(Lowering &l) {
+  if (isa<FloatType>(l.input(0).elementType)) {
+    std::optional<SmallVector<double>> known[3];
+    bool all = true;
+    for (unsigned i = 0; i < 3; ++i) {
+      known[i] = l.constantFloats(l.input(i));
+      all &= known[i] && known[i]->size() == 1;
+    }
+    if (all && (*known[2])[0] != 0)
+      return floatRange(l, (*known[0])[0], (*known[1])[0], (*known[2])[0]);
+  }
   auto start = l.ints(l.input(0)), limit = l.ints(l.input(1)), delta = l.ints(l.input(2));
   auto step = delta ? dyn_cast<AffineConstantExpr>((*delta)[0]) : AffineConstantExpr();
   if (!start || !limit || !step || step.getValue() == 0) {
@@ -286,8 +325,7 @@ LogicalResult range(Lowering &l) {
   LoweredValue out;
   out.elementType = l.input(0).elementType;
   out.shape = {span.ceilDiv(std::abs(s))};
-  auto low = l.dims.lowerBound(out.shape[0]);
-  if (!low || *low < 0) {
+  if (!l.requireAtLeast(out.shape[0], l.constant(0))) {
     l.error() << "the range from " << l.dims.print((*start)[0]) << " to " << l.dims.print((*limit)[0]) << " may be empty for some dims";
     return failure();
   }

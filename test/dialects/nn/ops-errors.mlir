@@ -395,3 +395,68 @@ func.func @contract_packed_sums(%a: tensor<4x8x2xf32>, %b: tensor<1x8x16xf32>, %
   } -> tensor<4x16xf32>
   return
 }
+
+// -----
+
+func.func @scalar_writes_input(%x: tensor<4xf32>, %o: tensor<4xf32>) {
+  %r = snug_nn.scalar_kernel ins(%x : tensor<4xf32>) outs(%o : tensor<4xf32>)
+      attributes {indexing_maps = [affine_map<(n) -> (n)>, affine_map<(n) -> (n)>]} {
+  ^bb0(%i: index):
+    %v = snug_nn.load 0[%i] : f32
+    // expected-error @+1 {{writes operand 0, which is no destination}}
+    snug_nn.store %v, 0[%i] : f32
+    snug_nn.yield
+  } -> tensor<4xf32>
+  return
+}
+
+// -----
+
+// Narrow floats are computed with in f32.
+func.func @scalar_element(%x: tensor<4xf16>, %o: tensor<4xf16>) {
+  %r = snug_nn.scalar_kernel ins(%x : tensor<4xf16>) outs(%o : tensor<4xf16>)
+      attributes {indexing_maps = [affine_map<(n) -> (n)>, affine_map<(n) -> (n)>]} {
+  ^bb0(%i: index):
+    // expected-error @+1 {{takes an element of 'tensor<4xf16>' by 1 indices as 'f16'}}
+    %v = snug_nn.load 0[%i] : f16
+    snug_nn.yield
+  } -> tensor<4xf16>
+  return
+}
+
+// -----
+
+func.func @scalar_maps(%x: tensor<4xf32>, %o: tensor<4xf32>) {
+  // expected-error @+1 {{indexing map 0 is no projected permutation of 1 dims}}
+  %r = snug_nn.scalar_kernel ins(%x : tensor<4xf32>) outs(%o : tensor<4xf32>)
+      attributes {indexing_maps = [affine_map<(n) -> (n + 1)>, affine_map<(n) -> (n)>]} {
+  ^bb0(%i: index):
+    snug_nn.yield
+  } -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @scalar_place(%o: tensor<4xindex>) {
+  %r = snug_nn.scalar_kernel outs(%o : tensor<4xindex>) attributes {indexing_maps = [affine_map<(n) -> (n)>]} {
+  ^bb0(%i: index):
+    // expected-error @+1 {{asks for dim 1 of 1 parallel ones}}
+    %p = snug_nn.index 1
+    snug_nn.store %p, 0[%i] : index
+    snug_nn.yield
+  } -> tensor<4xindex>
+  return
+}
+
+// -----
+
+func.func @scalar_extent(%o: tensor<4xindex>) {
+  %r = snug_nn.scalar_kernel outs(%o : tensor<4xindex>) attributes {indexing_maps = [affine_map<(n) -> (n)>]} {
+  ^bb0(%i: index):
+    // expected-error @+1 {{asks for dim 1 of operand 0, which the enclosing kernel lacks}}
+    %p = snug_nn.extent 0, 1
+    snug_nn.yield
+  } -> tensor<4xindex>
+  return
+}

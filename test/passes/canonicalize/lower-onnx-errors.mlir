@@ -103,10 +103,23 @@ module {
 
 // -----
 
+// A size that only the run tells.
 module {
-  func.func @main(%x: tensor<1x3x8x8xf32> {snug.name = "x", snug.dims = ["1", "3", "8", "8"]}) -> (tensor<*xf32> {snug.name = "y"}) {
-    // expected-error @+1 {{AveragePool: dilations are not supported}}
-    %y = snug_onnx.node "AveragePool"(%x) {kernel_shape = array<i64: 2, 2>, dilations = array<i64: 2, 1>} opset 19 : (tensor<1x3x8x8xf32>) -> tensor<*xf32>
+  func.func @main(%x: tensor<3x8xf32> {snug.name = "x", snug.dims = ["3", "8"]}, %k: tensor<1xi64> {snug.name = "k", snug.dims = ["1"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TopK: a k that is computed from data is not supported; give it with --value}}
+    %y, %i = snug_onnx.node "TopK"(%x, %k) {} opset 19 : (tensor<3x8xf32>, tensor<1xi64>) -> (tensor<*xf32>, tensor<*xi64>)
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<3x8xf32> {snug.name = "x", snug.dims = ["3", "8"]}, %i: tensor<3x2xi64> {snug.name = "i", snug.dims = ["3", "2"]}, %u: tensor<3x3xf32> {snug.name = "u", snug.dims = ["3", "3"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{ScatterElements: updates of shape [3, 3] for indices of shape [3, 2]}}
+    %y = snug_onnx.node "ScatterElements"(%x, %i, %u) {axis = 1 : i64} opset 18 : (tensor<3x8xf32>, tensor<3x2xi64>, tensor<3x3xf32>) -> tensor<*xf32>
+    // expected-error @+1 {{ScatterElements: reduction 'sum' is none that the standard knows}}
+    %z = snug_onnx.node "ScatterElements"(%x, %i, %u) {axis = 1 : i64, reduction = "sum"} opset 18 : (tensor<3x8xf32>, tensor<3x2xi64>, tensor<3x3xf32>) -> tensor<*xf32>
     return %y : tensor<*xf32>
   }
 }

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Ops whose steps along one dim follow each other: cumulative sums and products, sorts, and recurrences with a state.
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ScalarKernel.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace {
+// All dims but `axis` parallel, in order.
+SmallVector<int> dimsBeside(unsigned rank, int64_t axis) {
+  SmallVector<int> dims;
+  for (unsigned dim = 0; dim < rank; ++dim)
+    dims.push_back(dim == axis ? ScalarKernel::Any : static_cast<int>(dim < axis ? dim : dim - 1));
+  return dims;
+}
+SmallVector<Value> placeAt(ValueRange beside, int64_t axis, Value along) {
+  SmallVector<Value> place(beside);
+  place.insert(place.begin() + axis, along);
+  return place;
+}
+
+template <bool Product> LogicalResult cumulate(Lowering &l) {
+  LoweredValue &x = l.input(0);
+  auto given = l.constantInts(l.input(1));
+  if (!given || given->size() != 1)
+    return l.error() << "an axis that is computed from data is not supported; give it with --value";
+  auto axis = l.normalizeAxis((*given)[0], x.rank());
+  if (!axis)
+    return failure();
+  bool exclusive = l.intAttr("exclusive", 0), reverse = l.intAttr("reverse", 0);
+  SmallVector<int> dims = dimsBeside(x.rank(), *axis);
+  ScalarKernel kernel(l, x.rank() - 1);
+  unsigned from = kernel.read(x, dims), to = kernel.write(x.shape, x.elementType, dims);
+  kernel.mayOverwrite(from);
+  l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
+    Value extent = c.extent(from, *axis), last = c.sub(extent, c.index(1));
+    Value neutral = c.number(kernel.computedType(from), Product);
+    c.loop(c.index(0), extent, neutral, [&](Value step, ValueRange total) -> ScalarCode::Values {
+      SmallVector<Value> place = placeAt(i, *axis, reverse ? c.sub(last, step) : step);
+      Value element = kernel.load(c, from, place);
+      Value next = Product ? c.mul(total[0], element) : c.add(total[0], element);
+      c.store(exclusive ? total[0] : next, to, place);
+      return {next};
+    });
+  })[0]);
+  return success();
+}
+
+// An element and its place. NaN is taken for the largest number, as NumPy and PyTorch do; of equal elements the first
+// one comes first.
+struct Item {
+  Value value, place;
+};
+Value isBefore(ScalarCode &c, Item x, Item y, bool largest) {
+  auto isNumber = [&](Value v) { return c.equal(v, v); };
+  Value before = largest ? c.less(y.value, x.value) : c.less(x.value, y.value), same = c.equal(x.value, y.value);
+  if (isa<FloatType>(x.value.getType())) {
+    Value xIsNumber = isNumber(x.value), yIsNumber = isNumber(y.value);
+    before = c.either(before, largest ? c.both(c.negate(xIsNumber), yIsNumber) : c.both(xIsNumber, c.negate(yIsNumber)));
+    same = c.either(same, c.negate(c.either(xIsNumber, yIsNumber)));
+  }
+  return c.either(before, c.both(same, c.less(x.place, y.place)));
+}
+
+// The k first of a row in order: a heap of the best so far, the worst of them on top, is kept in the results themselves,
+// and then taken apart from the top.
+LogicalResult topK(Lowering &l) {
+  LoweredValue &x = l.input(0);
+  auto axis = l.normalizeAxis(l.intAttr("axis", -1), x.rank());
+  if (!axis)
+    return failure();
+  std::optional<Extents> k = l.attr("k") ? Extents{l.constant(l.intAttr("k", 0))} : l.ints(l.input(1));
+  if (!k || k->size() != 1)
+    return l.error() << "a k that is computed from data is not supported; give it with --value";
+  AffineExpr count = (*k)[0];
+  auto least = l.dims.lowerBound(count), room = l.dims.lowerBound(x.shape[*axis] - count);
+  if (!least || *least < 0 || !room || *room < 0)
+    return l.error() << "k = " << l.dims.print(count) << " elements of " << l.dims.print(x.shape[*axis])
+                     << " are not there for all dims";
+  bool largest = l.intAttr("largest", 1);
+  Extents shape = x.shape;
+  shape[*axis] = count;
+  SmallVector<int> dims = dimsBeside(x.rank(), *axis);
+  ScalarKernel kernel(l, x.rank() - 1);
+  unsigned from = kernel.read(x, dims), values = kernel.write(shape, x.elementType, dims);
+  unsigned places = kernel.write(shape, l.b.getI64Type(), dims);
+  std::vector<LoweredValue> results = kernel.build([&](ScalarCode &c, ValueRange i) {
+    Type i64 = c.b.getI64Type();
+    auto at = [&](Value j) { return placeAt(i, *axis, j); };
+    auto input = [&](Value j) { return Item{kernel.load(c, from, at(j)), c.convert(j, i64)}; };
+    auto get = [&](Value j) { return Item{kernel.load(c, values, at(j)), kernel.load(c, places, at(j))}; };
+    auto set = [&](Value j, Item item) {
+      c.store(item.value, values, at(j));
+      c.store(item.place, places, at(j));
+    };
+    Value zero = c.index(0), one = c.index(1), two = c.index(2), none = c.index(-1);
+    // Puts an item into the heap's first `size` places, from `start` on down.
+    auto sift = [&](Value start, Value size, Item item) {
+      auto childToRise = [&](Value hole) {
+        Value last = c.sub(size, one), left = c.add(c.mul(hole, two), one), right = c.add(left, one);
+        Value leftIn = c.min(left, last), rightIn = c.min(right, last);
+        Value child = c.select(isBefore(c, get(leftIn), get(rightIn), largest), rightIn, leftIn);
+        Value rises = c.both(c.less(left, size), isBefore(c, item, get(child), largest));
+        return c.select(rises, child, none);
+      };
+      ScalarCode::Values end = c.whileLoop(
+          {start, childToRise(start)}, [&](ValueRange s) { return c.lessEqual(zero, s[1]); },
+          [&](ValueRange s) -> ScalarCode::Values {
+            set(s[0], get(s[1]));
+            return {s[1], childToRise(s[1])};
+          });
+      set(end[0], item);
+    };
+    Value kept = c.extent(values, *axis);
+    c.loop(kept, [&](Value j) { set(j, input(j)); });
+    Value half = c.div(kept, two);
+    c.loop(half, [&](Value j) {
+      Value start = c.sub(c.sub(half, one), j);
+      sift(start, kept, get(start));
+    });
+    c.ifThen(c.less(zero, kept), [&] {
+      c.loop(kept, c.extent(from, *axis), [&](Value j) {
+        Item item = input(j);
+        c.ifThen(isBefore(c, item, get(zero), largest), [&] { sift(zero, kept, item); });
+      });
+    });
+    c.loop(one, kept, [&](Value j) {
+      Value end = c.sub(kept, j); // the places from here on are in order
+      Item last = get(end);
+      set(end, get(zero));
+      sift(zero, end, last);
+    });
+  });
+  l.define(0, results[0]);
+  l.define(1, results[1]);
+  return success();
+}
+
+Value silu(ScalarCode &c, Value x) {
+  Value one = c.number(x.getType(), 1), zero = c.number(x.getType(), 0);
+  return c.div(x, c.add(one, math::ExpOp::create(c.b, c.loc, c.sub(zero, x))));
+}
+
+// A depthwise convolution over what came before, the last of it handed on.
+LogicalResult causalConvolution(Lowering &l) {
+  LoweredValue x = l.input(0), w = l.input(1);
+  StringRef activation = l.stringAttr("activation", "none");
+  bool hasBias = l.hasInput(2), hasPast = l.hasInput(3), activates = activation != "none";
+  auto type = dyn_cast<FloatType>(x.elementType);
+  if (x.rank() != 3 || w.rank() != 3 || !type || w.elementType != type || !l.same(x.shape[1], w.shape[0]))
+    return l.error() << "a weight of shape " << l.print(w.shape) << " does not fit an input of shape " << l.print(x.shape);
+  if (activates && activation != "silu" && activation != "swish")
+    return l.error() << "activation '" << activation << "' is none that the standard knows";
+  AffineExpr taps = w.shape[2];
+  // Element `at` of the past and the input, one after the other.
+  auto element = [&](ScalarCode &c, ScalarKernel &kernel, unsigned input, unsigned past, ValueRange row, Value at) {
+    Value before = c.sub(l.materialize(taps), c.index(1));
+    return c.ifElse(
+        c.less(at, before),
+        [&]() -> ScalarCode::Values {
+          return {hasPast ? kernel.load(c, past, {row[0], row[1], at}) : c.number(kernel.computedType(input), 0)};
+        },
+        [&]() -> ScalarCode::Values { return {kernel.load(c, input, {row[0], row[1], c.sub(at, before)})}; })[0];
+  };
+  constexpr int any = ScalarKernel::Any;
+  ScalarKernel kernel(l, 3);
+  unsigned input = kernel.read(x, {0, 1, any}), weight = kernel.read(w, {1, any, any}), bias = 0, past = 0;
+  if (hasBias)
+    bias = kernel.read(l.input(2), {1});
+  if (hasPast)
+    past = kernel.read(l.input(3), {0, 1, any});
+  unsigned to = kernel.write(x.shape, type, {0, 1, 2});
+  Type real = kernel.computedType(to);
+  l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
+    Value first = c.place(2), start = hasBias ? kernel.load(c, bias, {i[1]}) : c.number(real, 0);
+    Value sum = c.sum(c.index(0), c.extent(weight, 2), start, [&](Value tap, Value total) {
+      Value factor = kernel.load(c, weight, {i[1], c.index(0), tap});
+      return c.add(total, c.mul(factor, element(c, kernel, input, past, i, c.add(first, tap))));
+    });
+    if (activates) // of the convolution as it would be stored
+      sum = silu(c, real == type ? sum : c.convert(c.convert(sum, type), real));
+    c.store(sum, to, i);
+  })[0]);
+  ScalarKernel tail(l, 3);
+  input = tail.read(x, {0, 1, any});
+  if (hasPast)
+    past = tail.read(l.input(3), {0, 1, any});
+  to = tail.write({x.shape[0], x.shape[1], taps - 1}, type, {0, 1, 2});
+  l.define(1, tail.build([&](ScalarCode &c, ValueRange i) {
+    c.store(element(c, tail, input, past, i, c.add(c.place(2), c.extent(input, 2))), to, i);
+  })[0]);
+  return success();
+}
+
+// Attention without softmax: a state (key size x value size) a head that each row adds to and reads. Columns of the
+// state are apart from each other.
+LogicalResult linearAttention(Lowering &l) {
+  LoweredValue q = l.input(0), k = l.input(1), v = l.input(2);
+  int64_t queryHeads = l.intAttr("q_num_heads", 0), heads = l.intAttr("kv_num_heads", 0);
+  StringRef rule = l.stringAttr("update_rule", "gated_delta");
+  bool decays = rule == "gated" || rule == "gated_delta", corrects = rule == "delta" || rule == "gated_delta";
+  if ((!decays && !corrects && rule != "linear") || decays != l.hasInput(4) || corrects != l.hasInput(5))
+    return l.error() << "update_rule '" << rule << "' with these inputs is none that the standard knows";
+  if (!computesInF32(q.elementType) || queryHeads < 1 || heads < 1 || queryHeads % heads != 0 || q.rank() != 3 ||
+      k.rank() != 3 || v.rank() != 3 || !l.same(q.shape[1], k.shape[1]) || !l.same(q.shape[1], v.shape[1]) ||
+      !l.same(q.shape[0], k.shape[0]) || !l.same(q.shape[0], v.shape[0]))
+    return l.error() << "Q, K and V of shapes " << l.print(q.shape) << ", " << l.print(k.shape) << ", " << l.print(v.shape)
+                     << " and type " << q.elementType << " do not give " << queryHeads << " and " << heads << " heads";
+  auto type = cast<FloatType>(q.elementType);
+  int64_t group = queryHeads / heads;
+  AffineExpr batch = q.shape[0], length = q.shape[1], h = l.constant(heads), g = l.constant(group);
+  AffineExpr d = q.shape[2].floorDiv(queryHeads), m = v.shape[2].floorDiv(heads);
+  double scale = l.floatAttr("scale", 0);
+  auto q5 = l.reshape(q, {batch, length, h, g, d}), k4 = l.reshape(k, {batch, length, h, d});
+  auto v4 = l.reshape(v, {batch, length, h, m});
+  if (failed(q5) || failed(k4) || failed(v4))
+    return failure();
+  constexpr int any = ScalarKernel::Any;
+  ScalarKernel kernel(l, 3); // batch, head, column
+  unsigned query = kernel.read(*q5, {0, any, 1, any, any}), key = kernel.read(*k4, {0, any, 1, any});
+  unsigned value = kernel.read(*v4, {0, any, 1, 2}), past = 0, decay = 0, beta = 0;
+  bool hasPast = l.hasInput(3), decaysByRow = false, sharesBeta = false;
+  if (hasPast)
+    past = kernel.read(l.input(3), {0, 1, any, 2});
+  if (decays) {
+    decaysByRow = l.input(4).shape.back() != h && l.same(l.input(4).shape.back(), h * d);
+    auto shaped = decaysByRow ? l.reshape(l.input(4), {batch, length, h, d}) : FailureOr<LoweredValue>(l.input(4));
+    if (failed(shaped))
+      return failure();
+    decay = kernel.read(*shaped, decaysByRow ? ArrayRef<int>{0, any, 1, any} : ArrayRef<int>{0, any, 1});
+  }
+  if (corrects) {
+    sharesBeta = l.input(5).shape.back() == l.constant(1) && heads != 1;
+    beta = kernel.read(l.input(5), sharesBeta ? ArrayRef<int>{0, any, any} : ArrayRef<int>{0, any, 1});
+  }
+  Type f32 = l.b.getF32Type(), stateType = hasPast ? l.input(3).elementType : Type(type);
+  unsigned to = kernel.write({batch, length, h, g, m}, type, {0, any, 1, any, 2});
+  unsigned state = kernel.write({batch, h, d, m}, f32, {0, 1, any, 2});
+  std::vector<LoweredValue> results = kernel.build([&](ScalarCode &c, ValueRange i) {
+    Value factor = c.number(f32, scale);
+    if (scale == 0)
+      factor = c.div(c.number(f32, 1), math::SqrtOp::create(c.b, c.loc, c.convert(c.extent(state, 2), f32)));
+    Value b = i[0], head = i[1], column = i[2], zero = c.index(0), rows = c.extent(state, 2), none = c.number(f32, 0);
+    auto stateAt = [&](Value row) { return SmallVector<Value>{b, head, row, column}; };
+    c.loop(rows, [&](Value row) {
+      c.store(hasPast ? c.convert(kernel.load(c, past, stateAt(row)), f32) : none, state, stateAt(row));
+    });
+    c.loop(c.extent(to, 1), [&](Value t) {
+      auto keyAt = [&](Value row) { return kernel.load(c, key, {b, t, head, row}); };
+      if (decays)
+        c.loop(rows, [&](Value row) {
+          SmallVector<Value> place{b, t, head};
+          if (decaysByRow)
+            place.push_back(row);
+          Value share = math::ExpOp::create(c.b, c.loc, kernel.load(c, decay, place));
+          c.store(c.mul(kernel.load(c, state, stateAt(row)), share), state, stateAt(row));
+        });
+      Value fresh = kernel.load(c, value, {b, t, head, column});
+      if (corrects) {
+        Value found = c.sum(zero, rows, none, [&](Value row, Value total) {
+          return c.add(total, c.mul(kernel.load(c, state, stateAt(row)), keyAt(row)));
+        });
+        Value share = kernel.load(c, beta, {b, t, sharesBeta ? zero : head});
+        fresh = c.mul(share, c.sub(fresh, found));
+      }
+      c.loop(rows, [&](Value row) {
+        c.store(c.add(kernel.load(c, state, stateAt(row)), c.mul(keyAt(row), fresh)), state, stateAt(row));
+      });
+      c.loop(c.extent(to, 3), [&](Value member) {
+        Value read = c.sum(zero, rows, none, [&](Value row, Value total) {
+          Value element = kernel.load(c, query, {b, t, head, member, row});
+          return c.add(total, c.mul(element, kernel.load(c, state, stateAt(row))));
+        });
+        c.store(c.mul(read, factor), to, {b, t, head, member, column});
+      });
+    });
+  });
+  auto y = l.reshape(results[0], {batch, length, m * queryHeads});
+  if (failed(y))
+    return failure();
+  l.define(0, *y);
+  if (stateType == f32) {
+    l.define(1, results[1]);
+    return success();
+  }
+  auto present = l.elementwise({&results[1]}, stateType, [&](OpBuilder &b, Location loc, ValueRange a) {
+    ScalarCode c{b, loc};
+    return c.convert(a[0], stateType);
+  });
+  if (failed(present))
+    return failure();
+  l.define(1, *present);
+  return success();
+}
+} // namespace
+
+void snug::addScanOps(LoweringTable &t) {
+  t.add("CumSum", 11, cumulate<false>);
+  t.add("CumProd", 26, cumulate<true>);
+  t.add("TopK", 1, topK);
+  t.add("CausalConvWithState", 27, causalConvolution);
+  t.add("LinearAttention", 27, linearAttention);
+}
