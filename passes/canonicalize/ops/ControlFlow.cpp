@@ -118,7 +118,7 @@ public:
       Tried again(l.b.getContext());
       if (succeeded(writtenOut(number.getValue())))
         return success();
-      return because(again);
+      return because(isOpenEnded ? tried : again);
     }
     return because(tried);
   }
@@ -233,8 +233,8 @@ private:
     LoweredValue goesOn = condition;
     for (int64_t i = 0; i < times; ++i) {
       auto known = knownCondition(l, goesOn);
-      if (!known)
-        return l.error() << "whether iteration " << i << " runs is computed from data, and what the loop carries changes its shape";
+      if ((isOpenEnded = !known))
+        return l.error() << "whether iteration " << i << " runs is computed from data";
       if (!*known)
         break;
       auto made = iterate(number(l, l.constant(i)), goesOn, carried);
@@ -269,6 +269,7 @@ private:
   std::optional<bool> starts;
   Values initial;
   unsigned numCollected = 0;
+  bool isOpenEnded = false; // data ends it
   std::optional<std::string> problem;
   std::optional<Location> where;
 };
