@@ -2,6 +2,7 @@
 #include "lib/driver/ListOps.h"
 #include "lib/import/onnx/SchemaFunctions.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "llvm/ADT/STLExtras.h"
 #include <tuple>
 
 std::string snug::listOps() {
