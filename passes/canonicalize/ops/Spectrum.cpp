@@ -61,7 +61,7 @@ FailureOr<AffineExpr> deciding(Lowering &l, unsigned index, StringRef what) {
 
 bool isSignal(Lowering &l, const LoweredValue &x) {
   return x.rank() >= 2 && isa<FloatType>(x.elementType) &&
-         (x.shape.back() == l.constant(1) || x.shape.back() == l.constant(2));
+         (x.shape.back() == l.constant(1) || l.same(x.shape.back(), l.constant(2)));
 }
 
 LogicalResult dft(Lowering &l) {

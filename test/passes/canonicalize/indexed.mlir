@@ -4,7 +4,7 @@
 // CHECK-DAG: #[[$ROW:.*]] = affine_map<(d0, d1, d2, d3) -> (d0, d1)>
 // CHECK-DAG: #[[$KEPT:.*]] = affine_map<(d0, d1, d2, d3) -> (d0, d2)>
 // CHECK-LABEL: func.func @main(
-// CHECK: snug_nn.scalar_kernel ins(%{{.*}} : tensor<?x8xf16>) outs({{.*}} : tensor<?x3xf16>, tensor<?x3xi64>)
+// CHECK: snug_nn.scalar_kernel ins(%{{.*}} : tensor<?x8xf16>) outs({{.*}} : tensor<?x3xf16>, tensor<?x3xi64>) attributes {
 // CHECK-SAME: indexing_maps = [#[[$ROW]], #[[$KEPT]],
 // CHECK: ^bb0(%[[I:.*]]: index):
 // CHECK: snug_nn.load 0[%[[I]], %{{.*}}] : f32
@@ -38,10 +38,10 @@ module {
 // The form of opset 6: the second input stands at an axis.
 // CHECK-LABEL: func.func @main(
 // CHECK: %[[B:.*]] = tensor.expand_shape %{{.*}} output_shape [3, 1]
-// CHECK: linalg.generic {{.*}} ins(%{{.*}}, %[[B]] : tensor<2x3x4xf32>, tensor<3x1xf32>)
+// CHECK: linalg.generic {{.*}} ins(%{{.*}}, %[[B]] : tensor<?x3x4xf32>, tensor<3x1xf32>)
 module {
-  func.func @main(%x: tensor<2x3x4xf32> {snug.name = "x", snug.dims = ["2", "3", "4"]}, %b: tensor<3xf32> {snug.name = "b", snug.dims = ["3"]}) -> (tensor<*xf32> {snug.name = "y"}) {
-    %y = snug_onnx.node "Add"(%x, %b) {axis = 1 : i64, broadcast = 1 : i64} opset 6 : (tensor<2x3x4xf32>, tensor<3xf32>) -> tensor<*xf32>
+  func.func @main(%x: tensor<?x3x4xf32> {snug.name = "x", snug.dims = ["rows", "3", "4"]}, %b: tensor<3xf32> {snug.name = "b", snug.dims = ["3"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %y = snug_onnx.node "Add"(%x, %b) {axis = 1 : i64, broadcast = 1 : i64} opset 6 : (tensor<?x3x4xf32>, tensor<3xf32>) -> tensor<*xf32>
     return %y : tensor<*xf32>
   }
 }
