@@ -50,6 +50,18 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
       names.push_back(text.str());
     }
   }
+  if (auto texts = module->getAttrOfType<ArrayAttr>("snug.requires"))
+    for (StringRef text : texts.getAsValueRange<StringAttr>()) {
+      bool isEquation = text.contains(" == ");
+      auto sides = text.split(isEquation ? " == " : " >= ");
+      auto left = DimExpression::parse(sides.first, names);
+      if (!left)
+        return module.emitError() << "snug.requires: " << llvm::toString(left.takeError());
+      auto right = DimExpression::parse(sides.second, names);
+      if (!right)
+        return module.emitError() << "snug.requires: " << llvm::toString(right.takeError());
+      signature.requirements.push_back({text.str(), *left, *right, isEquation});
+    }
   auto numInputs = main->getAttrOfType<IntegerAttr>("snug.num_inputs");
   if (!numInputs || numInputs.getInt() < 0 || numInputs.getInt() > main.getNumArguments())
     return main.emitError("@main lacks snug.num_inputs");

@@ -40,6 +40,13 @@ struct ModelSignature {
   };
   std::vector<Launch> launches; // in program order
   uint64_t arenaBytes = 0, arenaAlignment = 64;
+  // What has to hold between dims: `left` >= `right`, or `left` == `right`.
+  struct Requirement {
+    std::string text;
+    DimExpression left, right;
+    bool isEquation;
+  };
+  std::vector<Requirement> requirements;
   std::optional<Buckets> buckets; // of the arena; one plan for all dims where there are none
 
   static mlir::FailureOr<ModelSignature> read(mlir::ModuleOp module, int defaultThreads);

@@ -60,7 +60,8 @@ public:
         record({number32(SNUG_MODEL_ABI_VERSION), number32(sizeof(snug_model_header)), text(SNUG_VERSION), text(s.name),
                 text(in.target), number32(s.dims.size()), number32(s.inputs.size()), number32(s.outputs.size()),
                 number32(s.threads), array(dims), inputs, outputs, memory, embedded, file, number(in.weightsOffset),
-                text(in.weightsId), shapes(), run(), number32(s.launches.size()), number32(0), array(launches), arenaNeed()});
+                text(in.weightsId), shapes(), run(), number32(s.launches.size()), number32(s.requirements.size()),
+                array(launches), arenaNeed(), requirements(), unmet()});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }
@@ -112,6 +113,25 @@ private:
     return b.CreateLoad(type, b.CreateConstInBoundsGEP1_64(b.getInt8Ty(), base, bytes));
   }
 
+  Value *valueOf(IRBuilder<> &b, const DimExpression &extent, Value *dims) {
+    return extent.evaluate<Value *>([&](int64_t n) -> Value * { return number(n); },
+                                    [&](unsigned dim) { return loadAt(b, i64, dims, 8 * dim); },
+                                    [&](char op, Value *x, Value *y) -> Value * {
+                                      switch (op) {
+                                      case '+':
+                                        return b.CreateAdd(x, y);
+                                      case '-':
+                                        return b.CreateSub(x, y);
+                                      case '*':
+                                        return b.CreateMul(x, y);
+                                      case '/':
+                                        return b.CreateUDiv(x, y);
+                                      default:
+                                        return b.CreateURem(x, y);
+                                      }
+                                    });
+  }
+
   Constant *shapes() {
     Function *f = function("snug_shapes", Type::getVoidTy(context), {pointer, pointer});
     IRBuilder<> b(BasicBlock::Create(context, "entry", f));
@@ -119,25 +139,36 @@ private:
     for (const auto *list : {&in.signature.inputs, &in.signature.outputs})
       for (const ModelSignature::Value &value : *list)
         for (const DimExpression &extent : value.extents) {
-          Value *v = extent.evaluate<Value *>([&](int64_t n) -> Value * { return number(n); },
-                                              [&](unsigned dim) { return loadAt(b, i64, f->getArg(0), 8 * dim); },
-                                              [&](char op, Value *x, Value *y) -> Value * {
-                                                switch (op) {
-                                                case '+':
-                                                  return b.CreateAdd(x, y);
-                                                case '-':
-                                                  return b.CreateSub(x, y);
-                                                case '*':
-                                                  return b.CreateMul(x, y);
-                                                case '/':
-                                                  return b.CreateUDiv(x, y);
-                                                default:
-                                                  return b.CreateURem(x, y);
-                                                }
-                                              });
-          b.CreateStore(v, b.CreateConstInBoundsGEP1_64(i64, f->getArg(1), place++));
+          b.CreateStore(valueOf(b, extent, f->getArg(0)), b.CreateConstInBoundsGEP1_64(i64, f->getArg(1), place++));
         }
     b.CreateRetVoid();
+    return f;
+  }
+
+  Constant *requirements() {
+    std::vector<Constant *> texts;
+    for (const ModelSignature::Requirement &requirement : in.signature.requirements)
+      texts.push_back(text(requirement.text));
+    return array(texts);
+  }
+
+  // The number of the first requirement that the dims do not meet.
+  Constant *unmet() {
+    if (in.signature.requirements.empty())
+      return ConstantPointerNull::get(pointer);
+    Function *f = function("snug_unmet", i32, {pointer});
+    BasicBlock *next = BasicBlock::Create(context, "entry", f);
+    uint32_t place = 0;
+    for (const ModelSignature::Requirement &requirement : in.signature.requirements) {
+      IRBuilder<> b(next);
+      Value *left = valueOf(b, requirement.left, f->getArg(0)), *right = valueOf(b, requirement.right, f->getArg(0));
+      Value *holds = requirement.isEquation ? b.CreateICmpEQ(left, right) : b.CreateICmpSGE(left, right);
+      BasicBlock *broken = BasicBlock::Create(context, "broken", f);
+      next = BasicBlock::Create(context, "next", f);
+      b.CreateCondBr(holds, next, broken);
+      IRBuilder<>(broken).CreateRet(number32(place++));
+    }
+    IRBuilder<>(next).CreateRet(number32(place));
     return f;
   }
 

@@ -120,10 +120,14 @@ typedef struct snug_model_header {
   void (*shapes)(const int64_t *dims, int64_t *extents);
   // Runs the model. Thread-safe as long as no two runs share arena or outputs.
   void (*run)(const snug_run_args *args);
-  uint32_t num_launches, reserved;
+  uint32_t num_launches, num_requirements;
   const snug_launch_info *launches;
   // Bytes of the arena that a run with these dims uses; never more than for larger dims. NULL: memory.arena_bytes always.
   uint64_t (*arena_need)(const int64_t *dims);
+  // What has to hold between the dims of a run, beside their ranges: texts ("h + 2 >= kernel"), and a function that
+  // returns the number of the first that does not, or num_requirements. The caller of `shapes` and `run` checks that.
+  const char *const *requirements;
+  uint32_t (*unmet)(const int64_t *dims);
 } snug_model_header;
 
 // Returns NULL when the library cannot serve a reader of at most `max_abi_version`.

@@ -9,6 +9,8 @@
 #include "llvm/ADT/SetVector.h"
 #include "llvm/Support/MathExtras.h"
 
+#include <set>
+
 using namespace mlir;
 using namespace snug;
 
@@ -46,6 +48,24 @@ Value snug::wholeViewSource(Value value) {
   return op && isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::CastOp>(op) ? op->getOperand(0) : Value();
 }
 
+Value snug::writtenInto(Value result) {
+  auto value = dyn_cast<OpResult>(result);
+  if (!value)
+    return {};
+  if (auto kernel = dyn_cast<DestinationStyleOpInterface>(value.getOwner()))
+    return kernel.getTiedOpOperand(value)->get();
+  if (auto loop = dyn_cast<scf::ForOp>(value.getOwner()))
+    return loop.getTiedLoopInit(value)->get();
+  auto branch = dyn_cast<scf::IfOp>(value.getOwner());
+  if (!branch)
+    return {};
+  // Both of its blocks make it in one tensor from outside, where the schedule has been there.
+  Value made = branch.thenYield().getOperand(value.getResultNumber());
+  while (made && branch->isProperAncestor(made.getParentBlock()->getParentOp()))
+    made = wholeViewSource(made) ? wholeViewSource(made) : writtenInto(made);
+  return made;
+}
+
 unsigned KernelGraph::newClass(int64_t bytes, bool owned) {
   classes.push_back({bytes, owned, 0});
   return classes.size() - 1;
@@ -65,7 +85,7 @@ unsigned KernelGraph::classOf(Value value) {
     }
     return llvm::alignTo(bytes.value_or(0), kAlignment);
   };
-  if (!op || isa<nn::WeightOp>(op) || op->hasTrait<OpTrait::ConstantLike>())
+  if (!op || value.getParentBlock() != &block || isa<nn::WeightOp>(op) || op->hasTrait<OpTrait::ConstantLike>())
     id = newClass(0, /*owned=*/false);
   else if (auto empty = dyn_cast<tensor::EmptyOp>(op))
     id = newClass(bytesOf(empty.getDynamicSizes()), /*owned=*/true);
@@ -73,10 +93,8 @@ unsigned KernelGraph::classOf(Value value) {
     id = classOf(source);
   else if (isa<tensor::ExtractSliceOp>(op))
     id = classOf(op->getOperand(0));
-  else if (auto loop = dyn_cast<scf::ForOp>(op))
-    id = classOf(loop.getTiedLoopInit(cast<OpResult>(value))->get());
-  else if (auto kernel = dyn_cast<DestinationStyleOpInterface>(op))
-    id = classOf(kernel.getTiedOpOperand(cast<OpResult>(value))->get());
+  else if (Value destination = writtenInto(value))
+    id = classOf(destination);
   else
     id = newClass(0, /*owned=*/false); // no destination, so none of the schedule's: bufferization reports it
   classes[id].donated |= isDonatedArgument(value);
@@ -97,12 +115,16 @@ void KernelGraph::findProducers(Value value, SmallVectorImpl<unsigned> &producer
     findProducers(operand, producers);
 }
 
-KernelGraph::KernelGraph(Block &block, IndexBounds &bounds, bool inPlace) : bounds(bounds) {
+KernelGraph::KernelGraph(Block &block, IndexBounds &bounds, bool inPlace, const OrderFacts &facts)
+    : block(block), bounds(bounds) {
   for (Operation &op : block.without_terminator())
     if (!isFree(&op)) {
       kernelIds[&op] = kernels.size();
-      kernels.push_back({&op, {}, {}, {}, {}});
+      kernels.push_back({&op, {}, {}, {}, {}, facts.within.lookup(&op)});
     }
+  for (auto [first, second] : facts.before)
+    if (auto a = kernelIds.find(first), b = kernelIds.find(second); a != kernelIds.end() && b != kernelIds.end())
+      kernels[b->second].before.push_back(a->second);
   for (unsigned id = 0; id < kernels.size(); ++id) {
     Kernel &kernel = kernels[id];
     Operation *op = kernel.op;
@@ -211,7 +233,7 @@ struct KernelGraph::Memory {
   void run(unsigned id, const Step &step) {
     const Kernel &kernel = graph.kernels[id];
     live += step.added;
-    peak = std::max(peak, live);
+    peak = std::max(peak, live + kernel.within);
     live -= step.freed;
     for (InPlace tie : step.ties)
       if (unsigned to = classAt(kernel, tie.init); donated[classAt(kernel, tie.operand)]) {
@@ -245,7 +267,26 @@ private:
   SmallVector<bool> donated; // now in an input's buffer
 };
 
-Order KernelGraph::given() const { return llvm::to_vector(llvm::seq<unsigned>(0, kernels.size())); }
+Order KernelGraph::given() const {
+  // As it stands, but for what has to wait: the first that is ready, again and again.
+  Order order;
+  SmallVector<unsigned> waiting;
+  std::set<unsigned> ready;
+  for (auto [id, kernel] : llvm::enumerate(kernels)) {
+    waiting.push_back(kernel.before.size());
+    if (kernel.before.empty())
+      ready.insert(id);
+  }
+  while (!ready.empty()) {
+    unsigned id = *ready.begin();
+    ready.erase(ready.begin());
+    order.push_back(id);
+    for (unsigned next : kernels[id].after)
+      if (--waiting[next] == 0)
+        ready.insert(next);
+  }
+  return order;
+}
 
 Order KernelGraph::depthFirst(Block &block) const {
   Order order;

@@ -7,6 +7,7 @@
 
 #include "mlir/IR/Operation.h"
 #include "lib/analysis/IndexBounds.h"
+#include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/SmallVector.h"
 
 #include <vector>
@@ -28,6 +29,7 @@ struct Kernel {
   llvm::SmallVector<unsigned> before, after; // kernels, deduplicated
   llvm::SmallVector<unsigned> touched;       // storage classes, deduplicated
   llvm::SmallVector<InPlace> inPlace;        // safe if the operand dies here
+  int64_t within = 0;                        // bytes that only its own bodies need
 };
 
 struct StorageClass {
@@ -39,10 +41,19 @@ struct StorageClass {
 
 using Order = llvm::SmallVector<unsigned>;
 
+/// What the order of a block's ops has to keep besides their operands, and what is known of its loops and branches.
+struct OrderFacts {
+  llvm::SmallVector<std::pair<mlir::Operation *, mlir::Operation *>> before; ///< the first before the second
+  llvm::DenseMap<mlir::Operation *, int64_t> within;                        ///< bytes that an op's bodies need
+};
+
+/// Where the tensor that an op hands on stands: what a kernel, loop or branch writes into, or null for others.
+mlir::Value writtenInto(mlir::Value result);
+
 class KernelGraph {
 public:
   /// Emits an error and sets `failed` where a buffer has no bound.
-  KernelGraph(mlir::Block &block, IndexBounds &bounds, bool inPlace);
+  KernelGraph(mlir::Block &block, IndexBounds &bounds, bool inPlace, const OrderFacts &facts = OrderFacts());
   bool failed = false;
 
   Order given() const;
@@ -60,6 +71,7 @@ private:
   unsigned newClass(int64_t bytes, bool owned);
   void findProducers(mlir::Value value, llvm::SmallVectorImpl<unsigned> &producers) const;
 
+  mlir::Block &block;
   IndexBounds &bounds;
   llvm::SmallVector<StorageClass> classes;
   llvm::DenseMap<mlir::Value, unsigned> classIds;

@@ -14,6 +14,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/DimSymbols.h"
+#include "passes/canonicalize/ExpandInputs.h"
 #include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/Passes.h"
@@ -139,10 +140,11 @@ int Pipeline::checkTypes() {
     auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "snug.name");
     std::string text = "input '" + (name ? name.str() : "") + "' ";
     if (isa<UnrankedTensorType>(argument.getType()))
-      refuse(main.getLoc(), text + "has no shape, so its rank is unknown; export the model with shapes of its inputs");
+      refuse(main.getLoc(), text + "has no shape, so its rank is unknown; export the model with shapes of its inputs, or state it "
+                                 "with --dim NAME.rank=N");
     else if (!isa<RankedTensorType>(argument.getType()) || !isNumber(argument.getType()))
-      refuse(main.getLoc(), text + "is no tensor of numbers; strings, complex numbers, sequences and optionals are not "
-                                   "supported");
+      refuse(main.getLoc(), text + "is no tensor of numbers, nor a sequence or optional of such; strings and complex numbers "
+                                   "are not supported");
   }
   main.walk([&](Operation *op) {
     if (!llvm::all_of(op->getResultTypes(), isNumber))
@@ -156,7 +158,7 @@ int Pipeline::checkDims() {
   auto main = program->lookupSymbol<func::FuncOp>("main");
   DimSymbols none(&context), given(&context);
   SmallVector<std::string> known, missing;
-  for (const std::string &definition : options.dims) {
+  for (const std::string &definition : dims) {
     std::string problem;
     if (!given.add(definition, problem))
       return usage(problem);
@@ -165,13 +167,12 @@ int Pipeline::checkDims() {
     if (auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims"))
       for (StringRef text : texts.getAsValueRange<StringAttr>())
         none.parse(text, known);
-  for (const std::string &definition : options.dims) {
+  for (const std::string &definition : dims) {
     std::string name = StringRef(definition).split('=').first.trim().str();
     if (!llvm::is_contained(known, name))
       return usage("the model has no dim '" + name + "'" +
                    (known.empty() ? std::string("; all its dims are fixed") : "; its dims are " + llvm::join(known, ", ")));
   }
-  dims.assign(options.dims.begin(), options.dims.end());
   inferDims(*program, dims, missing);
   // What is supported does not depend on the size of a dim that nobody stated; a small one is as good as any.
   while (options.check && !missing.empty()) {
@@ -186,6 +187,14 @@ int Pipeline::checkDims() {
     command += " --dim " + shellWord(printable(name) + "=1");
   return usage("dim" + std::string(missing.size() == 1 ? " '" : "s '") + printable(llvm::join(missing, "', '")) +
                (missing.size() == 1 ? "' has" : "' have") + " no value; for example:\n  " + command);
+}
+
+int Pipeline::expandInputs() {
+  dims.assign(options.dims.begin(), options.dims.end());
+  std::string problem;
+  if (succeeded(snug::expandInputs(*program, dims, problem)))
+    return SNUG_EXIT_DONE;
+  return options.console.fail(SNUG_EXIT_USAGE, printable(problem));
 }
 
 int Pipeline::markValues() { return markInputValues(*program, options); }
@@ -211,7 +220,7 @@ int Pipeline::markDonated() {
 }
 
 int Pipeline::canonicalize() {
-  for (auto check : {&Pipeline::checkTypes, &Pipeline::markValues, &Pipeline::checkDims, &Pipeline::markDonated})
+  for (auto check : {&Pipeline::expandInputs, &Pipeline::checkTypes, &Pipeline::markValues, &Pipeline::checkDims, &Pipeline::markDonated})
     if (int code = (this->*check)())
       return code;
   LowerOnnxOptions lower;

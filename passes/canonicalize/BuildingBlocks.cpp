@@ -250,8 +250,7 @@ FailureOr<LoweredValue> Lowering::pad(LoweredValue &value, ArrayRef<AffineExpr> 
   Extents shape;
   SmallVector<OpFoldResult> offsets, sizes, strides(value.rank(), b.getIndexAttr(1));
   for (auto [extent, low, high] : llvm::zip_equal(value.shape, before, after)) {
-    auto lowest = dims.lowerBound(low), lowestHigh = dims.lowerBound(high);
-    if (!lowest || *lowest < 0 || !lowestHigh || *lowestHigh < 0) {
+    if (!requireAtLeast(low, constant(0)) || !requireAtLeast(high, constant(0))) {
       error() << "pads " << dims.print(low) << " and " << dims.print(high) << " may be negative";
       return failure();
     }

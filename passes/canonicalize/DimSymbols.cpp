@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/DimSymbols.h"
 #include "passes/canonicalize/Extents.h"
-#include "mlir/Analysis/FlatLinearValueConstraints.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/raw_ostream.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace snug;
@@ -15,13 +15,33 @@ bool DimSymbols::isKnown(StringRef name) const {
          llvm::any_of(expressions, [&](const auto &entry) { return entry.first == name; });
 }
 
-void DimSymbols::addOpen(StringRef name) {
+void DimSymbols::addOpen(StringRef name, int64_t step) {
   DimRange range;
   range.name = name.str();
-  range.min = 1;
+  range.min = range.step = step;
   range.max = -1;
   symbolRanges.push_back(all.size());
   all.push_back(range);
+}
+
+AffineExpr DimSymbols::addIteration(AffineExpr count) {
+  std::optional<int64_t> end = upperBound(count);
+  DimRange range;
+  range.name = "iteration";
+  range.isIteration = true;
+  range.max = end ? std::max<int64_t>(*end - 1, 0) : -1;
+  symbolRanges.push_back(all.size());
+  all.push_back(range);
+  return getAffineSymbolExpr(symbolRanges.size() - 1, context);
+}
+
+bool DimSymbols::isOfIteration(AffineExpr expr) const {
+  bool found = false;
+  expr.walk([&](AffineExpr e) {
+    if (auto symbol = dyn_cast<AffineSymbolExpr>(e))
+      found |= all[symbolRanges[symbol.getPosition()]].isIteration;
+  });
+  return found;
 }
 
 AffineExpr DimSymbols::inSteps(AffineExpr expr) const {
@@ -34,24 +54,70 @@ AffineExpr DimSymbols::inSteps(AffineExpr expr) const {
   return expr.replaceSymbols(values);
 }
 
+SmallVector<const DimRange *> DimSymbols::rangesOf(AffineExpr expr) const {
+  SmallVector<const DimRange *> result;
+  for (unsigned symbol = 0; symbol < symbolRanges.size(); ++symbol)
+    if (expr.isFunctionOfSymbol(symbol))
+      result.push_back(&all[symbolRanges[symbol]]);
+  return result;
+}
+
+bool DimSymbols::isOpen(AffineExpr expr) const {
+  return llvm::any_of(rangesOf(expr), [](const DimRange *range) { return range->isOpen(); });
+}
+
+// The factors of a product as it is written.
+static void factorsOf(AffineExpr expr, SmallVectorImpl<AffineExpr> &factors) {
+  auto product = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (!product || expr.getKind() != AffineExprKind::Mul) {
+    factors.push_back(expr);
+    return;
+  }
+  factorsOf(product.getLHS(), factors);
+  factorsOf(product.getRHS(), factors);
+}
+
 std::optional<std::string> DimSymbols::solve(AffineExpr left, AffineExpr right) const {
-  SmallVector<int64_t> coefficients; // symbols, locals, constant
-  AffineExpr difference = sumOfProducts(left - right);
-  if (!difference.isPureAffine() ||
-      failed(getFlattenedAffineExpr(difference, 0, symbolRanges.size(), &coefficients)) ||
-      coefficients.size() != symbolRanges.size() + 1)
+  // Symbols in units of their steps: what stands for one is s or s floordiv step.
+  AffineExpr difference = sumOfProducts(inSteps(left) - inSteps(right));
+  if (isOfIteration(difference))
     return std::nullopt;
+  AffineExpr zero = getAffineConstantExpr(0, context), one = getAffineConstantExpr(1, context);
   for (unsigned symbol = 0; symbol < symbolRanges.size(); ++symbol) {
     const DimRange &range = all[symbolRanges[symbol]];
-    if (!range.isOpen() || std::abs(coefficients[symbol]) != 1)
+    if (!range.isOpen())
       continue;
-    int64_t sign = -coefficients[symbol];
-    AffineExpr rest = getAffineConstantExpr(0, context);
-    for (unsigned other = 0; other < symbolRanges.size(); ++other)
-      if (other != symbol)
-        rest = rest + getAffineSymbolExpr(other, context) * (sign * coefficients[other]);
-    rest = rest + sign * coefficients.back();
-    return range.name + "=" + print(rest);
+    AffineExpr unit = getAffineSymbolExpr(symbol, context);
+    unit = range.step > 1 ? unit.floorDiv(range.step) : unit;
+    // Linear in the unit: rest + factor * unit.
+    AffineExpr rest = sumOfProducts(difference.replace(unit, zero));
+    AffineExpr factor = sumOfProducts(difference.replace(unit, one) - rest);
+    if (rest.isFunctionOfSymbol(symbol) || factor.isFunctionOfSymbol(symbol) || factor == zero ||
+        !areEqualExtents(difference, factor * unit + rest))
+      continue;
+    if (auto value = exactQuotient(rest * -range.step, factor))
+      return range.name + "=" + print(*value);
+  }
+  SmallVector<AffineExpr> own, other;
+  factorsOf(left, own);
+  factorsOf(right, other);
+  if (own.size() < 2 || own.size() != other.size())
+    return std::nullopt;
+  for (auto [a, b] : llvm::zip(own, other))
+    if (!areEqualExtents(a, b))
+      return solve(a, b);
+  return std::nullopt;
+}
+
+std::optional<std::pair<std::string, int64_t>> DimSymbols::solveStep(AffineExpr extent, int64_t divisor) const {
+  SmallVector<AffineExpr> factors;
+  factorsOf(sumOfProducts(extent), factors);
+  for (AffineExpr factor : llvm::reverse(factors)) { // the last are those that exporters merge and cut
+    auto symbol = dyn_cast<AffineSymbolExpr>(factor);
+    const DimRange *range = symbol ? &all[symbolRanges[symbol.getPosition()]] : nullptr;
+    if (range && range->isOpen() && range->step % divisor != 0 && divisor < (int64_t(1) << 30) &&
+        range->step < (int64_t(1) << 30))
+      return std::pair(range->name, std::lcm(range->step, divisor));
   }
   return std::nullopt;
 }
@@ -263,5 +329,31 @@ std::optional<int64_t> DimSymbols::evaluate(AffineExpr expr, bool upper) const {
   }
 }
 
-std::optional<int64_t> DimSymbols::upperBound(AffineExpr expr) const { return evaluate(expr, true); }
-std::optional<int64_t> DimSymbols::lowerBound(AffineExpr expr) const { return evaluate(expr, false); }
+// The value of an expression of one symbol.
+static std::optional<int64_t> valueAt(AffineExpr expr, unsigned numSymbols, int64_t value) {
+  SmallVector<AffineExpr> values(numSymbols, getAffineConstantExpr(value, expr.getContext()));
+  auto number = dyn_cast<AffineConstantExpr>(expr.replaceSymbols(values));
+  return number ? std::optional(number.getValue()) : std::nullopt;
+}
+
+std::optional<int64_t> DimSymbols::bound(AffineExpr expr, bool upper) const {
+  std::optional<int64_t> result = evaluate(expr, upper);
+  if (isa<AffineConstantExpr, AffineSymbolExpr>(expr))
+    return result;
+  auto dims = rangesOf(expr);
+  constexpr int64_t few = 256;
+  if (dims.size() != 1 || dims[0]->isOpen() || (dims[0]->max - dims[0]->min) / dims[0]->step >= few ||
+      dims[0]->max >= (int64_t(1) << 24)) // else products may overflow
+    return result;
+  result.reset();
+  for (int64_t value = dims[0]->min; value <= dims[0]->max; value += dims[0]->step) {
+    auto at = valueAt(expr, symbolRanges.size(), value);
+    if (!at)
+      return std::nullopt;
+    result = !result ? *at : upper ? std::max(*result, *at) : std::min(*result, *at);
+  }
+  return result;
+}
+
+std::optional<int64_t> DimSymbols::upperBound(AffineExpr expr) const { return bound(expr, true); }
+std::optional<int64_t> DimSymbols::lowerBound(AffineExpr expr) const { return bound(expr, false); }

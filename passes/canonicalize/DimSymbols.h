@@ -18,6 +18,7 @@ namespace snug {
 struct DimRange {
   std::string name;
   int64_t min = 0, max = 0, step = 1;
+  bool isIteration = false; // the number of a loop's iteration, no dim
   bool isFixed() const { return min == max; }
   bool isOpen() const { return max < 0; }
 };
@@ -32,12 +33,24 @@ public:
   // Whether the name has been given, in whichever form.
   bool isKnown(llvm::StringRef name) const;
   // Adds a name of unknown extent: a symbol without an upper bound, which lowering may find equal to something known.
-  void addOpen(llvm::StringRef name);
-  bool hasOpen() const { return llvm::any_of(all, [](const DimRange &range) { return range.isOpen(); }); }
+  // Its values are multiples of `step`.
+  void addOpen(llvm::StringRef name, int64_t step = 1);
+  // Whether an open dim is among those of an expression.
+  bool isOpen(mlir::AffineExpr expr) const;
+  // The ranges of the dims of an expression.
+  llvm::SmallVector<const DimRange *> rangesOf(mlir::AffineExpr expr) const;
+  // Adds the number of a loop's iteration, from 0 to before `count`: a symbol that is used only inside of the loop.
+  mlir::AffineExpr addIteration(mlir::AffineExpr count);
+  // Whether the expression has such a symbol.
+  bool isOfIteration(mlir::AffineExpr expr) const;
   // Symbols whose dims go in steps as multiples of these, so that they can be divided by what divides the step.
   mlir::AffineExpr inSteps(mlir::AffineExpr expr) const;
-  // NAME=EXPRESSION that makes two different extents equal: where their difference is +-1 times an open name and a rest.
+  // NAME=EXPRESSION that makes two different extents equal: an open name that stands alone in a term of their
+  // difference. Products of as many factors each are taken to be equal factor by factor: what is reshaped on the way to
+  // an elementwise op was of one shape.
   std::optional<std::string> solve(mlir::AffineExpr left, mlir::AffineExpr right) const;
+  // The open name and what it has to be a multiple of, so that `divisor` divides the extent.
+  std::optional<std::pair<std::string, int64_t>> solveStep(mlir::AffineExpr extent, int64_t divisor) const;
 
   // Parses an extent as ONNX files write it: a number, a name, or sums and products of them ("past + 1", "2*seq").
   // Names without a value are appended to `missing` (once) and stand for 1 meanwhile.
@@ -48,13 +61,15 @@ public:
   llvm::ArrayRef<DimRange> ranges() const { return all; }
   // Ranges that are affine symbols, by symbol number.
   llvm::ArrayRef<unsigned> symbols() const { return symbolRanges; }
-  // The largest and smallest value of an expression without dims over all ranges; exact for monotone expressions.
+  // The largest and smallest value of an expression without dims over all ranges; exact for monotone expressions, and
+  // for those of one dim that has few values.
   std::optional<int64_t> upperBound(mlir::AffineExpr expr) const;
   std::optional<int64_t> lowerBound(mlir::AffineExpr expr) const;
 
 private:
   std::optional<mlir::AffineExpr> parse(llvm::StringRef text, llvm::SmallVectorImpl<std::string> &missing, int depth) const;
   std::optional<int64_t> evaluate(mlir::AffineExpr expr, bool upper) const;
+  std::optional<int64_t> bound(mlir::AffineExpr expr, bool upper) const;
   mlir::MLIRContext *context;
   llvm::SmallVector<DimRange> all;
   llvm::SmallVector<std::pair<std::string, std::string>> expressions; // names that stand for expressions

@@ -160,6 +160,11 @@ std::optional<Polynomial> Polynomial::of(AffineExpr expr) {
     return result;
   }
   case AffineExprKind::FloorDiv:
+    if (!divisor) { // of a multiple of other dims, which are not 0 where something is divided by them
+      auto left = of(binary.getLHS()), right = of(binary.getRHS());
+      auto whole = left && right ? left->quotient(*right) : std::nullopt;
+      return whole ? *whole : atom(expr);
+    }
     return divides ? ofQuotient(binary.getLHS(), divisor.getValue()) : atom(expr);
   case AffineExprKind::CeilDiv:
     return divides ? ofQuotient(binary.getLHS() + (divisor.getValue() - 1), divisor.getValue()) : atom(expr);

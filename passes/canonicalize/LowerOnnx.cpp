@@ -8,6 +8,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "passes/canonicalize/ExpandInputs.h"
 #include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/InlineFunctions.h"
 #include "passes/canonicalize/Lowering.h"
@@ -32,6 +33,7 @@ struct ModelLowering {
   ModelLowering(ModuleOp module, const DimSymbols &symbols, bool stopsAtFirst = false)
       : module(module), main(module.lookupSymbol<func::FuncOp>("main")), symbols(symbols), stopsAtFirst(stopsAtFirst) {}
   std::optional<std::string> solution, ending; // see Lowering
+  std::optional<std::pair<std::string, int64_t>> step;
 
   LogicalResult run() {
     if (failed(inlineFunctions(module, main)))
@@ -122,11 +124,15 @@ private:
       }
     LogicalResult result = lowerBody(lowering);
     solution = lowering.solution;
+    step = lowering.step;
     ending = lowering.ending;
     for (Problem &problem : problems)
       say(problem);
     if (failed(result))
       return failure();
+    if (!lowering.requirements.empty())
+      module->setAttr("snug.requires",
+                      builder.getStrArrayAttr(SmallVector<StringRef>(lowering.requirements.begin(), lowering.requirements.end())));
     eraseOnnx();
     return success();
   }
@@ -142,7 +148,7 @@ private:
       lowering.b.setInsertionPoint(&op);
       if (auto ret = dyn_cast<func::ReturnOp>(op))
         return unknown.empty() ? lowerReturn(lowering, ret) : failure();
-      if (failed(stopsAtFirst ? lowerOp(lowering, &op) : lowerOrNote(lowering, &op)))
+      if (failed(stopsAtFirst ? lowering.lowerOp(&op) : lowerOrNote(lowering, &op)))
         return failure();
     }
     return success();
@@ -171,7 +177,7 @@ private:
         }
         return success();
       });
-      result = lowerOp(lowering, op);
+      result = lowering.lowerOp(op);
     }
     if (succeeded(result))
       return success();
@@ -198,41 +204,9 @@ private:
     error << (others.size() > limit ? ", ...)" : ")");
   }
 
-  // Code goes to the builder's place in @main, whatever region the op is in.
-  LogicalResult lowerOp(Lowering &lowering, Operation *op) {
-    if (auto get = dyn_cast<onnx::GetOp>(op)) {
-      auto initializer = module.lookupSymbol<onnx::InitializerOp>(get.getInitializer());
-      lowering.map(get.getResult(), lowering.initializerValue(initializer, get.getResult()));
-      return success();
-    }
-    auto node = dyn_cast<onnx::NodeOp>(op);
-    if (!node)
-      return success();
-    if (node.getDomain().empty() && node.getOpType() == "If")
-      return lowerIf(lowering, node);
-    return lowering.lowerNode(node);
-  }
-
   SmallVector<Problem> problems;
   llvm::SmallDenseSet<Value> unknown;           // results of what could not be lowered
   llvm::SmallDenseSet<Operation *> unsupported; // nodes without an entry in the table
-
-  // A condition that is known chooses a branch, which is lowered in the node's place.
-  LogicalResult lowerIf(Lowering &lowering, onnx::NodeOp node) {
-    auto condition = node.hasInput(0) ? lowering.constantInts(lowering.lookup(node->getOperand(0))) : std::nullopt;
-    if (!condition || condition->size() != 1)
-      return node.emitError() << "If: a condition computed from data is not supported, only one that follows from shapes "
-                                 "and constants";
-    Region *branch = node.getBody((*condition)[0] ? "then_branch" : "else_branch");
-    if (!branch)
-      return node.emitError() << "If: a branch is missing";
-    for (Operation &op : branch->front().without_terminator())
-      if (failed(lowerOp(lowering, &op)))
-        return failure();
-    for (auto [result, value] : llvm::zip(node->getResults(), branch->front().getTerminator()->getOperands()))
-      lowering.map(result, lowering.lookup(value));
-    return success();
-  }
 
   // Every symbol is bound to the first input dim that is the bare name.
   LogicalResult bindSymbols(Lowering &l, ArrayRef<Extents> inputShapes) {
@@ -261,19 +235,31 @@ private:
     module->setAttr("snug.dims", b.getArrayAttr(all));
   }
 
+  // An output that is a sequence is NAME.0, NAME.1...; an optional without a value is none.
   LogicalResult lowerReturn(Lowering &l, func::ReturnOp ret) {
     SmallVector<Value> results;
     SmallVector<Type> types;
-    for (auto [index, operand] : llvm::enumerate(ret.getOperands())) {
-      LoweredValue &value = l.lookup(operand);
-      if (value.isSequence)
-        return main.emitError() << "output " << index << " is a sequence; only tensors are supported as outputs";
+    SmallVector<DictionaryAttr> attributes;
+    auto add = [&](LoweredValue &value, const std::string &name) {
       results.push_back(l.tensor(value));
       types.push_back(results.back().getType());
       SmallVector<Attribute> texts;
       for (AffineExpr extent : value.shape)
         texts.push_back(l.b.getStringAttr(l.dims.print(extent)));
-      main.setResultAttr(index, "snug.dims", l.b.getArrayAttr(texts));
+      attributes.push_back(l.b.getDictionaryAttr({l.b.getNamedAttr("snug.name", l.b.getStringAttr(name)),
+                                                  l.b.getNamedAttr("snug.dims", l.b.getArrayAttr(texts))}));
+    };
+    for (auto [index, operand] : llvm::enumerate(ret.getOperands())) {
+      LoweredValue &value = l.lookup(operand);
+      auto given = main.getResultAttrOfType<StringAttr>(index, "snug.name");
+      std::string name = given ? given.str() : "output" + std::to_string(index);
+      if (!value.isSequence && !value.isAbsent)
+        add(value, name);
+      for (auto [place, element] : llvm::enumerate(value.elements)) {
+        if (element.isSequence || element.isAbsent)
+          return main.emitError() << "output '" << name << "' is a sequence of sequences or optionals, which is not supported";
+        add(element, name + "." + std::to_string(place));
+      }
     }
     for (BlockArgument argument : main.getArguments()) {
       SmallVector<Attribute> texts;
@@ -283,6 +269,7 @@ private:
     }
     ret.getOperandsMutable().assign(results);
     main.setType(FunctionType::get(context(), main.front().getArgumentTypes(), types));
+    main.setAllResultAttrs(attributes);
     return success();
   }
 
@@ -312,6 +299,10 @@ struct LowerOnnx : snug::impl::LowerOnnxBase<LowerOnnx> {
       return signalPassFailure();
     }
     SmallVector<std::string> given(dims.begin(), dims.end()), open;
+    if (std::string problem; failed(expandInputs(module, given, problem))) {
+      main.emitError(problem);
+      return signalPassFailure();
+    }
     inferDims(module, given, open);
     DimSymbols symbols(&getContext());
     for (const std::string &definition : given) {
@@ -342,6 +333,7 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
   context->loadDialect<arith::ArithDialect, math::MathDialect, linalg::LinalgDialect, tensor::TensorDialect,
                        affine::AffineDialect, scf::SCFDialect, nn::NnDialect>();
   auto main = module.lookupSymbol<func::FuncOp>("main");
+  llvm::StringMap<int64_t> steps; // of open dims
   while (true) {
     DimSymbols symbols(context);
     std::string problem;
@@ -359,12 +351,16 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
     // must, one may be read up to another and not beyond: it is taken to end there. (It might be larger. But a library
     // for just what is read is right, and refuses more; and whoever has more gives the dim.)
     for (const std::string &name : open)
-      symbols.addOpen(name);
+      symbols.addOpen(name, steps.contains(name) ? steps[name] : 1);
     OwningOpRef<ModuleOp> copy(module.clone());
     ScopedDiagnosticHandler silence(context, [](Diagnostic &) { return success(); });
     ModelLowering trial(*copy, symbols, /*stopsAtFirst=*/true);
     bool lowered = succeeded(trial.run());
     const std::optional<std::string> &found = !lowered && trial.solution ? trial.solution : trial.ending;
+    if (!lowered && !trial.solution && trial.step) {
+      steps[trial.step->first] = trial.step->second; // goes on rising, so that this ends
+      continue;
+    }
     if (!found)
       return;
     dims.push_back(*found);

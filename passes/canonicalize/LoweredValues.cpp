@@ -208,7 +208,9 @@ std::optional<SmallVector<int64_t>> Lowering::constantInts(const LoweredValue &v
 }
 
 Value Lowering::tensor(LoweredValue &value) {
-  if (value.tensor)
+  // What was made inside a loop or branch is not there outside of it, and is made anew.
+  bool isMadeHere = value.splat || value.isClosed() || !value.table.empty();
+  if (value.tensor && (!isMadeHere || value.tensor.getParentRegion()->isAncestor(b.getInsertionBlock()->getParent())))
     return value.tensor;
   if (value.closedVector && value.closed.empty())
     return value.tensor = empty(value.shape, value.elementType);

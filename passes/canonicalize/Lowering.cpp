@@ -22,17 +22,48 @@ LoweredValue &Lowering::input(unsigned index) {
   return missingValue;
 }
 
+LogicalResult Lowering::lowerOp(Operation *op) {
+  if (auto get = dyn_cast<onnx::GetOp>(op)) {
+    auto initializer = module.lookupSymbol<onnx::InitializerOp>(get.getInitializer());
+    map(get.getResult(), initializerValue(initializer, get.getResult()));
+    return success();
+  }
+  auto node = dyn_cast<onnx::NodeOp>(op);
+  return node ? lowerNode(node) : success();
+}
+
+FailureOr<LoweredValues> Lowering::lowerBody(Region &body, ArrayRef<LoweredValue> arguments) {
+  onnx::NodeOp around = current;
+  bool lacksInput = isInputMissing;
+  Block &block = body.front();
+  if (block.getNumArguments() != arguments.size())
+    return error() << "the subgraph has " << block.getNumArguments() << " inputs, given are " << arguments.size();
+  for (auto [argument, value] : llvm::zip_equal(block.getArguments(), arguments))
+    map(argument, value);
+  for (Operation &op : block.without_terminator())
+    if (failed(lowerOp(&op)))
+      return failure();
+  current = around;
+  isInputMissing = lacksInput;
+  LoweredValues results;
+  for (Value value : block.getTerminator()->getOperands())
+    results.push_back(lookup(value));
+  return results;
+}
+
 LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
   current = node;
   isInputMissing = false;
   StringRef type = node.getOpType();
   for (Value operand : node->getOperands())
-    if (values[operand].isSequence && !type.contains("Sequence") && type != "Identity")
-      return error() << "sequences are supported only where the model takes them apart again";
+    if (values[operand].isSequence && !type.contains("Sequence") && !type.contains("Optional") &&
+        !llvm::is_contained({"Identity", "Loop", "Scan"}, type))
+      return error() << "takes no sequence";
   LoweringFunction lower = LoweringTable::get().find(node.getDomain(), type, node.getOpset());
   if (!lower) // inside a branch, which was not looked at before
     return error() << "the op of opset " << node.getOpset() << " is not supported";
   LogicalResult result = lower(*this);
+  current = node;
   if (failed(result) || isInputMissing)
     return failure();
   for (Value output : node->getResults())
@@ -143,10 +174,15 @@ Value Lowering::materialize(AffineExpr extent) {
   Value &value = materialized[extent];
   if (!value) {
     OpBuilder::InsertionGuard guard(b);
-    if (symbolValues.empty())
-      b.setInsertionPointToStart(entry);
+    // After all dims, or where the innermost iteration that it is of begins.
+    Value last;
+    for (unsigned symbol = 0; symbol < symbolValues.size(); ++symbol)
+      if (!dims.ranges()[dims.symbols()[symbol]].isIteration || extent.isFunctionOfSymbol(symbol))
+        last = symbolValues[symbol];
+    if (last)
+      b.setInsertionPointAfterValue(last);
     else
-      b.setInsertionPointAfterValue(symbolValues.back());
+      b.setInsertionPointToStart(entry);
     if (auto number = dyn_cast<AffineConstantExpr>(extent))
       value = arith::ConstantIndexOp::create(b, b.getUnknownLoc(), number.getValue());
     else

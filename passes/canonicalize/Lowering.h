@@ -25,6 +25,12 @@ namespace snug {
 
 using Extents = llvm::SmallVector<mlir::AffineExpr>;
 
+// Whether an expression of the dims is 0, or is not.
+struct Relation {
+  mlir::AffineExpr expr;
+  bool isZero;
+};
+
 struct LoweredValue {
   mlir::Type elementType; // of the tensor; integers are signless
   Extents shape;
@@ -32,21 +38,25 @@ struct LoweredValue {
   mlir::TypedAttr splat;        // IntegerAttr or FloatAttr of elementType
   Extents closed;               // empty: not closed. One expression, or with `closedVector` one a position of the last dim
   bool closedVector = false;
+  std::vector<Relation> relations; // of one truth value: it is true where all of these hold
   Extents table;                // elements of a small integer tensor of rank 2 or more, in row-major order; not closed
   // A sequence is a list of values at compile time and has none of the above.
   bool isSequence = false;
   std::vector<LoweredValue> elements;
+  bool isAbsent = false; // an optional without a value
 
   int64_t rank() const { return shape.size(); }
   bool isClosed() const { return !closed.empty() || closedVector; }
 };
+
+using LoweredValues = std::vector<LoweredValue>;
 
 enum class Reduction { Sum, Max, Min, Prod };
 
 // State of lowering one function; a `Lowering` is handed to each table function with the node at hand.
 class Lowering {
 public:
-  Lowering(mlir::OpBuilder &builder, const DimSymbols &dims) : b(builder), dims(dims) {}
+  Lowering(mlir::OpBuilder &builder, DimSymbols dims) : b(builder), dims(std::move(dims)) {}
 
   // --- the node at hand
   onnx::NodeOp node() { return current; }
@@ -69,6 +79,10 @@ public:
 
   // Calls the node's table function; refuses what every function would have to check.
   mlir::LogicalResult lowerNode(onnx::NodeOp node);
+  // A node, or what an initializer is read by.
+  mlir::LogicalResult lowerOp(mlir::Operation *op);
+  // All nodes of a subgraph, where the builder stands, whatever region that is in; gives what it yields.
+  mlir::FailureOr<LoweredValues> lowerBody(mlir::Region &body, llvm::ArrayRef<LoweredValue> arguments);
 
   // The element type that the file names by a number (TensorProto.DataType); null where Snug does not compute with it.
   mlir::Type dataType(int64_t code);
@@ -108,13 +122,26 @@ public:
 
   // --- shapes
   mlir::AffineExpr constant(int64_t value) { return mlir::getAffineConstantExpr(value, b.getContext()); }
-  // Whether two extents are the same; remembers what would make them so where a dim's extent is open.
-  bool same(mlir::AffineExpr left, mlir::AffineExpr right) {
-    bool equal = areEqualExtents(dims.inSteps(left), dims.inSteps(right));
-    if (!equal && !solution)
-      solution = dims.solve(left, right);
-    return equal;
-  }
+  // What an op requires of extents. Each of these says whether it holds for all values of the dims. What an open dim has
+  // to be so that it does is remembered (see `solution`); an inequality is taken to hold where a dim is open.
+  //
+  // Whether two extents are the same.
+  bool same(mlir::AffineExpr left, mlir::AffineExpr right);
+  bool same(mlir::AffineExpr left, int64_t right) { return same(left, constant(right)); }
+  // left / right, where right divides left.
+  std::optional<mlir::AffineExpr> quotient(mlir::AffineExpr left, mlir::AffineExpr right);
+  // Whether left >= right.
+  bool isAtLeast(mlir::AffineExpr left, mlir::AffineExpr right);
+  bool isAtLeast(mlir::AffineExpr left, int64_t right) { return isAtLeast(left, constant(right)); }
+  // The same, but where it holds for some values of several dims only, so that no range of one of them says for which,
+  // runs with others are refused.
+  bool requireAtLeast(mlir::AffineExpr left, mlir::AffineExpr right);
+  // What to add to an error where an extent cannot be cut into so many parts.
+  std::string stepHint(mlir::AffineExpr extent, int64_t parts);
+  // Makes runs be refused where `right`, a dim, does not divide `left`, another one. From then on quotient() knows it.
+  bool requireMultiple(mlir::AffineExpr left, mlir::AffineExpr right);
+  // An extent in the terms of what is known of its dims: steps, and which ones are multiples of others.
+  mlir::AffineExpr inUnits(mlir::AffineExpr extent);
   // Remembers that of an extent all is read from the first element to before `end`.
   void endsAt(mlir::AffineExpr extent, mlir::AffineExpr end) {
     if (!ending)
@@ -161,18 +188,49 @@ public:
   mlir::Value withRecipeStep(nn::WeightOp weight, mlir::Attribute step, llvm::ArrayRef<int64_t> shape);
 
   mlir::OpBuilder &b;
-  const DimSymbols &dims;
-  // Index values of the symbols, set at the function's entry.
+  // --- loops and branches (Bodies.cpp)
+  struct LoopStep {
+    LoweredValues carried;   // to the next iteration
+    LoweredValues collected; // of all iterations
+  };
+  // Of a collected value: the axis that its iterations are side by side on, and whether the last one comes first.
+  struct Collecting {
+    int64_t axis = 0;
+    bool reversed = false;
+  };
+  using LoopBody = llvm::function_ref<mlir::FailureOr<LoopStep>(mlir::AffineExpr iteration,
+                                                                llvm::ArrayRef<LoweredValue> carried)>;
+  // Runs the body for iteration = 0, 1... below `count`; gives the carried values after it and then the collected ones.
+  // Fails where a value changes its shape from one iteration to the next; the error is about the node at hand.
+  mlir::FailureOr<LoweredValues> loop(mlir::AffineExpr count, llvm::ArrayRef<LoweredValue> carried,
+                                                        llvm::ArrayRef<Collecting> collecting, LoopBody body);
+  using BranchBody = llvm::function_ref<mlir::FailureOr<LoweredValues>()>;
+  // What one of the two gives, by the only element of `condition`.
+  mlir::FailureOr<LoweredValues> branch(LoweredValue &condition, BranchBody whenTrue, BranchBody whenFalse);
+  // The part at one place of an axis, without that axis; a view.
+  LoweredValue elementAt(LoweredValue &value, int64_t axis, mlir::AffineExpr place);
+
+  DimSymbols dims;
+  // Index values of the symbols: of dims at the function's entry, of iterations where they begin.
   llvm::SmallVector<mlir::Value> symbolValues;
   mlir::Block *entry = nullptr;
-  // What an open dim has to be ("s81=past + 1"), once the model has shown it; lowering fails then.
+  // What an open dim has to be ("s81=past + 1"), or a multiple of, once the model has shown it; lowering fails then.
   std::optional<std::string> solution;
+  std::optional<std::pair<std::string, int64_t>> step;
   // What an open dim has to be at least, and is never read beyond; lowering goes on.
   std::optional<std::string> ending;
+  // What is required of the dims of a run: "a >= b", "a % b == 0".
+  llvm::SmallVector<std::string> requirements;
   mlir::ModuleOp module;
 
 private:
   onnx::NodeOp current;
+  bool relate(llvm::ArrayRef<mlir::AffineExpr> source, llvm::ArrayRef<mlir::AffineExpr> target);
+  void require(std::string text) {
+    if (!llvm::is_contained(requirements, text))
+      requirements.push_back(std::move(text));
+  }
+  llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>> multiples; // a symbol, and one that divides it
   bool isInputMissing = false;
   LoweredValue missingValue;
   llvm::DenseMap<mlir::Value, LoweredValue> values;

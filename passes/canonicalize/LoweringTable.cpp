@@ -26,6 +26,9 @@ const LoweringTable &LoweringTable::get() {
     addCastOps(t);
     addPositionOps(t);
     addResizeOps(t);
+    addControlFlowOps(t);
+    addOptionalOps(t);
+    addRecurrentOps(t);
     addIndexedOps(t);
     addScanOps(t);
     addLossOps(t);
@@ -53,8 +56,6 @@ std::vector<LoweringTable::Row> LoweringTable::rows() const {
     for (const auto &row : entry.second)
       found.back().since.push_back(row.first);
   }
-  // "If" is lowered where it stands, because it holds other nodes.
-  found.push_back({"", "If", {1}});
   std::sort(found.begin(), found.end(), [](const Row &a, const Row &b) { return std::tie(a.domain, a.opType) < std::tie(b.domain, b.opType); });
   return found;
 }

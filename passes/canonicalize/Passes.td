@@ -18,8 +18,8 @@ def LowerOnnx : Pass<"snug-lower-onnx", "::mlir::ModuleOp"> {
     ListOption<"dims", "dims", "std::string", "Named dims, as NAME=VALUE, NAME=MIN..MAX[:STEP] or NAME=EXPRESSION of others">
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::linalg::LinalgDialect",
-                           "::mlir::tensor::TensorDialect", "::mlir::affine::AffineDialect", "::mlir::scf::SCFDialect",
-                           "::snug::nn::NnDialect"];
+                           "::mlir::tensor::TensorDialect", "::mlir::affine::AffineDialect",
+                           "::mlir::scf::SCFDialect", "::snug::nn::NnDialect"];
 }
 
 def WidenFloats : Pass<"snug-widen-floats", "::mlir::func::FuncOp"> {

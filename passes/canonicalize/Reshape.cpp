@@ -55,6 +55,34 @@ std::optional<SmallVector<DimGroup>> matchGroups(ArrayRef<AffineExpr> source, Ar
 }
 } // namespace
 
+// What has to hold so that shapes have the same number of elements: found out for open dims, or required of runs (then
+// true).
+bool Lowering::relate(ArrayRef<AffineExpr> source, ArrayRef<AffineExpr> target) {
+  AffineExpr before = constant(1), after = constant(1);
+  for (AffineExpr extent : source)
+    before = before * extent;
+  for (AffineExpr extent : target)
+    after = after * extent;
+  bool isRelated = same(before, after);
+  // A dim in its place: the batch.
+  for (auto [left, right] : llvm::zip(source, target))
+    if (isa<AffineSymbolExpr>(left) && isa<AffineSymbolExpr>(right))
+      same(left, right);
+  // What was divided has no rest, or else there are other numbers of elements.
+  for (ArrayRef<AffineExpr> shape : {source, target})
+    for (AffineExpr extent : shape)
+      extent.walk([&](AffineExpr part) {
+        auto divided = dyn_cast<AffineBinaryOpExpr>(part);
+        if (!divided || part.getKind() != AffineExprKind::FloorDiv)
+          return;
+        if (isa<AffineConstantExpr>(divided.getRHS()))
+          quotient(divided.getLHS(), divided.getRHS());
+        else
+          isRelated |= requireMultiple(divided.getLHS(), divided.getRHS());
+      });
+  return isRelated;
+}
+
 FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineExpr> shape) {
   if (llvm::equal(value.shape, shape))
     return value;
@@ -116,10 +144,15 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
   if (shape.empty() && llvm::all_of(sourceShape, [&](AffineExpr e) { return e == constant(1); }))
     return tensorValue(tensor::CollapseShapeOp::create(b, loc(), targetType, source, ArrayRef<ReassociationIndices>()),
                        Extents(shape));
-  auto inSteps = [&](ArrayRef<AffineExpr> extents) {
-    return llvm::map_to_vector(extents, [&](AffineExpr e) { return dims.inSteps(e); });
+  auto match = [&] {
+    auto units = [&](ArrayRef<AffineExpr> extents) {
+      return llvm::map_to_vector(extents, [&](AffineExpr e) { return inUnits(e); });
+    };
+    return matchGroups(units(sourceShape), units(shape), constant(1));
   };
-  auto groups = matchGroups(inSteps(sourceShape), inSteps(shape), constant(1));
+  auto groups = match();
+  if (!groups && relate(sourceShape, shape))
+    groups = match();
   if (!groups) {
     error() << "cannot show that shapes " << print(sourceShape) << " and " << print(shape)
             << " have the same number of elements";

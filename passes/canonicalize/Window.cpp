@@ -5,7 +5,7 @@
 using namespace mlir;
 using namespace snug;
 
-std::optional<Window> snug::windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, ArrayRef<int64_t> kernel) {
+std::optional<Window> snug::windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, ArrayRef<AffineExpr> kernel) {
   size_t rank = spatial.size();
   Window window;
   window.kernel.assign(kernel.begin(), kernel.end());
@@ -23,16 +23,23 @@ std::optional<Window> snug::windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, 
   StringRef automatic = l.stringAttr("auto_pad", "NOTSET");
   bool same = automatic.starts_with("SAME");
   for (size_t i = 0; i < rank; ++i) {
-    int64_t reach = (kernel[i] - 1) * window.dilations[i] + 1, stride = window.strides[i];
+    AffineExpr reach = (kernel[i] - 1) * window.dilations[i] + 1;
+    int64_t stride = window.strides[i];
     AffineExpr before = l.constant(0), after = l.constant(0);
     if (same) {
       AffineExpr out = spatial[i].ceilDiv(stride);
-      auto lack = l.extremum((out - 1) * stride + reach - spatial[i], l.constant(0), /*larger=*/true);
-      if (!lack) {
-        l.error() << "cannot tell the automatic pads of extent " << l.dims.print(spatial[i]) << "; give the dim a value";
-        return std::nullopt;
+      // As windows are `stride` apart, the last one begins less than that before the end: pads are at least
+      // reach - stride.
+      AffineExpr lack = (out - 1) * stride + reach - spatial[i];
+      if (!l.isAtLeast(reach, stride) && !l.isAtLeast(lack, 0)) {
+        auto atLeastNone = l.extremum(lack, l.constant(0), /*larger=*/true);
+        if (!atLeastNone) {
+          l.error() << "cannot tell the automatic pads of extent " << l.dims.print(spatial[i]) << "; give the dim a value";
+          return std::nullopt;
+        }
+        lack = *atLeastNone;
       }
-      AffineExpr half = lack->floorDiv(2), other = *lack - half;
+      AffineExpr half = lack.floorDiv(2), other = lack - half;
       bool upper = automatic == "SAME_UPPER";
       before = upper ? half : other;
       after = upper ? other : half;
@@ -41,25 +48,22 @@ std::optional<Window> snug::windowOf(Lowering &l, ArrayRef<AffineExpr> spatial, 
       after = l.constant(pads[rank + i]);
     }
     AffineExpr room = spatial[i] + before + after - reach;
-    auto low = l.dims.lowerBound(room);
-    if (!low || *low < 0) {
-      l.error() << "a window of " << reach << " does not fit extent " << l.dims.print(spatial[i]) << " for all dims";
+    if (!l.requireAtLeast(room, l.constant(0))) {
+      l.error() << "a window of " << l.dims.print(reach) << " does not fit extent " << l.dims.print(spatial[i]) << " for all dims";
       return std::nullopt;
     }
     window.before.push_back(before);
     window.statedAfter.push_back(after);
     AffineExpr out = room.floorDiv(stride) + 1;
     if (l.intAttr("ceil_mode", 0)) {
-      // One more window, unless it would begin behind the input.
-      AffineExpr larger = room.ceilDiv(stride) + 1;
-      auto begins = l.dims.upperBound((larger - 1) * stride - before - spatial[i]);
-      auto inside = l.dims.lowerBound((larger - 1) * stride - before - spatial[i]);
-      if (!begins || !inside || (*begins >= 0) != (*inside >= 0)) {
+      // Windows until no element is left over, but none that begins behind the input.
+      auto gap = l.extremum(reach - after, l.constant(stride), /*larger=*/true);
+      if (!gap) {
         l.error() << "cannot tell the number of windows over extent " << l.dims.print(spatial[i]) << " with ceil_mode; "
                   << "give the dim a value";
         return std::nullopt;
       }
-      out = *begins >= 0 ? larger - 1 : larger;
+      out = (spatial[i] + before - *gap).ceilDiv(stride) + 1;
       auto more = l.extremum((out - 1) * stride + reach - spatial[i] - before, after, /*larger=*/true);
       after = more.value_or(after + (stride - 1));
     }

@@ -1,7 +1,10 @@
 snug_add_passes(Canonicalize canonicalize
-  SOURCES BuildingBlocks.cpp DimSymbols.cpp Extents.cpp InlineFunctions.cpp LoweredValues.cpp Lowering.cpp LoweringTable.cpp LowerOnnx.cpp
-    Reshape.cpp ScalarKernel.cpp VerifyCanonical.cpp WidenFloats.cpp Window.cpp ops/Activations.cpp ops/Attention.cpp ops/AttentionSteps.cpp ops/ClosedIntegers.cpp ops/Contraction.cpp ops/Convolution.cpp
-    ops/Cast.cpp ops/Einsum.cpp ops/Elementwise.cpp ops/Gather.cpp ops/Layout.cpp ops/Pad.cpp ops/Positions.cpp ops/Pooling.cpp ops/Reduce.cpp ops/Resize.cpp
-    ops/RotaryEmbedding.cpp ops/Rows.cpp ops/Shape.cpp
-    ops/Classic.cpp ops/Images.cpp ops/Indexed.cpp ops/Legacy.cpp ops/Loss.cpp ops/Random.cpp ops/Sampling.cpp ops/Scans.cpp ops/Spectrum.cpp ops/Training.cpp
+  SOURCES Bodies.cpp BuildingBlocks.cpp DimSymbols.cpp ExpandInputs.cpp Extents.cpp InlineFunctions.cpp
+    LowerOnnx.cpp LoweredValues.cpp Lowering.cpp LoweringTable.cpp Requirements.cpp Reshape.cpp ScalarKernel.cpp
+    VerifyCanonical.cpp WidenFloats.cpp Window.cpp ops/Activations.cpp ops/Attention.cpp ops/AttentionSteps.cpp
+    ops/Cast.cpp ops/Classic.cpp ops/ClosedIntegers.cpp ops/Contraction.cpp ops/ControlFlow.cpp ops/Convolution.cpp
+    ops/Einsum.cpp ops/Elementwise.cpp ops/Gather.cpp ops/Images.cpp ops/Indexed.cpp ops/Layout.cpp ops/Legacy.cpp
+    ops/Loss.cpp ops/Optional.cpp ops/Pad.cpp ops/Pooling.cpp ops/Positions.cpp ops/Random.cpp ops/Recurrent.cpp
+    ops/Reduce.cpp ops/Resize.cpp ops/RotaryEmbedding.cpp ops/Rows.cpp ops/Sampling.cpp ops/Scans.cpp ops/Shape.cpp
+    ops/Spectrum.cpp ops/Training.cpp
   LINK SnugNn SnugOnnx)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/analysis/Order.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
 #include "passes/chunk/ChunkProgram.h"
@@ -13,11 +15,26 @@ static bool isShared(OpOperand &use) {
                       [&](OpOperand &other) { return &other != &use && !isa<tensor::DimOp>(other.getOwner()); });
 }
 
+// Whether the result of the branch around the user stands in this tensor from outside: then both of its blocks write there.
+static bool isOfBranch(Value empty, Operation *user) {
+  Operation *at = user->getParentOp();
+  while (at && at->getBlock() != empty.getParentBlock() && isa<scf::IfOp>(at))
+    at = at->getParentOp();
+  auto branch = dyn_cast_or_null<scf::IfOp>(at);
+  return branch && llvm::any_of(branch.getResults(), [&](Value result) {
+           while (result && result != empty)
+             result = wholeViewSource(result) ? wholeViewSource(result) : writtenInto(result);
+           return result == empty;
+         });
+}
+
 void snug::separateInits(func::FuncOp function) {
   // The first users get copies, the last one the original; each then stands where it is needed.
   llvm::SmallPtrSet<Operation *, 8> wereShared;
   auto own = [&](OpOperand &use) {
     Operation *user = use.getOwner(), *made = use.get().getDefiningOp();
+    if (isOfBranch(use.get(), user))
+      return;
     // In a body it is made there: from outside it would be live as long as the loop.
     if (isShared(use) || made->getBlock() != user->getBlock()) {
       wereShared.insert(made);

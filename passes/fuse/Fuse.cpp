@@ -55,7 +55,9 @@ bool mayFuse(OpOperand *operand) {
   Operation *producer = operand->get().getDefiningOp();
   if (!producer)
     return false;
-  if (operand->get().hasOneUse() || readsCopy(operand))
+  // In a loop it would be computed anew in each iteration.
+  bool isRepeated = producer->getBlock() != operand->getOwner()->getBlock();
+  if ((operand->get().hasOneUse() && !isRepeated) || readsCopy(operand))
     return true;
   auto generic = dyn_cast<linalg::GenericOp>(producer);
   return generic && isCheapToRecompute(generic);

@@ -22,7 +22,7 @@ struct VerifyKernels : snug::impl::VerifyKernelsBase<VerifyKernels> {
   void runOnOperation() final {
     WalkResult result = getOperation().walk([](Operation *op) -> WalkResult {
       bool makesTensor = llvm::any_of(op->getResultTypes(), [](Type type) { return isa<TensorType>(type); });
-      if (!makesTensor || isa<DestinationStyleOpInterface, nn::WeightOp, scf::ForOp>(op))
+      if (!makesTensor || isa<DestinationStyleOpInterface, nn::WeightOp, scf::ForOp, scf::IfOp>(op))
         return WalkResult::advance();
       if (isa<tensor::ExtractSliceOp, tensor::InsertSliceOp, tensor::ExpandShapeOp, tensor::CollapseShapeOp, tensor::CastOp>(op))
         return WalkResult::advance();

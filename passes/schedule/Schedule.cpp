@@ -7,6 +7,8 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "lib/analysis/Arguments.h"
 #include "lib/analysis/Order.h"
+#include "lib/analysis/Liveness.h"
+#include "passes/schedule/Destinations.h"
 #include "passes/schedule/Passes.h"
 #include "llvm/Support/Debug.h"
 
@@ -21,169 +23,6 @@ namespace snug {
 } // namespace snug
 
 namespace {
-// --- destinations are free to be written ---------------------------------------------------------------------------
-
-// Whether nobody but `use` looks at the buffer behind it, so that a write in place harms nobody in any order.
-bool isExclusive(OpOperand &use) {
-  Value value = use.get();
-  while (true) {
-    unsigned readers = llvm::count_if(value.getUses(), [](OpOperand &u) { return !isa<tensor::DimOp>(u.getOwner()); });
-    if (readers > 1)
-      return false;
-    if (Value source = wholeViewSource(value))
-      value = source;
-    else
-      break;
-  }
-  Operation *op = value.getDefiningOp();
-  return op ? !isa<nn::WeightOp, tensor::ExtractSliceOp>(op) && !op->hasTrait<OpTrait::ConstantLike>()
-            : isWritableArgument(value);
-}
-
-// Sizes of a tensor, from where its buffer comes from if that is at hand, so as not to keep kernels alive for their
-// shape.
-SmallVector<OpFoldResult> sizesOf(OpBuilder &builder, Location loc, Value value) {
-  while (auto kernel = value.getDefiningOp<DestinationStyleOpInterface>())
-    value = kernel.getTiedOpOperand(cast<OpResult>(value))->get();
-  if (auto empty = value.getDefiningOp<tensor::EmptyOp>())
-    return empty.getMixedSizes();
-  return tensor::getMixedSizes(builder, loc, value);
-}
-
-// Gives each destination a buffer of its own where it has none: a copy of tensor.empty and of linalg.fill for each user
-// (CSE merges equal ones), a new tensor.empty for what is overwritten blindly, a copy where the old content counts.
-void separateDestinations(Block &block) {
-  auto makeExclusive = [&](Operation *op, OpOperand &init) {
-    if (!isa<RankedTensorType>(init.get().getType()) || isExclusive(init))
-      return;
-    OpBuilder builder(op);
-    Location loc = op->getLoc();
-    Value value = init.get();
-    if (auto fill = value.getDefiningOp<linalg::FillOp>(); fill && readsDestination(init)) {
-      auto type = cast<RankedTensorType>(value.getType());
-      Value empty =
-          tensor::EmptyOp::create(builder, fill.getLoc(), sizesOf(builder, loc, value), type.getElementType());
-      if (empty.getType() != type)
-        empty = tensor::CastOp::create(builder, loc, type, empty);
-      IRMapping mapping;
-      mapping.map(fill.getOutputs()[0], empty);
-      init.set(builder.clone(*fill, mapping)->getResult(0));
-      return;
-    }
-    if (value.getDefiningOp<tensor::EmptyOp>()) {
-      init.set(builder.clone(*value.getDefiningOp())->getResult(0));
-      return;
-    }
-    auto type = cast<RankedTensorType>(value.getType());
-    Value fresh = tensor::EmptyOp::create(builder, loc, sizesOf(builder, loc, value), type.getElementType());
-    if (fresh.getType() != type)
-      fresh = tensor::CastOp::create(builder, loc, type, fresh);
-    if (readsDestination(init))
-      fresh = linalg::CopyOp::create(builder, loc, value, fresh).getResult(0);
-    init.set(fresh);
-  };
-  for (Operation &op : llvm::make_early_inc_range(block)) {
-    if (auto dps = dyn_cast<DestinationStyleOpInterface>(op)) {
-      for (OpOperand &init : dps.getDpsInitsMutable())
-        makeExclusive(&op, init);
-    } else if (auto loop = dyn_cast<scf::ForOp>(op)) {
-      for (OpOperand &init : loop.getInitArgsMutable())
-        makeExclusive(&op, init);
-    }
-  }
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-    if (isOpTriviallyDead(&op))
-      op.erase();
-}
-
-// --- results become destination arguments --------------------------------------------------------------------------
-
-void addDestinationArguments(func::FuncOp function) {
-  if (function->hasAttr("snug.num_inputs"))
-    return;
-  Builder builder(function.getContext());
-  unsigned numInputs = function.getNumArguments();
-  for (auto [index, type] : llvm::enumerate(function.getResultTypes())) {
-    if (!isa<RankedTensorType>(type))
-      continue;
-    NamedAttrList attrs;
-    for (StringRef name : {"snug.name", "snug.dims"})
-      if (Attribute attr = function.getResultAttr(index, name))
-        attrs.append(name, attr);
-    attrs.append(kOutputArgument, builder.getUnitAttr());
-    attrs.append("bufferization.writable", builder.getBoolAttr(true));
-    (void)function.insertArgument(function.getNumArguments(), type, attrs.getDictionary(function.getContext()),
-                                  function.getLoc());
-  }
-  function->setAttr("snug.num_inputs", builder.getI64IntegerAttr(numInputs));
-}
-
-// Where the value comes from a tensor.empty by kernels that write in place and views that can be undone, puts the
-// destination in place of that tensor.empty. True also where the value is there already.
-bool produceInto(Value value, BlockArgument argument) {
-  Value destination = argument;
-  OpBuilder builder(value.getContext());
-  SmallVector<Operation *> views; // from the result back
-  Value current = value;
-  tensor::EmptyOp empty;
-  while (!empty) {
-    Operation *op = current.getDefiningOp();
-    if (!op)
-      return current == argument;
-    if (wholeViewSource(current)) {
-      views.push_back(op);
-      current = op->getOperand(0);
-    } else if (auto loop = dyn_cast<scf::ForOp>(op)) {
-      current = loop.getTiedLoopInit(cast<OpResult>(current))->get();
-    } else if (auto dps = dyn_cast<DestinationStyleOpInterface>(op)) {
-      current = dps.getTiedOpOperand(cast<OpResult>(current))->get();
-    } else if (!(empty = dyn_cast<tensor::EmptyOp>(op))) {
-      return false;
-    }
-  }
-  if (!argument.use_empty()) // another result is made there
-    return false;
-  // A tensor has the shape of its destination, so until the first view back from here sizes are those of the empty.
-  builder.setInsertionPointAfter(empty);
-  for (auto [index, view] : llvm::enumerate(views)) {
-    auto type = cast<RankedTensorType>(view->getOperand(0).getType());
-    Location loc = view->getLoc();
-    if (isa<tensor::CastOp>(view)) {
-      destination = tensor::CastOp::create(builder, loc, type, destination);
-    } else if (auto expand = dyn_cast<tensor::ExpandShapeOp>(view)) {
-      destination = tensor::CollapseShapeOp::create(builder, loc, type, destination, expand.getReassociationIndices());
-    } else {
-      auto collapse = cast<tensor::CollapseShapeOp>(view);
-      bool sizesKnown = type.hasStaticShape() || index + 1 == views.size();
-      if (!sizesKnown)
-        return false;
-      SmallVector<OpFoldResult> sizes =
-          type.hasStaticShape() ? tensor::getMixedSizes(builder, loc, view->getOperand(0)) : empty.getMixedSizes();
-      destination =
-          tensor::ExpandShapeOp::create(builder, loc, type, destination, collapse.getReassociationIndices(), sizes);
-    }
-  }
-  if (destination.getType() != empty.getType())
-    return false;
-  empty.replaceAllUsesWith(destination);
-  empty.erase();
-  return true;
-}
-
-void assignDestinations(func::FuncOp function) {
-  Operation *terminator = function.front().getTerminator();
-  unsigned argument = function->getAttrOfType<IntegerAttr>("snug.num_inputs").getInt();
-  for (OpOperand &result : terminator->getOpOperands()) {
-    if (!isa<RankedTensorType>(result.get().getType()))
-      continue;
-    BlockArgument destination = function.getArgument(argument++);
-    if (produceInto(result.get(), destination))
-      continue;
-    OpBuilder builder(terminator);
-    result.set(linalg::CopyOp::create(builder, terminator->getLoc(), result.get(), destination).getResult(0));
-  }
-}
-
 // --- order --------------------------------------------------------------------------------------------------------
 
 void apply(const Order &order, KernelGraph &graph, Block &block) {
@@ -213,10 +52,26 @@ void apply(const Order &order, KernelGraph &graph, Block &block) {
 struct SchedulePass : snug::impl::ScheduleBase<SchedulePass> {
   using ScheduleBase::ScheduleBase;
 
-  LogicalResult schedule(func::FuncOp function, IndexBounds &bounds) {
-    Block &block = function.front();
+  // Orders a block, of a function or of a loop or branch with destinations for what it hands on; gives the most bytes that
+  // it needs at a time, beside what is there outside of it.
+  FailureOr<int64_t> schedule(Block &block, ArrayRef<Value> destinations, IndexBounds &bounds) {
     separateDestinations(block);
-    KernelGraph graph(block, bounds, inPlace);
+    OrderFacts facts;
+    for (Operation &op : llvm::make_early_inc_range(block)) {
+      if (!isa<scf::ForOp, scf::IfOp>(op))
+        continue;
+      FailureOr<SmallVector<Value>> inner = bodyDestinations(&op);
+      if (failed(inner))
+        return failure();
+      for (Block *body : bodiesOf(&op)) {
+        FailureOr<int64_t> peak = schedule(*body, *inner, bounds);
+        if (failed(peak))
+          return failure();
+        facts.within[&op] = std::max(facts.within[&op], *peak);
+      }
+    }
+    tieYields(block, destinations, facts);
+    KernelGraph graph(block, bounds, inPlace, facts);
     if (graph.failed)
       return failure();
     struct Candidate {
@@ -234,7 +89,7 @@ struct SchedulePass : snug::impl::ScheduleBase<SchedulePass> {
     int64_t least = 0;
     for (const Candidate &candidate : candidates) {
       int64_t peak = graph.peak(candidate.order);
-      LLVM_DEBUG(llvm::dbgs() << function.getName() << ": order " << candidate.name << " peak " << peak << "\n");
+      LLVM_DEBUG(llvm::dbgs() << block.getParentOp()->getName() << ": order " << candidate.name << " peak " << peak << "\n");
       if (!best || peak < least) {
         best = &candidate;
         least = peak;
@@ -246,12 +101,13 @@ struct SchedulePass : snug::impl::ScheduleBase<SchedulePass> {
       Operation *op = graph.kernels[id].op;
       op->setOperand(tie.init, op->getOperand(tie.operand));
     }
-    if (!function.isPrivate()) {
+    if (auto function = dyn_cast<func::FuncOp>(block.getParentOp()); function && !function.isPrivate()) {
       addDestinationArguments(function);
       assignDestinations(function);
     }
+    copyYields(block, destinations);
     apply(best->order, graph, block);
-    return success();
+    return least;
   }
 
   void runOnOperation() override {
@@ -262,7 +118,7 @@ struct SchedulePass : snug::impl::ScheduleBase<SchedulePass> {
     }
     IndexBounds bounds(getOperation());
     for (auto function : getOperation().getOps<func::FuncOp>())
-      if (!function.isDeclaration() && failed(schedule(function, bounds)))
+      if (!function.isDeclaration() && failed(schedule(function.front(), {}, bounds)))
         return signalPassFailure();
   }
 };

@@ -93,6 +93,21 @@ void snug::checkDims(const snug_model_header &header, const int64_t *dims) {
     checkDim(header.dims[i], dims[i]);
 }
 
+void snug::checkRequirements(const snug_model_header &header, const int64_t *dims) {
+  // A model of an older compiler has a shorter header.
+  bool hasUnmet = header.struct_size >= offsetof(snug_model_header, unmet) + sizeof(header.unmet) && header.unmet;
+  uint32_t first = hasUnmet ? header.unmet(dims) : header.num_requirements;
+  if (!hasUnmet || first >= header.num_requirements)
+    return;
+  std::string text = header.requirements[first], values;
+  for (uint32_t i = 0; i < header.num_dims; ++i) {
+    size_t at = text.find(header.dims[i].name);
+    if (at != std::string::npos)
+      values += (values.empty() ? "" : ", ") + std::string(header.dims[i].name) + "=" + std::to_string(dims[i]);
+  }
+  fail("the model needs " + text + ", but the inputs have " + values);
+}
+
 // Says where a dim got its value: the first of the earlier inputs that determines it, else the caller.
 static std::string originText(const snug_model_header &header, uint32_t numInputs, int32_t symbol) {
   for (uint32_t n = 0; n < numInputs; ++n)
@@ -154,6 +169,7 @@ void snug::bindDims(const snug_model_header &header, const DLTensor *const *inpu
            header.dims[i].name + "=V)");
     checkDim(header.dims[i], dims[i]);
   }
+  checkRequirements(header, dims);
 }
 
 //===-- Tensors ---------------------------------------------------------------------------------------------------===//

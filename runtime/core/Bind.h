@@ -22,6 +22,9 @@ void bindDims(const snug_model_header &header, const DLTensor *const *inputs, ui
 // Checks bound dims against their bounds.
 void checkDims(const snug_model_header &header, const int64_t *dims);
 
+// Throws where dims do not fit together, as the model needs it.
+void checkRequirements(const snug_model_header &header, const int64_t *dims);
+
 // Checks rank, shape, dtype, layout, device and alignment of `tensor` against `value`, whose actual extents are given,
 // and returns its data.
 void *checkTensor(const snug_model_header &header, const char *kind, const snug_value_info &value,

@@ -86,6 +86,7 @@ const uint8_t *snug_model::mapWeights() {
 // All extents for checked dims, in the order of snug_model_header.shapes.
 static std::vector<int64_t> allExtents(const snug_model_header &header, const int64_t *dims) {
   checkDims(header, dims);
+  checkRequirements(header, dims);
   std::vector<int64_t> extents(numExtents(header) + 1); // never empty, so that data() is a pointer
   header.shapes(dims, extents.data());
   return extents;

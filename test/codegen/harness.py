@@ -62,8 +62,8 @@ class Header(C.Structure):
                 ("weights_offset", C.c_uint64), ("weights_id", C.c_char_p),
                 ("shapes", C.CFUNCTYPE(None, C.c_void_p, C.c_void_p)),
                 ("run", C.CFUNCTYPE(None, C.POINTER(RunArgs))),
-                ("num_launches", C.c_uint32), ("reserved", C.c_uint32), ("launches_table", C.POINTER(LaunchInfo)),
-                ("arena_need", C.c_void_p)]
+                ("num_launches", C.c_uint32), ("num_requirements", C.c_uint32), ("launches_table", C.POINTER(LaunchInfo)),
+                ("arena_need", C.c_void_p), ("requirements", C.POINTER(C.c_char_p)), ("unmet", C.c_void_p)]
 
 
 def aligned(num_bytes, fill=0):

@@ -164,7 +164,7 @@ SAME = [helper.make_node("Identity", ["x"], ["y"], name="same")]
     (RELU, values("x", None), ["input 'x'", "no shape"]),
     (SAME, values("x", [2], TensorProto.STRING), ["input 'x'", "strings"]),
     (SAME, values("x", [2], TensorProto.COMPLEX64), ["input 'x'", "complex"]),
-    (SAME, helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, None), ["input 'x'", "sequences"]),
+    (SAME, helper.make_tensor_sequence_value_info("x", TensorProto.STRING, None), ["input 'x'", "strings"]),
     ([helper.make_node("Add", ["x"], ["y"], name="sum")], values("x", [2]), ["node 'sum'", "input 1"]),
     ([helper.make_node("Add", ["x", ""], ["y"], name="sum")], values("x", [2]), ["node 'sum'", "input 1"]),
     ([helper.make_node("Cast", ["x"], ["y"], name="text", to=TensorProto.STRING)], values("x", [2]), ["node 'text'"]),
@@ -175,6 +175,31 @@ def test_what_is_not_supported_is_refused(tmp_path, nodes, x, words):
     path = model(nodes, [x], [values("y", None)], path=tmp_path / "m.onnx")
     refused(snugc(path, "-o", tmp_path / "m.so"), 3, *words)
     assert files(tmp_path) == ["m.onnx"]
+
+
+def test_sequences_need_their_length(tmp_path):
+    x, y = (helper.make_tensor_sequence_value_info(name, TensorProto.FLOAT, None) for name in "xy")
+    path, out = model(SAME, [x], [y], path=tmp_path / "m.onnx"), tmp_path / "m.so"
+    refused(snugc(path, "-o", out), 1, "input 'x' is a sequence", "--dim x.length=1")
+    refused(snugc(path, "-o", out, "--dim", "x.length=2"), 1, "input 'x' has no shape", "--dim x.rank=1")
+    for text in ("-1", "1..2", "9999999"):
+        refused(snugc(path, "-o", out, "--dim", f"x.length={text}"), 1, f"x.length={text}", "one number from 0 to")
+    known = ["--dim", "x.length=2", "--dim", "x.rank=1", "--dim", "x.0_dim0=3", "--dim", "x.1_dim0=4"]
+    assert snugc(path, "-o", out, *known).code == 0
+    info = snug_run(out, "--info").out
+    assert all(f"{name}.{i}" in info for name in "xy" for i in (0, 1))
+
+
+def test_loops_need_a_bound(tmp_path):
+    scalar = [values("n", [], TensorProto.INT64), values("c", [], TensorProto.BOOL)]
+    step = helper.make_graph([helper.make_node("Identity", ["go_in"], ["go"]), helper.make_node("Exp", ["a"], ["b"])], "step",
+                             [values("i", [], TensorProto.INT64), values("go_in", [], TensorProto.BOOL), values("a", [2])],
+                             [values("go", [], TensorProto.BOOL), values("b", [2])])
+    loop = helper.make_node("Loop", ["n", "c", "x"], ["y"], name="loop", body=step)
+    path = model([loop], [*scalar, values("x", [2])], [values("y", [2])], path=tmp_path / "m.onnx")
+    refused(snugc(path, "-o", tmp_path / "m.so"), 3, "node 'loop'", "trip count", "--value NAME=COUNT")
+    assert files(tmp_path) == ["m.onnx"]
+    assert snugc(path, "-o", tmp_path / "m.so", "--value", "n=5").code == 0
 
 
 def test_names_cannot_steer_a_terminal_or_a_shell(tmp_path):

@@ -42,15 +42,22 @@ class SnugRep(BackendRep):
             model, inputs = modes.with_constants(model, inputs)
         else:
             dims = modes.given_dims(model, inputs)
-        key = (model.SerializeToString(deterministic=True), tuple(dims.items()), tuple(modes.values(model, inputs).items()))
+        values = modes.values(model, inputs)
+        said, elements, tensors = modes.taken_apart(model, inputs)
+        if self.mode == "dynamic":
+            extents.update(elements)
+            dims.update(said)
+        else:
+            dims.update(said, **elements)
+        key = (model.SerializeToString(deterministic=True), tuple(dims.items()), tuple(values.items()))
         if extents:
             given = modes.ranges(model, {name: extents[name] for name in open_dims(*key) if name in extents})
-            key = (key[0], tuple(given.items()), key[2])
+            key = (key[0], (*key[1], *given.items()), key[2])
         if key not in self.compiled:
             self.compiled[key] = compile_model(*key, tight=self.mode == "tight")
-        outputs = self.compiled[key](*inputs)
+        outputs = self.compiled[key](*tensors)
         names = [info.name for info in self.original.graph.output]
-        return namedtupledict("Outputs", names)(*[outputs[name] for name in names])
+        return namedtupledict("Outputs", names)(*modes.put_together(self.original.graph.output, outputs))
 
 
 def words_of(dims, values):

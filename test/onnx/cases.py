@@ -57,6 +57,15 @@ def numpy_values(value):
         yield numpy.asarray(value)
 
 
+def flat(values):
+    """The arrays of outputs, in front of those of a sequence their number; ONNX's own comparison takes no sequences of
+    scalars."""
+    found = []
+    for value in values:
+        found += [numpy.array(len(value)), *flat(value)] if isinstance(value, (list, tuple)) else [value]
+    return found
+
+
 def plain(value):
     return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 

@@ -19,6 +19,7 @@ DECIDING = {
     "Range": [0, 1, 2], "OneHot": [1], "ConstantOfShape": [0], "CenterCropPad": [1], "AffineGrid": [1], "Col2Im": [1, 2],
     "MaxUnpool": [2], "DFT": [1, 2], "STFT": [1, 3], "BlackmanWindow": [0], "HammingWindow": [0], "HannWindow": [0],
     "MelWeightMatrix": [0, 1, 2, 3, 4], "CumSum": [1], "CumProd": [1], "Dropout": [2],
+    "Loop": [0, 1], "SequenceAt": [1], "SequenceErase": [1], "SequenceInsert": [2],
     **{f"Reduce{kind}": [1] for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp",
                                          "SumSquare")},
 }
@@ -27,15 +28,18 @@ DECIDING = {
 def deciding_inputs(model):
     """Names of the model's inputs that decide shapes, directly or through an op that passes them on."""
     found = set()
+    optional = {info.name for info in model.graph.output if info.type.HasField("optional_type")}
     for node in reversed(model.graph.node):
         found.update(node.input[i] for i in DECIDING.get(node.op_type, []) if i < len(node.input))
+        if node.op_type == "If" and optional & set(node.output):
+            found.add(node.input[0])
         if found & set(node.output) and node.op_type in PASSING:
             found.update(node.input)
     return {info.name for info in graph_inputs(model)} & found
 
 
 PASSING = {"Identity", "Cast", "CastLike", "Concat", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Gather", "Add", "Sub", "Mul",
-           "Div", "Split", "Neg", "Where", "Equal", "Less", "Greater", "Mod", "Max", "Min", "Abs"}
+           "Div", "Split", "Neg", "Where", "Equal", "Less", "Greater", "Mod", "Max", "Min", "Abs", "Ceil", "Relu"}
 
 
 def values(model, inputs):
@@ -51,6 +55,48 @@ def graph_inputs(model):
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     return [info for info in model.graph.input if info.name not in constants]
+
+
+def taken_apart(model, inputs):
+    """(what --dim says of inputs that are sequences or optionals, extents of the dims of their elements that the model leaves
+    open, the tensors of all inputs), as the compiler takes such inputs apart."""
+    said, extents, tensors = {}, {}, []
+    for info, value in zip(graph_inputs(model), inputs):
+        kind, elements = info.type, [(info.name, value)]
+        if kind.HasField("optional_type"):
+            said[f"{info.name}.present"] = int(value is not None)
+            kind, elements = kind.optional_type.elem_type, elements if value is not None else []
+        if kind.HasField("sequence_type") and elements:
+            said[f"{info.name}.length"] = len(value)
+            elements = [(f"{info.name}.{i}", element) for i, element in enumerate(value)]
+            kind = kind.sequence_type.elem_type
+        tensors += [array for _, array in elements]
+        if info.type.HasField("tensor_type"):
+            continue
+        shape = kind.tensor_type.shape.dim if kind.tensor_type.HasField("shape") else None
+        if shape is None and elements:
+            said[f"{info.name}.rank"] = elements[0][1].ndim
+        for name, array in elements:
+            for axis, extent in enumerate(array.shape):
+                if shape is None or not shape[axis].HasField("dim_value"):
+                    extents[f"{name}_dim{axis}"] = extent
+    return said, extents, tensors
+
+
+def put_together(infos, outputs):
+    """What the model's outputs are, of the tensors by name that a run gives."""
+    values = []
+    for info in infos:
+        kind, is_optional = info.type, info.type.HasField("optional_type")
+        kind = kind.optional_type.elem_type if is_optional else kind
+        if kind.HasField("sequence_type"):
+            count = 0
+            while f"{info.name}.{count}" in outputs:
+                count += 1
+            values.append([outputs[f"{info.name}.{i}"] for i in range(count)])
+        else:
+            values.append(outputs.get(info.name) if is_optional else outputs[info.name])
+    return values
 
 
 def given_dims(model, inputs):

@@ -35,7 +35,7 @@ def judge(case, mode):
     try:
         for inputs, want in case.data_sets:
             got = list(rep.run(inputs))
-            cases.Runner.assert_similar_outputs(want, got, case.rtol, case.atol)
+            cases.Runner.assert_similar_outputs(cases.flat(want), cases.flat(got), case.rtol, case.atol)
         return ""
     except backend.snug.Error as error:
         return f"exit {error.code}: {error}"

@@ -4,40 +4,13 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ops/Scalar.h"
+#include "passes/canonicalize/ops/ClosedIntegers.h"
 
 using namespace mlir;
 using namespace snug;
 
 namespace {
-// Scalar arithmetic on floats, for bodies that read like their formulas.
-struct Scalar {
-  OpBuilder &b;
-  Location loc;
-  Value value;
-
-  Scalar with(Value v) const { return {b, loc, v}; }
-  Scalar number(double v) const {
-    return with(arith::ConstantOp::create(b, loc, b.getFloatAttr(value.getType(), v)));
-  }
-  template <class Op> Scalar unary() const { return with(b.createOrFold<Op>(loc, value)); }
-  template <class Op> Scalar binary(Scalar o) const { return with(b.createOrFold<Op>(loc, value, o.value)); }
-  Scalar operator+(Scalar o) const { return binary<arith::AddFOp>(o); }
-  Scalar operator-(Scalar o) const { return binary<arith::SubFOp>(o); }
-  Scalar operator*(Scalar o) const { return binary<arith::MulFOp>(o); }
-  Scalar operator/(Scalar o) const { return binary<arith::DivFOp>(o); }
-  Scalar operator+(double o) const { return *this + number(o); }
-  Scalar operator-(double o) const { return *this - number(o); }
-  Scalar operator*(double o) const { return *this * number(o); }
-  Scalar max(Scalar o) const { return binary<arith::MaximumFOp>(o); }
-  Scalar min(Scalar o) const { return binary<arith::MinimumFOp>(o); }
-  Scalar exp() const { return unary<math::ExpOp>(); }
-  Scalar log() const { return unary<math::LogOp>(); }
-  Scalar above(double limit, Scalar yes, Scalar no) const {
-    Value condition = b.createOrFold<arith::CmpFOp>(loc, arith::CmpFPredicate::OGT, value, number(limit).value);
-    return with(b.createOrFold<arith::SelectOp>(loc, condition, yes.value, no.value));
-  }
-};
-
 LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value) {
   if (failed(value))
     return failure();
@@ -55,13 +28,6 @@ LogicalResult apply(Lowering &l, llvm::function_ref<Scalar(Scalar)> function) {
     return function(Scalar{b, loc, x[0]}).value;
   }));
 }
-
-// log(1 + exp(x)) without overflow.
-Scalar softplus(Scalar x) {
-  Scalar magnitude = x.unary<math::AbsFOp>();
-  return x.max(x.number(0)) + ((x.number(0) - magnitude).exp() + 1).log();
-}
-Scalar hardSigmoid(Scalar x, double alpha, double beta) { return (x * alpha + beta).max(x.number(0)).min(x.number(1)); }
 
 LogicalResult leakyRelu(Lowering &l) {
   double alpha = l.floatAttr("alpha", 0.01);
@@ -171,6 +137,12 @@ LogicalResult clip(Lowering &l) {
 LogicalResult mod(Lowering &l) {
   LoweredValue &x = l.input(0), &y = l.input(1);
   bool truncated = l.intAttr("fmod", 0);
+  auto folded = foldLists(l, {&x, &y}, x.elementType, [&](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> {
+    auto low = l.dims.lowerBound(e[0]), lowRight = l.dims.lowerBound(e[1]);
+    return low && lowRight && *low >= 0 && *lowRight > 0 ? std::optional(e[0] % e[1]) : std::nullopt;
+  });
+  if (folded)
+    return finish(l, *folded);
   return finish(l, l.elementwise({&x, &y}, x.elementType, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
     if (isa<FloatType>(x.elementType)) {
       Value rest = b.createOrFold<arith::RemFOp>(loc, a[0], a[1]);

@@ -97,7 +97,7 @@ std::optional<bool> snug::decide(Lowering &l, arith::CmpIPredicate predicate, Af
   };
   switch (predicate) {
   case arith::CmpIPredicate::eq:
-    return either(left == right, (low && *low > 0) || (high && *high < 0));
+    return either(areEqualExtents(left, right), (low && *low > 0) || (high && *high < 0));
   case arith::CmpIPredicate::slt:
     return either(high && *high < 0, low && *low >= 0);
   case arith::CmpIPredicate::sle:

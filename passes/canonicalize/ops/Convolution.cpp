@@ -32,7 +32,11 @@ private:
 
   Lowering &l;
   LoweredValue x, weight;
-  int64_t groups = 1, channels = 0, filters = 0;
+  LogicalResult readWeight(unsigned inputDim);
+  bool touches() const;
+  LoweredValue reversed(LoweredValue &value, unsigned dim);
+  int64_t groups = 1;
+  AffineExpr channels, filters, channelsPerGroup, filtersPerGroup; // of the input and of the result
   unsigned rank = 0; // spatial dims
   bool transposed = false;
   Window window;
@@ -42,7 +46,7 @@ FailureOr<LoweredValue> Convolution::addBias(FailureOr<LoweredValue> result, int
   if (failed(result) || !l.hasInput(2))
     return result;
   Extents shape(result->rank() - channelDim, l.constant(1));
-  shape[0] = l.constant(filters);
+  shape[0] = filters;
   auto bias = l.reshape(l.input(2), shape);
   if (failed(bias))
     return failure();
@@ -55,25 +59,25 @@ FailureOr<LoweredValue> Convolution::addBias(FailureOr<LoweredValue> result, int
 FailureOr<LoweredValue> Convolution::patches() {
   Extents expanded = {x.shape[0], x.shape[1]}, offsets(rank + 2, l.constant(0)), sizes = expanded, rows = {x.shape[0]};
   SmallVector<int64_t> permutation = {0}, back = {0, rank + 1};
-  int64_t length = channels;
+  AffineExpr length = channels;
   for (unsigned i = 0; i < rank; ++i) {
     sizes.push_back(window.out[i] * window.kernel[i]);
-    expanded.append({window.out[i], l.constant(window.kernel[i])});
+    expanded.append({window.out[i], window.kernel[i]});
     rows.push_back(window.out[i]);
     permutation.push_back(2 + 2 * i);
     back.push_back(1 + i);
-    length *= window.kernel[i];
+    length = length * window.kernel[i];
   }
   permutation.push_back(1);
   for (unsigned i = 0; i < rank; ++i)
     permutation.push_back(3 + 2 * i);
-  rows.push_back(l.constant(length));
+  rows.push_back(length);
   // A last window that does not fit is not read.
   LoweredValue whole = l.slice(x, offsets, sizes, SmallVector<int64_t>(rank + 2, 1));
   auto split = l.reshape(whole, expanded);
   auto moved = succeeded(split) ? l.transpose(*split, permutation) : split;
   auto left = succeeded(moved) ? l.reshape(*moved, rows) : moved;
-  auto matrix = l.reshape(weight, {l.constant(filters), l.constant(length)});
+  auto matrix = l.reshape(weight, {filters, length});
   auto right = succeeded(matrix) ? l.transpose(*matrix, {1, 0}) : matrix;
   if (failed(left) || failed(right))
     return failure();
@@ -88,7 +92,7 @@ FailureOr<LoweredValue> Convolution::pointwise() {
   llvm::append_range(sizes, window.out);
   llvm::append_range(steps, window.strides);
   LoweredValue left = l.slice(x, offsets, sizes, steps);
-  auto matrix = l.reshape(weight, {l.constant(filters), l.constant(channels)});
+  auto matrix = l.reshape(weight, {filters, channels});
   auto right = succeeded(matrix) ? l.transpose(*matrix, {1, 0}) : matrix;
   if (failed(right))
     return failure();
@@ -100,7 +104,7 @@ FailureOr<LoweredValue> Convolution::pointwise() {
     out.push_back(d(2 + i));
   }
   auto map = [&](ArrayRef<AffineExpr> exprs) { return AffineMap::get(rank + 3, 0, exprs, l.b.getContext()); };
-  Extents shape = {x.shape[0], l.constant(filters)};
+  Extents shape = {x.shape[0], filters};
   llvm::append_range(shape, window.out);
   return addBias(l.contract(left, *right, {map(in), map({d(c), d(1)}), map(out)}, shape), 1);
 }
@@ -119,18 +123,33 @@ FailureOr<LoweredValue> Convolution::windows() {
   return loops(*padded);
 }
 
+LoweredValue Convolution::reversed(LoweredValue &value, unsigned dim) {
+  LoweredValue index;
+  index.elementType = l.b.getI64Type();
+  index.shape = {value.shape[dim]};
+  index.closed = {value.shape[dim] - 1 - d(0)};
+  Value init = l.empty(value.shape, value.elementType);
+  auto op = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(value), l.tensor(index), Value(), init,
+                                 l.b.getI64IntegerAttr(dim));
+  return l.tensorValue(op->getResult(0), value.shape);
+}
+
 FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
-  int64_t perGroup = channels / groups, filtersPerGroup = filters / groups;
   bool isGrouped = groups > 1; // else there is no dim g, so that what follows can be computed with the result
-  auto grouped = [&](LoweredValue &value, unsigned dim, int64_t inner) -> FailureOr<LoweredValue> {
+  auto grouped = [&](LoweredValue &value, unsigned dim, AffineExpr inner) -> FailureOr<LoweredValue> {
     if (!isGrouped)
       return value;
     Extents shape = value.shape;
-    shape[dim] = l.constant(inner);
+    shape[dim] = inner;
     shape.insert(shape.begin() + dim, l.constant(groups));
     return l.reshape(value, shape);
   };
-  auto input = grouped(padded, 1, perGroup), kernel = grouped(weight, 0, transposed ? perGroup : filtersPerGroup);
+  // A transposed convolution goes through its windows the other way round.
+  for (unsigned i = 0; i < rank; ++i)
+    if (transposed && !isa<AffineConstantExpr>(window.kernel[i]))
+      weight = reversed(weight, 2 + i);
+  auto input = grouped(padded, 1, channelsPerGroup),
+       kernel = grouped(weight, 0, transposed ? channelsPerGroup : filtersPerGroup);
   if (failed(input) || failed(kernel))
     return failure();
   unsigned n = 0, g = 1, m = isGrouped ? 2 : 1, firstOut = m + 1, c = m + rank, firstKernel = c + 1,
@@ -148,15 +167,15 @@ FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
     AffineExpr o = d(i + 1 == rank ? lastOut : firstOut + i), k = d(firstKernel + i);
     iterators[firstKernel + i] = utils::IteratorType::reduction;
     // The other way round for a transposed convolution, whose strides are in the input by now.
-    in.push_back(transposed ? o + (window.kernel[i] - 1 - k) * window.dilations[i]
-                            : o * window.strides[i] + k * window.dilations[i]);
-    filter.push_back(k);
+    in.push_back(transposed ? o + k * window.dilations[i] : o * window.strides[i] + k * window.dilations[i]);
+    auto size = dyn_cast<AffineConstantExpr>(window.kernel[i]);
+    filter.push_back(transposed && size ? size.getValue() - 1 - k : k);
     out.push_back(o);
   }
   Extents shape = {x.shape[0]};
   if (isGrouped)
     shape.push_back(l.constant(groups));
-  shape.push_back(l.constant(filtersPerGroup));
+  shape.push_back(filtersPerGroup);
   llvm::append_range(shape, window.out);
   OpBuilder &b = l.b;
   auto map = [&](ArrayRef<AffineExpr> exprs) { return AffineMap::get(numLoops, 0, exprs, b.getContext()); };
@@ -172,47 +191,66 @@ FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
   LoweredValue result = l.tensorValue(op.getResult(0), shape);
   if (!isGrouped)
     return addBias(result, 1);
-  Extents flat = {x.shape[0], l.constant(filters)};
+  Extents flat = {x.shape[0], filters};
   llvm::append_range(flat, window.out);
   return addBias(l.reshape(result, flat), 1);
 }
 
-LogicalResult Convolution::run() {
+// The weight is (filters, channels of a group, k..), or transposed (channels, filters of a group, k..).
+LogicalResult Convolution::readWeight(unsigned inputDim) {
   x = l.input(0);
   weight = l.input(1);
   groups = l.intAttr("group", 1);
-  SmallVector<int64_t> sizes;
-  for (AffineExpr extent : weight.shape) {
-    auto number = dyn_cast<AffineConstantExpr>(extent);
-    sizes.push_back(number ? number.getValue() : -1);
+  auto stated = l.intsAttr("kernel_shape");
+  bool fits = x.rank() >= 3 && weight.rank() == x.rank() && groups >= 1 &&
+              (!stated || static_cast<int64_t>(stated->size()) == x.rank() - 2);
+  for (int64_t i = 0; fits && stated && i < x.rank() - 2; ++i)
+    fits = l.same(weight.shape[2 + i], (*stated)[i]);
+  if (fits) {
+    AffineExpr inGroup = weight.shape[1];
+    auto perGroup = l.quotient(weight.shape[0], l.constant(groups));
+    fits = perGroup && l.same(x.shape[1], inputDim == 0 ? weight.shape[0] : inGroup * groups);
+    if (fits && inputDim == 0) {
+      channels = weight.shape[0];
+      channelsPerGroup = *perGroup;
+      filtersPerGroup = inGroup;
+      filters = inGroup * groups;
+    } else if (fits) {
+      filters = weight.shape[0];
+      filtersPerGroup = *perGroup;
+      channelsPerGroup = inGroup;
+      channels = inGroup * groups;
+    }
   }
-  if (x.rank() < 3 || weight.rank() != x.rank() || llvm::is_contained(sizes, -1) || groups < 1 ||
-      sizes[0] % groups != 0 || x.shape[1] != l.constant(sizes[1] * groups)) {
-    l.error() << "a weight of shape " << l.print(weight.shape) << " in " << groups << " groups does not fit an input of shape "
-              << l.print(x.shape);
+  if (!fits) {
+    InFlightDiagnostic error = l.error();
+    error << "a weight of shape " << l.print(weight.shape) << " in " << groups << " groups";
+    if (stated)
+      error << " and kernel_shape [" << *stated << "]";
+    error << " does not fit an input of shape " << l.print(x.shape);
     return failure();
   }
+  rank = x.rank() - 2;
+  return success();
+}
+
+LogicalResult Convolution::run() {
+  if (failed(readWeight(1)))
+    return failure();
   if (!isa<FloatType>(x.elementType) || x.elementType != weight.elementType) {
     l.error() << "only floating-point inputs of one type are supported";
     return failure();
   }
-  rank = x.rank() - 2;
-  filters = sizes[0];
-  channels = sizes[1] * groups;
-  if (auto stated = l.intsAttr("kernel_shape"); stated && ArrayRef(*stated) != ArrayRef(sizes).drop_front(2)) {
-    l.error() << "kernel_shape differs from the weight's shape " << l.print(weight.shape);
-    return failure();
-  }
-  auto found = windowOf(l, ArrayRef(x.shape).drop_front(2), ArrayRef(sizes).drop_front(2));
+  auto found = windowOf(l, ArrayRef(x.shape).drop_front(2), ArrayRef(weight.shape).drop_front(2));
   if (!found)
     return failure();
   window = *found;
   auto isZero = [&](AffineExpr e) { return e == l.constant(0); };
   bool plain = groups == 1 && llvm::all_of(window.before, isZero) && llvm::all_of(window.after, isZero);
-  bool ones = llvm::all_of(window.kernel, [](int64_t k) { return k == 1; });
+  bool ones = llvm::all_of(window.kernel, [&](AffineExpr k) { return k == l.constant(1); });
   bool dense = llvm::all_of(window.dilations, [](int64_t dilation) { return dilation == 1; });
   auto result = plain && ones                                            ? pointwise()
-                : plain && dense && window.kernel == window.strides ? patches()
+                : plain && dense && touches() ? patches()
                                                                          : windows();
   if (failed(result))
     return failure();
@@ -220,11 +258,17 @@ LogicalResult Convolution::run() {
   return success();
 }
 
+// Whether windows lie side by side.
+bool Convolution::touches() const {
+  return llvm::all_of(llvm::zip_equal(window.kernel, window.strides),
+                      [&](auto pair) { return std::get<0>(pair) == l.constant(std::get<1>(pair)); });
+}
+
 // A transposed convolution whose windows do not overlap: a matrix product makes the blocks of the result.
 FailureOr<LoweredValue> Convolution::blocks() {
   SmallVector<int64_t> permutation = {0, rank + 1};
-  Extents shape = {x.shape[0]}, split = {x.shape[0]}, whole = {x.shape[0], l.constant(filters)};
-  int64_t length = filters;
+  Extents shape = {x.shape[0]}, split = {x.shape[0]}, whole = {x.shape[0], filters};
+  AffineExpr length = filters;
   unsigned c = rank + 2;
   SmallVector<AffineExpr> in = {d(0), d(c)}, out = {d(0)};
   for (unsigned i = 0; i < rank; ++i) {
@@ -233,15 +277,14 @@ FailureOr<LoweredValue> Convolution::blocks() {
     shape.push_back(x.shape[2 + i]);
     whole.push_back(x.shape[2 + i] * window.kernel[i]);
     permutation.append({1 + i, rank + 2 + i});
-    length *= window.kernel[i];
+    length = length * window.kernel[i];
   }
   out.push_back(d(rank + 1));
   split.append(shape.begin() + 1, shape.end());
-  split.push_back(l.constant(filters));
-  for (int64_t k : window.kernel)
-    split.push_back(l.constant(k));
-  shape.push_back(l.constant(length));
-  auto right = l.reshape(weight, {l.constant(channels), l.constant(length)});
+  split.push_back(filters);
+  llvm::append_range(split, window.kernel);
+  shape.push_back(length);
+  auto right = l.reshape(weight, {channels, length});
   if (failed(right))
     return failure();
   auto map = [&](ArrayRef<AffineExpr> exprs) { return AffineMap::get(rank + 3, 0, exprs, l.b.getContext()); };
@@ -259,11 +302,10 @@ FailureOr<LoweredValue> Convolution::spread(ArrayRef<int64_t> outputPads) {
     sizes.push_back(l.fold(extent));
   window.out.clear();
   for (unsigned i = 0; i < rank; ++i) {
-    AffineExpr reach = l.constant((window.kernel[i] - 1) * window.dilations[i]);
+    AffineExpr reach = (window.kernel[i] - 1) * window.dilations[i];
     AffineExpr before = reach - window.before[i], after = reach - window.after[i] + outputPads[i];
     AffineExpr extent = (x.shape[2 + i] - 1) * window.strides[i] + 1 + before + after;
-    auto low = l.dims.lowerBound(before), high = l.dims.lowerBound(after);
-    if (!low || *low < 0 || !high || *high < 0) {
+    if (!l.requireAtLeast(before, l.constant(0)) || !l.requireAtLeast(after, l.constant(0))) {
       l.error() << "pads larger than the kernel are not supported";
       return failure();
     }
@@ -280,27 +322,15 @@ FailureOr<LoweredValue> Convolution::spread(ArrayRef<int64_t> outputPads) {
 }
 
 LogicalResult Convolution::runTransposed() {
-  x = l.input(0);
-  weight = l.input(1);
-  groups = l.intAttr("group", 1);
   transposed = true;
-  SmallVector<int64_t> sizes;
-  for (AffineExpr extent : weight.shape) {
-    auto number = dyn_cast<AffineConstantExpr>(extent);
-    sizes.push_back(number ? number.getValue() : -1);
-  }
-  if (x.rank() < 3 || weight.rank() != x.rank() || llvm::is_contained(sizes, -1) || groups < 1 ||
-      sizes[0] % groups != 0 || x.shape[1] != l.constant(sizes[0]) || !isa<FloatType>(x.elementType) ||
-      x.elementType != weight.elementType) {
-    l.error() << "a weight of shape " << l.print(weight.shape) << " in " << groups << " groups does not fit an input of shape "
-              << l.print(x.shape) << " and type " << x.elementType;
+  if (failed(readWeight(0)))
+    return failure();
+  if (!isa<FloatType>(x.elementType) || x.elementType != weight.elementType) {
+    l.error() << "only floating-point inputs of one type are supported";
     return failure();
   }
-  rank = x.rank() - 2;
-  channels = sizes[0];
-  filters = sizes[1] * groups;
   SmallVector<int64_t> outputPads = l.intsAttr("output_padding").value_or(SmallVector<int64_t>(rank, 0));
-  window.kernel.assign(sizes.begin() + 2, sizes.end());
+  window.kernel.assign(weight.shape.begin() + 2, weight.shape.end());
   window.strides = l.intsAttr("strides").value_or(SmallVector<int64_t>(rank, 1));
   window.dilations = l.intsAttr("dilations").value_or(SmallVector<int64_t>(rank, 1));
   SmallVector<int64_t> pads = l.intsAttr("pads").value_or(SmallVector<int64_t>(2 * rank, 0));
@@ -317,7 +347,7 @@ LogicalResult Convolution::runTransposed() {
     window.before.push_back(l.constant(pads[i]));
     window.after.push_back(l.constant(pads[rank + i]));
     plain &= pads[i] == 0 && pads[rank + i] == 0 && outputPads[i] == 0 && window.dilations[i] == 1 &&
-             window.kernel[i] == window.strides[i];
+             window.kernel[i] == l.constant(window.strides[i]);
   }
   auto result = plain ? blocks() : spread(outputPads);
   if (failed(result))

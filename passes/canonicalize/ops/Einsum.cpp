@@ -147,7 +147,7 @@ LogicalResult Einsum::bindExtents() {
       AffineExpr &known = extents.try_emplace(label, extent).first->second;
       if (known == l.constant(1))
         known = extent;
-      if (extent != known && extent != l.constant(1)) {
+      if (extent != l.constant(1) && !l.same(extent, known)) {
         l.error() << "a label stands for extents " << l.dims.print(known) << " and " << l.dims.print(extent);
         return failure();
       }
@@ -160,7 +160,7 @@ FailureOr<Operand> Einsum::diagonal(Operand operand) {
   if (distinct.size() == operand.labels.size())
     return operand;
   for (auto [label, extent] : llvm::zip_equal(operand.labels, operand.value.shape))
-    if (extent != extents[label]) {
+    if (!l.same(extent, extents[label])) {
       l.error() << "a repeated label stands for extents " << l.dims.print(extent) << " and "
                 << l.dims.print(extents[label]);
       return failure();

@@ -59,6 +59,8 @@ template <Value (*Function)(Builder &, Location, Value), bool ToBool = false> Lo
   auto result = l.elementwise({in}, type, [](Builder &b, Location loc, ValueRange x) { return Function(b, loc, x[0]); });
   if (failed(result))
     return failure();
+  if (Function == logicalNot && in->relations.size() == 1)
+    result->relations = {{in->relations[0].expr, !in->relations[0].isZero}};
   l.define(0, *result);
   return success();
 }
@@ -217,6 +219,9 @@ template <arith::CmpFPredicate FloatPredicate, arith::CmpIPredicate IntPredicate
   });
   if (failed(result))
     return failure();
+  if (auto difference = IntPredicate == arith::CmpIPredicate::eq ? closedBinary(l, Arithmetic::Sub, *x, *y) : std::nullopt;
+      difference && difference->rank() <= 1 && difference->closed.size() == 1 && difference->closed[0].isSymbolicOrConstant())
+    result->relations = {{difference->closed[0], true}};
   l.define(0, *result);
   return success();
 }
@@ -227,6 +232,10 @@ template <class Op> LogicalResult logical(Lowering &l) {
   });
   if (failed(result))
     return failure();
+  if (std::is_same_v<Op, arith::AndIOp> && !l.input(0).relations.empty() && !l.input(1).relations.empty()) {
+    result->relations = l.input(0).relations;
+    llvm::append_range(result->relations, l.input(1).relations);
+  }
   l.define(0, *result);
   return success();
 }
@@ -284,7 +293,42 @@ template <bool Mean> LogicalResult sum(Lowering &l) {
   return success();
 }
 
+// The one choice of two lists that shapes need, where relations between dims decide: the first where the lists are the
+// same as soon as a relation does not hold (x / y or else 1, where x != y), or where it has to hold (y divides x).
+std::optional<LoweredValue> chooseList(Lowering &l, const LoweredValue &condition, LoweredValue &then, LoweredValue &otherwise) {
+  auto first = l.list(then), second = l.list(otherwise);
+  if (condition.relations.empty() || !first || !second || first->size() != second->size())
+    return std::nullopt;
+  auto sameWithout = [&](const Relation &relation) {
+    for (const DimRange *range : l.dims.rangesOf(relation.expr)) {
+      SmallVector<std::string> missing;
+      AffineExpr symbol = *l.dims.parse(range->name, missing);
+      AffineExpr rest = sumOfProducts(relation.expr.replace(symbol, l.constant(0)));
+      AffineExpr factor = sumOfProducts(relation.expr.replace(symbol, l.constant(1)) - rest);
+      if (relation.isZero || (factor != l.constant(1) && factor != l.constant(-1)) || relation.expr.getKind() != AffineExprKind::Add)
+        continue;
+      AffineExpr value = factor == l.constant(1) ? -rest : rest;
+      if (llvm::all_of(llvm::zip_equal(*first, *second), [&](auto pair) {
+            return areEqualExtents(std::get<0>(pair).replace(symbol, value), std::get<1>(pair).replace(symbol, value));
+          }))
+        return true;
+    }
+    return false;
+  };
+  for (const Relation &relation : condition.relations) {
+    auto rest = dyn_cast<AffineBinaryOpExpr>(relation.expr);
+    bool divides = relation.isZero && rest && relation.expr.getKind() == AffineExprKind::Mod;
+    if (!sameWithout(relation) && !(divides && l.requireMultiple(rest.getLHS(), rest.getRHS())))
+      return std::nullopt;
+  }
+  return then;
+}
+
 LogicalResult where(Lowering &l) {
+  if (auto chosen = chooseList(l, l.input(0), l.input(1), l.input(2))) {
+    l.define(0, *chosen);
+    return success();
+  }
   auto folded = foldLists(l, {&l.input(0), &l.input(1), &l.input(2)}, l.input(1).elementType,
                           [](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> {
                             auto condition = dyn_cast<AffineConstantExpr>(e[0]);

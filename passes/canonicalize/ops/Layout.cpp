@@ -51,6 +51,8 @@ std::optional<AffineExpr> clampOffset(Lowering &l, AffineExpr value, AffineExpr 
     return extent;
   if (low && *low >= 0 && room && *room >= 0)
     return value;
+  if (l.requireAtLeast(value, l.constant(0)) && l.requireAtLeast(extent, value))
+    return value;
   return std::nullopt;
 }
 
@@ -168,8 +170,7 @@ LogicalResult slice(Lowering &l) {
       continue;
     }
     auto start = clampOffset(l, (*starts)[i], in.shape[*axis]), end = clampOffset(l, (*ends)[i], in.shape[*axis]);
-    auto length = start && end ? l.dims.lowerBound(*end - *start) : std::nullopt;
-    if (!length || *length < 0) {
+    if (!start || !end || !l.requireAtLeast(*end, *start)) {
       l.error() << "cannot show the range from " << l.dims.print((*starts)[i]) << " to " << l.dims.print((*ends)[i]) << " to lie inside extent "
                 << l.dims.print(in.shape[*axis]) << " for all dims";
       return failure();
@@ -200,7 +201,7 @@ FailureOr<std::vector<LoweredValue>> cut(Lowering &l, LoweredValue &in, int64_t 
   AffineExpr total = l.constant(0);
   for (AffineExpr length : lengths)
     total = total + length;
-  if (total != in.shape[axis]) {
+  if (!l.same(in.shape[axis], total)) {
     l.error() << "the parts have " << l.dims.print(total) << " elements together, the input has "
               << l.dims.print(in.shape[axis]);
     return failure();
@@ -236,6 +237,15 @@ LogicalResult split(Lowering &l) {
     lengths.emplace();
     for (int64_t i = 0; i < parts; ++i)
       lengths->push_back(l.constant(std::clamp<int64_t>(extent.getValue() - i * length, 0, length)));
+  } else {
+    AffineExpr whole = in.shape[*axis], length = whole.ceilDiv(parts), last = whole - length * (parts - 1);
+    if (!l.isAtLeast(last, 0)) {
+      l.error() << "cannot tell the lengths of the " << parts << " parts of extent " << l.dims.print(whole)
+                << "; give it in steps of " << parts << ", as --dim NAME=MIN..MAX:STEP";
+      return failure();
+    }
+    lengths = Extents(parts - 1, length);
+    lengths->push_back(last);
   }
   if (!lengths || static_cast<int64_t>(lengths->size()) != parts) {
     l.error() << "cannot tell the lengths of the " << parts << " parts";

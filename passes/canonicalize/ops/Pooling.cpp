@@ -48,7 +48,7 @@ Value countInWindow(OpBuilder &b, Location loc, Lowering &l, const Window &windo
     return arith::DivSIOp::create(b, loc, arith::AddIOp::create(b, loc, place, number(step - 1)), number(step));
   };
   Value end = at(padded ? extent + window.statedAfter[i] : extent);
-  Value taps = arith::MinSIOp::create(b, loc, tapsBefore(arith::SubIOp::create(b, loc, end, first)), number(window.kernel[i]));
+  Value taps = arith::MinSIOp::create(b, loc, tapsBefore(arith::SubIOp::create(b, loc, end, first)), at(window.kernel[i]));
   if (padded)
     return taps;
   Value before = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, number(0), first), number(0));
@@ -66,7 +66,9 @@ LogicalResult maxPoolWithPlaces(Lowering &l, LoweredValue x, const Window &windo
   ScalarKernel kernel(l, rank + 2);
   unsigned from = kernel.read(x, image), to = kernel.write(result, x.elementType, dimsInOrder(rank + 2));
   unsigned places = kernel.write(result, l.b.getI64Type(), dimsInOrder(rank + 2));
-  SmallVector<Value> before, extents;
+  SmallVector<Value> before, extents, kernelSizes;
+  for (AffineExpr size : window.kernel)
+    kernelSizes.push_back(l.materialize(size));
   for (AffineExpr pad : window.before)
     before.push_back(l.materialize(pad));
   for (AffineExpr extent : x.shape)
@@ -79,7 +81,7 @@ LogicalResult maxPoolWithPlaces(Lowering &l, LoweredValue x, const Window &windo
     std::function<ScalarCode::Values(unsigned, SmallVector<Value>, Value, ValueRange)> nest =
         [&](unsigned dim, SmallVector<Value> at, Value isInside, ValueRange best) -> ScalarCode::Values {
       if (dim < rank)
-        return c.loop(c.index(0), c.index(window.kernel[dim]), best, [&](Value tap, ValueRange so) {
+        return c.loop(c.index(0), kernelSizes[dim], best, [&](Value tap, ValueRange so) {
           Value step = c.mul(tap, c.index(window.dilations[dim])), extent = extents[2 + dim];
           Value place = c.sub(c.add(c.mul(c.place(2 + dim), c.index(window.strides[dim])), step), before[dim]);
           SmallVector<Value> next = at;
@@ -120,7 +122,7 @@ template <Pool Kind> LogicalResult pool(Lowering &l) {
     return failure();
   }
   ArrayRef<AffineExpr> spatial = ArrayRef(x.shape).drop_front(2);
-  auto window = windowOf(l, spatial, *kernel);
+  auto window = windowOf(l, spatial, llvm::map_to_vector(*kernel, [&](int64_t size) { return l.constant(size); }));
   if (!window)
     return failure();
   unsigned rank = kernel->size();

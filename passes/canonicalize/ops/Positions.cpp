@@ -207,10 +207,11 @@ template <bool ToSpace> LogicalResult blocks(Lowering &l) {
   }
   bool columnFirst = l.stringAttr("mode", "DCR") == "CRD"; // channels outside of the places in a block
   AffineExpr n = in.shape[0], c = in.shape[1], h = in.shape[2], w = in.shape[3], block = l.constant(size);
-  AffineExpr divided = (ToSpace ? c.floorDiv(size * size) : c);
-  auto divides = [&](AffineExpr extent, int64_t by) { return (extent % by) == l.constant(0); };
-  if (ToSpace ? !divides(c, size * size) : !divides(h, size) || !divides(w, size)) {
-    l.error() << "shape " << l.print(in.shape) << " does not divide into blocks of " << size;
+  auto over = [&](AffineExpr extent, int64_t by) { return l.quotient(extent, l.constant(by)).value_or(AffineExpr()); };
+  AffineExpr divided = ToSpace ? over(c, size * size) : c, rows = ToSpace ? h : over(h, size), columns = ToSpace ? w : over(w, size);
+  if (!divided || !rows || !columns) {
+    l.error() << "shape " << l.print(in.shape) << " does not divide into blocks of " << size
+              << "; give a dim in steps of that, as --dim NAME=MIN..MAX:STEP";
     return failure();
   }
   Extents wide, result;
@@ -220,9 +221,9 @@ template <bool ToSpace> LogicalResult blocks(Lowering &l) {
     permutation = columnFirst ? SmallVector<int64_t>{0, 1, 4, 2, 5, 3} : SmallVector<int64_t>{0, 3, 4, 1, 5, 2};
     result = {n, divided, h * size, w * size};
   } else {
-    wide = {n, c, h.floorDiv(size), block, w.floorDiv(size), block};
+    wide = {n, c, rows, block, columns, block};
     permutation = columnFirst ? SmallVector<int64_t>{0, 1, 3, 5, 2, 4} : SmallVector<int64_t>{0, 3, 5, 1, 2, 4};
-    result = {n, c * size * size, h.floorDiv(size), w.floorDiv(size)};
+    result = {n, c * size * size, rows, columns};
   }
   auto split = l.reshape(in, wide);
   if (failed(split))

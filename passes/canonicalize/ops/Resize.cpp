@@ -116,9 +116,14 @@ LogicalResult Resizing::readAttributes() {
 std::optional<AffineExpr> scaled(Lowering &l, AffineExpr extent, double scale) {
   if (auto number = dyn_cast<AffineConstantExpr>(extent))
     return l.constant(static_cast<int64_t>(std::floor(static_cast<double>(number.getValue()) * scale)));
-  for (int64_t divisor = 1; divisor <= 64; ++divisor)
-    if (double product = scale * static_cast<double>(divisor); product == std::floor(product))
+  // A float is a whole number over a power of two; small extents times that number are exact.
+  for (int64_t divisor = 1; divisor <= int64_t(1) << 40; divisor *= 2)
+    if (double product = scale * static_cast<double>(divisor); product == std::floor(product)) {
+      auto most = l.dims.upperBound(extent);
+      if (product > 0x1p40 || (most && *most > int64_t(1) << 22))
+        return std::nullopt;
       return (extent * static_cast<int64_t>(product)).floorDiv(divisor);
+    }
   return std::nullopt;
 }
 

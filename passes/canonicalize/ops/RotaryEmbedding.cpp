@@ -12,12 +12,12 @@ namespace {
 FailureOr<LoweredValue> withHeads(Lowering &l, LoweredValue &value, int64_t heads) {
   if (value.rank() == 4)
     return value;
-  auto width = value.rank() == 3 ? dyn_cast<AffineConstantExpr>(value.shape[2]) : AffineConstantExpr();
-  if (!width || heads < 1 || width.getValue() % heads != 0) {
+  auto width = value.rank() == 3 && heads > 0 ? l.quotient(value.shape[2], l.constant(heads)) : std::nullopt;
+  if (!width) {
     l.error() << "shape " << l.print(value.shape) << " does not have " << heads << " heads";
     return failure();
   }
-  return l.reshape(value, {value.shape[0], value.shape[1], l.constant(heads), l.constant(width.getValue() / heads)});
+  return l.reshape(value, {value.shape[0], value.shape[1], l.constant(heads), *width});
 }
 
 LogicalResult rotaryEmbedding(Lowering &l) {
@@ -25,14 +25,15 @@ LogicalResult rotaryEmbedding(Lowering &l) {
   auto x = withHeads(l, l.input(0), l.intAttr("num_heads", 0));
   if (failed(x))
     return failure();
-  auto width = dyn_cast<AffineConstantExpr>(x->shape[3]);
-  int64_t rotated = l.intAttr("rotary_embedding_dim", 0);
-  rotated = rotated ? rotated : width ? width.getValue() : 0;
-  if (!width || rotated < 2 || rotated % 2 || rotated > width.getValue()) {
-    l.error() << "an input of shape " << l.print(x->shape) << " with " << rotated << " rotated elements is not supported";
+  AffineExpr width = x->shape[3], rotated = l.constant(l.intAttr("rotary_embedding_dim", 0));
+  rotated = rotated == l.constant(0) ? width : rotated;
+  auto even = l.quotient(rotated, l.constant(2));
+  if (!even || !l.isAtLeast(rotated, 2) || !l.isAtLeast(width, rotated)) {
+    l.error() << "an input of shape " << l.print(x->shape) << " with " << l.dims.print(rotated)
+              << " rotated elements is not supported";
     return failure();
   }
-  int64_t half = rotated / 2;
+  AffineExpr half = *even, zero = l.constant(0);
   bool interleaved = l.intAttr("interleaved", 0);
   // Angles (b, s, d / 2) beside the heads; with positions they are rows of a table.
   auto angles = [&](LoweredValue table) -> FailureOr<LoweredValue> {
@@ -55,16 +56,16 @@ LogicalResult rotaryEmbedding(Lowering &l) {
   auto cosine = angles(l.input(1)), sine = angles(l.input(2));
   if (failed(cosine) || failed(sine))
     return failure();
-  auto part = [&](int64_t offset, int64_t size, int64_t step) {
-    Extents offsets(4, l.constant(0)), sizes = x->shape;
-    offsets[3] = l.constant(offset);
-    sizes[3] = l.constant(size);
+  auto part = [&](AffineExpr offset, AffineExpr size, int64_t step) {
+    Extents offsets(4, zero), sizes = x->shape;
+    offsets[3] = offset;
+    sizes[3] = size;
     SmallVector<int64_t> steps(4, 1);
     steps[3] = step;
     return l.slice(*x, offsets, sizes, steps);
   };
-  LoweredValue first = interleaved ? part(0, half, 2) : part(0, half, 1);
-  LoweredValue second = interleaved ? part(1, half, 2) : part(half, half, 1);
+  LoweredValue first = interleaved ? part(zero, half, 2) : part(zero, half, 1);
+  LoweredValue second = interleaved ? part(l.constant(1), half, 2) : part(half, half, 1);
   // sign 1: p * cos - q * sin, the other way round q * cos + p * sin.
   auto turn = [&](LoweredValue &p, LoweredValue &q, bool minus) {
     return l.elementwise({&p, &*cosine, &q, &*sine}, x->elementType, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
@@ -79,21 +80,21 @@ LogicalResult rotaryEmbedding(Lowering &l) {
   if (interleaved) {
     Extents pair = real->shape;
     pair.push_back(l.constant(1));
-    auto even = l.reshape(*real, pair), odd = l.reshape(*imaginary, pair);
-    if (failed(even) || failed(odd))
+    auto first = l.reshape(*real, pair), second = l.reshape(*imaginary, pair);
+    if (failed(first) || failed(second))
       return failure();
-    LoweredValue parts[] = {*even, *odd};
+    LoweredValue parts[] = {*first, *second};
     turned = l.concat(parts, 4);
     Extents merged = real->shape;
-    merged[3] = l.constant(rotated);
+    merged[3] = rotated;
     if (succeeded(turned))
       turned = l.reshape(*turned, merged);
   } else {
     LoweredValue parts[] = {*real, *imaginary};
     turned = l.concat(parts, 3);
   }
-  if (succeeded(turned) && rotated < width.getValue()) {
-    LoweredValue parts[] = {*turned, part(rotated, width.getValue() - rotated, 1)};
+  if (succeeded(turned) && rotated != width) {
+    LoweredValue parts[] = {*turned, part(rotated, width - rotated, 1)};
     turned = l.concat(parts, 3);
   }
   auto result = succeeded(turned) ? l.reshape(*turned, l.input(0).shape) : turned;

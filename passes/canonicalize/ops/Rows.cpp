@@ -271,16 +271,18 @@ LogicalResult batchNorm(Lowering &l) {
 // Channels in groups, each normalized over all it has; `groups` of 0 is one for every channel.
 LogicalResult planesNorm(Lowering &l, int64_t groups, bool scalesGroups) {
   LoweredValue &x = l.input(0), scale = l.input(1), shift = l.input(2);
-  auto channels = x.rank() >= 3 ? dyn_cast<AffineConstantExpr>(x.shape[1]) : AffineConstantExpr();
-  if (!channels || groups < 0 || (groups && channels.getValue() % groups != 0) || !isa<FloatType>(x.elementType)) {
-    l.error() << "an input of shape " << l.print(x.shape) << " is not supported; channels must be fixed and fill the groups";
+  auto perGroup = x.rank() < 3 || groups < 0 ? std::nullopt
+                  : groups                    ? l.quotient(x.shape[1], l.constant(groups))
+                                              : std::optional<AffineExpr>(l.constant(1));
+  if (!perGroup || !isa<FloatType>(x.elementType)) {
+    l.error() << "an input of shape " << l.print(x.shape) << " is not supported; channels must fill the " << groups
+              << " groups for all dims (--dim NAME=MIN..MAX:STEP)";
     return failure();
   }
-  groups = groups ? groups : channels.getValue();
-  AffineExpr length = l.constant(channels.getValue() / groups);
+  AffineExpr length = *perGroup;
   for (AffineExpr extent : ArrayRef(x.shape).drop_front(2))
     length = length * extent;
-  Extents rows = {x.shape[0], l.constant(groups), length};
+  Extents rows = {x.shape[0], groups ? l.constant(groups) : x.shape[1], length};
   auto flat = l.reshape(x, rows);
   if (failed(flat))
     return failure();

@@ -82,11 +82,22 @@ LogicalResult reshape(Lowering &l) {
     }
   }
   if (inferred) {
-    auto value = exactQuotient(product(l, in.shape), product(l, known));
-    if (!value)
-      value = exactQuotient(l.dims.inSteps(product(l, in.shape)), l.dims.inSteps(product(l, known)));
+    auto value = l.quotient(product(l, in.shape), product(l, known));
+    for (auto [extent, other] : llvm::zip(in.shape, *wanted)) {
+      // Where that is not known, for each dim: a number cuts the dim in its place, and a dim is the same one.
+      auto number = dyn_cast<AffineConstantExpr>(other);
+      if (value || !isa<AffineSymbolExpr>(extent))
+        break;
+      if (number && number.getValue() > 1)
+        l.quotient(extent, other);
+      else if (isa<AffineSymbolExpr>(other))
+        l.same(extent, other);
+    }
     if (!value) {
-      l.error() << "cannot infer -1: input shape " << l.print(in.shape) << ", other extents " << l.print(known);
+      l.error() << "cannot infer -1: input shape " << l.print(in.shape) << ", other extents " << l.print(known)
+                << (known.empty() || !isa<AffineConstantExpr>(known.back()) || in.shape.empty()
+                        ? std::string()
+                        : l.stepHint(in.shape.back(), cast<AffineConstantExpr>(known.back()).getValue()));
       return failure();
     }
     (*wanted)[*inferred] = *value;
@@ -136,7 +147,7 @@ LogicalResult squeeze(Lowering &l) {
     auto normal = l.normalizeAxis(axis, in.rank());
     if (!normal)
       return failure();
-    if (in.shape[*normal] != l.constant(1)) {
+    if (!l.same(in.shape[*normal], 1)) {
       l.error() << "axis " << axis << " of shape " << l.print(in.shape) << " is not 1";
       return failure();
     }
@@ -314,8 +325,7 @@ LogicalResult range(Lowering &l) {
   LoweredValue out;
   out.elementType = l.input(0).elementType;
   out.shape = {span.ceilDiv(std::abs(s))};
-  auto low = l.dims.lowerBound(out.shape[0]);
-  if (!low || *low < 0) {
+  if (!l.requireAtLeast(out.shape[0], l.constant(0))) {
     l.error() << "the range from " << l.dims.print((*start)[0]) << " to " << l.dims.print((*limit)[0]) << " may be empty for some dims";
     return failure();
   }

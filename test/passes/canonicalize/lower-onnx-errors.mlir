@@ -86,12 +86,12 @@ module {
 
 // -----
 
-// A branch that data chooses.
+// A branch that data chooses has to give the same shape.
 module {
   func.func @main(%c: tensor<i1> {snug.name = "c", snug.dims = []}, %x: tensor<4xf32> {snug.name = "x", snug.dims = ["4"]}) -> (tensor<*xf32> {snug.name = "y"}) {
-    // expected-error @+1 {{If: a condition computed from data is not supported, only one that follows from shapes and constants}}
+    // expected-error @+1 {{If: output 0 is [4] of f32 of one branch and [] of f32 of the other; where the condition is computed from data both must be alike}}
     %y = snug_onnx.node "If"(%c) {} opset 20 : (tensor<i1>) -> tensor<*xf32> body "else_branch" {
-      %b = snug_onnx.node "Exp"(%x) {} opset 20 : (tensor<4xf32>) -> tensor<*xf32>
+      %b = snug_onnx.node "ReduceSum"(%x) {keepdims = 0 : i64} opset 20 : (tensor<4xf32>) -> tensor<*xf32>
       snug_onnx.yield %b : tensor<*xf32>
     } body "then_branch" {
       %a = snug_onnx.node "Neg"(%x) {} opset 20 : (tensor<4xf32>) -> tensor<*xf32>
