@@ -27,6 +27,8 @@ LogicalResult col2Im(Lowering &l) {
   auto block = l.constantInts(l.input(2));
   if (!image || !given || !block || image->empty() || image->size() != block->size())
     return l.error() << "an image_shape or block_shape that is computed from data is not supported; give it with --value";
+  if (!areExtents(l, *image))
+    return failure();
   unsigned rank = image->size();
   SmallVector<int64_t> strides = l.intsAttr("strides").value_or(SmallVector<int64_t>(rank, 1));
   SmallVector<int64_t> dilations = l.intsAttr("dilations").value_or(SmallVector<int64_t>(rank, 1));
@@ -125,6 +127,8 @@ LogicalResult centerCropPad(Lowering &l) {
   if (!wanted || wanted->size() != axes.size())
     return l.error() << "a shape that is computed from data, or not one number for each axis, is not supported; give it "
                         "with --value";
+  if (!areExtents(l, *wanted))
+    return failure();
   Extents offsets(value.rank(), l.constant(0)), sizes = value.shape, before = offsets, after = offsets;
   for (auto [axis, extent] : llvm::zip(axes, *wanted)) {
     auto dim = l.normalizeAxis(axis, value.rank());

@@ -237,6 +237,8 @@ LogicalResult maxUnpool(Lowering &l) {
       return l.error() << "an output_shape that is computed from data is not supported; give it with --value";
     shape = *given;
   }
+  if (!areExtents(l, shape) || !areExtents(l, inferred))
+    return failure();
   // Places are those of the inferred image, which is the whole one's first corner.
   ScalarKernel kernel(l, 0);
   SmallVector<int> any(x.rank(), ScalarKernel::Any);

@@ -172,6 +172,8 @@ LogicalResult affineGrid(Lowering &l) {
   if ((rank != 2 && rank != 3) || !type || theta.rank() != 3 || !l.same(theta.shape[1], l.constant(rank)) ||
       !l.same(theta.shape[2], l.constant(rank + 1)))
     return l.error() << "theta of shape " << l.print(theta.shape) << " does not fit a size of " << size->size() << " dims";
+  if (!areExtents(l, *size))
+    return failure();
   bool alignsCorners = l.intAttr("align_corners", 0);
   Extents shape = {theta.shape[0]};
   SmallVector<AffineExpr> spatial(size->begin() + 2, size->end());
@@ -232,6 +234,8 @@ LogicalResult roiAlign(Lowering &l) {
   bool halfPixel = coordinates == "half_pixel", averages = mode == "avg";
   int64_t sampling = l.intAttr("sampling_ratio", 0);
   int64_t height = l.intAttr("output_height", 1), width = l.intAttr("output_width", 1);
+  if (!areExtents(l, {l.constant(height), l.constant(width)}))
+    return failure();
   double scale = l.floatAttr("spatial_scale", 1);
   ScalarKernel kernel(l, 4); // region, channel, row, column
   unsigned image = kernel.read(x, {any, 1, any, any}), regions = kernel.read(rois, {0, any});
