@@ -153,6 +153,8 @@ LoweredValue Lowering::slice(LoweredValue &value, ArrayRef<AffineExpr> offsets, 
     return value;
   if (value.splat)
     return splatValue(value.splat, Extents(sizes));
+  if (llvm::is_contained(sizes, constant(0))) // wherever it begins
+    return splatValue(cast<TypedAttr>(b.getZeroAttr(value.elementType)), Extents(sizes));
   if (value.isClosed() && !value.closedVector) {
     SmallVector<AffineExpr> read;
     for (auto [dim, offset] : llvm::enumerate(offsets))

@@ -212,6 +212,19 @@ std::vector<LoweredValue> ScalarKernel::build(function_ref<void(ScalarCode &, Va
   return results;
 }
 
+bool snug::areExtents(Lowering &l, ArrayRef<AffineExpr> shape) {
+  double elements = 1;
+  bool fits = true;
+  for (AffineExpr extent : shape) {
+    auto least = l.dims.lowerBound(extent), most = l.dims.upperBound(extent);
+    fits &= least && *least >= 0;
+    elements *= most ? static_cast<double>(*most) : 1;
+  }
+  if (!fits || elements > 1e15) // far above any memory, far below where sizes overflow
+    l.error() << "a shape of " << l.print(shape) << " is not supported";
+  return fits && elements <= 1e15;
+}
+
 SmallVector<int> snug::dimsInOrder(unsigned count, ArrayRef<int64_t> others) {
   SmallVector<int> dims;
   for (unsigned dim = 0; dim < count; ++dim)

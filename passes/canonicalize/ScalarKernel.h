@@ -93,6 +93,9 @@ private:
   std::vector<Extents> shapes;
 };
 
+// Whether extents that a node states are some, for all values of the dims; else emits an error.
+bool areExtents(Lowering &l, llvm::ArrayRef<mlir::AffineExpr> shape);
+
 // 0, 1, .. with `Any` at some places: dims of an operand that are the parallel dims, in order.
 llvm::SmallVector<int> dimsInOrder(unsigned count, llvm::ArrayRef<int64_t> others = {});
 

@@ -7,10 +7,10 @@ from harness import build, memref, program
 rng = np.random.default_rng(3)
 
 
-@pytest.mark.parametrize("dtype,number", [("f32", np.float32), ("f16", np.float16), ("i64", np.int64)])
+@pytest.mark.parametrize("dtype,number", [("f32", np.float32), ("i64", np.int64)])
 def test_running_sums(tmp_path, dtype, number):
     """Steps that follow each other, along a dim inside of one that is cut over threads."""
-    x, real = ("rows", 9, 5), "f32" if dtype == "f16" else dtype
+    x = ("rows", 9, 5)
     add, zero = ("arith.addi", "0 : i64") if dtype == "i64" else ("arith.addf", "0.0 : f32")
     body = f'''  snug_nn.scalar_kernel ins(%x : {memref(x, dtype)}) outs(%y : {memref(x, dtype)}) attributes {{
       indexing_maps = [affine_map<(b, n, k, l) -> (b, k, n)>, affine_map<(b, n, k, l) -> (b, l, n)>]}} {{
@@ -19,19 +19,18 @@ def test_running_sums(tmp_path, dtype, number):
     %first = arith.constant 0 : index
     %step = arith.constant 1 : index
     %count = snug_nn.extent 0, 1
-    %sum = scf.for %i = %first to %count step %step iter_args(%s = %zero) -> {real} {{
-      %v = snug_nn.load 0[%b, %i, %n] : {real}
-      %next = {add} %s, %v : {real}
-      snug_nn.store %next, 1[%b, %i, %n] : {real}
-      scf.yield %next : {real}
+    %sum = scf.for %i = %first to %count step %step iter_args(%s = %zero) -> {dtype} {{
+      %v = snug_nn.load 0[%b, %i, %n] : {dtype}
+      %next = {add} %s, %v : {dtype}
+      snug_nn.store %next, 1[%b, %i, %n] : {dtype}
+      scf.yield %next : {dtype}
     }}
     snug_nn.yield
   }}'''
     model = build(tmp_path, program([("x", x, dtype)], [("y", x, dtype)], body, [("rows", 40)]))
     xs = (rng.standard_normal((37, 9, 5)) * 8).astype(number)
     got = model.run(xs, dims=(37,))
-    wide = xs.astype(np.float32 if dtype == "f16" else number)
-    np.testing.assert_allclose(got, np.cumsum(wide, axis=1).astype(number), rtol=2e-6 if dtype != "f16" else 1e-3)
+    np.testing.assert_allclose(got, np.cumsum(xs, axis=1), rtol=2e-6)
     assert np.array_equal(model.run(xs, dims=(37,), split=-3), got)
 
 

@@ -27,6 +27,8 @@ LogicalResult col2Im(Lowering &l) {
   auto block = l.constantInts(l.input(2));
   if (!image || !given || !block || image->empty() || image->size() != block->size())
     return l.error() << "an image_shape or block_shape that is computed from data is not supported; give it with --value";
+  if (!areExtents(l, *image))
+    return failure();
   unsigned rank = image->size();
   SmallVector<int64_t> strides = l.intsAttr("strides").value_or(SmallVector<int64_t>(rank, 1));
   SmallVector<int64_t> dilations = l.intsAttr("dilations").value_or(SmallVector<int64_t>(rank, 1));
@@ -83,6 +85,40 @@ LogicalResult col2Im(Lowering &l) {
   return success();
 }
 
+// The same where whether a dim is cut or padded is known at run time only.
+LogicalResult cropOrPad(Lowering &l, ArrayRef<int64_t> axes, ArrayRef<AffineExpr> wanted) {
+  LoweredValue value = l.input(0);
+  unsigned rank = value.rank();
+  Extents shape = value.shape;
+  SmallVector<int64_t> chosen;
+  for (auto [axis, extent] : llvm::zip(axes, wanted)) {
+    auto dim = l.normalizeAxis(axis, rank);
+    if (!dim)
+      return failure();
+    shape[*dim] = extent;
+    chosen.push_back(*dim);
+  }
+  ScalarKernel kernel(l, rank);
+  unsigned from = kernel.read(value, dimsInOrder(rank, chosen)), to = kernel.write(shape, value.elementType, dimsInOrder(rank));
+  SmallVector<Value> sizes;
+  for (int64_t dim : chosen)
+    sizes.push_back(l.materialize(shape[dim]));
+  l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
+    SmallVector<Value> place(i);
+    Value isInside = c.constant(c.b.getBoolAttr(true)), two = c.index(2);
+    for (auto [dim, size] : llvm::zip(chosen, sizes)) {
+      Value extent = c.extent(from, dim), lack = c.sub(size, extent);
+      Value before = c.div(c.max(lack, c.index(0)), two), cut = c.div(c.max(c.sub(extent, size), c.index(0)), two);
+      Value at = c.add(c.sub(c.place(dim), before), cut);
+      isInside = c.both(isInside, c.isInside(at, extent));
+      place[dim] = c.clamp(at, extent);
+    }
+    c.store(c.ifElse(isInside, [&]() -> ScalarCode::Values { return {kernel.load(c, from, place)}; },
+                     [&]() -> ScalarCode::Values { return {c.number(kernel.computedType(from), 0)}; })[0], to, i);
+  })[0]);
+  return success();
+}
+
 // The middle of each dim, or zeros around it.
 LogicalResult centerCropPad(Lowering &l) {
   LoweredValue value = l.input(0);
@@ -91,6 +127,8 @@ LogicalResult centerCropPad(Lowering &l) {
   if (!wanted || wanted->size() != axes.size())
     return l.error() << "a shape that is computed from data, or not one number for each axis, is not supported; give it "
                         "with --value";
+  if (!areExtents(l, *wanted))
+    return failure();
   Extents offsets(value.rank(), l.constant(0)), sizes = value.shape, before = offsets, after = offsets;
   for (auto [axis, extent] : llvm::zip(axes, *wanted)) {
     auto dim = l.normalizeAxis(axis, value.rank());
@@ -99,8 +137,7 @@ LogicalResult centerCropPad(Lowering &l) {
     AffineExpr given = value.shape[*dim];
     auto smaller = l.extremum(given, extent, /*larger=*/false);
     if (!smaller)
-      return l.error() << "whether " << l.dims.print(given) << " is cut or padded to " << l.dims.print(extent)
-                       << " depends on the dims; give them a value";
+      return cropOrPad(l, axes, *wanted);
     if (*smaller == extent) {
       offsets[*dim] = (given - extent).floorDiv(2);
       sizes[*dim] = extent;

@@ -128,13 +128,12 @@ LogicalResult scatterElements(Lowering &l) {
 // Data in which slices behind a tuple of indices are replaced. A point is a place in such a slice.
 LogicalResult scatterNd(Lowering &l) {
   LoweredValue &data = l.input(0), &indices = l.input(1), &updates = l.input(2);
-  auto count = indices.rank() ? dyn_cast<AffineConstantExpr>(indices.shape.back()) : AffineConstantExpr();
   auto combine = combinerOf(l, data.elementType);
-  bool fits = count && count.getValue() <= data.rank() &&
-              updates.rank() == indices.rank() - 1 + data.rank() - count.getValue();
+  int64_t count = indices.rank() - 1 + data.rank() - updates.rank();
+  bool fits = indices.rank() && count >= 0 && count <= data.rank() && l.same(indices.shape.back(), l.constant(count));
   if (!combine || failed(wantIndices(l, indices, fits)))
     return failure();
-  unsigned tuple = count.getValue(), trailing = data.rank() - tuple, outer = indices.rank() - 1;
+  unsigned tuple = count, trailing = data.rank() - tuple, outer = indices.rank() - 1;
   SmallVector<int> dataDims(tuple, ScalarKernel::Any), updateDims(outer, ScalarKernel::Any);
   for (unsigned dim = 0; dim < trailing; ++dim) {
     if (!l.same(data.shape[tuple + dim], updates.shape[outer + dim]))
@@ -238,10 +237,9 @@ LogicalResult maxUnpool(Lowering &l) {
       return l.error() << "an output_shape that is computed from data is not supported; give it with --value";
     shape = *given;
   }
+  if (!areExtents(l, shape) || !areExtents(l, inferred))
+    return failure();
   // Places are those of the inferred image, which is the whole one's first corner.
-  for (auto [whole, part] : llvm::zip(shape, inferred))
-    if (auto room = l.dims.lowerBound(whole - part); whole != part && (!room || *room < 0))
-      part = whole;
   ScalarKernel kernel(l, 0);
   SmallVector<int> any(x.rank(), ScalarKernel::Any);
   unsigned from = kernel.read(x, any), at = kernel.read(indices, any), to = kernel.write(shape, x.elementType, any);
@@ -268,7 +266,10 @@ LogicalResult maxUnpool(Lowering &l) {
           place[dim] = dim ? c.rem(rest, corner[dim]) : rest;
           rest = c.div(rest, corner[dim]);
         }
-        c.store(kernel.load(c, from, i), to, place);
+        Value fits = c.constant(c.b.getBoolAttr(true));
+        for (auto [dim, at] : llvm::enumerate(place))
+          fits = c.both(fits, c.less(at, all[dim]));
+        c.ifThen(fits, [&] { c.store(kernel.load(c, from, i), to, place); });
       });
     });
   })[0]);

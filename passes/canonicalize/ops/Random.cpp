@@ -66,6 +66,8 @@ template <Distribution Kind, bool Like> LogicalResult random(Lowering &l) {
     for (int64_t size : *sizes)
       shape.push_back(l.constant(size));
   }
+  if (!areExtents(l, shape))
+    return failure();
   auto real = dyn_cast_or_null<FloatType>(type);
   if (!real)
     return l.error() << "random numbers of element type " << l.intAttr("dtype", 1) << " are not supported";
@@ -118,7 +120,7 @@ LogicalResult multinomial(Lowering &l) {
   LoweredValue &in = l.input(0);
   Type type = l.dataType(l.intAttr("dtype", 6));
   int64_t count = l.intAttr("sample_size", 1);
-  if (in.rank() != 2 || !isa<FloatType>(in.elementType) || !type || !isa<IntegerType>(type) || count < 1)
+  if (in.rank() != 2 || !isa<FloatType>(in.elementType) || !type || !isa<IntegerType>(type) || count < 1 || count > INT32_MAX)
     return l.error() << "an input of shape " << l.print(in.shape) << " and " << count << " samples are not supported";
   uint64_t seed = seedOf(l);
   ScalarKernel kernel(l, 2);

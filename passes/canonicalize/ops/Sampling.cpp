@@ -172,6 +172,8 @@ LogicalResult affineGrid(Lowering &l) {
   if ((rank != 2 && rank != 3) || !type || theta.rank() != 3 || !l.same(theta.shape[1], l.constant(rank)) ||
       !l.same(theta.shape[2], l.constant(rank + 1)))
     return l.error() << "theta of shape " << l.print(theta.shape) << " does not fit a size of " << size->size() << " dims";
+  if (!areExtents(l, *size))
+    return failure();
   bool alignsCorners = l.intAttr("align_corners", 0);
   Extents shape = {theta.shape[0]};
   SmallVector<AffineExpr> spatial(size->begin() + 2, size->end());
@@ -232,6 +234,8 @@ LogicalResult roiAlign(Lowering &l) {
   bool halfPixel = coordinates == "half_pixel", averages = mode == "avg";
   int64_t sampling = l.intAttr("sampling_ratio", 0);
   int64_t height = l.intAttr("output_height", 1), width = l.intAttr("output_width", 1);
+  if (!areExtents(l, {l.constant(height), l.constant(width)}))
+    return failure();
   double scale = l.floatAttr("spatial_scale", 1);
   ScalarKernel kernel(l, 4); // region, channel, row, column
   unsigned image = kernel.read(x, {any, 1, any, any}), regions = kernel.read(rois, {0, any});
@@ -351,22 +355,16 @@ LogicalResult deformConv(Lowering &l) {
   bool hasBias = l.hasInput(3), hasMask = l.hasInput(4);
   auto type = dyn_cast<FloatType>(x.elementType);
   int64_t groups = l.intAttr("group", 1), offsetGroups = l.intAttr("offset_group", 1);
-  auto fixed = [&](AffineExpr extent) -> int64_t {
-    auto number = dyn_cast<AffineConstantExpr>(extent);
-    return number ? number.getValue() : -1;
-  };
   SmallVector<int64_t> strides = l.intsAttr("strides").value_or(SmallVector<int64_t>{1, 1});
   SmallVector<int64_t> dilations = l.intsAttr("dilations").value_or(SmallVector<int64_t>{1, 1});
   SmallVector<int64_t> pads = l.intsAttr("pads").value_or(SmallVector<int64_t>{0, 0, 0, 0});
   bool fits = x.rank() == 4 && type && w.rank() == 4 && offset.rank() == 4 && strides.size() == 2 && dilations.size() == 2 &&
               pads.size() == 4 && groups > 0 && offsetGroups > 0;
-  int64_t channels = fits ? fixed(x.shape[1]) : -1, outputs = fits ? fixed(w.shape[0]) : -1;
-  int64_t rows = fits ? fixed(w.shape[2]) : -1, columns = fits ? fixed(w.shape[3]) : -1;
-  if (!fits || channels <= 0 || outputs <= 0 || rows <= 0 || columns <= 0 || channels % groups != 0 ||
-      channels % offsetGroups != 0 || outputs % groups != 0 || fixed(w.shape[1]) != channels / groups ||
-      fixed(offset.shape[1]) != offsetGroups * rows * columns * 2)
+  if (!fits || !l.same(x.shape[1], w.shape[1] * groups) ||
+      !l.same(offset.shape[1], w.shape[2] * w.shape[3] * (2 * offsetGroups)) || (w.shape[0] % groups) != l.constant(0) ||
+      (x.shape[1] % offsetGroups) != l.constant(0))
     return l.error() << "a weight of shape " << l.print(w.shape) << " and offsets of shape " << l.print(offset.shape)
-                     << " do not fit an input of shape " << l.print(x.shape) << "; channels and kernels must be fixed";
+                     << " do not fit an input of shape " << l.print(x.shape);
   ScalarKernel kernel(l, 4);
   unsigned image = kernel.read(x, {0, any, any, any}), weight = kernel.read(w, {1, any, any, any});
   unsigned shifts = kernel.read(offset, {0, any, 2, 3}), bias = 0, mask = 0;
@@ -376,16 +374,19 @@ LogicalResult deformConv(Lowering &l) {
     mask = kernel.read(l.input(4), {0, any, 2, 3});
   unsigned to = kernel.write({x.shape[0], w.shape[0], offset.shape[2], offset.shape[3]}, type, {0, 1, 2, 3});
   Type real = computeType(type), i64 = l.b.getI64Type();
+  Value outputs = l.materialize(w.shape[0]); // of all, where some are computed
   l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
     auto number = [&](double value) { return c.number(real, value); };
     auto index = [&](int64_t value) { return c.index(value); };
-    Value first = c.mul(c.div(c.place(1), index(outputs / groups)), index(channels / groups));
+    Value members = c.extent(weight, 1), rows = c.extent(weight, 2), columns = c.extent(weight, 3);
+    Value perGroup = c.div(outputs, index(groups)), perOffsetGroup = c.div(c.extent(image, 1), index(offsetGroups));
+    Value first = c.mul(c.div(c.place(1), perGroup), members);
     Value start = hasBias ? kernel.load(c, bias, {i[1]}) : number(0);
-    Value total = c.sum(index(0), index(channels / groups), start, [&](Value member, Value perChannel) {
-      Value channel = c.add(first, member), offsetGroup = c.div(channel, index(channels / offsetGroups));
-      return c.sum(index(0), index(rows), perChannel, [&](Value row, Value perRow) {
-        return c.sum(index(0), index(columns), perRow, [&](Value column, Value sum) {
-          Value tap = c.add(c.mul(c.add(c.mul(offsetGroup, index(rows)), row), index(columns)), column);
+    Value total = c.sum(index(0), members, start, [&](Value member, Value perChannel) {
+      Value channel = c.add(first, member), offsetGroup = c.div(channel, perOffsetGroup);
+      return c.sum(index(0), rows, perChannel, [&](Value row, Value perRow) {
+        return c.sum(index(0), columns, perRow, [&](Value column, Value sum) {
+          Value tap = c.add(c.mul(c.add(c.mul(offsetGroup, rows), row), columns), column);
           auto place = [&](unsigned dim, Value step) {
             Value whole = c.add(c.mul(c.place(2 + dim), index(strides[dim])), c.mul(step, index(dilations[dim])));
             Value shift = kernel.load(c, shifts, {i[0], c.add(c.mul(tap, index(2)), index(dim)), i[2], i[3]});

@@ -61,7 +61,7 @@ FailureOr<AffineExpr> deciding(Lowering &l, unsigned index, StringRef what) {
 
 bool isSignal(Lowering &l, const LoweredValue &x) {
   return x.rank() >= 2 && isa<FloatType>(x.elementType) &&
-         (x.shape.back() == l.constant(1) || x.shape.back() == l.constant(2));
+         (x.shape.back() == l.constant(1) || l.same(x.shape.back(), l.constant(2)));
 }
 
 LogicalResult dft(Lowering &l) {
@@ -192,6 +192,8 @@ LogicalResult window(Lowering &l, double constant, double first, double second) 
     return failure();
   if (!*size)
     return l.error() << "the size is missing";
+  if (!areExtents(l, *size))
+    return failure();
   bool periodic = l.intAttr("periodic", 1);
   LoweredValue index;
   index.elementType = l.b.getI64Type();
@@ -231,7 +233,7 @@ LogicalResult melWeights(Lowering &l) {
   auto type = outputType(l);
   if (failed(type))
     return failure();
-  if (!bins || !length || !rate || !low || !high || *bins < 1 || *bins > 1e6 || *length < 1 || *rate <= 0)
+  if (!bins || !length || !rate || !low || !high || *bins < 1 || *bins > 1e6 || *length < 1 || *length > 1e9 || *rate <= 0)
     return l.error() << "the five inputs must be known, numbers above 0; give them with --value";
   // Centers of the triangles, equally far apart on the mel scale; two more are the outermost ones' feet.
   auto count = static_cast<int64_t>(*bins);
