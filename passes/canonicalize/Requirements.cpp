@@ -23,7 +23,7 @@ bool Lowering::same(AffineExpr left, AffineExpr right) {
   if (areEqualExtents(left, right) || areEqualExtents(dims.inSteps(left), dims.inSteps(right)) ||
       (!multiples.empty() && areEqualExtents(inUnits(left), inUnits(right))))
     return true;
-  if (!solution)
+  if (!solution && !step)
     solution = dims.solve(left, right);
   return false;
 }
@@ -35,8 +35,8 @@ std::optional<AffineExpr> Lowering::quotient(AffineExpr left, AffineExpr right) 
   if (!value && !multiples.empty())
     value = exactQuotient(inUnits(left), inUnits(right));
   if (value)
-    return normalExtent(*value);
-  if (auto divisor = dyn_cast<AffineConstantExpr>(right); divisor && divisor.getValue() > 1 && !step)
+    return normalExtent(isa<AffineConstantExpr>(right) ? left.floorDiv(right) : *value);
+  if (auto divisor = dyn_cast<AffineConstantExpr>(right); divisor && divisor.getValue() > 1 && !step && !solution)
     step = dims.solveStep(left, divisor.getValue());
   return std::nullopt;
 }

@@ -58,17 +58,8 @@ std::optional<SmallVector<DimGroup>> matchGroups(ArrayRef<AffineExpr> source, Ar
 // What has to hold so that shapes have the same number of elements: found out for open dims, or required of runs (then
 // true).
 bool Lowering::relate(ArrayRef<AffineExpr> source, ArrayRef<AffineExpr> target) {
-  AffineExpr before = constant(1), after = constant(1);
-  for (AffineExpr extent : source)
-    before = before * extent;
-  for (AffineExpr extent : target)
-    after = after * extent;
-  bool isRelated = same(before, after);
-  // A dim in its place: the batch.
-  for (auto [left, right] : llvm::zip(source, target))
-    if (isa<AffineSymbolExpr>(left) && isa<AffineSymbolExpr>(right))
-      same(left, right);
   // What was divided has no rest, or else there are other numbers of elements.
+  bool isRelated = false;
   for (ArrayRef<AffineExpr> shape : {source, target})
     for (AffineExpr extent : shape)
       extent.walk([&](AffineExpr part) {
@@ -80,7 +71,19 @@ bool Lowering::relate(ArrayRef<AffineExpr> source, ArrayRef<AffineExpr> target) 
         else
           isRelated |= requireMultiple(divided.getLHS(), divided.getRHS());
       });
-  return isRelated;
+  if (isRelated)
+    return true;
+  AffineExpr before = constant(1), after = constant(1);
+  for (AffineExpr extent : source)
+    before = before * extent;
+  for (AffineExpr extent : target)
+    after = after * extent;
+  same(before, after);
+  // A dim in its place: the batch.
+  for (auto [left, right] : llvm::zip(source, target))
+    if (isa<AffineSymbolExpr>(left) && isa<AffineSymbolExpr>(right))
+      same(left, right);
+  return false;
 }
 
 FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineExpr> shape) {
