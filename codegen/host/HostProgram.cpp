@@ -52,15 +52,17 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
   }
   if (auto texts = module->getAttrOfType<ArrayAttr>("snug.requires"))
     for (StringRef text : texts.getAsValueRange<StringAttr>()) {
-      bool isEquation = text.contains(" == ");
-      auto sides = text.split(isEquation ? " == " : " >= ");
+      auto [relation, node] = text.split("; ");
+      bool isEquation = relation.contains(" == ");
+      auto sides = relation.split(isEquation ? " == " : " >= ");
       auto left = DimExpression::parse(sides.first, names);
       if (!left)
         return module.emitError() << "snug.requires: " << llvm::toString(left.takeError());
       auto right = DimExpression::parse(sides.second, names);
       if (!right)
         return module.emitError() << "snug.requires: " << llvm::toString(right.takeError());
-      signature.requirements.push_back({text.str(), *left, *right, isEquation});
+      std::string said = relation.str() + (node.empty() ? "" : " (node '" + node.str() + "')");
+      signature.requirements.push_back({said, *left, *right, isEquation});
     }
   auto numInputs = main->getAttrOfType<IntegerAttr>("snug.num_inputs");
   if (!numInputs || numInputs.getInt() < 0 || numInputs.getInt() > main.getNumArguments())
@@ -121,10 +123,14 @@ Value emitExtent(LocBuilder &b, const DimExpression &extent, ArrayRef<Value> dim
                                     return arith::SubIOp::create(b, x, y);
                                   case '*':
                                     return arith::MulIOp::create(b, x, y);
-                                  case '/':
-                                    return arith::DivUIOp::create(b, x, y);
-                                  default:
-                                    return arith::RemUIOp::create(b, x, y);
+                                  default: { // rounds down
+                                    Value rest = arith::RemSIOp::create(b, x, y), zero = arith::ConstantIndexOp::create(b, 0);
+                                    Value isBelow = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, rest, zero);
+                                    rest = arith::SelectOp::create(b, isBelow, arith::AddIOp::create(b, rest, y), rest);
+                                    if (op == '%')
+                                      return rest;
+                                    return arith::DivSIOp::create(b, arith::SubIOp::create(b, x, rest), y);
+                                  }
                                   }
                                 });
 }

@@ -124,10 +124,12 @@ private:
                                         return b.CreateSub(x, y);
                                       case '*':
                                         return b.CreateMul(x, y);
-                                      case '/':
-                                        return b.CreateUDiv(x, y);
-                                      default:
-                                        return b.CreateURem(x, y);
+                                      default: { // rounds down: (h - kernel) / 2 + 2 is an extent where h < kernel, too
+                                        Value *rest = b.CreateSRem(x, y);
+                                        Value *isBelow = b.CreateICmpSLT(rest, number(0));
+                                        rest = b.CreateSelect(isBelow, b.CreateAdd(rest, y), rest);
+                                        return op == '/' ? b.CreateSDiv(b.CreateSub(x, rest), y) : rest;
+                                      }
                                       }
                                     });
   }

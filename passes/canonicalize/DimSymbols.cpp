@@ -77,27 +77,34 @@ static void factorsOf(AffineExpr expr, SmallVectorImpl<AffineExpr> &factors) {
   factorsOf(product.getRHS(), factors);
 }
 
-std::optional<std::string> DimSymbols::solve(AffineExpr left, AffineExpr right) const {
-  // Symbols in units of their steps: what stands for one is s or s floordiv step.
-  AffineExpr difference = sumOfProducts(inSteps(left) - inSteps(right));
+std::optional<std::string> DimSymbols::solveLinear(AffineExpr difference) const {
   if (isOfIteration(difference))
     return std::nullopt;
   AffineExpr zero = getAffineConstantExpr(0, context), one = getAffineConstantExpr(1, context);
-  for (unsigned symbol = 0; symbol < symbolRanges.size(); ++symbol) {
+  for (unsigned symbol = symbolRanges.size(); symbol-- > 0;) { // the dims of the first inputs are those that stay
     const DimRange &range = all[symbolRanges[symbol]];
     if (!range.isOpen())
       continue;
+    // What stands for the symbol is itself or, divided, s floordiv step.
     AffineExpr unit = getAffineSymbolExpr(symbol, context);
     unit = range.step > 1 ? unit.floorDiv(range.step) : unit;
     // Linear in the unit: rest + factor * unit.
     AffineExpr rest = sumOfProducts(difference.replace(unit, zero));
     AffineExpr factor = sumOfProducts(difference.replace(unit, one) - rest);
-    if (rest.isFunctionOfSymbol(symbol) || factor.isFunctionOfSymbol(symbol) || factor == zero ||
+    if (rest == zero || factor == zero || rest.isFunctionOfSymbol(symbol) || factor.isFunctionOfSymbol(symbol) ||
         !areEqualExtents(difference, factor * unit + rest))
       continue;
-    if (auto value = exactQuotient(rest * -range.step, factor))
+    auto value = exactQuotient(rest * -range.step, factor);
+    if (value && (!isa<AffineConstantExpr>(*value) || cast<AffineConstantExpr>(*value).getValue() > 0))
       return range.name + "=" + print(*value);
   }
+  return std::nullopt;
+}
+
+std::optional<std::string> DimSymbols::solve(AffineExpr left, AffineExpr right) const {
+  for (AffineExpr difference : {left - right, inSteps(left) - inSteps(right)})
+    if (auto solution = solveLinear(sumOfProducts(difference)))
+      return solution;
   SmallVector<AffineExpr> own, other;
   factorsOf(left, own);
   factorsOf(right, other);
@@ -113,6 +120,14 @@ std::optional<std::pair<std::string, int64_t>> DimSymbols::solveStep(AffineExpr 
   SmallVector<AffineExpr> factors;
   factorsOf(sumOfProducts(extent), factors);
   for (AffineExpr factor : llvm::reverse(factors)) { // the last are those that exporters merge and cut
+    auto divided = dyn_cast<AffineBinaryOpExpr>(factor);
+    auto by = divided && factor.getKind() == AffineExprKind::FloorDiv ? dyn_cast<AffineConstantExpr>(divided.getRHS())
+                                                                     : AffineConstantExpr();
+    if (by && by.getValue() > 0 && by.getValue() < (int64_t(1) << 20) && divisor < (int64_t(1) << 20)) {
+      if (auto inner = solveStep(divided.getLHS(), divisor * by.getValue()))
+        return inner;
+      continue;
+    }
     auto symbol = dyn_cast<AffineSymbolExpr>(factor);
     const DimRange *range = symbol ? &all[symbolRanges[symbol.getPosition()]] : nullptr;
     if (range && range->isOpen() && range->step % divisor != 0 && divisor < (int64_t(1) << 30) &&

@@ -69,6 +69,7 @@ public:
 private:
   std::optional<mlir::AffineExpr> parse(llvm::StringRef text, llvm::SmallVectorImpl<std::string> &missing, int depth) const;
   std::optional<int64_t> evaluate(mlir::AffineExpr expr, bool upper) const;
+  std::optional<std::string> solveLinear(mlir::AffineExpr difference) const;
   std::optional<int64_t> bound(mlir::AffineExpr expr, bool upper) const;
   mlir::MLIRContext *context;
   llvm::SmallVector<DimRange> all;

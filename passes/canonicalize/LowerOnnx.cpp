@@ -357,7 +357,7 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
     ModelLowering trial(*copy, symbols, /*stopsAtFirst=*/true);
     bool lowered = succeeded(trial.run());
     const std::optional<std::string> &found = !lowered && trial.solution ? trial.solution : trial.ending;
-    if (!lowered && !trial.solution && trial.step) {
+    if (!lowered && trial.step) {
       steps[trial.step->first] = trial.step->second; // goes on rising, so that this ends
       continue;
     }

@@ -138,6 +138,8 @@ public:
   bool requireAtLeast(mlir::AffineExpr left, mlir::AffineExpr right);
   // What to add to an error where an extent cannot be cut into so many parts.
   std::string stepHint(mlir::AffineExpr extent, int64_t parts);
+  // Makes runs be refused where the two are not the same, if they can be for some values of several dims.
+  bool requireSame(mlir::AffineExpr left, mlir::AffineExpr right);
   // Makes runs be refused where `right`, a dim, does not divide `left`, another one. From then on quotient() knows it.
   bool requireMultiple(mlir::AffineExpr left, mlir::AffineExpr right);
   // An extent in the terms of what is known of its dims: steps, and which ones are multiples of others.
@@ -219,17 +221,14 @@ public:
   std::optional<std::pair<std::string, int64_t>> step;
   // What an open dim has to be at least, and is never read beyond; lowering goes on.
   std::optional<std::string> ending;
-  // What is required of the dims of a run: "a >= b", "a % b == 0".
+  // What is required of the dims of a run: "a >= b", "a % b == 0", each with "; " and the node that needs it.
   llvm::SmallVector<std::string> requirements;
   mlir::ModuleOp module;
 
 private:
   onnx::NodeOp current;
   bool relate(llvm::ArrayRef<mlir::AffineExpr> source, llvm::ArrayRef<mlir::AffineExpr> target);
-  void require(std::string text) {
-    if (!llvm::is_contained(requirements, text))
-      requirements.push_back(std::move(text));
-  }
+  void require(const std::string &text);
   llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>> multiples; // a symbol, and one that divides it
   bool isInputMissing = false;
   LoweredValue missingValue;

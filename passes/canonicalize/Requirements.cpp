@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // What ops require of extents: known to hold, found out for open dims, or left to be checked by each run.
+#include "lib/analysis/NodeName.h"
 #include "passes/canonicalize/Lowering.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -23,7 +24,7 @@ bool Lowering::same(AffineExpr left, AffineExpr right) {
   if (areEqualExtents(left, right) || areEqualExtents(dims.inSteps(left), dims.inSteps(right)) ||
       (!multiples.empty() && areEqualExtents(inUnits(left), inUnits(right))))
     return true;
-  if (!solution)
+  if (!solution && !step)
     solution = dims.solve(left, right);
   return false;
 }
@@ -35,8 +36,8 @@ std::optional<AffineExpr> Lowering::quotient(AffineExpr left, AffineExpr right) 
   if (!value && !multiples.empty())
     value = exactQuotient(inUnits(left), inUnits(right));
   if (value)
-    return normalExtent(*value);
-  if (auto divisor = dyn_cast<AffineConstantExpr>(right); divisor && divisor.getValue() > 1 && !step)
+    return normalExtent(isa<AffineConstantExpr>(right) ? left.floorDiv(right) : *value);
+  if (auto divisor = dyn_cast<AffineConstantExpr>(right); divisor && divisor.getValue() > 1 && !step && !solution)
     step = dims.solveStep(left, divisor.getValue());
   return std::nullopt;
 }
@@ -65,6 +66,21 @@ bool Lowering::requireAtLeast(AffineExpr left, AffineExpr right) {
   if (dims.rangesOf(difference).size() < 2 || (high && *high < 0))
     return false;
   require(dims.print(left) + " >= " + dims.print(right));
+  return true;
+}
+
+void Lowering::require(const std::string &text) {
+  // One node is enough to say.
+  if (llvm::none_of(requirements, [&](StringRef known) { return known.starts_with(text + "; "); }))
+    requirements.push_back(text + "; " + nodeName(loc()));
+}
+
+bool Lowering::requireSame(AffineExpr left, AffineExpr right) {
+  AffineExpr difference = sumOfProducts(left - right);
+  auto low = dims.lowerBound(difference), high = dims.upperBound(difference);
+  if (dims.rangesOf(difference).size() < 2 || (low && *low > 0) || (high && *high < 0))
+    return false;
+  require(dims.print(left) + " == " + dims.print(right));
   return true;
 }
 

@@ -55,20 +55,18 @@ std::optional<SmallVector<DimGroup>> matchGroups(ArrayRef<AffineExpr> source, Ar
 }
 } // namespace
 
+static AffineExpr product(ArrayRef<AffineExpr> extents) {
+  AffineExpr result = extents[0];
+  for (AffineExpr extent : extents.drop_front())
+    result = result * extent;
+  return result;
+}
+
 // What has to hold so that shapes have the same number of elements: found out for open dims, or required of runs (then
 // true).
 bool Lowering::relate(ArrayRef<AffineExpr> source, ArrayRef<AffineExpr> target) {
-  AffineExpr before = constant(1), after = constant(1);
-  for (AffineExpr extent : source)
-    before = before * extent;
-  for (AffineExpr extent : target)
-    after = after * extent;
-  bool isRelated = same(before, after);
-  // A dim in its place: the batch.
-  for (auto [left, right] : llvm::zip(source, target))
-    if (isa<AffineSymbolExpr>(left) && isa<AffineSymbolExpr>(right))
-      same(left, right);
   // What was divided has no rest, or else there are other numbers of elements.
+  bool isRelated = false;
   for (ArrayRef<AffineExpr> shape : {source, target})
     for (AffineExpr extent : shape)
       extent.walk([&](AffineExpr part) {
@@ -80,7 +78,14 @@ bool Lowering::relate(ArrayRef<AffineExpr> source, ArrayRef<AffineExpr> target) 
         else
           isRelated |= requireMultiple(divided.getLHS(), divided.getRHS());
       });
-  return isRelated;
+  if (isRelated)
+    return true;
+  same(product(source), product(target));
+  // A dim in its place: the batch.
+  for (auto [left, right] : llvm::zip(source, target))
+    if (isa<AffineSymbolExpr>(left) && isa<AffineSymbolExpr>(right))
+      same(left, right);
+  return false;
 }
 
 FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineExpr> shape) {
@@ -153,6 +158,23 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
   auto groups = match();
   if (!groups && relate(sourceShape, shape))
     groups = match();
+  if (!groups && !solution && !step && requireSame(product(sourceShape), product(shape))) {
+    // A run that gets here has as many elements: all of them, in a row.
+    SmallVector<ReassociationIndices> all(1), parts(1);
+    llvm::append_range(all[0], llvm::seq<int64_t>(sourceShape.size()));
+    llvm::append_range(parts[0], llvm::seq<int64_t>(shape.size()));
+    Extents row = {product(sourceShape)}, wanted = {product(shape)};
+    Value flat = source;
+    if (sourceShape.size() > 1)
+      flat = tensor::CollapseShapeOp::create(b, loc(), tensorType(row, value.elementType), source, all);
+    SmallVector<OpFoldResult> first = {b.getIndexAttr(0)}, size = {fold(wanted[0])}, step = {b.getIndexAttr(1)};
+    flat = tensor::ExtractSliceOp::create(b, loc(), flat, first, size, step);
+    if (shape.size() > 1) {
+      SmallVector<OpFoldResult> sizes = llvm::map_to_vector(shape, [&](AffineExpr e) { return fold(e); });
+      flat = tensor::ExpandShapeOp::create(b, loc(), targetType, flat, parts, sizes);
+    }
+    return tensorValue(flat, Extents(shape));
+  }
   if (!groups) {
     error() << "cannot show that shapes " << print(sourceShape) << " and " << print(shape)
             << " have the same number of elements";

@@ -305,8 +305,8 @@ LogicalResult attention(Lowering &l) {
     bool fits = mask.rank() <= 4 && (mask.elementType.isInteger(1) || computesInF32(mask.elementType));
     for (int64_t i = 0; fits && i < mask.rank(); ++i) {
       unsigned dim = 4 - mask.rank() + i;
-      bool spans = l.same(mask.shape[i], full[dim]);
-      fits = spans || (dim != 3 && mask.shape[i] == l.constant(1));
+      bool isOne = dim != 3 && mask.shape[i] == l.constant(1), spans = !isOne && l.same(mask.shape[i], full[dim]);
+      fits = spans || isOne;
       indices.push_back(spans ? dims[dim] : l.constant(0));
     }
     if (!fits) {

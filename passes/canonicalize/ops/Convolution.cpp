@@ -144,7 +144,7 @@ FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
     shape.insert(shape.begin() + dim, l.constant(groups));
     return l.reshape(value, shape);
   };
-  // A transposed convolution goes through its windows the other way round.
+  // Where a kernel's extent is not fixed, its weight is turned around instead.
   for (unsigned i = 0; i < rank; ++i)
     if (transposed && !isa<AffineConstantExpr>(window.kernel[i]))
       weight = reversed(weight, 2 + i);
@@ -166,10 +166,11 @@ FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
   for (unsigned i = 0; i < rank; ++i) {
     AffineExpr o = d(i + 1 == rank ? lastOut : firstOut + i), k = d(firstKernel + i);
     iterators[firstKernel + i] = utils::IteratorType::reduction;
-    // The other way round for a transposed convolution, whose strides are in the input by now.
-    in.push_back(transposed ? o + k * window.dilations[i] : o * window.strides[i] + k * window.dilations[i]);
+    // A transposed convolution goes through its windows the other way round; its strides are in the input by now.
     auto size = dyn_cast<AffineConstantExpr>(window.kernel[i]);
-    filter.push_back(transposed && size ? size.getValue() - 1 - k : k);
+    AffineExpr tap = transposed && size ? size.getValue() - 1 - k : k;
+    in.push_back(o * (transposed ? 1 : window.strides[i]) + tap * window.dilations[i]);
+    filter.push_back(k);
     out.push_back(o);
   }
   Extents shape = {x.shape[0]};

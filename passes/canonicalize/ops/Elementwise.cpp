@@ -232,7 +232,11 @@ template <class Op> LogicalResult logical(Lowering &l) {
   });
   if (failed(result))
     return failure();
-  if (std::is_same_v<Op, arith::AndIOp> && !l.input(0).relations.empty() && !l.input(1).relations.empty()) {
+  auto isKnown = [&](const LoweredValue &value) {
+    auto number = l.constantInts(value);
+    return !value.relations.empty() || (number && number->size() == 1 && number->front());
+  };
+  if (std::is_same_v<Op, arith::AndIOp> && isKnown(l.input(0)) && isKnown(l.input(1))) {
     result->relations = l.input(0).relations;
     llvm::append_range(result->relations, l.input(1).relations);
   }

@@ -86,8 +86,10 @@ LogicalResult reshape(Lowering &l) {
     for (auto [extent, other] : llvm::zip(in.shape, *wanted)) {
       // Where that is not known, for each dim: a number cuts the dim in its place, and a dim is the same one.
       auto number = dyn_cast<AffineConstantExpr>(other);
-      if (value || !isa<AffineSymbolExpr>(extent))
+      if (value)
         break;
+      if (!isa<AffineSymbolExpr>(extent))
+        continue;
       if (number && number.getValue() > 1)
         l.quotient(extent, other);
       else if (isa<AffineSymbolExpr>(other))

@@ -49,3 +49,27 @@ module {
     return %y : tensor<*xf32>
   }
 }
+
+// -----
+
+// The dims of a scale over several axes are those of the input, one by one.
+// CHECK-LABEL: func.func @main(
+// CHECK-SAME: snug.dims = ["past", "4"]{{.*}}snug.dims = ["past", "4"], snug.name = "scale"
+module {
+  func.func @main(%x: tensor<?x4xf32> {snug.name = "x", snug.dims = ["past", "4"]}, %scale: tensor<?x?xf32> {snug.name = "scale", snug.dims = ["a", "b"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %y = snug_onnx.node "RMSNormalization"(%x, %scale) {axis = 0 : i64} opset 23 : (tensor<?x4xf32>, tensor<?x?xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+// A kernel's extents are stated, and channels are those of the weight.
+// CHECK-LABEL: func.func @main(
+// CHECK-SAME: snug.dims = ["1", "4", "past", "32"]{{.*}}snug.dims = ["8", "2", "1", "3"], snug.name = "w"
+module {
+  func.func @main(%x: tensor<1x4x?x32xf32> {snug.name = "x", snug.dims = ["1", "4", "past", "32"]}, %w: tensor<8x?x?x?xf32> {snug.name = "w", snug.dims = ["8", "inner", "kh", "kw"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %y = snug_onnx.node "Conv"(%x, %w) {group = 2 : i64, kernel_shape = array<i64: 1, 3>} opset 22 : (tensor<1x4x?x32xf32>, tensor<8x?x?x?xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
