@@ -1,17 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/ListOps.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/OpSchemas.h"
+
+using namespace snug;
+
+// Types in few words: those of a kind, where all of it are there, by the kind's name.
+static std::string briefly(TypeSet set) {
+  constexpr std::pair<TypeSet, llvm::StringLiteral> kinds[] = {
+      {types::Floats, "float"},
+      {types::Signed, "int"},
+      {types::Unsigned, "uint"},
+      {types::of(17, 18, 19, 20), "float8"},
+  };
+  std::string text;
+  auto add = [&](llvm::StringRef name) { text += (text.empty() ? "" : " ") + name.str(); };
+  for (auto [kind, name] : kinds)
+    if ((set & kind) == kind) {
+      add(name);
+      set &= ~kind;
+    }
+  for (int64_t code = 1; set >> code; ++code)
+    if (set >> code & 1)
+      add(nameOf(code));
+  return text;
+}
+
+// Of the inputs and outputs in order, each set once.
+static std::string typesOf(const LoweringTable::Row &row) {
+  const OpSchema *schema = OpSchema::find(row.domain, row.opType, INT64_MAX);
+  if (!schema)
+    return briefly(row.types);
+  std::string text;
+  llvm::SmallVector<TypeSet> seen;
+  llvm::StringRef inputs = schema->inputs;
+  for (char letter : (inputs + schema->outputs).str()) {
+    TypeSet set = schema->set(letter) & (inputs.contains(letter) ? row.types : types::All);
+    if (!set || llvm::is_contained(seen, set))
+      continue;
+    seen.push_back(set);
+    text += (text.empty() ? "" : "; ") + briefly(set);
+  }
+  return text;
+}
 
 std::string snug::listOps() {
-  std::string text = "# Operators\n\nThe ONNX operators that Snug compiles, from its lowering table (`snugc --list-ops` prints this page). "
-                     "An op holds from the opset\nof its row up to the newest; where a later version means something else, "
-                     "the last column has it. `snugc --check MODEL.onnx`\nlists what a model needs beyond.\n\n| domain | op | from opset | lowered anew from opset |\n|---|---|---|---|\n";
+  std::string text =
+      "# Operators\n\n"
+      "The ONNX operators that Snug compiles, from its lowering table (`snugc --list-ops` prints this page). An op holds from the opset\n"
+      "of its row up to the newest; where a later version means something else, the fourth column has it. The last column has the\n"
+      "element types of inputs and outputs, in their order and each set once; *float* are float16, bfloat16, float32 and float64,\n"
+      "*int* and *uint* the integers of 8 to 64 bits, *float8* float8e4m3fn, float8e4m3fnuz, float8e5m2 and float8e5m2fnuz.\n"
+      "`snugc --check MODEL.onnx` lists what a model needs beyond.\n\n"
+      "| domain | op | from opset | lowered anew from opset | element types |\n|---|---|---|---|---|\n";
   for (const LoweringTable::Row &row : LoweringTable::get().rows()) {
     text += "| " + (row.domain.empty() ? "ai.onnx" : row.domain) + " | " + row.opType + " | " +
             std::to_string(row.since.front()) + " |";
     for (size_t i = 1; i < row.since.size(); ++i)
       text += (i > 1 ? ", " : " ") + std::to_string(row.since[i]);
-    text += " |\n";
+    text += " | " + typesOf(row) + " |\n";
   }
   return text;
 }

@@ -86,7 +86,7 @@ private:
       auto type = dyn_cast<ShapedType>(argument.getType());
       auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims");
       auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "snug.name");
-      if (!type || !texts || !type.getElementType().isSignlessIntOrFloat())
+      if (!type || !texts || !codeOf(type.getElementType()))
         return main.emitError() << "input '" << (name ? name.getValue() : "") << "' of type " << argument.getType()
                                 << (texts ? "" : " without a shape") << " is not supported";
       Extents shape;
@@ -102,9 +102,11 @@ private:
     lowering.entry = &main.front();
     lowering.module = module;
     for (auto [argument, shape] : llvm::zip(main.getArguments(), inputShapes)) {
-      auto type = lowering.tensorType(shape, cast<ShapedType>(argument.getType()).getElementType());
-      argument.setType(type);
-      lowering.map(argument, lowering.tensorValue(argument, shape));
+      Type elementType = cast<ShapedType>(argument.getType()).getElementType();
+      argument.setType(lowering.tensorType(shape, elementType));
+      lowering.map(argument, lowering.tensorValue(argument, shape, elementType));
+      if (storedAs(elementType) != elementType)
+        main.setArgAttr(argument.getArgNumber(), onnx::kTensorType, TypeAttr::get(elementType));
     }
     builder.setInsertionPointToStart(&main.front());
     if (failed(bindSymbols(lowering, inputShapes)))
@@ -273,6 +275,8 @@ private:
       for (AffineExpr extent : value.shape)
         texts.push_back(l.b.getStringAttr(l.dims.print(extent)));
       main.setResultAttr(index, "snug.dims", l.b.getArrayAttr(texts));
+      if (storedAs(value.elementType) != value.elementType)
+        main.setResultAttr(index, onnx::kTensorType, TypeAttr::get(value.elementType));
     }
     for (BlockArgument argument : main.getArguments()) {
       SmallVector<Attribute> texts;

@@ -16,12 +16,6 @@ using Builder = OpBuilder;
 
 bool isFloat(LoweredValue &value) { return isa<FloatType>(value.elementType); }
 
-Value number(Builder &b, Location loc, Type type, double value) {
-  if (isa<FloatType>(type))
-    return arith::ConstantOp::create(b, loc, b.getFloatAttr(type, value));
-  return arith::ConstantOp::create(b, loc, b.getIntegerAttr(type, static_cast<int64_t>(value)));
-}
-
 // --- unary --------------------------------------------------------------------------------------------------------
 
 template <class FloatOp> Value floatOp(Builder &b, Location loc, Value x) { return b.createOrFold<FloatOp>(loc, x); }
@@ -64,7 +58,7 @@ template <Value (*Function)(Builder &, Location, Value), bool ToBool = false> Lo
 
 LogicalResult negateOp(Lowering &l) {
   LoweredValue &in = l.input(0);
-  if (!in.isClosed())
+  if (!in.isClosed() || !isShapeInteger(in.elementType))
     return unary<negate>(l);
   LoweredValue out = in;
   out.tensor = Value();
@@ -102,6 +96,8 @@ template <Arithmetic Kind, class FloatOp, class IntOp> LogicalResult arithmetic(
     return success();
   }
   auto result = l.elementwise({x, y}, x->elementType, [&](Builder &b, Location loc, ValueRange a) -> Value {
+    if (Kind == Arithmetic::Div)
+      return quotient(b, loc, x->elementType, a[0], a[1]);
     if (isFloat(*x))
       return b.createOrFold<FloatOp>(loc, a[0], a[1]);
     return b.createOrFold<IntOp>(loc, a[0], a[1]);
@@ -112,15 +108,38 @@ template <Arithmetic Kind, class FloatOp, class IntOp> LogicalResult arithmetic(
   return success();
 }
 
+LogicalResult shift(Lowering &l) {
+  Type type = l.input(0).elementType;
+  bool left = l.stringAttr("direction", "") == "LEFT";
+  if (!left && l.stringAttr("direction", "") != "RIGHT") {
+    l.error() << "direction is neither LEFT nor RIGHT";
+    return failure();
+  }
+  auto result = l.elementwise({&l.input(0), &l.input(1)}, type, [&](Builder &b, Location loc, ValueRange a) -> Value {
+    // By all bits or more nothing is left; what the op would make of it is not said.
+    Value width = number(b, loc, type, type.getIntOrFloatBitWidth());
+    Value shifted = left ? b.createOrFold<arith::ShLIOp>(loc, a[0], a[1]) : b.createOrFold<arith::ShRUIOp>(loc, a[0], a[1]);
+    return b.createOrFold<arith::SelectOp>(loc, lessThan(b, loc, type, a[1], width), shifted, number(b, loc, type, 0));
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
 LogicalResult power(Lowering &l) {
   LoweredValue *x = &l.input(0), *y = &l.input(1);
   auto constant = dyn_cast_or_null<FloatAttr>(y->splat);
-  if (!isFloat(*x) || !isFloat(*y) || x->elementType != y->elementType) {
-    l.error() << "only powers of floating-point numbers with an exponent of the same type are supported";
-    return failure();
-  }
+  if (!constant && y->splat && y->isClosed() && isFloat(*x))
+    constant = FloatAttr::get(l.b.getF64Type(), static_cast<double>(cast<AffineConstantExpr>(y->closed[0]).getValue()));
+  // Powers of integers are computed in f64.
+  Type type = isFloat(*x) ? x->elementType : Type(l.b.getF64Type());
   auto result = l.elementwise({x, y}, x->elementType, [&](Builder &b, Location loc, ValueRange a) -> Value {
     double exponent = constant ? constant.getValueAsDouble() : 0;
+    if (type != x->elementType) {
+      Value base = convert(b, loc, a[0], x->elementType, type), by = convert(b, loc, a[1], y->elementType, type);
+      return convert(b, loc, b.createOrFold<math::PowFOp>(loc, base, by), type, x->elementType);
+    }
     auto mul = [&](Value p, Value q) { return b.createOrFold<arith::MulFOp>(loc, p, q); };
     if (constant && exponent == 2)
       return mul(a[0], a[0]);
@@ -132,7 +151,7 @@ LogicalResult power(Lowering &l) {
       return b.createOrFold<math::SqrtOp>(loc, a[0]);
     if (constant && exponent == -1)
       return reciprocal(b, loc, a[0]);
-    return b.createOrFold<math::PowFOp>(loc, a[0], a[1]);
+    return b.createOrFold<math::PowFOp>(loc, a[0], convert(b, loc, a[1], y->elementType, type));
   });
   if (failed(result))
     return failure();
@@ -150,11 +169,7 @@ template <bool Max> LogicalResult extremum(Lowering &l) {
     }
     auto result = l.elementwise({&accumulated, &l.input(i)}, accumulated.elementType,
                                 [&](Builder &b, Location loc, ValueRange a) -> Value {
-                                  if (isa<FloatType>(a[0].getType()))
-                                    return Max ? b.createOrFold<arith::MaximumFOp>(loc, a[0], a[1])
-                                               : b.createOrFold<arith::MinimumFOp>(loc, a[0], a[1]);
-                                  return Max ? b.createOrFold<arith::MaxSIOp>(loc, a[0], a[1])
-                                             : b.createOrFold<arith::MinSIOp>(loc, a[0], a[1]);
+                                  return (Max ? larger : smaller)(b, loc, accumulated.elementType, a[0], a[1]);
                                 });
     if (failed(result))
       return failure();
@@ -162,6 +177,18 @@ template <bool Max> LogicalResult extremum(Lowering &l) {
   }
   l.define(0, accumulated);
   return success();
+}
+
+arith::CmpIPredicate withSign(arith::CmpIPredicate predicate, Type type) {
+  if (!isUnsigned(type))
+    return predicate;
+  switch (predicate) {
+  case arith::CmpIPredicate::slt: return arith::CmpIPredicate::ult;
+  case arith::CmpIPredicate::sle: return arith::CmpIPredicate::ule;
+  case arith::CmpIPredicate::sgt: return arith::CmpIPredicate::ugt;
+  case arith::CmpIPredicate::sge: return arith::CmpIPredicate::uge;
+  default: return predicate;
+  }
 }
 
 template <arith::CmpFPredicate FloatPredicate, arith::CmpIPredicate IntPredicate> LogicalResult compare(Lowering &l) {
@@ -177,7 +204,7 @@ template <arith::CmpFPredicate FloatPredicate, arith::CmpIPredicate IntPredicate
   auto result = l.elementwise({x, y}, l.b.getI1Type(), [&](Builder &b, Location loc, ValueRange a) -> Value {
     if (isFloat(*x))
       return b.createOrFold<arith::CmpFOp>(loc, FloatPredicate, a[0], a[1]);
-    return b.createOrFold<arith::CmpIOp>(loc, IntPredicate, a[0], a[1]);
+    return b.createOrFold<arith::CmpIOp>(loc, withSign(IntPredicate, x->elementType), a[0], a[1]);
   });
   if (failed(result))
     return failure();
@@ -323,8 +350,9 @@ void snug::addElementwiseOps(LoweringTable &t) {
   t.add("IsInf", 10, isInf);
   t.add("Sum", 8, sum<false>);
   t.add("Mean", 8, sum<true>);
-  t.add("Where", 9, where);
-  t.add("Identity", 1, identity);
+  t.add("BitShift", 11, shift);
+  t.add("Where", 9, where, types::All);
+  t.add("Identity", 1, identity, types::All);
   t.add("Dropout", 12, dropout);
   t.add("Dropout", 7, identity);
 }

@@ -40,11 +40,11 @@ static LogicalResult pad(Lowering &l) {
     l.error() << "the pads must be numbers or computed from dims, two for each axis";
     return failure();
   }
-  TypedAttr filling = cast<TypedAttr>(l.b.getZeroAttr(in.elementType));
+  TypedAttr filling = numberAttr(in.elementType, 0);
   if (l.hasInput(2)) {
     filling = l.input(2).splat;
   } else if (auto value = dyn_cast_or_null<FloatAttr>(l.attr("value"))) {
-    filling = l.b.getFloatAttr(in.elementType, value.getValueAsDouble());
+    filling = numberAttr(in.elementType, value.getValueAsDouble());
   }
   if (!filling) {
     l.error() << "a value that is not constant is not supported";
@@ -62,4 +62,4 @@ static LogicalResult pad(Lowering &l) {
   return success();
 }
 
-void snug::addPadOps(LoweringTable &t) { t.add("Pad", 2, pad); }
+void snug::addPadOps(LoweringTable &t) { t.add("Pad", 2, pad, types::All); }

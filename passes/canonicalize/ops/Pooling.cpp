@@ -27,8 +27,8 @@ Value countInWindow(OpBuilder &b, Location loc, Lowering &l, const Window &windo
 template <bool Max> LogicalResult pool(Lowering &l) {
   LoweredValue &x = l.input(0);
   auto kernel = l.intsAttr("kernel_shape");
-  auto type = dyn_cast<FloatType>(x.elementType);
-  if (!type || !kernel || x.rank() != static_cast<int64_t>(kernel->size()) + 2) {
+  Type type = x.elementType;
+  if (!kernel || x.rank() != static_cast<int64_t>(kernel->size()) + 2) {
     l.error() << "an input of shape " << l.print(x.shape) << " and type " << x.elementType
               << " with this kernel_shape is not supported";
     return failure();
@@ -50,15 +50,14 @@ template <bool Max> LogicalResult pool(Lowering &l) {
   Extents before(2, l.constant(0)), after = before;
   llvm::append_range(before, window->before);
   llvm::append_range(after, window->after);
-  TypedAttr neutral = l.b.getFloatAttr(
-      type, Max ? APFloat::getInf(type.getFloatSemantics(), /*Negative=*/true) : APFloat::getZero(type.getFloatSemantics()));
+  TypedAttr neutral = Max ? extremeAttr(type, /*least=*/true) : numberAttr(type, 0);
   auto padded = l.pad(x, before, after, neutral);
   if (failed(padded))
     return failure();
   // Loops n, c, o.. without the last, k.., last o. The window's extents are told by a constant that is not read.
   OpBuilder &b = l.b;
-  auto windowType = RankedTensorType::get(*kernel, type);
-  LoweredValue shape = l.dataValue(DenseElementsAttr::get(windowType, Attribute(b.getZeroAttr(type))));
+  auto windowType = RankedTensorType::get(*kernel, storedAs(type));
+  LoweredValue shape = l.dataValue(DenseElementsAttr::get(windowType, Attribute(numberAttr(type, 0))));
   unsigned numLoops = 2 * rank + 2;
   auto d = [&](unsigned dim) { return getAffineDimExpr(dim, b.getContext()); };
   SmallVector<AffineExpr> in = {d(0), d(1)}, out = in, inside;
@@ -79,12 +78,12 @@ template <bool Max> LogicalResult pool(Lowering &l) {
       b, l.loc(), init.getType(), ValueRange{l.tensor(*padded), l.tensor(shape)}, init,
       ArrayRef<AffineMap>{map(in), map(inside), map(out)}, iterators, [&](OpBuilder &body, Location loc, ValueRange a) {
         auto reassociate = arith::FastMathFlagsAttr::get(body.getContext(), arith::FastMathFlags::reassoc);
-        Value value = Max ? Value(arith::MaximumFOp::create(body, loc, a[0], a[2]))
+        Value value = Max ? larger(body, loc, type, a[0], a[2])
                           : Value(arith::AddFOp::create(body, loc, a[0], a[2], reassociate));
         linalg::YieldOp::create(body, loc, value);
       });
   if (Max) {
-    l.define(0, l.tensorValue(op.getResult(0), result));
+    l.define(0, l.tensorValue(op.getResult(0), result, type));
     return success();
   }
   auto identity = AffineMap::getMultiDimIdentityMap(rank + 2, b.getContext());
@@ -132,7 +131,7 @@ template <bool Max> LogicalResult globalPool(Lowering &l) {
 
 void snug::addPoolingOps(LoweringTable &t) {
   t.add("MaxPool", 1, pool<true>);
-  t.add("AveragePool", 1, pool<false>);
+  t.add("AveragePool", 1, pool<false>, types::Floats);
   t.add("GlobalMaxPool", 1, globalPool<true>);
   t.add("GlobalAveragePool", 1, globalPool<false>);
 }
