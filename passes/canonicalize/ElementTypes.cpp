@@ -312,6 +312,22 @@ Value encode(OpBuilder &b, Location loc, Value real, Type type, CastMode mode) {
   return x.byte(result);
 }
 
+// An f32 to be rounded once more: to odd, so that it can be seen whether anything was cut off.
+Value roundToOdd(OpBuilder &b, Location loc, Value real) {
+  Bits x{b, loc};
+  Value nearest = b.createOrFold<arith::TruncFOp>(loc, b.getF32Type(), real);
+  Value back = b.createOrFold<arith::ExtFOp>(loc, b.getF64Type(), nearest);
+  auto magnitude = [&](Value value) {
+    Value bits = b.createOrFold<arith::BitcastOp>(loc, b.getI64Type(), value);
+    Value mask = arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(INT64_MAX));
+    return b.createOrFold<arith::AndIOp>(loc, bits, mask);
+  };
+  Value above = b.createOrFold<arith::CmpIOp>(loc, arith::CmpIPredicate::ugt, magnitude(back), magnitude(real));
+  Value differs = b.createOrFold<arith::CmpFOp>(loc, arith::CmpFPredicate::ONE, back, real);
+  Value bits = x.of(nearest), toZero = x.select(above, x.add(bits, x.c(~0u)), bits);
+  return x.real(x.select(differs, x.either(toZero, x.c(1)), bits));
+}
+
 // An i8 with the number that an integer of less than 8 bits means.
 Value unpack(OpBuilder &b, Location loc, Value stored, Type type) {
   Value by = arith::ConstantOp::create(b, loc, b.getI8IntegerAttr(8 - static_cast<int>(type.getIntOrFloatBitWidth())));
@@ -340,8 +356,10 @@ Value snug::convert(OpBuilder &b, Location loc, Value x, Type from, Type to, Cas
                    elementTypeOf(b.getContext(), isUnsigned(from) ? 2 : 3), to, mode);
   }
   if (isCode(to)) {
-    if (isa<FloatType>(to))
-      return encode(b, loc, convert(b, loc, x, from, b.getF32Type()), to, mode);
+    if (isa<FloatType>(to)) {
+      bool isLong = from.isF64() && !isa<Float8E8M0FNUType>(to);
+      return encode(b, loc, isLong ? roundToOdd(b, loc, x) : convert(b, loc, x, from, b.getF32Type()), to, mode);
+    }
     Value low = convert(b, loc, x, from, b.getI8Type());
     Value mask = arith::ConstantOp::create(b, loc, b.getI8IntegerAttr((1 << to.getIntOrFloatBitWidth()) - 1));
     return b.createOrFold<arith::AndIOp>(loc, low, mask);

@@ -143,6 +143,18 @@ def test_narrow_floats_are_rounded_to_nearest_even(dtype, tmp_path):
         assert np.array_equal(np.signbit(wide(got)[numbers]), np.signbit(wide(want)[numbers]))
 
 
+@pytest.mark.parametrize("dtype", [*FLOAT8, ml_dtypes.float4_e2m1fn], ids=lambda t: t.__name__)
+def test_doubles_are_rounded_once(dtype, tmp_path):
+    x = between(dtype)
+    x = x[np.abs(x) < 1e30]
+    # What lies just above a number goes where the next f32 does; by way of f32 it would be a middle that it is not.
+    program = Program(double=np.nextafter(x.astype(np.float64), np.inf), single=np.nextafter(x, np.float32(np.inf)))
+    for name in ("double", "single"):
+        program.node("Cast", name, dtype=dtype, to=kind(dtype))
+    double, single = program.run(tmp_path)
+    assert np.array_equal(wide(double), wide(single))
+
+
 def test_powers_of_two_are_rounded_as_said(tmp_path):
     program = Program(x=np.abs(between(ml_dtypes.float8_e8m0fnu)))
     for mode in ("up", "down", "nearest"):

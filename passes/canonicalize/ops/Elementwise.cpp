@@ -116,10 +116,19 @@ LogicalResult shift(Lowering &l) {
     return failure();
   }
   auto result = l.elementwise({&l.input(0), &l.input(1)}, type, [&](Builder &b, Location loc, ValueRange a) -> Value {
-    // By all bits or more nothing is left; what the op would make of it is not said.
-    Value width = number(b, loc, type, type.getIntOrFloatBitWidth());
-    Value shifted = left ? b.createOrFold<arith::ShLIOp>(loc, a[0], a[1]) : b.createOrFold<arith::ShRUIOp>(loc, a[0], a[1]);
-    return b.createOrFold<arith::SelectOp>(loc, lessThan(b, loc, type, a[1], width), shifted, number(b, loc, type, 0));
+    // By all bits or more (or less than none, which is seen as very many) the sign alone is left; what the ops would make of
+    // it is not said.
+    Value width = number(b, loc, type, type.getIntOrFloatBitWidth()), zero = number(b, loc, type, 0), rest = zero, shifted;
+    Value inside = b.createOrFold<arith::CmpIOp>(loc, arith::CmpIPredicate::ult, a[1], width);
+    if (left) {
+      shifted = b.createOrFold<arith::ShLIOp>(loc, a[0], a[1]);
+    } else if (isUnsigned(type)) {
+      shifted = b.createOrFold<arith::ShRUIOp>(loc, a[0], a[1]);
+    } else {
+      shifted = b.createOrFold<arith::ShRSIOp>(loc, a[0], a[1]);
+      rest = b.createOrFold<arith::SelectOp>(loc, lessThan(b, loc, type, a[0], zero), number(b, loc, type, -1), zero);
+    }
+    return b.createOrFold<arith::SelectOp>(loc, inside, shifted, rest);
   });
   if (failed(result))
     return failure();
