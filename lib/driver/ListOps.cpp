@@ -35,7 +35,9 @@ static std::string typesOf(const LoweringTable::Row &row) {
   llvm::SmallVector<TypeSet> seen;
   llvm::StringRef inputs = schema->inputs;
   for (char letter : (inputs + schema->outputs).str()) {
-    TypeSet set = schema->set(letter) & (inputs.contains(letter) ? row.types : types::All);
+    TypeSet set = schema->set(letter);
+    if (inputs.contains(letter) && (set & row.types))
+      set &= row.types;
     if (!set || llvm::is_contained(seen, set))
       continue;
     seen.push_back(set);

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Element types where they are hard: the ends of integers, every code of the narrow floats, what lies between two."""
+import pathlib
+import sys
+
 import ml_dtypes
 import numpy as np
 import onnx
 import onnx.reference
 import pytest
-import snug
-import snug.compiler
 from onnx import TensorProto, helper, numpy_helper
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "python"))
+import snug  # noqa: E402
+import snug.compiler  # noqa: E402
 
 OPSET = 25
 INTEGERS = [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
