@@ -74,6 +74,8 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
       return main.emitError() << "argument " << i << " of @main is no dense memref";
     Value value;
     value.type = type;
+    auto meant = main.getArgAttrOfType<TypeAttr>(i, "snug.element_type");
+    value.elementType = meant ? meant.getValue() : type.getElementType();
     auto argName = main.getArgAttrOfType<StringAttr>(i, "snug.name");
     value.isOverwritten = isDonatedArgument(main.getArgument(i));
     value.name = argName ? argName.str() : (isInput ? "input" : "output") + std::to_string(i);

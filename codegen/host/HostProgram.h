@@ -27,6 +27,7 @@ struct ModelSignature {
   struct Value {
     std::string name;
     mlir::MemRefType type;
+    mlir::Type elementType; // as the model's file has it
     std::vector<std::string> text;
     std::vector<DimExpression> extents;
     bool isOverwritten = false; // an input that the caller donated

@@ -6,6 +6,7 @@
 #include "codegen/cpu/Kernels.h"
 #include "codegen/host/HostProgram.h"
 #include "snug/ModelABI.h"
+#include "llvm/ADT/TypeSwitch.h"
 #include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/Module.h"
 
@@ -22,6 +23,19 @@ snug_dtype dtypeOf(mlir::Type type) {
   if (type.isInteger(1))
     return {6, 8, 1};
   uint8_t bits = static_cast<uint8_t>(type.getIntOrFloatBitWidth());
+  // DLPack's codes of narrow floats.
+  uint8_t narrow = TypeSwitch<mlir::Type, uint8_t>(type)
+                       .Case([](mlir::Float8E4M3FNType) { return 10; })
+                       .Case([](mlir::Float8E4M3FNUZType) { return 11; })
+                       .Case([](mlir::Float8E5M2Type) { return 12; })
+                       .Case([](mlir::Float8E5M2FNUZType) { return 13; })
+                       .Case([](mlir::Float8E8M0FNUType) { return 14; })
+                       .Case([](mlir::Float6E2M3FNType) { return 15; })
+                       .Case([](mlir::Float6E3M2FNType) { return 16; })
+                       .Case([](mlir::Float4E2M1FNType) { return 17; })
+                       .Default([](mlir::Type) { return 0; });
+  if (narrow)
+    return {narrow, bits, 1};
   if (type.isBF16())
     return {4, bits, 1};
   if (mlir::isa<mlir::FloatType>(type))
@@ -95,7 +109,7 @@ private:
         size *= extent.evaluate(largest);
       }
       bytes += size;
-      snug_dtype dtype = dtypeOf(value.type.getElementType());
+      snug_dtype dtype = dtypeOf(value.elementType);
       auto byte = [&](unsigned v) { return ConstantInt::get(Type::getInt8Ty(context), v); };
       Constant *type = record({byte(dtype.code), byte(dtype.bits), ConstantInt::get(Type::getInt16Ty(context), 1)});
       items.push_back(record({text(value.name), number32(SNUG_VALUE_TENSOR), type, number32(value.extents.size()),

@@ -155,6 +155,20 @@ std::string nameOf(Weights::Entry &entry, size_t index) {
   return entry.data.getSymName().str() + "." + std::to_string(index);
 }
 
+// Elements of less than a byte are packed in files, from the low bits on; here each gets a byte.
+std::vector<char> unpack(StringRef packed, int64_t count, unsigned bits) {
+  std::vector<char> bytes;
+  bytes.reserve(count);
+  for (int64_t i = 0; i < count; ++i) {
+    uint64_t bit = static_cast<uint64_t>(i) * bits;
+    unsigned code = static_cast<uint8_t>(packed[bit / 8]) >> (bit % 8);
+    if (bit % 8 + bits > 8)
+      code |= static_cast<uint8_t>(packed[bit / 8 + 1]) << (8 - bit % 8);
+    bytes.push_back(static_cast<char>(code & ((1u << bits) - 1)));
+  }
+  return bytes;
+}
+
 StringRef safetensorsType(Type type) {
   if (type.isF32())
     return "F32";
@@ -263,6 +277,10 @@ LogicalResult Weights::stream(const DataFolder &folder, const Sink &sink, std::s
       llvm::sys::path::append(path, *entry.data.getFile());
       if (folder.modelBytes && *entry.data.getFile() != folder.modelName)
         return fail(Twine(path) + " lies outside of the model that is in memory");
+      unsigned bits = type.getElementType().getIntOrFloatBitWidth();
+      bool isPacked = bits < 8 && !type.getElementType().isInteger(1);
+      if (isPacked)
+        size = llvm::divideCeil(static_cast<uint64_t>(type.getNumElements()) * bits, 8);
       if (entry.data.getLength().value_or(size) != size)
         return fail("the model says " + Twine(*entry.data.getLength()) + " bytes but its type has " + Twine(size));
       uint64_t offset = entry.data.getOffset().value_or(0), fileSize;
@@ -283,6 +301,10 @@ LogicalResult Weights::stream(const DataFolder &folder, const Sink &sink, std::s
         mapped = std::move(*buffer);
         view.data = mapped->getBufferStart();
       }
+      if (isPacked) {
+        copies.push_back(unpack(StringRef(view.data, size), type.getNumElements(), bits));
+        view.data = copies.back().data();
+      }
     } else {
       return fail("it has neither a value nor a file");
     }
@@ -300,7 +322,7 @@ LogicalResult Weights::stream(const DataFolder &folder, const Sink &sink, std::s
     SmallVector<int64_t> shape = view.shape;
     if (packWidth)
       shape = {static_cast<int64_t>(llvm::divideCeil(view.shape[1], packWidth)), view.shape[0], packWidth};
-    if (ArrayRef<int64_t>(shape) != entry.type.getShape() || entry.type.getElementType() != type.getElementType())
+    if (ArrayRef<int64_t>(shape) != entry.type.getShape() || bytesOf(entry.type.getElementType()) != elementSize)
       return fail("its recipe does not give the type that the program reads");
     {
       Copier copier(elementSize, emitSink);

@@ -17,7 +17,9 @@ extern "C" {
 #define SNUG_MODEL_ABI_VERSION 1u
 #define SNUG_MODEL_QUERY_SYMBOL "snug_model_query"
 
-// Element types use DLPack's codes (int 0, uint 1, float 2, bfloat 4, complex 5, bool 6), one lane.
+// Element types use DLPack's codes (int 0, uint 1, float 2, bfloat 4, complex 5, bool 6; float8_e4m3fn 10, e4m3fnuz 11,
+// e5m2 12, e5m2fnuz 13, e8m0fnu 14; float6_e2m3fn 15, e3m2fn 16; float4_e2m1fn 17), one lane. Elements of less than 8 bits
+// take a byte each, in its low bits; what is in the high bits does not count, and is 0 in outputs.
 typedef struct snug_dtype {
   uint8_t code;
   uint8_t bits;

@@ -25,8 +25,9 @@ static Attribute parseNumber(StringRef word, Type type) {
     return FloatAttr::get(type, number);
   }
   int64_t number;
-  if (word.getAsInteger(10, number) || !(type.isInteger(1) ? number == 0 || number == 1
-                                                            : llvm::isIntN(type.getIntOrFloatBitWidth(), number)))
+  unsigned width = type.getIntOrFloatBitWidth();
+  bool isUnsigned = type.isInteger(1) || type.isUnsignedInteger();
+  if (word.getAsInteger(10, number) || !(isUnsigned ? number >= 0 && llvm::isUIntN(width, number) : llvm::isIntN(width, number)))
     return {};
   return IntegerAttr::get(type, number);
 }
@@ -55,8 +56,8 @@ int snug::markInputValues(ModuleOp program, const CompileOptions &options) {
     if (text.contains(".."))
       return refuse("a range of values is not supported; give the value, as in " + printable(name.str()) + "=4");
     auto type = dyn_cast<RankedTensorType>(main.getArgument(*index).getType());
-    if (!type || !type.getElementType().isSignlessIntOrFloat())
-      return refuse("only a tensor of signed integers, booleans or floating-point numbers can be fixed");
+    if (!type || !type.getElementType().isIntOrFloat())
+      return refuse("only a tensor of integers, booleans or floating-point numbers can be fixed");
     SmallVector<int64_t> shape(type.getShape());
     if (type.getRank() == 1 && type.isDynamicDim(0))
       shape[0] = words.size();

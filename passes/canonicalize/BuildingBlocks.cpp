@@ -11,8 +11,11 @@ using namespace mlir;
 using namespace snug;
 
 Value Lowering::scalarOf(OpBuilder &builder, Location l, AffineExpr expr, Type elementType) {
-  if (auto number = dyn_cast<AffineConstantExpr>(expr))
-    return arith::ConstantOp::create(builder, l, builder.getIntegerAttr(elementType, number.getValue()));
+  elementType = storedAs(elementType);
+  if (auto number = dyn_cast<AffineConstantExpr>(expr)) {
+    APInt value = APInt(64, number.getValue(), /*isSigned=*/true).trunc(elementType.getIntOrFloatBitWidth());
+    return arith::ConstantOp::create(builder, l, IntegerAttr::get(elementType, value));
+  }
   SmallVector<Value> indices;
   unsigned used = 0;
   expr.walk([&](AffineExpr e) {
@@ -56,7 +59,7 @@ FailureOr<LoweredValue> Lowering::elementwise(ArrayRef<LoweredValue *> inputs, T
     Value folded = body(b, loc(), scalars);
     Attribute constantAttr;
     if (matchPattern(folded, m_Constant(&constantAttr)))
-      return splatValue(cast<TypedAttr>(constantAttr), shape);
+      return splatValue(cast<TypedAttr>(constantAttr), shape, resultType);
   }
   SmallVector<Value> operands;
   SmallVector<AffineMap> maps;
@@ -90,7 +93,7 @@ FailureOr<LoweredValue> Lowering::elementwise(ArrayRef<LoweredValue *> inputs, T
     }
     return body(builder, l, scalars);
   };
-  return tensorValue(generic(operands, maps, shape, resultType, wrapped), shape);
+  return tensorValue(generic(operands, maps, shape, resultType, wrapped), shape, resultType);
 }
 
 Value Lowering::withRecipeStep(nn::WeightOp weight, Attribute step, ArrayRef<int64_t> shape) {
@@ -105,7 +108,7 @@ FailureOr<LoweredValue> Lowering::transpose(LoweredValue &value, ArrayRef<int64_
   for (int64_t dim : permutation)
     shape.push_back(value.shape[dim]);
   if (value.splat)
-    return splatValue(value.splat, shape);
+    return splatValue(value.splat, shape, value.elementType);
   if (auto elements = value.table.empty() ? std::nullopt : table(value)) {
     SmallVector<int64_t> sizes, strides(permutation.size(), 1);
     for (AffineExpr extent : shape)
@@ -126,7 +129,7 @@ FailureOr<LoweredValue> Lowering::transpose(LoweredValue &value, ArrayRef<int64_
   if (auto weight = value.tensor ? value.tensor.getDefiningOp<nn::WeightOp>() : nullptr)
     return tensorValue(withRecipeStep(weight, nn::RecipeTransposeAttr::get(b.getContext(), permutation),
                                       tensorType(shape, value.elementType).getShape()),
-                       shape);
+                       shape, value.elementType);
   // input[inverse(d)]: source dim permutation[i] is read at result index i.
   SmallVector<AffineExpr> exprs(permutation.size());
   for (auto [result, source] : llvm::enumerate(permutation))
@@ -142,7 +145,7 @@ FailureOr<LoweredValue> Lowering::transpose(LoweredValue &value, ArrayRef<int64_
   auto map = AffineMap::get(permutation.size(), 0, exprs, b.getContext());
   return tensorValue(generic({in}, {map}, shape, value.elementType,
                              [](OpBuilder &, Location, ValueRange args) -> Value { return args[0]; }),
-                     shape);
+                     shape, value.elementType);
 }
 
 LoweredValue Lowering::slice(LoweredValue &value, ArrayRef<AffineExpr> offsets, ArrayRef<AffineExpr> sizes,
@@ -152,9 +155,9 @@ LoweredValue Lowering::slice(LoweredValue &value, ArrayRef<AffineExpr> offsets, 
   if (whole)
     return value;
   if (value.splat)
-    return splatValue(value.splat, Extents(sizes));
+    return splatValue(value.splat, Extents(sizes), value.elementType);
   if (llvm::is_contained(sizes, constant(0))) // wherever it begins
-    return splatValue(cast<TypedAttr>(b.getZeroAttr(value.elementType)), Extents(sizes));
+    return splatValue(numberAttr(value.elementType, 0), Extents(sizes), value.elementType);
   if (value.isClosed() && !value.closedVector) {
     SmallVector<AffineExpr> read;
     for (auto [dim, offset] : llvm::enumerate(offsets))
@@ -176,7 +179,7 @@ LoweredValue Lowering::slice(LoweredValue &value, ArrayRef<AffineExpr> offsets, 
     };
     return tensorValue(withRecipeStep(weight, nn::RecipeSliceAttr::get(b.getContext(), numbers(offsets), numbers(sizes)),
                                       numbers(sizes)),
-                       Extents(sizes));
+                       Extents(sizes), value.elementType);
   }
   SmallVector<OpFoldResult> o, s, t;
   for (auto [offset, size, step] : llvm::zip(offsets, sizes, steps)) {
@@ -184,7 +187,8 @@ LoweredValue Lowering::slice(LoweredValue &value, ArrayRef<AffineExpr> offsets, 
     s.push_back(fold(size));
     t.push_back(b.getIndexAttr(step));
   }
-  return tensorValue(tensor::ExtractSliceOp::create(b, loc(), tensor(value), o, s, t), Extents(sizes));
+  return tensorValue(tensor::ExtractSliceOp::create(b, loc(), tensor(value), o, s, t), Extents(sizes),
+                     value.elementType);
 }
 
 FailureOr<LoweredValue> Lowering::concat(MutableArrayRef<LoweredValue> parts, int64_t axis) {
@@ -212,7 +216,7 @@ FailureOr<LoweredValue> Lowering::concat(MutableArrayRef<LoweredValue> parts, in
         return failure();
       }
     if (part.elementType != elementType) {
-      error() << "parts of element types " << elementType << " and " << part.elementType;
+      error() << "parts of element types " << nameOf(elementType) << " and " << nameOf(part.elementType);
       return failure();
     }
     shape[axis] = shape[axis] + part.shape[axis];
@@ -238,7 +242,7 @@ FailureOr<LoweredValue> Lowering::concat(MutableArrayRef<LoweredValue> parts, in
     result = tensor::InsertSliceOp::create(b, loc(), tensor(part), result, offsets, sizes, strides);
     offset = offset + part.shape[axis];
   }
-  return tensorValue(result, shape);
+  return tensorValue(result, shape, elementType);
 }
 
 FailureOr<LoweredValue> Lowering::pad(LoweredValue &value, ArrayRef<AffineExpr> before, ArrayRef<AffineExpr> after,
@@ -259,8 +263,9 @@ FailureOr<LoweredValue> Lowering::pad(LoweredValue &value, ArrayRef<AffineExpr> 
     sizes.push_back(fold(extent));
   }
   if (value.splat && value.splat == filling)
-    return splatValue(filling, shape);
+    return splatValue(filling, shape, value.elementType);
   Value scalar = arith::ConstantOp::create(b, loc(), filling);
   Value filled = linalg::FillOp::create(b, loc(), scalar, empty(shape, value.elementType)).getResult(0);
-  return tensorValue(tensor::InsertSliceOp::create(b, loc(), tensor(value), filled, offsets, sizes, strides), shape);
+  return tensorValue(tensor::InsertSliceOp::create(b, loc(), tensor(value), filled, offsets, sizes, strides), shape,
+                     value.elementType);
 }

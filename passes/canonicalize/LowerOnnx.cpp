@@ -89,7 +89,7 @@ private:
       auto type = dyn_cast<ShapedType>(argument.getType());
       auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims");
       auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "snug.name");
-      if (!type || !texts || !type.getElementType().isSignlessIntOrFloat())
+      if (!type || !texts || !codeOf(type.getElementType()))
         return main.emitError() << "input '" << (name ? name.getValue() : "") << "' of type " << argument.getType()
                                 << (texts ? "" : " without a shape") << " is not supported";
       Extents shape;
@@ -105,9 +105,11 @@ private:
     lowering.entry = &main.front();
     lowering.module = module;
     for (auto [argument, shape] : llvm::zip(main.getArguments(), inputShapes)) {
-      auto type = lowering.tensorType(shape, cast<ShapedType>(argument.getType()).getElementType());
-      argument.setType(type);
-      lowering.map(argument, lowering.tensorValue(argument, shape));
+      Type elementType = cast<ShapedType>(argument.getType()).getElementType();
+      argument.setType(lowering.tensorType(shape, elementType));
+      lowering.map(argument, lowering.tensorValue(argument, shape, elementType));
+      if (storedAs(elementType) != elementType)
+        main.setArgAttr(argument.getArgNumber(), onnx::kTensorType, TypeAttr::get(elementType));
     }
     builder.setInsertionPointToStart(&main.front());
     if (failed(bindSymbols(lowering, inputShapes)))
@@ -246,8 +248,12 @@ private:
       SmallVector<Attribute> texts;
       for (AffineExpr extent : value.shape)
         texts.push_back(l.b.getStringAttr(l.dims.print(extent)));
-      attributes.push_back(l.b.getDictionaryAttr({l.b.getNamedAttr("snug.name", l.b.getStringAttr(name)),
-                                                  l.b.getNamedAttr("snug.dims", l.b.getArrayAttr(texts))}));
+      NamedAttrList named;
+      named.append("snug.name", l.b.getStringAttr(name));
+      named.append("snug.dims", l.b.getArrayAttr(texts));
+      if (storedAs(value.elementType) != value.elementType)
+        named.append(onnx::kTensorType, TypeAttr::get(value.elementType));
+      attributes.push_back(named.getDictionary(context()));
     };
     for (auto [index, operand] : llvm::enumerate(ret.getOperands())) {
       LoweredValue &value = l.lookup(operand);

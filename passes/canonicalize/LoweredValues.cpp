@@ -8,9 +8,9 @@
 using namespace mlir;
 using namespace snug;
 
-LoweredValue Lowering::tensorValue(Value tensor, Extents shape) {
+LoweredValue Lowering::tensorValue(Value tensor, Extents shape, Type elementType) {
   LoweredValue value;
-  value.elementType = cast<RankedTensorType>(tensor.getType()).getElementType();
+  value.elementType = elementType ? elementType : cast<RankedTensorType>(tensor.getType()).getElementType();
   value.shape = std::move(shape);
   value.tensor = tensor;
   tensorShapes[tensor] = value.shape;
@@ -26,7 +26,9 @@ LoweredValue Lowering::weightValue(FlatSymbolRefAttr data, RankedTensorType type
   Extents shape;
   for (int64_t size : type.getShape())
     shape.push_back(constant(size));
-  return tensorValue(nn::WeightOp::create(b, b.getUnknownLoc(), type, data, b.getArrayAttr({})), shape);
+  auto stored = type.clone(storedAs(type.getElementType()));
+  return tensorValue(nn::WeightOp::create(b, b.getUnknownLoc(), stored, data, b.getArrayAttr({})), shape,
+                     type.getElementType());
 }
 
 LoweredValue Lowering::initializerValue(onnx::InitializerOp initializer, Value onnxValue) {
@@ -37,19 +39,34 @@ LoweredValue Lowering::initializerValue(onnx::InitializerOp initializer, Value o
   OpBuilder::InsertionGuard guard(b);
   if (!module.lookupSymbol<nn::DataOp>(name)) {
     b.setInsertionPoint(initializer);
-    nn::DataOp::create(b, initializer.getLoc(), b.getStringAttr(name), TypeAttr::get(type), initializer.getFileAttr(),
+    // What is packed in the file stays so in the type, and is unpacked when it is read.
+    Type element = type.getElementType();
+    bool packed = isCode(element) && element.getIntOrFloatBitWidth() < 8;
+    auto data = packed ? type : type.clone(storedAs(element));
+    nn::DataOp::create(b, initializer.getLoc(), b.getStringAttr(name), TypeAttr::get(data), initializer.getFileAttr(),
                        initializer.getOffsetAttr(), initializer.getLengthAttr(), ElementsAttr());
   }
   b.setInsertionPointToStart(entry);
   return weightValue(FlatSymbolRefAttr::get(b.getContext(), name), type);
 }
 
+// The numbers of a constant of integers; nothing where one of them is no int64.
+static std::optional<SmallVector<int64_t>> integersOf(DenseElementsAttr value) {
+  bool isNatural = isUnsigned(value.getElementType());
+  SmallVector<int64_t> elements;
+  for (const APInt &element : value.getValues<APInt>()) {
+    if (isNatural && element.getActiveBits() > 63)
+      return std::nullopt;
+    elements.push_back(isNatural ? static_cast<int64_t>(element.getZExtValue()) : element.getSExtValue());
+  }
+  return elements;
+}
+
 // Positions (arange, and grids of them) as an expression of the index, if the constant is one.
 static std::optional<AffineExpr> positionsOf(DenseElementsAttr value) {
   auto type = cast<RankedTensorType>(value.getType());
   MLIRContext *context = value.getContext();
-  SmallVector<int64_t> elements =
-      llvm::map_to_vector(value.getValues<APInt>(), [](const APInt &element) { return element.getSExtValue(); });
+  SmallVector<int64_t> elements = *integersOf(value);
   SmallVector<int64_t> strides(type.getRank(), 1), steps(type.getRank(), 0);
   for (int64_t dim = type.getRank() - 2; dim >= 0; --dim)
     strides[dim] = strides[dim + 1] * type.getDimSize(dim + 1);
@@ -81,14 +98,14 @@ LoweredValue Lowering::denseValue(DenseElementsAttr value, Value onnxValue) {
   // An empty tensor has no elements to be equal.
   if (value.isSplat() && type.getNumElements() > 0 && !(type.getRank() == 1 && isa<IntegerType>(type.getElementType())))
     return splatValue(cast<TypedAttr>(value.getSplatValue<Attribute>()), shape);
-  bool list = isa<IntegerType>(type.getElementType()) && !type.getElementType().isInteger(1) && type.getRank() <= 1;
-  if (list && type.getNumElements() <= 64) {
-    Extents elements;
-    for (const APInt &element : value.getValues<APInt>())
-      elements.push_back(constant(element.getSExtValue()));
-    return intsValue(type.getElementType(), elements, type.getRank() == 0);
-  }
-  if (isa<IntegerType>(type.getElementType()) && !type.getElementType().isInteger(1) && type.getNumElements() > 0)
+  Type element = type.getElementType();
+  bool isNumber = isa<IntegerType>(element) && !element.isInteger(1) && !isCode(element);
+  if (isNumber && type.getRank() <= 1 && type.getNumElements() <= 64)
+    if (auto numbers = integersOf(value)) {
+      Extents elements = llvm::map_to_vector<6>(*numbers, [&](int64_t number) { return constant(number); });
+      return intsValue(element, elements, type.getRank() == 0);
+    }
+  if (isNumber && type.getNumElements() > 0 && integersOf(value))
     if (auto positions = positionsOf(value)) {
       LoweredValue result;
       result.elementType = type.getElementType();
@@ -104,7 +121,9 @@ LoweredValue Lowering::dataValue(DenseElementsAttr value) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(module.getBody());
   auto name = b.getStringAttr("constant_" + Twine(numDenseData++));
-  nn::DataOp::create(b, b.getUnknownLoc(), name, TypeAttr::get(type), StringAttr(), IntegerAttr(), IntegerAttr(), value);
+  DenseElementsAttr stored = storedAttr(value);
+  nn::DataOp::create(b, b.getUnknownLoc(), name, TypeAttr::get(stored.getType()), StringAttr(), IntegerAttr(), IntegerAttr(),
+                     stored);
   b.setInsertionPointToStart(entry);
   return weightValue(FlatSymbolRefAttr::get(name), type);
 }
@@ -127,14 +146,25 @@ std::optional<SmallVector<double>> Lowering::constantFloats(const LoweredValue &
   });
 }
 
-LoweredValue Lowering::splatValue(TypedAttr constant, Extents shape) {
+LoweredValue Lowering::splatValue(TypedAttr constant, Extents shape, Type elementType) {
   LoweredValue value;
-  value.elementType = constant.getType();
+  value.elementType = elementType ? elementType : constant.getType();
   value.shape = std::move(shape);
-  value.splat = constant;
-  if (auto integer = dyn_cast<IntegerAttr>(constant); integer && !constant.getType().isInteger(1))
-    value.closed = {getAffineConstantExpr(integer.getInt(), b.getContext())};
+  value.splat = storedAttr(constant);
+  auto integer = dyn_cast<IntegerAttr>(value.splat);
+  if (!integer || integer.getType().isInteger(1) || isCode(value.elementType))
+    return value;
+  APInt number = integer.getValue();
+  if (!isUnsigned(value.elementType) || !number.isNegative())
+    value.closed = {getAffineConstantExpr(number.getSExtValue(), b.getContext())};
+  else if (number.getBitWidth() < 64)
+    value.closed = {getAffineConstantExpr(static_cast<int64_t>(number.getZExtValue()), b.getContext())};
   return value;
+}
+
+static TypedAttr integerAttr(Type elementType, int64_t number) {
+  Type stored = storedAs(elementType);
+  return IntegerAttr::get(stored, APInt(64, number, /*isSigned=*/true).trunc(stored.getIntOrFloatBitWidth()));
 }
 
 LoweredValue Lowering::intsValue(Type elementType, Extents elements, bool scalar) {
@@ -146,7 +176,7 @@ LoweredValue Lowering::intsValue(Type elementType, Extents elements, bool scalar
   value.closedVector = !scalar && value.closed.size() != 1; // one element is an expression like a scalar
   if (value.closed.size() == 1)
     if (auto number = dyn_cast<AffineConstantExpr>(value.closed[0]))
-      value.splat = b.getIntegerAttr(elementType, number.getValue());
+      value.splat = integerAttr(elementType, number.getValue());
   return value;
 }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/OpSchemas.h"
 #include "mlir/Dialect/Affine/Utils.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+
+#include "llvm/ADT/ScopeExit.h"
 
 using namespace mlir;
 using namespace snug;
@@ -37,8 +40,11 @@ FailureOr<LoweredValues> Lowering::lowerBody(Region &body, ArrayRef<LoweredValue
   constexpr unsigned kMostBodies = 4096;
   if (++numBodies > kMostBodies)
     return error() << "the model's loops and branches have to be written out more than " << kMostBodies << " times";
-  onnx::NodeOp around = current;
-  bool lacksInput = isInputMissing;
+  llvm::scope_exit restore([this, around = current, schemaAround = schema, lacksInput = isInputMissing] {
+    current = around;
+    schema = schemaAround;
+    isInputMissing = lacksInput;
+  });
   Block &block = body.front();
   if (block.getNumArguments() != arguments.size())
     return error() << "the subgraph has " << block.getNumArguments() << " inputs, given are " << arguments.size();
@@ -47,8 +53,6 @@ FailureOr<LoweredValues> Lowering::lowerBody(Region &body, ArrayRef<LoweredValue
   for (Operation &op : block.without_terminator())
     if (failed(lowerOp(&op)))
       return failure();
-  current = around;
-  isInputMissing = lacksInput;
   LoweredValues results;
   for (Value value : block.getTerminator()->getOperands())
     results.push_back(lookup(value));
@@ -57,22 +61,55 @@ FailureOr<LoweredValues> Lowering::lowerBody(Region &body, ArrayRef<LoweredValue
 
 LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
   current = node;
+  schema = OpSchema::find(node.getDomain(), node.getOpType(), node.getOpset());
   isInputMissing = false;
   StringRef type = node.getOpType();
   for (Value operand : node->getOperands())
     if (values[operand].isSequence && !type.contains("Sequence") && !type.contains("Optional") &&
         !llvm::is_contained({"Identity", "Loop", "Scan"}, type))
       return error() << "takes no sequence";
-  LoweringFunction lower = LoweringTable::get().find(node.getDomain(), type, node.getOpset());
-  if (!lower) // inside a branch, which was not looked at before
+  const LoweringTable::Entry *entry = LoweringTable::get().find(node.getDomain(), type, node.getOpset());
+  if (!entry) // inside a branch, which was not looked at before
     return error() << "the op of opset " << node.getOpset() << " is not supported";
-  LogicalResult result = lower(*this);
-  current = node;
+  if (failed(checkTypes(entry->types)))
+    return failure();
+  LogicalResult result = entry->function(*this);
   if (failed(result) || isInputMissing)
     return failure();
   for (Value output : node->getResults())
     if (!output.use_empty() && !values.count(output))
       return error() << "output " << cast<OpResult>(output).getResultNumber() << " is not supported";
+  return success();
+}
+
+// Element types that the op takes, by the standard and by Snug, and that inputs of one type have one.
+LogicalResult Lowering::checkTypes(TypeSet types) {
+  // Files use what a later version of an op allows.
+  const OpSchema *newest = OpSchema::find(current.getDomain(), current.getOpType(), INT64_MAX);
+  llvm::SmallDenseMap<char, std::pair<unsigned, Type>> known;
+  for (unsigned i = 0; i < numInputs(); ++i) {
+    Type type = hasInput(i) ? values[current->getOperand(i)].elementType : Type();
+    if (!type)
+      continue;
+    TypeSet allowed = types;
+    if (schema) { // a row that leaves nothing of an input's types (axes, of one that takes floats) does not speak of it
+      TypeSet standard = schema->set(schema->inputLetter(i)) | newest->set(newest->inputLetter(i));
+      allowed = standard & types ? standard & types : standard;
+    }
+    if (!(allowed >> codeOf(type) & 1)) {
+      InFlightDiagnostic message = error();
+      message << "input " << i << " of element type " << nameOf(type) << " is not supported";
+      if (allowed)
+        message << ", only " << namesOf(allowed) << "; cast it to one of them";
+      return failure();
+    }
+    char letter = schema ? schema->inputLetter(i) : 0;
+    bool mayDiffer = !letter || (schema->mixes && i + 1 >= StringRef(schema->inputs).size());
+    auto [other, isFirst] = known.try_emplace(letter, i, type);
+    if (!mayDiffer && !isFirst && other->second.second != type)
+      return error() << "inputs " << other->second.first << " and " << i << " have element types "
+                     << nameOf(other->second.second) << " and " << nameOf(type) << ", where the op takes one; cast one of them";
+  }
   return success();
 }
 
@@ -98,6 +135,17 @@ InFlightDiagnostic Lowering::error() { return emitError(loc()) << current.getOpT
 void Lowering::define(unsigned index, LoweredValue value) {
   if (index >= current->getNumResults())
     return;
+  // The standard says which input an output has its element type from: what was moved or computed as stored gets it back.
+  if (char letter = schema && value.elementType ? schema->outputLetter(index) : 0) {
+    Type meant;
+    for (unsigned i = 0; i < numInputs() && !meant; ++i)
+      if (hasInput(i) && schema->inputLetter(i) == letter)
+        meant = values[current->getOperand(i)].elementType;
+    if (TypeSet one = schema->set(letter); !meant && llvm::has_single_bit(one))
+      meant = dataType(llvm::countr_zero(one));
+    if (meant && value.elementType == storedAs(meant))
+      value.elementType = meant;
+  }
   for (AffineExpr &extent : value.shape)
     extent = normalExtent(extent);
   for (AffineExpr &element : value.closed) // of shape lists; positions are left as they are
@@ -111,27 +159,6 @@ std::optional<int64_t> Lowering::normalizeAxis(int64_t axis, int64_t rank) {
     return std::nullopt;
   }
   return axis < 0 ? axis + rank : axis;
-}
-
-Type Lowering::dataType(int64_t code) {
-  switch (code) {
-  case 1: return b.getF32Type();
-  case 2: case 3: return b.getIntegerType(8);
-  case 4: case 5: return b.getIntegerType(16);
-  case 6: case 12: return b.getI32Type();
-  case 7: case 13: return b.getI64Type();
-  case 9: return b.getI1Type();
-  case 10: return b.getF16Type();
-  case 11: return b.getF64Type();
-  case 16: return b.getBF16Type();
-  default: return Type();
-  }
-}
-
-TypedAttr Lowering::oneOf(Type type) {
-  if (isa<FloatType>(type))
-    return b.getFloatAttr(type, 1);
-  return b.getIntegerAttr(type, 1);
 }
 
 // --- shapes -------------------------------------------------------------------------------------------------------
@@ -169,7 +196,7 @@ RankedTensorType Lowering::tensorType(ArrayRef<AffineExpr> shape, Type elementTy
     auto number = dyn_cast<AffineConstantExpr>(extent);
     sizes.push_back(number ? number.getValue() : ShapedType::kDynamic);
   }
-  return RankedTensorType::get(sizes, elementType);
+  return RankedTensorType::get(sizes, storedAs(elementType));
 }
 
 Value Lowering::materialize(AffineExpr extent) {
@@ -203,7 +230,7 @@ OpFoldResult Lowering::fold(AffineExpr extent) {
 
 Value Lowering::empty(ArrayRef<AffineExpr> shape, Type elementType) {
   SmallVector<OpFoldResult> sizes = llvm::map_to_vector(shape, [&](AffineExpr e) { return fold(e); });
-  return tensor::EmptyOp::create(b, loc(), sizes, elementType);
+  return tensor::EmptyOp::create(b, loc(), sizes, storedAs(elementType));
 }
 
 std::string Lowering::print(ArrayRef<AffineExpr> shape) {

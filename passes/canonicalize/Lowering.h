@@ -18,6 +18,7 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "passes/canonicalize/DimSymbols.h"
+#include "passes/canonicalize/ElementTypes.h"
 #include "passes/canonicalize/Extents.h"
 #include <vector>
 
@@ -32,10 +33,10 @@ struct Relation {
 };
 
 struct LoweredValue {
-  mlir::Type elementType; // of the tensor; integers are signless
+  mlir::Type elementType;       // what the elements mean (ui8, f8E4M3FN); `tensor` has them as storedAs() says
   Extents shape;
   mlir::Value tensor;           // null while the value is only known as splat or closed
-  mlir::TypedAttr splat;        // IntegerAttr or FloatAttr of elementType
+  mlir::TypedAttr splat;        // IntegerAttr or FloatAttr, as stored
   Extents closed;               // empty: not closed. One expression, or with `closedVector` one a position of the last dim
   bool closedVector = false;
   std::vector<Relation> relations; // of one truth value: it is true where all of these hold
@@ -49,6 +50,7 @@ struct LoweredValue {
   bool isClosed() const { return !closed.empty() || closedVector; }
 };
 
+struct OpSchema;
 using LoweredValues = std::vector<LoweredValue>;
 
 enum class Reduction { Sum, Max, Min, Prod };
@@ -85,15 +87,14 @@ public:
   mlir::FailureOr<LoweredValues> lowerBody(mlir::Region &body, llvm::ArrayRef<LoweredValue> arguments);
 
   // The element type that the file names by a number (TensorProto.DataType); null where Snug does not compute with it.
-  mlir::Type dataType(int64_t code);
-  // The number 1, or true.
-  mlir::TypedAttr oneOf(mlir::Type type);
+  mlir::Type dataType(int64_t code) { return elementTypeOf(b.getContext(), code); }
 
   // --- values
   void map(mlir::Value onnxValue, LoweredValue value) { values[onnxValue] = std::move(value); }
   LoweredValue &lookup(mlir::Value onnxValue) { return values[onnxValue]; }
-  LoweredValue tensorValue(mlir::Value tensor, Extents shape);
-  LoweredValue splatValue(mlir::TypedAttr constant, Extents shape);
+  // Of elements that are what they are stored as, where no type is given.
+  LoweredValue tensorValue(mlir::Value tensor, Extents shape, mlir::Type elementType = {});
+  LoweredValue splatValue(mlir::TypedAttr constant, Extents shape, mlir::Type elementType = {});
   LoweredValue intsValue(mlir::Type elementType, Extents elements, bool scalar = false);
   // Small integer tensors, such as the pairs of pads that exporters turn around; a list where the rank is 1.
   LoweredValue tableValue(mlir::Type elementType, Extents elements, llvm::ArrayRef<int64_t> shape);
@@ -106,7 +107,7 @@ public:
   // Elements of a small constant of floats.
   std::optional<llvm::SmallVector<double>> constantFloats(const LoweredValue &value);
   // A constant that is a reference into a file.
-  LoweredValue weightValue(mlir::FlatSymbolRefAttr data, mlir::RankedTensorType type);
+  LoweredValue weightValue(mlir::FlatSymbolRefAttr data, mlir::RankedTensorType type); // `type` as in the file
   // An initializer of the graph, whichever of the two it is; `onnxValue` is what it stands for.
   LoweredValue initializerValue(onnx::InitializerOp initializer, mlir::Value onnxValue);
   // Extents of a tensor made by tensorValue().
@@ -152,6 +153,7 @@ public:
   std::optional<Extents> broadcast(llvm::ArrayRef<mlir::AffineExpr> left, llvm::ArrayRef<mlir::AffineExpr> right);
   // The larger (or smaller) of two expressions, where one is so for all values of the dims.
   std::optional<mlir::AffineExpr> extremum(mlir::AffineExpr left, mlir::AffineExpr right, bool larger);
+  // As stored.
   mlir::RankedTensorType tensorType(llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type elementType);
   mlir::Value materialize(mlir::AffineExpr extent); // an index value at the function's entry
   mlir::OpFoldResult fold(mlir::AffineExpr extent);
@@ -226,7 +228,9 @@ public:
   mlir::ModuleOp module;
 
 private:
+  mlir::LogicalResult checkTypes(TypeSet types);
   onnx::NodeOp current;
+  const OpSchema *schema = nullptr; // of the node at hand; null where the standard has none
   bool relate(llvm::ArrayRef<mlir::AffineExpr> source, llvm::ArrayRef<mlir::AffineExpr> target);
   void require(const std::string &text);
   llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>> multiples; // a symbol, and one that divides it

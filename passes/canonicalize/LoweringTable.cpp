@@ -13,6 +13,7 @@ const LoweringTable &LoweringTable::get() {
     addShapeOps(t);
     addLayoutOps(t);
     addContractionOps(t);
+    addQuantizationOps(t);
     addRowOps(t);
     addGatherOps(t);
     addReduceOps(t);
@@ -44,15 +45,16 @@ const LoweringTable &LoweringTable::get() {
   return table;
 }
 
-void LoweringTable::add(llvm::StringRef opType, int64_t since, LoweringFunction function, llvm::StringRef domain) {
-  entries[(llvm::Twine(domain) + "::" + opType).str()][since] = function;
+void LoweringTable::add(llvm::StringRef opType, int64_t since, LoweringFunction function, TypeSet types,
+                        llvm::StringRef domain) {
+  entries[(llvm::Twine(domain) + "::" + opType).str()][since] = {function, types};
 }
 
 std::vector<LoweringTable::Row> LoweringTable::rows() const {
   std::vector<Row> found;
   for (const auto &entry : entries) {
     auto [domain, opType] = entry.getKey().split("::");
-    found.push_back({domain.str(), opType.str(), {}});
+    found.push_back({domain.str(), opType.str(), {}, entry.second.rbegin()->second.types});
     for (const auto &row : entry.second)
       found.back().since.push_back(row.first);
   }
@@ -60,10 +62,10 @@ std::vector<LoweringTable::Row> LoweringTable::rows() const {
   return found;
 }
 
-LoweringFunction LoweringTable::find(llvm::StringRef domain, llvm::StringRef opType, int64_t opset) const {
+const LoweringTable::Entry *LoweringTable::find(llvm::StringRef domain, llvm::StringRef opType, int64_t opset) const {
   auto op = entries.find((llvm::Twine(domain == "ai.onnx" ? "" : domain) + "::" + opType).str());
   if (op == entries.end())
     return nullptr;
   auto after = op->second.upper_bound(opset);
-  return after == op->second.begin() ? nullptr : std::prev(after)->second;
+  return after == op->second.begin() ? nullptr : &std::prev(after)->second;
 }

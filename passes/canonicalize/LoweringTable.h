@@ -6,6 +6,7 @@
 #define SNUG_PASSES_CANONICALIZE_LOWERINGTABLE_H
 
 #include "mlir/Support/LLVM.h"
+#include "passes/canonicalize/ElementTypes.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/Twine.h"
 #include <map>
@@ -22,26 +23,36 @@ class LoweringTable {
 public:
   // The table with all families.
   static const LoweringTable &get();
-  // `since`: first opset of `domain` that the function serves. "ai.onnx" is "".
-  void add(llvm::StringRef opType, int64_t since, LoweringFunction function, llvm::StringRef domain = "");
+  struct Entry {
+    LoweringFunction function;
+    TypeSet types; // of the inputs' elements, among those that the standard allows
+  };
+  // `since`: first opset of `domain` that the function serves. "ai.onnx" is "". A function that only moves elements takes
+  // types::All, one that computes in integers asks ElementTypes.h for what depends on their sign.
+  void add(llvm::StringRef opType, int64_t since, LoweringFunction function, llvm::StringRef domain = "") {
+    add(opType, since, function, types::Ordinary, domain);
+  }
+  void add(llvm::StringRef opType, int64_t since, LoweringFunction function, TypeSet types, llvm::StringRef domain = "");
   // Null where the op is unknown or older than its oldest entry.
-  LoweringFunction find(llvm::StringRef domain, llvm::StringRef opType, int64_t opset) const;
+  const Entry *find(llvm::StringRef domain, llvm::StringRef opType, int64_t opset) const;
 
   // Each op of the table and the opsets at which a row of it begins, by domain and name.
   struct Row {
     std::string domain, opType;
     std::vector<int64_t> since;
+    TypeSet types; // of the newest
   };
   std::vector<Row> rows() const;
 
 private:
-  llvm::StringMap<std::map<int64_t, LoweringFunction>> entries; // "domain::OpType" -> since -> function
+  llvm::StringMap<std::map<int64_t, Entry>> entries; // "domain::OpType" -> since -> function
 };
 
 void addElementwiseOps(LoweringTable &table);
 void addShapeOps(LoweringTable &table);
 void addLayoutOps(LoweringTable &table);
 void addContractionOps(LoweringTable &table);
+void addQuantizationOps(LoweringTable &table);
 void addRowOps(LoweringTable &table);
 void addGatherOps(LoweringTable &table);
 void addReduceOps(LoweringTable &table);

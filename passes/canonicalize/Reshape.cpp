@@ -92,7 +92,7 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
   if (llvm::equal(value.shape, shape))
     return value;
   if (value.splat)
-    return splatValue(value.splat, Extents(shape));
+    return splatValue(value.splat, Extents(shape), value.elementType);
   if (auto elements = shape.size() > 1 || !value.table.empty() ? table(value) : std::nullopt;
       elements && (value.closedVector || !value.table.empty())) {
     SmallVector<int64_t> sizes;
@@ -139,16 +139,16 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
   if (auto weight = source.getDefiningOp<nn::WeightOp>())
     return tensorValue(withRecipeStep(weight, nn::RecipeReshapeAttr::get(b.getContext(), targetType.getShape()),
                                       targetType.getShape()),
-                       Extents(shape));
+                       Extents(shape), value.elementType);
   // A rank of 0 has no dims to group.
   if (sourceShape.empty() && llvm::all_of(shape, [&](AffineExpr e) { return e == constant(1); })) {
     SmallVector<OpFoldResult> sizes(shape.size(), b.getIndexAttr(1));
     return tensorValue(tensor::ExpandShapeOp::create(b, loc(), targetType, source, ArrayRef<ReassociationIndices>(), sizes),
-                       Extents(shape));
+                       Extents(shape), value.elementType);
   }
   if (shape.empty() && llvm::all_of(sourceShape, [&](AffineExpr e) { return e == constant(1); }))
     return tensorValue(tensor::CollapseShapeOp::create(b, loc(), targetType, source, ArrayRef<ReassociationIndices>()),
-                       Extents(shape));
+                       Extents(shape), value.elementType);
   auto match = [&] {
     auto units = [&](ArrayRef<AffineExpr> extents) {
       return llvm::map_to_vector(extents, [&](AffineExpr e) { return inUnits(e); });
@@ -209,5 +209,5 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
       result = tensor::ExpandShapeOp::create(b, loc(), targetType, result, expand, sizes);
     }
   }
-  return tensorValue(result, Extents(shape));
+  return tensorValue(result, Extents(shape), value.elementType);
 }

@@ -8,15 +8,25 @@ using namespace snug;
 
 static bool isFloat(Value value) { return isa<FloatType>(value.getType()); }
 
+static bool isWidened(Type type) { return isUnsigned(type) && !isCode(type) && !type.isInteger(1); }
+
 static Type computed(Type type) {
+  if (isCode(type))
+    return storedAs(type);
+  if (isWidened(type))
+    return IntegerType::get(type.getContext(), 2 * type.getIntOrFloatBitWidth());
   auto floatType = dyn_cast<FloatType>(type);
   return floatType ? Type(computeType(floatType)) : type;
 }
 
-Value ScalarCode::load(unsigned operand, ValueRange indices, Type elementType) {
-  return nn::LoadOp::create(b, loc, computed(elementType), operand, indices);
+Value ScalarCode::load(unsigned operand, ValueRange indices) {
+  Type type = elementTypes[operand], wide = computed(type);
+  Value element = nn::LoadOp::create(b, loc, isWidened(type) ? storedAs(type) : wide, operand, indices);
+  return isWidened(type) ? arith::ExtUIOp::create(b, loc, wide, element).getResult() : element;
 }
 void ScalarCode::store(Value value, unsigned operand, ValueRange indices) {
+  if (Type type = elementTypes[operand]; isWidened(type))
+    value = convert(value, storedAs(type));
   nn::StoreOp::create(b, loc, value, operand, indices);
 }
 Value ScalarCode::extent(unsigned operand, unsigned dim) {
@@ -203,12 +213,12 @@ std::vector<LoweredValue> ScalarKernel::build(function_ref<void(ScalarCode &, Va
     block.addArgument(b.getIndexType(), l.loc());
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToEnd(&block);
-  ScalarCode code{b, l.loc()};
+  ScalarCode code{b, l.loc(), elementTypes};
   body(code, block.getArguments());
   nn::YieldOp::create(b, l.loc(), ValueRange());
   std::vector<LoweredValue> results;
   for (auto [result, shape] : llvm::zip(op.getResults(), shapes))
-    results.push_back(l.tensorValue(result, shape));
+    results.push_back(l.tensorValue(result, shape, elementTypes[ins.size() + results.size()]));
   return results;
 }
 

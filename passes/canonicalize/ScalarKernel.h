@@ -12,9 +12,11 @@ namespace snug {
 struct ScalarCode {
   mlir::OpBuilder &b;
   mlir::Location loc;
+  llvm::ArrayRef<mlir::Type> elementTypes = {}; // of the kernel's operands
 
-  // Elements of operands, by the numbers that ScalarKernel gave them. Narrow floats are f32 here.
-  mlir::Value load(unsigned operand, mlir::ValueRange indices, mlir::Type elementType);
+  // Elements of operands, by the numbers that ScalarKernel gave them. Narrow floats are f32 here, and unsigned integers
+  // have twice their bits, so that arithmetic of signed ones is right for them; of codes (float8, int4) it is the code.
+  mlir::Value load(unsigned operand, mlir::ValueRange indices);
   void store(mlir::Value value, unsigned operand, mlir::ValueRange indices);
   mlir::Value extent(unsigned operand, unsigned dim);
   mlir::Value place(unsigned parallelDim); // as a number; not to index with
@@ -74,10 +76,6 @@ public:
   void mayOverwrite(unsigned input) { overwrites.push_back(input); }
   // Makes the kernel; `body` takes the indices of the parallel dims. Returns what the destinations become.
   std::vector<LoweredValue> build(llvm::function_ref<void(ScalarCode &, mlir::ValueRange)> body);
-  // As ScalarCode::load, with the type that is known here.
-  mlir::Value load(ScalarCode &code, unsigned operand, mlir::ValueRange indices) {
-    return code.load(operand, indices, elementTypes[operand]);
-  }
   // The type that elements of the operand are computed in.
   mlir::Type computedType(unsigned operand);
 

@@ -112,7 +112,7 @@ void snug::addDestinationArguments(func::FuncOp function) {
     if (!isa<RankedTensorType>(type))
       continue;
     NamedAttrList attrs;
-    for (StringRef name : {"snug.name", "snug.dims"})
+    for (StringRef name : {"snug.name", "snug.dims", "snug.element_type"})
       if (Attribute attr = function.getResultAttr(index, name))
         attrs.append(name, attr);
     attrs.append(kOutputArgument, builder.getUnitAttr());

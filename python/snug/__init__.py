@@ -78,6 +78,10 @@ class _Launch(ctypes.Structure):  # snug_launch_info
 
 _KINDS = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}  # NumPy's kind to DLPack's code
 _DTYPES = {0: "int", 1: "uint", 2: "float", 5: "complex"}
+# What NumPy has of the package ml_dtypes: name to DLPack's code and bits. One of less than 8 bits takes a byte.
+_NARROW = {"bfloat16": (4, 16), "int4": (0, 4), "uint4": (1, 4), "int2": (0, 2), "uint2": (1, 2),
+           "float8_e4m3fn": (10, 8), "float8_e4m3fnuz": (11, 8), "float8_e5m2": (12, 8), "float8_e5m2fnuz": (13, 8),
+           "float8_e8m0fnu": (14, 8), "float6_e2m3fn": (15, 6), "float6_e3m2fn": (16, 6), "float4_e2m1fn": (17, 4)}
 _CPU = 1
 _OVERWRITTEN = 1  # of snug_value_flags
 
@@ -146,6 +150,13 @@ def _check(error):
 def _numpy_dtype(dtype, name):
     if dtype.code == 6:
         return numpy.dtype(bool)
+    narrow = next((known for known, key in _NARROW.items() if key == (dtype.code, dtype.bits)), None)
+    if narrow:
+        try:
+            import ml_dtypes
+        except ImportError:
+            raise Error(5, f"'{name}' has dtype {narrow}, which NumPy has from the package ml_dtypes; install it") from None
+        return numpy.dtype(getattr(ml_dtypes, narrow))
     if dtype.code not in _DTYPES:
         raise Error(3, f"NumPy has no dtype for '{name}' (DLPack type {dtype.code} of {dtype.bits} bits)")
     return numpy.dtype(f"{_DTYPES[dtype.code]}{dtype.bits}")
@@ -155,10 +166,11 @@ def _tensors(arrays):
     """Views of C-contiguous arrays as the runtime takes them; valid as long as the arrays are."""
     views = (_Tensor * len(arrays))()
     for view, array in zip(views, arrays):
-        if array.dtype.kind not in _KINDS or not array.dtype.isnative:
+        narrow = _NARROW.get(array.dtype.name)
+        if not narrow and (array.dtype.kind not in _KINDS or not array.dtype.isnative):
             raise Error(6, f"arrays of dtype {array.dtype} cannot be passed to a model")
         view.data, view.device_type, view.ndim = array.ctypes.data, _CPU, array.ndim
-        view.dtype = _DType(_KINDS[array.dtype.kind], array.dtype.itemsize * 8, 1)
+        view.dtype = _DType(*(narrow or (_KINDS[array.dtype.kind], array.dtype.itemsize * 8)), 1)
         view.shape = (ctypes.c_int64 * array.ndim)(*array.shape)
     return views, (ctypes.POINTER(_Tensor) * len(arrays))(*[ctypes.pointer(view) for view in views])
 

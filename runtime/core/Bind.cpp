@@ -35,11 +35,15 @@ static std::string declaredText(const snug_value_info &value) {
 
 static std::string dtypeText(uint8_t code, uint8_t bits, uint16_t lanes) {
   static const char *const names[] = {"int", "uint", "float", nullptr, "bfloat", "complex"};
+  static const char *const narrow[] = {"float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz",
+                                       "float8_e8m0fnu", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"};
   std::string text;
   if (code == 6 && bits == 8)
     text = "bool";
   else if (code < 6 && names[code])
     text = names[code] + std::to_string(bits);
+  else if (code >= 10 && code <= 17)
+    text = narrow[code - 10];
   else
     text = "DLPack type " + std::to_string(code) + " of " + std::to_string(bits) + " bits";
   return lanes == 1 ? text : text + "x" + std::to_string(lanes);
@@ -197,7 +201,8 @@ uint64_t snug::tensorBytes(const snug_value_info &value, const int64_t *extents)
   bool overflow = false;
   for (int32_t i = 0; i < value.rank; ++i)
     overflow |= extents[i] < 0 || __builtin_mul_overflow(count, extents[i], &count);
-  overflow |= __builtin_mul_overflow(count, int64_t(value.dtype.bits) * value.dtype.lanes, &bits);
+  int64_t stored = value.dtype.bits < 8 ? 8 : value.dtype.bits; // less than a byte takes one
+  overflow |= __builtin_mul_overflow(count, stored * value.dtype.lanes, &bits);
   if (overflow)
     fail(std::string("'") + value.name + "' of shape " + shapeText(extents, value.rank) + " is too large");
   return (uint64_t(bits) + 7) / 8;

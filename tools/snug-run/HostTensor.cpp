@@ -16,7 +16,7 @@ HostTensor::HostTensor(snug_dtype type, std::vector<int64_t> extents) : dtype(ty
   for (int64_t extent : shape)
     tooLarge |= extent < 0 || (!isEmpty && __builtin_mul_overflow(count, extent, &count));
   count = isEmpty ? 0 : count;
-  tooLarge |= __builtin_mul_overflow(count, int64_t(dtype.bits) * dtype.lanes, &size) || size > INT64_MAX - 1024;
+  tooLarge |= __builtin_mul_overflow(count, int64_t(dtype.bits < 8 ? 8 : dtype.bits) * dtype.lanes, &size) || size > INT64_MAX - 1024;
   numElements = count;
   numBytes = (uint64_t(size) + 7) / 8;
   uint64_t padded = numBytes / 64 * 64 + 64; // never 0, so that data() is a pointer

@@ -84,11 +84,18 @@ LogicalResult absolute(Lowering &l) {
   return finish(l, l.elementwise({&in}, in.elementType, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
     if (isa<FloatType>(in.elementType))
       return b.createOrFold<math::AbsFOp>(loc, x[0]);
-    return b.createOrFold<math::AbsIOp>(loc, x[0]);
+    return isUnsigned(in.elementType) ? x[0] : b.createOrFold<math::AbsIOp>(loc, x[0]);
   }));
 }
 
 LogicalResult sign(Lowering &l) {
+  if (LoweredValue &in = l.input(0); !isa<FloatType>(in.elementType))
+    return finish(l, l.elementwise({&in}, in.elementType, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
+      Type type = in.elementType;
+      Value zero = number(b, loc, type, 0);
+      Value negative = b.createOrFold<arith::SelectOp>(loc, lessThan(b, loc, type, x[0], zero), number(b, loc, type, -1), zero);
+      return b.createOrFold<arith::SelectOp>(loc, lessThan(b, loc, type, zero, x[0]), number(b, loc, type, 1), negative);
+    }));
   return apply(l, [](Scalar x) {
     Scalar positive = x.above(0, x.number(1), x * 0.0); // a NaN stays one
     return (x.number(0) - x).above(0, x.number(-1), positive);
@@ -109,9 +116,7 @@ LogicalResult clip(Lowering &l) {
   bool isFloat = isa<FloatType>(value.elementType);
   auto bound = [&](LoweredValue limit, bool lower) -> LogicalResult {
     auto result = l.elementwise({&value, &limit}, value.elementType, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
-      if (isFloat)
-        return lower ? b.createOrFold<arith::MaximumFOp>(loc, a[0], a[1]) : b.createOrFold<arith::MinimumFOp>(loc, a[0], a[1]);
-      return lower ? b.createOrFold<arith::MaxSIOp>(loc, a[0], a[1]) : b.createOrFold<arith::MinSIOp>(loc, a[0], a[1]);
+      return (lower ? larger : smaller)(b, loc, value.elementType, a[0], a[1]);
     });
     if (failed(result))
       return failure();
@@ -155,8 +160,8 @@ LogicalResult mod(Lowering &l) {
       Value add = b.createOrFold<arith::AndIOp>(loc, differs, compare(arith::CmpFPredicate::ONE, rest));
       return b.createOrFold<arith::SelectOp>(loc, add, b.createOrFold<arith::AddFOp>(loc, rest, a[1]), rest);
     }
-    Value rest = b.createOrFold<arith::RemSIOp>(loc, a[0], a[1]);
-    if (truncated)
+    Value rest = remainder(b, loc, x.elementType, a[0], a[1]);
+    if (truncated || isUnsigned(x.elementType))
       return rest;
     // Differing signs: one divisor more.
     Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(x.elementType));

@@ -373,4 +373,4 @@ LogicalResult attention(Lowering &l) {
 }
 } // namespace
 
-void snug::addAttentionOps(LoweringTable &t) { t.add("Attention", 23, attention); }
+void snug::addAttentionOps(LoweringTable &t) { t.add("Attention", 23, attention, types::Ordinary & ~types::of(11)); }

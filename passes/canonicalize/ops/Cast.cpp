@@ -9,34 +9,12 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-using Builder = OpBuilder;
-
-Value convert(Builder &b, Location loc, Value x, Type to) {
-  Type from = x.getType();
-  if (from == to)
-    return x;
-  bool fromFloat = isa<FloatType>(from), toFloat = isa<FloatType>(to);
-  if (to.isInteger(1)) {
-    Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(from));
-    if (fromFloat)
-      return b.createOrFold<arith::CmpFOp>(loc, arith::CmpFPredicate::UNE, x, zero);
-    return b.createOrFold<arith::CmpIOp>(loc, arith::CmpIPredicate::ne, x, zero);
-  }
-  if (fromFloat && toFloat)
-    return from.getIntOrFloatBitWidth() < to.getIntOrFloatBitWidth() ? b.createOrFold<arith::ExtFOp>(loc, to, x)
-                                                                     : b.createOrFold<arith::TruncFOp>(loc, to, x);
-  if (fromFloat)
-    return b.createOrFold<arith::FPToSIOp>(loc, to, x);
-  if (toFloat)
-    return from.isInteger(1) ? b.createOrFold<arith::UIToFPOp>(loc, to, x) : b.createOrFold<arith::SIToFPOp>(loc, to, x);
-  if (from.getIntOrFloatBitWidth() > to.getIntOrFloatBitWidth())
-    return b.createOrFold<arith::TruncIOp>(loc, to, x);
-  return from.isInteger(1) ? b.createOrFold<arith::ExtUIOp>(loc, to, x) : b.createOrFold<arith::ExtSIOp>(loc, to, x);
-}
-
 // Whether all elements of a closed value are known to be integers of type `to`.
 bool fits(Lowering &l, LoweredValue &in, Type to) {
-  if (in.elementType.getIntOrFloatBitWidth() <= to.getIntOrFloatBitWidth())
+  auto from = rangeOf(in.elementType), range = rangeOf(to);
+  if (!range)
+    return false;
+  if (from && from->first >= range->first && from->second <= range->second)
     return true;
   return llvm::all_of(in.closed, [&](AffineExpr element) {
     // The farthest index of each dim, one after the other: element is affine in them.
@@ -47,7 +25,7 @@ bool fits(Lowering &l, LoweredValue &in, Type to) {
     for (Extents &corner : {std::ref(first), std::ref(last)}) {
       AffineExpr at = element.replaceDims(corner);
       auto low = l.dims.lowerBound(at), high = l.dims.upperBound(at);
-      if (!low || !high || *low < INT32_MIN || *high > INT32_MAX)
+      if (!low || !high || *low < range->first || *high > range->second)
         return false;
     }
     return true;
@@ -57,31 +35,27 @@ bool fits(Lowering &l, LoweredValue &in, Type to) {
 LogicalResult castTo(Lowering &l, Type to) {
   LoweredValue &in = l.input(0);
   if (!to) {
-    l.error() << "casts to element type " << l.intAttr("to", 0) << " are not supported";
+    l.error() << "casts to element type " << nameOf(l.intAttr("to", 0)) << " are not supported";
     return failure();
   }
   if (in.elementType == to) {
     l.define(0, in);
     return success();
   }
-  // Code generation has no others.
-  auto isComputable = [](Type type) {
-    return type.isF16() || type.isBF16() || type.isF32() || type.isF64() || type.isSignlessInteger();
-  };
-  if (!isComputable(in.elementType) || !isComputable(to)) {
-    l.error() << "casts from element type " << in.elementType << " to " << to << " are not supported";
-    return failure();
-  }
+  CastMode mode;
+  mode.saturate = l.intAttr("saturate", 1);
+  StringRef rounding = l.stringAttr("round_mode", "up");
+  mode.scales = rounding == "down" ? CastMode::Down : rounding == "nearest" ? CastMode::Nearest : CastMode::Up;
   // Integers stay in closed form where they fit.
-  if (in.isClosed() && (to.isInteger(64) || to.isInteger(32)) && fits(l, in, to)) {
-    LoweredValue out;
+  if (in.isClosed() && isa<IntegerType>(to) && !to.isInteger(1) && !isCode(to) && fits(l, in, to)) {
+    LoweredValue out = in;
+    out.tensor = Value();
     out.elementType = to;
-    out.shape = in.shape;
-    out.closed = in.closed;
-    out.closedVector = in.closedVector;
-    if (auto integer = dyn_cast_or_null<IntegerAttr>(in.splat))
-      out.splat = l.b.getIntegerAttr(to, integer.getType().isInteger(1) ? integer.getValue().getZExtValue()
-                                                                        : integer.getValue().getSExtValue());
+    if (in.splat) {
+      int64_t number = llvm::cast<AffineConstantExpr>(in.closed[0]).getValue();
+      unsigned width = to.getIntOrFloatBitWidth();
+      out.splat = IntegerAttr::get(storedAs(to), APInt(64, number, /*isSigned=*/true).trunc(width));
+    }
     l.define(0, out);
     return success();
   }
@@ -95,7 +69,9 @@ LogicalResult castTo(Lowering &l, Type to) {
       return success();
     }
   }
-  auto result = l.elementwise({&in}, to, [&](Builder &b, Location loc, ValueRange x) { return convert(b, loc, x[0], to); });
+  auto result = l.elementwise({&in}, to, [&](OpBuilder &b, Location loc, ValueRange x) {
+    return convert(b, loc, x[0], in.elementType, to, mode);
+  });
   if (failed(result))
     return failure();
   l.define(0, *result);
@@ -106,6 +82,6 @@ LogicalResult castLike(Lowering &l) { return castTo(l, l.input(1).elementType); 
 } // namespace
 
 void snug::addCastOps(LoweringTable &t) {
-  t.add("Cast", 6, cast);
-  t.add("CastLike", 15, castLike);
+  t.add("Cast", 6, cast, types::All);
+  t.add("CastLike", 15, castLike, types::All);
 }

@@ -51,7 +51,7 @@ LogicalResult binarizer(Lowering &l) {
   double threshold = l.floatAttr("threshold", 0);
   return finish(l, l.elementwise({&x}, type, [&](OpBuilder &b, Location loc, ValueRange a) {
     ScalarCode c{b, loc};
-    return c.select(c.less(c.number(type, threshold), a[0]), c.constant(l.oneOf(type)), c.number(type, 0));
+    return c.select(c.less(c.number(type, threshold), a[0]), c.number(type, 1), c.number(type, 0));
   }));
 }
 
@@ -172,9 +172,9 @@ FailureOr<LoweredValue> linearScores(Lowering &l, LoweredValue &x, int64_t outpu
   unsigned from = kernel.read(x, {0, any}), factors = kernel.read(weights, {any});
   unsigned shift = hasBias ? kernel.read(bias, {1}) : 0, to = kernel.write({x.shape[0], l.constant(outputs)}, f32, {0, 1});
   return kernel.build([&](ScalarCode &c, ValueRange i) {
-    Value first = c.mul(c.place(1), c.index(count)), start = hasBias ? kernel.load(c, shift, {i[1]}) : c.number(f32, 0);
+    Value first = c.mul(c.place(1), c.index(count)), start = hasBias ? c.load(shift, {i[1]}) : c.number(f32, 0);
     Value sum = c.sum(c.index(0), c.index(count), start, [&](Value k, Value total) {
-      return c.add(total, c.mul(c.convert(kernel.load(c, from, {i[0], k}), f32), kernel.load(c, factors, {c.add(first, k)})));
+      return c.add(total, c.mul(c.convert(c.load(from, {i[0], k}), f32), c.load(factors, {c.add(first, k)})));
     });
     c.store(sum, to, i);
   })[0];
@@ -271,16 +271,16 @@ LogicalResult treeEnsemble(Lowering &l) {
     Value zero = c.number(i64, 0), minus = c.number(i64, -1);
     c.loop(c.index(roots->size()), [&](Value tree) {
       ScalarCode::Values end = c.whileLoop(
-          {kernel.load(c, rootAt, {tree})}, [&](ValueRange at) { return c.lessEqual(zero, at[0]); },
+          {c.load(rootAt, {tree})}, [&](ValueRange at) { return c.lessEqual(zero, at[0]); },
           [&](ValueRange at) -> ScalarCode::Values {
             Value node = c.toIndex(at[0]), row = c.mul(node, c.index(columns));
-            auto field = [&](int64_t k) { return kernel.load(c, nodeAt, {c.add(row, c.index(k))}); };
-            auto element = kernel.load(c, from, {i[0], c.clamp(c.toIndex(field(0)), c.extent(from, 1))});
-            Value limit = kernel.load(c, limitAt, {node}), mode = field(1), same = c.equal(element, limit);
+            auto field = [&](int64_t k) { return c.load(nodeAt, {c.add(row, c.index(k))}); };
+            auto element = c.load(from, {i[0], c.clamp(c.toIndex(field(0)), c.extent(from, 1))});
+            Value limit = c.load(limitAt, {node}), mode = field(1), same = c.equal(element, limit);
             Value below = c.less(element, limit), above = c.less(limit, element);
             auto is = [&](int64_t k) { return c.equal(mode, c.number(i64, static_cast<double>(k))); };
             Value found = c.sum(c.toIndex(field(5)), c.toIndex(field(6)), c.constant(c.b.getBoolAttr(false)),
-                                [&](Value k, Value hit) { return c.either(hit, c.equal(element, kernel.load(c, setAt, {k}))); });
+                                [&](Value k, Value hit) { return c.either(hit, c.equal(element, c.load(setAt, {k}))); });
             Value holds = c.both(is(isMember), found);
             Value tests[] = {c.either(below, same), below, c.either(above, same), above, same, c.negate(same)};
             for (auto [k, test] : llvm::enumerate(tests))
@@ -289,8 +289,8 @@ LogicalResult treeEnsemble(Lowering &l) {
             holds = c.either(holds, c.both(missing, c.negate(c.equal(field(2), zero))));
             return {c.select(holds, field(3), field(4))};
           });
-      Value leaf = c.toIndex(c.sub(minus, end[0])), target = c.toIndex(kernel.load(c, targetAt, {leaf}));
-      Value weight = kernel.load(c, weightAt, {leaf}), old = kernel.load(c, to, {i[0], target}), value;
+      Value leaf = c.toIndex(c.sub(minus, end[0])), target = c.toIndex(c.load(targetAt, {leaf}));
+      Value weight = c.load(weightAt, {leaf}), old = c.load(to, {i[0], target}), value;
       if (least || most)
         value = least ? c.min(old, weight) : c.max(old, weight);
       else
@@ -357,25 +357,25 @@ LogicalResult countGrams(Lowering &l) {
     };
     c.loop(c.index(outputs), [&](Value k) { c.store(zero, to, at(k)); });
     c.loop(c.index(grams), [&](Value gram) {
-      auto field = [&](int64_t k) { return c.toIndex(kernel.load(c, entryAt, {c.add(c.mul(gram, c.index(3)), c.index(k))})); };
+      auto field = [&](int64_t k) { return c.toIndex(c.load(entryAt, {c.add(c.mul(gram, c.index(3)), c.index(k))})); };
       Value first = field(0), members = field(1), place = field(2);
       Value single = c.equal(members, c.index(1)), distances = c.select(single, c.index(1), c.index(skips + 1));
       Value count = c.sum(c.index(0), distances, zero, [&](Value less, Value outer) {
         Value step = c.add(less, c.index(1)), reach = c.mul(step, c.sub(members, c.index(1)));
         return c.sum(c.index(0), c.max(c.sub(length, reach), c.index(0)), outer, [&](Value start, Value total) {
           Value same = c.sum(c.index(0), members, c.constant(c.b.getBoolAttr(true)), [&](Value k, Value so) {
-            Value element = c.convert(kernel.load(c, from, at(c.add(start, c.mul(k, step)))), i64);
-            return c.both(so, c.equal(element, kernel.load(c, poolAt, {c.add(first, k)})));
+            Value element = c.convert(c.load(from, at(c.add(start, c.mul(k, step)))), i64);
+            return c.both(so, c.equal(element, c.load(poolAt, {c.add(first, k)})));
           });
           return c.select(same, c.add(total, one), total);
         });
       });
-      c.store(c.add(kernel.load(c, to, at(place)), count), to, at(place));
+      c.store(c.add(c.load(to, at(place)), count), to, at(place));
     });
     if (mode == "TF")
       return;
     c.loop(c.index(outputs), [&](Value k) {
-      Value count = kernel.load(c, to, at(k)), factor = kernel.load(c, factorAt, {k});
+      Value count = c.load(to, at(k)), factor = c.load(factorAt, {k});
       c.store(mode == "IDF" ? c.select(c.less(zero, count), factor, zero) : c.mul(factor, count), to, at(k));
     });
   })[0]);

@@ -70,7 +70,7 @@ std::optional<LoweredValue> snug::foldLists(Lowering &l, ArrayRef<LoweredValue *
 }
 
 std::optional<LoweredValue> snug::closedBinary(Lowering &l, Arithmetic kind, LoweredValue &x, LoweredValue &y) {
-  if (!x.isClosed() || !y.isClosed() || isa<FloatType>(x.elementType))
+  if (!x.isClosed() || !y.isClosed() || !isShapeInteger(x.elementType))
     return std::nullopt;
   auto list =
       foldLists(l, {&x, &y}, x.elementType, [&](ArrayRef<AffineExpr> e) { return affine(kind, e[0], e[1], l); });

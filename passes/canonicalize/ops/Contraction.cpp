@@ -34,7 +34,7 @@ Value contractOp(Lowering &l, Value a, Value b, Value init, ArrayRef<AffineMap> 
 Value loops(Lowering &l, Value a, Value b, ArrayRef<AffineExpr> shape, Type type, ArrayRef<AffineMap> maps,
             ArrayRef<utils::IteratorType> iterators) {
   OpBuilder &builder = l.b;
-  Value zero = arith::ConstantOp::create(builder, l.loc(), builder.getZeroAttr(type));
+  Value zero = arith::ConstantOp::create(builder, l.loc(), builder.getZeroAttr(storedAs(type)));
   Value init = linalg::FillOp::create(builder, l.loc(), zero, l.empty(shape, type)).getResult(0);
   auto op = linalg::GenericOp::create(
       builder, l.loc(), init.getType(), ValueRange{a, b}, init, maps, iterators,
@@ -56,7 +56,8 @@ FailureOr<LoweredValue> Lowering::contract(LoweredValue &left, LoweredValue &rig
                                            ArrayRef<AffineExpr> shape) {
   MLIRContext *context = b.getContext();
   if (left.elementType != right.elementType || left.elementType.isInteger(1)) {
-    error() << "operands of element types " << left.elementType << " and " << right.elementType << " are not supported";
+    error() << "operands of element types " << nameOf(left.elementType) << " and " << nameOf(right.elementType)
+            << " are not supported";
     return failure();
   }
   unsigned numDims = maps[0].getNumDims();
@@ -73,7 +74,8 @@ FailureOr<LoweredValue> Lowering::contract(LoweredValue &left, LoweredValue &rig
   }
   Value leftTensor = tensor(left), rightTensor = tensor(right);
   if (!computesInF32(left.elementType) || !ownRows || !ownColumns)
-    return tensorValue(loops(*this, leftTensor, rightTensor, shape, left.elementType, maps, kinds), Extents(shape));
+    return tensorValue(loops(*this, leftTensor, rightTensor, shape, left.elementType, maps, kinds), Extents(shape),
+                       left.elementType);
   bool packed = false;
   // A weight of (k, n) that no batch dim indexes.
   auto isOwn = [&](AffineExpr expr, unsigned position) {
@@ -216,5 +218,5 @@ LogicalResult gemm(Lowering &l) {
 
 void snug::addContractionOps(LoweringTable &t) {
   t.add("MatMul", 1, matmulOp);
-  t.add("Gemm", 7, gemm);
+  t.add("Gemm", 7, gemm, types::Floats);
 }

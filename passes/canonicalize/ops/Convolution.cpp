@@ -7,6 +7,7 @@
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/Window.h"
+#include "passes/canonicalize/ops/Convolution.h"
 
 using namespace mlir;
 using namespace snug;
@@ -15,9 +16,13 @@ namespace {
 
 class Convolution {
 public:
-  explicit Convolution(Lowering &l) : l(l) {}
-  LogicalResult run();
-  LogicalResult runTransposed();
+  Convolution(Lowering &l, LoweredValue x, LoweredValue weight, const LoweredValue *bias)
+      : l(l), x(std::move(x)), weight(std::move(weight)) {
+    if (bias)
+      this->bias = *bias;
+  }
+  FailureOr<LoweredValue> run();
+  FailureOr<LoweredValue> runTransposed();
 
 private:
   // Results with channels last, and where they belong.
@@ -35,6 +40,7 @@ private:
   LogicalResult readWeight(unsigned inputDim);
   bool touches() const;
   LoweredValue reversed(LoweredValue &value, unsigned dim);
+  std::optional<LoweredValue> bias;
   int64_t groups = 1;
   AffineExpr channels, filters, channelsPerGroup, filtersPerGroup; // of the input and of the result
   unsigned rank = 0; // spatial dims
@@ -43,14 +49,16 @@ private:
 };
 
 FailureOr<LoweredValue> Convolution::addBias(FailureOr<LoweredValue> result, int64_t channelDim) {
-  if (failed(result) || !l.hasInput(2))
+  if (failed(result) || !bias)
     return result;
   Extents shape(result->rank() - channelDim, l.constant(1));
   shape[0] = filters;
-  auto bias = l.reshape(l.input(2), shape);
-  if (failed(bias))
+  auto spread = l.reshape(*bias, shape);
+  if (failed(spread))
     return failure();
-  return l.elementwise({&*result, &*bias}, result->elementType, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+  return l.elementwise({&*result, &*spread}, result->elementType, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+    if (isa<IntegerType>(a[0].getType()))
+      return b.createOrFold<arith::AddIOp>(loc, a[0], a[1]);
     return b.createOrFold<arith::AddFOp>(loc, a[0], a[1]);
   });
 }
@@ -117,7 +125,7 @@ FailureOr<LoweredValue> Convolution::windows() {
     before[2 + i] = window.before[i];
     after[2 + i] = window.after[i];
   }
-  auto padded = l.pad(x, before, after, cast<TypedAttr>(l.b.getZeroAttr(x.elementType)));
+  auto padded = l.pad(x, before, after, numberAttr(x.elementType, 0));
   if (failed(padded))
     return failure();
   return loops(*padded);
@@ -185,6 +193,11 @@ FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
   auto op = linalg::GenericOp::create(
       b, l.loc(), init.getType(), ValueRange{l.tensor(*input), l.tensor(*kernel)}, init,
       ArrayRef<AffineMap>{map(in), map(filter), map(out)}, iterators, [&](OpBuilder &body, Location loc, ValueRange a) {
+        if (isa<IntegerType>(a[0].getType())) {
+          Value product = arith::MulIOp::create(body, loc, a[0], a[1]);
+          linalg::YieldOp::create(body, loc, arith::AddIOp::create(body, loc, product, a[2]).getResult());
+          return;
+        }
         auto reassociate = arith::FastMathFlagsAttr::get(body.getContext(), arith::FastMathFlags::reassoc);
         Value product = arith::MulFOp::create(body, loc, a[0], a[1]);
         linalg::YieldOp::create(body, loc, arith::AddFOp::create(body, loc, product, a[2], reassociate).getResult());
@@ -199,8 +212,6 @@ FailureOr<LoweredValue> Convolution::loops(LoweredValue &padded) {
 
 // The weight is (filters, channels of a group, k..), or transposed (channels, filters of a group, k..).
 LogicalResult Convolution::readWeight(unsigned inputDim) {
-  x = l.input(0);
-  weight = l.input(1);
   groups = l.intAttr("group", 1);
   auto stated = l.intsAttr("kernel_shape");
   bool fits = x.rank() >= 3 && weight.rank() == x.rank() && groups >= 1 &&
@@ -235,13 +246,9 @@ LogicalResult Convolution::readWeight(unsigned inputDim) {
   return success();
 }
 
-LogicalResult Convolution::run() {
+FailureOr<LoweredValue> Convolution::run() {
   if (failed(readWeight(1)))
     return failure();
-  if (!isa<FloatType>(x.elementType) || x.elementType != weight.elementType) {
-    l.error() << "only floating-point inputs of one type are supported";
-    return failure();
-  }
   auto found = windowOf(l, ArrayRef(x.shape).drop_front(2), ArrayRef(weight.shape).drop_front(2));
   if (!found)
     return failure();
@@ -250,13 +257,9 @@ LogicalResult Convolution::run() {
   bool plain = groups == 1 && llvm::all_of(window.before, isZero) && llvm::all_of(window.after, isZero);
   bool ones = llvm::all_of(window.kernel, [&](AffineExpr k) { return k == l.constant(1); });
   bool dense = llvm::all_of(window.dilations, [](int64_t dilation) { return dilation == 1; });
-  auto result = plain && ones                                            ? pointwise()
-                : plain && dense && touches() ? patches()
-                                                                         : windows();
-  if (failed(result))
-    return failure();
-  l.define(0, *result);
-  return success();
+  if (plain && ones)
+    return pointwise();
+  return plain && dense && touches() ? patches() : windows();
 }
 
 // Whether windows lie side by side.
@@ -322,7 +325,7 @@ FailureOr<LoweredValue> Convolution::spread(ArrayRef<int64_t> outputPads) {
   return loops(padded);
 }
 
-LogicalResult Convolution::runTransposed() {
+FailureOr<LoweredValue> Convolution::runTransposed() {
   transposed = true;
   if (failed(readWeight(0)))
     return failure();
@@ -350,17 +353,27 @@ LogicalResult Convolution::runTransposed() {
     plain &= pads[i] == 0 && pads[rank + i] == 0 && outputPads[i] == 0 && window.dilations[i] == 1 &&
              window.kernel[i] == l.constant(window.strides[i]);
   }
-  auto result = plain ? blocks() : spread(outputPads);
+  return plain ? blocks() : spread(outputPads);
+}
+
+Convolution ofInputs(Lowering &l) {
+  return Convolution(l, l.input(0), l.input(1), l.hasInput(2) ? &l.input(2) : nullptr);
+}
+
+LogicalResult finish(Lowering &l, FailureOr<LoweredValue> result) {
   if (failed(result))
     return failure();
   l.define(0, *result);
   return success();
 }
 
-LogicalResult convolutionTransposed(Lowering &l) { return Convolution(l).runTransposed(); }
-LogicalResult convolution(Lowering &l) { return Convolution(l).run(); }
-
+LogicalResult convolutionTransposed(Lowering &l) { return finish(l, ofInputs(l).runTransposed()); }
+LogicalResult convolution(Lowering &l) { return finish(l, ofInputs(l).run()); }
 } // namespace
+
+FailureOr<LoweredValue> snug::convolve(Lowering &l, LoweredValue x, LoweredValue weight, const LoweredValue *bias) {
+  return Convolution(l, std::move(x), std::move(weight), bias).run();
+}
 
 void snug::addConvolutionOps(LoweringTable &t) {
   t.add("Conv", 1, convolution);

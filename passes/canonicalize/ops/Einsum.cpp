@@ -171,7 +171,7 @@ FailureOr<Operand> Einsum::diagonal(Operand operand) {
   Extents shape = shapeOf(result.labels);
   Value copy = l.generic({source}, {mapOf(operand, result.labels)}, shape, operand.value.elementType,
                          [](OpBuilder &, Location, ValueRange x) -> Value { return x[0]; });
-  result.value = l.tensorValue(copy, shape);
+  result.value = l.tensorValue(copy, shape, operand.value.elementType);
   return result;
 }
 
@@ -208,7 +208,7 @@ FailureOr<Operand> Einsum::product(Operand &x, Operand &y, ArrayRef<Label> resul
                               return b.createOrFold<arith::MulFOp>(loc, a[0], a[1]);
                             return b.createOrFold<arith::MulIOp>(loc, a[0], a[1]);
                           });
-  return Operand{l.tensorValue(value, shape), Labels(result)};
+  return Operand{l.tensorValue(value, shape, type), Labels(result)};
 }
 
 // A contraction kernel sums over one dim: several become one, labelled by the first, at the end.

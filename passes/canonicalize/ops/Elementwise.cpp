@@ -17,12 +17,6 @@ using Builder = OpBuilder;
 
 bool isFloat(LoweredValue &value) { return isa<FloatType>(value.elementType); }
 
-Value number(Builder &b, Location loc, Type type, double value) {
-  if (isa<FloatType>(type))
-    return arith::ConstantOp::create(b, loc, b.getFloatAttr(type, value));
-  return arith::ConstantOp::create(b, loc, b.getIntegerAttr(type, static_cast<int64_t>(value)));
-}
-
 // --- unary --------------------------------------------------------------------------------------------------------
 
 template <class FloatOp> Value floatOp(Builder &b, Location loc, Value x) { return b.createOrFold<FloatOp>(loc, x); }
@@ -67,7 +61,7 @@ template <Value (*Function)(Builder &, Location, Value), bool ToBool = false> Lo
 
 LogicalResult negateOp(Lowering &l) {
   LoweredValue &in = l.input(0);
-  if (!in.isClosed())
+  if (!in.isClosed() || !isShapeInteger(in.elementType))
     return unary<negate>(l);
   LoweredValue out = in;
   out.tensor = Value();
@@ -105,6 +99,8 @@ template <Arithmetic Kind, class FloatOp, class IntOp> LogicalResult arithmetic(
     return success();
   }
   auto result = l.elementwise({x, y}, x->elementType, [&](Builder &b, Location loc, ValueRange a) -> Value {
+    if (Kind == Arithmetic::Div)
+      return quotient(b, loc, x->elementType, a[0], a[1]);
     if (isFloat(*x))
       return b.createOrFold<FloatOp>(loc, a[0], a[1]);
     return b.createOrFold<IntOp>(loc, a[0], a[1]);
@@ -115,8 +111,36 @@ template <Arithmetic Kind, class FloatOp, class IntOp> LogicalResult arithmetic(
   return success();
 }
 
+LogicalResult shift(Lowering &l) {
+  Type type = l.input(0).elementType;
+  bool left = l.stringAttr("direction", "") == "LEFT";
+  if (!left && l.stringAttr("direction", "") != "RIGHT") {
+    l.error() << "direction is neither LEFT nor RIGHT";
+    return failure();
+  }
+  auto result = l.elementwise({&l.input(0), &l.input(1)}, type, [&](Builder &b, Location loc, ValueRange a) -> Value {
+    // By all bits or more (or less than none, which is seen as very many) the sign alone is left; what the ops would make of
+    // it is not said.
+    Value width = number(b, loc, type, type.getIntOrFloatBitWidth()), zero = number(b, loc, type, 0), rest = zero, shifted;
+    Value inside = b.createOrFold<arith::CmpIOp>(loc, arith::CmpIPredicate::ult, a[1], width);
+    if (left) {
+      shifted = b.createOrFold<arith::ShLIOp>(loc, a[0], a[1]);
+    } else if (isUnsigned(type)) {
+      shifted = b.createOrFold<arith::ShRUIOp>(loc, a[0], a[1]);
+    } else {
+      shifted = b.createOrFold<arith::ShRSIOp>(loc, a[0], a[1]);
+      rest = b.createOrFold<arith::SelectOp>(loc, lessThan(b, loc, type, a[0], zero), number(b, loc, type, -1), zero);
+    }
+    return b.createOrFold<arith::SelectOp>(loc, inside, shifted, rest);
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
+
 // x^y of integers by squares, as far as it fits: of larger exponents only powers of 0, 1 and -1 do.
-Value integerPower(Builder &b, Location loc, Value x, Value y) {
+Value integerPower(Builder &b, Location loc, Type elementType, Value x, Value y, bool mayBeNegative) {
   Type type = x.getType();
   auto binary = [&](auto op, Value p, Value q) { return b.createOrFold<decltype(op)>(loc, p, q); };
   auto compare = [&](arith::CmpIPredicate predicate, Value p, Value q) { return b.createOrFold<arith::CmpIOp>(loc, predicate, p, q); };
@@ -129,9 +153,11 @@ Value integerPower(Builder &b, Location loc, Value x, Value y) {
     result = select(compare(arith::CmpIPredicate::ne, has, zero), binary(arith::MulIOp(), result, square), result);
     square = binary(arith::MulIOp(), square, square);
   }
+  if (!mayBeNegative)
+    return result;
   Value odd = compare(arith::CmpIPredicate::ne, binary(arith::AndIOp(), y, one), zero);
   Value inverse = select(compare(arith::CmpIPredicate::eq, x, one), one,
-                         select(compare(arith::CmpIPredicate::eq, x, minus), select(odd, minus, one), zero));
+                         isUnsigned(elementType) ? zero : select(compare(arith::CmpIPredicate::eq, x, minus), select(odd, minus, one), zero));
   return select(compare(arith::CmpIPredicate::slt, y, zero), inverse, result);
 }
 
@@ -141,10 +167,10 @@ LogicalResult mixedPower(Lowering &l, LoweredValue &x, LoweredValue &y) {
   bool whole = isa<IntegerType>(type) && isa<IntegerType>(y.elementType);
   Type real = isa<FloatType>(type) ? type : l.b.getF64Type();
   auto result = l.elementwise({&x, &y}, type, [&](Builder &b, Location loc, ValueRange a) -> Value {
-    ScalarCode c{b, loc};
     if (whole)
-      return integerPower(b, loc, a[0], c.convert(a[1], type));
-    return c.convert(math::PowFOp::create(b, loc, c.convert(a[0], real), c.convert(a[1], real)), type);
+      return integerPower(b, loc, type, a[0], convert(b, loc, a[1], y.elementType, type), !isUnsigned(y.elementType));
+    Value base = convert(b, loc, a[0], type, real), by = convert(b, loc, a[1], y.elementType, real);
+    return convert(b, loc, math::PowFOp::create(b, loc, base, by), real, type);
   });
   if (failed(result))
     return failure();
@@ -155,7 +181,9 @@ LogicalResult mixedPower(Lowering &l, LoweredValue &x, LoweredValue &y) {
 LogicalResult power(Lowering &l) {
   LoweredValue *x = &l.input(0), *y = &l.input(1);
   auto constant = dyn_cast_or_null<FloatAttr>(y->splat);
-  if (!isFloat(*x) || !isFloat(*y) || x->elementType != y->elementType)
+  if (!constant && y->splat && y->isClosed() && isFloat(*x))
+    constant = FloatAttr::get(l.b.getF64Type(), static_cast<double>(cast<AffineConstantExpr>(y->closed[0]).getValue()));
+  if (!isFloat(*x) || (!constant && x->elementType != y->elementType))
     return mixedPower(l, *x, *y);
   auto result = l.elementwise({x, y}, x->elementType, [&](Builder &b, Location loc, ValueRange a) -> Value {
     double exponent = constant ? constant.getValueAsDouble() : 0;
@@ -170,7 +198,7 @@ LogicalResult power(Lowering &l) {
       return b.createOrFold<math::SqrtOp>(loc, a[0]);
     if (constant && exponent == -1)
       return reciprocal(b, loc, a[0]);
-    return b.createOrFold<math::PowFOp>(loc, a[0], a[1]);
+    return b.createOrFold<math::PowFOp>(loc, a[0], convert(b, loc, a[1], y->elementType, x->elementType));
   });
   if (failed(result))
     return failure();
@@ -188,11 +216,7 @@ template <bool Max> LogicalResult extremum(Lowering &l) {
     }
     auto result = l.elementwise({&accumulated, &l.input(i)}, accumulated.elementType,
                                 [&](Builder &b, Location loc, ValueRange a) -> Value {
-                                  if (isa<FloatType>(a[0].getType()))
-                                    return Max ? b.createOrFold<arith::MaximumFOp>(loc, a[0], a[1])
-                                               : b.createOrFold<arith::MinimumFOp>(loc, a[0], a[1]);
-                                  return Max ? b.createOrFold<arith::MaxSIOp>(loc, a[0], a[1])
-                                             : b.createOrFold<arith::MinSIOp>(loc, a[0], a[1]);
+                                  return (Max ? larger : smaller)(b, loc, accumulated.elementType, a[0], a[1]);
                                 });
     if (failed(result))
       return failure();
@@ -200,6 +224,18 @@ template <bool Max> LogicalResult extremum(Lowering &l) {
   }
   l.define(0, accumulated);
   return success();
+}
+
+arith::CmpIPredicate withSign(arith::CmpIPredicate predicate, Type type) {
+  if (!isUnsigned(type))
+    return predicate;
+  switch (predicate) {
+  case arith::CmpIPredicate::slt: return arith::CmpIPredicate::ult;
+  case arith::CmpIPredicate::sle: return arith::CmpIPredicate::ule;
+  case arith::CmpIPredicate::sgt: return arith::CmpIPredicate::ugt;
+  case arith::CmpIPredicate::sge: return arith::CmpIPredicate::uge;
+  default: return predicate;
+  }
 }
 
 template <arith::CmpFPredicate FloatPredicate, arith::CmpIPredicate IntPredicate> LogicalResult compare(Lowering &l) {
@@ -215,7 +251,7 @@ template <arith::CmpFPredicate FloatPredicate, arith::CmpIPredicate IntPredicate
   auto result = l.elementwise({x, y}, l.b.getI1Type(), [&](Builder &b, Location loc, ValueRange a) -> Value {
     if (isFloat(*x))
       return b.createOrFold<arith::CmpFOp>(loc, FloatPredicate, a[0], a[1]);
-    return b.createOrFold<arith::CmpIOp>(loc, IntPredicate, a[0], a[1]);
+    return b.createOrFold<arith::CmpIOp>(loc, withSign(IntPredicate, x->elementType), a[0], a[1]);
   });
   if (failed(result))
     return failure();
@@ -395,6 +431,7 @@ void snug::addElementwiseOps(LoweringTable &t) {
   t.add("IsInf", 10, isInf);
   t.add("Sum", 8, sum<false>);
   t.add("Mean", 8, sum<true>);
-  t.add("Where", 9, where);
-  t.add("Identity", 1, identity);
+  t.add("BitShift", 11, shift);
+  t.add("Where", 9, where, types::All);
+  t.add("Identity", 1, identity, types::All);
 }

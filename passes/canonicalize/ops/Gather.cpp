@@ -117,7 +117,7 @@ FailureOr<std::optional<LoweredValue>> readAt(Lowering &l, LoweredValue &data, A
     whole.push_back(expr + shift);
   }
   if (data.splat)
-    return std::optional<LoweredValue>(l.splatValue(data.splat, Extents(shape)));
+    return std::optional<LoweredValue>(l.splatValue(data.splat, Extents(shape), data.elementType));
   if (data.isClosed() && !data.closedVector) {
     LoweredValue out;
     out.elementType = data.elementType;
@@ -149,7 +149,7 @@ FailureOr<std::optional<LoweredValue>> readAt(Lowering &l, LoweredValue &data, A
   auto map = AffineMap::get(shape.size(), 0, read, context);
   Value result = l.generic({l.tensor(slice)}, {map}, shape, data.elementType,
                            [](OpBuilder &, Location, ValueRange x) -> Value { return x[0]; });
-  return std::optional<LoweredValue>(l.tensorValue(result, Extents(shape)));
+  return std::optional<LoweredValue>(l.tensorValue(result, Extents(shape), data.elementType));
 }
 
 LogicalResult gather(Lowering &l) {
@@ -193,7 +193,7 @@ LogicalResult gather(Lowering &l) {
   Value init = l.empty(shape, data.elementType);
   auto op = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(data), l.tensor(indices), Value(), init,
                                  l.b.getI64IntegerAttr(*axis));
-  l.define(0, l.tensorValue(op->getResult(0), shape));
+  l.define(0, l.tensorValue(op->getResult(0), shape, data.elementType));
   return success();
 }
 
@@ -225,6 +225,6 @@ LogicalResult gatherNd(Lowering &l) {
 } // namespace
 
 void snug::addGatherOps(LoweringTable &t) {
-  t.add("Gather", 1, gather);
-  t.add("GatherND", 11, gatherNd);
+  t.add("Gather", 1, gather, types::All);
+  t.add("GatherND", 11, gatherNd, types::All);
 }

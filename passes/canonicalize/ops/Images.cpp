@@ -77,7 +77,7 @@ LogicalResult col2Im(Lowering &l) {
         });
       SmallVector<Value> read = {i[0], i[1], tap};
       llvm::append_range(read, at);
-      Value element = kernel.load(c, from, read);
+      Value element = c.load(from, read);
       return c.add(total, c.select(isInside, element, c.number(element.getType(), 0)));
     };
     c.store(nest(0, Value(), {}, Value(), c.number(kernel.computedType(to), 0)), to, i);
@@ -113,7 +113,7 @@ LogicalResult cropOrPad(Lowering &l, ArrayRef<int64_t> axes, ArrayRef<AffineExpr
       isInside = c.both(isInside, c.isInside(at, extent));
       place[dim] = c.clamp(at, extent);
     }
-    c.store(c.ifElse(isInside, [&]() -> ScalarCode::Values { return {kernel.load(c, from, place)}; },
+    c.store(c.ifElse(isInside, [&]() -> ScalarCode::Values { return {c.load(from, place)}; },
                      [&]() -> ScalarCode::Values { return {c.number(kernel.computedType(from), 0)}; })[0], to, i);
   })[0]);
   return success();
@@ -167,7 +167,7 @@ LogicalResult localResponse(Lowering &l) {
     auto at = [&](Value channel) {
       SmallVector<Value> place(i);
       place[1] = channel;
-      return kernel.load(c, from, place);
+      return c.load(from, place);
     };
     Value squares = c.sum(first, end, c.number(real, 0), [&](Value channel, Value sum) {
       Value element = at(channel);
@@ -199,9 +199,9 @@ LogicalResult determinant(Lowering &l) {
       place.append({row, column});
       return place;
     };
-    auto get = [&](Value row, Value column) { return kernel.load(c, copy, at(row, column)); };
+    auto get = [&](Value row, Value column) { return c.load(copy, at(row, column)); };
     Value n = c.extent(from, batch), one = c.index(1), zero = c.index(0);
-    c.loops({n, n}, [&](ValueRange p) { c.store(kernel.load(c, from, at(p[0], p[1])), copy, at(p[0], p[1])); });
+    c.loops({n, n}, [&](ValueRange p) { c.store(c.load(from, at(p[0], p[1])), copy, at(p[0], p[1])); });
     Value product = c.sum(zero, n, c.number(real, 1), [&](Value k, Value total) {
       auto size = [&](Value row) -> Value { return math::AbsFOp::create(c.b, c.loc, get(row, k)); };
       Value pivot = c.sum(c.add(k, one), n, k, [&](Value row, Value best) {

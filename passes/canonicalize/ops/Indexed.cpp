@@ -36,8 +36,8 @@ LogicalResult gatherElements(Lowering &l) {
   l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
     SmallVector<Value> place(i);
     Value extent = c.extent(from, *axis);
-    place[*axis] = c.clamp(c.fromEnd(c.toIndex(kernel.load(c, at, i)), extent), extent);
-    c.store(kernel.load(c, from, place), to, i);
+    place[*axis] = c.clamp(c.fromEnd(c.toIndex(c.load(at, i)), extent), extent);
+    c.store(c.load(from, place), to, i);
   })[0]);
   return success();
 }
@@ -76,7 +76,7 @@ void copyOwned(ScalarCode &c, ScalarKernel &kernel, unsigned from, unsigned to, 
     unsigned next = 0;
     for (int index : dims)
       place.push_back(index == ScalarKernel::Any ? inner[next++] : parallel[index]);
-    c.store(kernel.load(c, from, place), to, place);
+    c.store(c.load(from, place), to, place);
   });
 }
 
@@ -113,12 +113,12 @@ LogicalResult scatterElements(Lowering &l) {
       for (unsigned dim = 0; dim < rank; ++dim)
         read.push_back(dims[dim] == ScalarKernel::Any ? inner[next++] : i[dims[dim]]);
       place = read;
-      place[*axis] = c.fromEnd(c.toIndex(kernel.load(c, at, read)), c.extent(from, *axis));
+      place[*axis] = c.fromEnd(c.toIndex(c.load(at, read)), c.extent(from, *axis));
       for (unsigned dim = 0; dim < rank; ++dim)
         if (dims[dim] == ScalarKernel::Any)
           isInside = c.both(isInside, c.isInside(place[dim], c.extent(from, dim)));
       c.ifThen(isInside, [&] {
-        c.store((*combine)(c, kernel.load(c, to, place), kernel.load(c, what, read)), to, place);
+        c.store((*combine)(c, c.load(to, place), c.load(what, read)), to, place);
       });
     });
   })[0]);
@@ -162,13 +162,13 @@ LogicalResult scatterNd(Lowering &l) {
         SmallVector<Value> component(which);
         component.push_back(c.index(k));
         Value extent = c.extent(from, k);
-        place.push_back(c.fromEnd(c.toIndex(kernel.load(c, at, component)), extent));
+        place.push_back(c.fromEnd(c.toIndex(c.load(at, component)), extent));
         isInside = c.both(isInside, c.isInside(place.back(), extent));
       }
       llvm::append_range(place, i);
       llvm::append_range(read, i);
       c.ifThen(isInside, [&] {
-        c.store((*combine)(c, kernel.load(c, to, place), kernel.load(c, what, read)), to, place);
+        c.store((*combine)(c, c.load(to, place), c.load(what, read)), to, place);
       });
     });
   })[0]);
@@ -201,7 +201,7 @@ LogicalResult tensorScatter(Lowering &l) {
   kernel.mayOverwrite(from);
   l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
     copyOwned(c, kernel, from, to, dims, i);
-    Value first = hasIndices ? c.toIndex(kernel.load(c, start, {i[0]})) : c.index(0), extent = c.extent(from, *axis);
+    Value first = hasIndices ? c.toIndex(c.load(start, {i[0]})) : c.index(0), extent = c.extent(from, *axis);
     c.loop(c.extent(what, *axis), [&](Value step) {
       auto at = [&](Value position) {
         SmallVector<Value> place(i);
@@ -211,7 +211,7 @@ LogicalResult tensorScatter(Lowering &l) {
       Value position = c.add(first, step);
       if (circular)
         position = c.rem(c.add(c.rem(position, extent), extent), extent);
-      c.ifThen(c.isInside(position, extent), [&] { c.store(kernel.load(c, what, at(step)), to, at(position)); });
+      c.ifThen(c.isInside(position, extent), [&] { c.store(c.load(what, at(step)), to, at(position)); });
     });
   })[0]);
   return success();
@@ -256,7 +256,7 @@ LogicalResult maxUnpool(Lowering &l) {
       c.store(c.number(kernel.computedType(to), 0), to, place);
     });
     c.loops(read, [&](ValueRange i) {
-      Value rest = c.toIndex(kernel.load(c, at, i));
+      Value rest = c.toIndex(c.load(at, i));
       Value total = c.index(1);
       for (Value extent : corner)
         total = c.mul(total, extent);
@@ -269,7 +269,7 @@ LogicalResult maxUnpool(Lowering &l) {
         Value fits = c.constant(c.b.getBoolAttr(true));
         for (auto [dim, at] : llvm::enumerate(place))
           fits = c.both(fits, c.less(at, all[dim]));
-        c.ifThen(fits, [&] { c.store(kernel.load(c, from, i), to, place); });
+        c.ifThen(fits, [&] { c.store(c.load(from, i), to, place); });
       });
     });
   })[0]);
@@ -289,11 +289,11 @@ LogicalResult reverseSequence(Lowering &l) {
   unsigned from = kernel.read(x, dimsInOrder(rank, {time})), length = kernel.read(lengths, {static_cast<int>(batch)});
   unsigned to = kernel.write(x.shape, x.elementType, dimsInOrder(rank));
   l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
-    Value count = c.toIndex(kernel.load(c, length, {i[batch]})), t = c.place(time);
+    Value count = c.toIndex(c.load(length, {i[batch]})), t = c.place(time);
     SmallVector<Value> place(i);
     Value turned = c.sub(c.sub(count, c.index(1)), t);
     place[time] = c.clamp(c.select(c.less(t, count), turned, t), c.extent(from, time));
-    c.store(kernel.load(c, from, place), to, i);
+    c.store(c.load(from, place), to, i);
   })[0]);
   return success();
 }
@@ -325,10 +325,10 @@ LogicalResult snug::gatherSlices(Lowering &l) {
       SmallVector<Value> component(i.take_front(outer));
       component.push_back(c.index(k));
       Value extent = c.extent(from, batch + k);
-      place.push_back(c.clamp(c.fromEnd(c.toIndex(kernel.load(c, at, component)), extent), extent));
+      place.push_back(c.clamp(c.fromEnd(c.toIndex(c.load(at, component)), extent), extent));
     }
     llvm::append_range(place, i.drop_front(outer));
-    c.store(kernel.load(c, from, place), to, i);
+    c.store(c.load(from, place), to, i);
   })[0]);
   return success();
 }

@@ -191,7 +191,7 @@ LogicalResult slice(Lowering &l) {
     SmallVector<Value> place(at);
     for (int64_t dim : turned)
       place[dim] = c.sub(c.sub(c.extent(from, dim), c.index(1)), c.place(dim));
-    c.store(kernel.load(c, from, place), to, at);
+    c.store(c.load(from, place), to, at);
   })[0]);
   return success();
 }
@@ -420,16 +420,16 @@ LogicalResult concat(Lowering &l) {
 } // namespace
 
 void snug::addLayoutOps(LoweringTable &t) {
-  t.add("Transpose", 1, transpose);
-  t.add("Slice", 1, slice);
-  t.add("Split", 1, split);
-  t.add("Concat", 4, concat);
-  t.add("SplitToSequence", 11, splitToSequence);
-  t.add("SequenceAt", 11, sequenceAt);
-  t.add("SequenceConstruct", 11, sequenceConstruct);
-  t.add("SequenceEmpty", 11, sequenceEmpty);
-  t.add("SequenceInsert", 11, sequenceInsert);
-  t.add("SequenceErase", 11, sequenceErase);
-  t.add("SequenceLength", 11, sequenceLength);
-  t.add("ConcatFromSequence", 11, concatFromSequence);
+  t.add("Transpose", 1, transpose, types::All);
+  t.add("Slice", 1, slice, types::All);
+  t.add("Split", 1, split, types::All);
+  t.add("Concat", 4, concat, types::All);
+  t.add("SplitToSequence", 11, splitToSequence, types::All);
+  t.add("SequenceAt", 11, sequenceAt, types::All);
+  t.add("SequenceConstruct", 11, sequenceConstruct, types::All);
+  t.add("SequenceEmpty", 11, sequenceEmpty, types::All);
+  t.add("SequenceInsert", 11, sequenceInsert, types::All);
+  t.add("SequenceErase", 11, sequenceErase, types::All);
+  t.add("SequenceLength", 11, sequenceLength, types::All);
+  t.add("ConcatFromSequence", 11, concatFromSequence, types::All);
 }

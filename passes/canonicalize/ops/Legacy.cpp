@@ -10,7 +10,7 @@ using namespace snug;
 namespace {
 // The second input stands at `axis` of the first, and is broadcast from there; then as in opset 7.
 LogicalResult broadcastAtAxis(Lowering &l) {
-  LoweringFunction later = LoweringTable::get().find("", l.node().getOpType(), 7);
+  LoweringFunction later = LoweringTable::get().find("", l.node().getOpType(), 7)->function;
   LoweredValue &x = l.input(0), &y = l.input(1);
   bool isChannel = l.node().getOpType() == "PRelu"; // one slope a channel
   if ((!isChannel && (!l.intAttr("broadcast", 0) || !l.attr("axis"))) || y.rank() == 0 || x.rank() == y.rank() ||
@@ -57,7 +57,7 @@ LogicalResult keepAll(Lowering &l) {
   if (!l.intAttr("is_test", 1))
     return l.error() << "training mode is not supported before opset 12";
   l.define(0, l.input(0));
-  l.define(1, l.splatValue(l.oneOf(l.input(0).elementType), l.input(0).shape));
+  l.define(1, l.splatValue(numberAttr(l.input(0).elementType, 1), l.input(0).shape, l.input(0).elementType));
   return success();
 }
 LogicalResult keepAllWithMask(Lowering &l) {
@@ -69,11 +69,11 @@ LogicalResult keepAllWithMask(Lowering &l) {
 
 void snug::addLegacyOps(LoweringTable &t) {
   for (StringRef op : {"Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Less", "Greater", "PRelu"})
-    t.add(op, 1, broadcastAtAxis);
+    t.add(op, 1, broadcastAtAxis, t.find("", op, 13)->types);
   // Only what they took over of their inputs' memory, or allowed of types and shapes, was different.
   for (StringRef op : {"Abs", "Ceil", "Exp", "Floor", "Log", "Neg", "Reciprocal", "Sigmoid", "Sqrt", "Tanh", "Sum", "Max", "Min",
                        "Mean", "Gemm", "InstanceNormalization", "BatchNormalization", "Concat", "Tile"})
-    t.add(op, 1, t.find("", op, 13));
+    t.add(op, 1, t.find("", op, 13)->function, t.find("", op, 13)->types);
   t.add("Tile", 1, tileAlongAxis);
   t.add("Dropout", 1, keepAll);
   t.add("Dropout", 10, keepAllWithMask);

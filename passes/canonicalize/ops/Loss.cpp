@@ -36,12 +36,12 @@ FailureOr<LoweredValue> negativeLogLikelihood(Lowering &l, LoweredValue &logs) {
   unsigned losses = kernel.write(target.shape, type, dimsInOrder(rank));
   unsigned shares = reduction == "mean" ? kernel.write(target.shape, type, dimsInOrder(rank)) : 0;
   std::vector<LoweredValue> made = kernel.build([&](ScalarCode &c, ValueRange i) {
-    Value label = kernel.load(c, at, i), zero = c.number(real, 0), extent = c.extent(from, 1);
+    Value label = c.load(at, i), zero = c.number(real, 0), extent = c.extent(from, 1);
     Value place = c.clamp(c.fromEnd(c.toIndex(label), extent), extent);
     SmallVector<Value> read = {i[0], place};
     llvm::append_range(read, i.drop_front());
-    Value weight = weighs ? kernel.load(c, weights, {place}) : c.number(real, 1);
-    Value loss = c.mul(c.sub(zero, kernel.load(c, from, read)), weight);
+    Value weight = weighs ? c.load(weights, {place}) : c.number(real, 1);
+    Value loss = c.mul(c.sub(zero, c.load(from, read)), weight);
     if (ignored) {
       Value isIgnored = c.equal(label, c.number(label.getType(), static_cast<double>(*ignored)));
       loss = c.select(isIgnored, zero, loss);

@@ -56,9 +56,9 @@ LogicalResult padByPlaces(Lowering &l, LoweredValue &in, StringRef mode, ArrayRe
       place[dim] = c.clamp(at, extent);
     }
     if (!fills)
-      return c.store(kernel.load(c, from, place), to, i);
-    c.store(c.ifElse(isInside, [&]() -> ScalarCode::Values { return {kernel.load(c, from, place)}; },
-                     [&]() -> ScalarCode::Values { return {kernel.load(c, filling, {})}; })[0], to, i);
+      return c.store(c.load(from, place), to, i);
+    c.store(c.ifElse(isInside, [&]() -> ScalarCode::Values { return {c.load(from, place)}; },
+                     [&]() -> ScalarCode::Values { return {c.load(filling, {})}; })[0], to, i);
   })[0]);
   return success();
 }
@@ -101,11 +101,11 @@ LogicalResult pad(Lowering &l) {
     l.error() << "the pads must be numbers or computed from dims, two for each axis";
     return failure();
   }
-  TypedAttr filling = cast<TypedAttr>(l.b.getZeroAttr(in.elementType));
+  TypedAttr filling = numberAttr(in.elementType, 0);
   if (l.hasInput(2)) {
     filling = l.input(2).splat;
   } else if (auto value = dyn_cast_or_null<FloatAttr>(l.attr("value"))) {
-    filling = l.b.getFloatAttr(in.elementType, value.getValueAsDouble());
+    filling = numberAttr(in.elementType, value.getValueAsDouble());
   }
   Extents before(in.rank(), l.constant(0)), after = before, offsets = before, sizes = in.shape;
   for (auto [index, axis] : llvm::enumerate(axes)) {
@@ -136,4 +136,4 @@ LogicalResult pad(Lowering &l) {
 
 } // namespace
 
-void snug::addPadOps(LoweringTable &t) { t.add("Pad", 1, pad); }
+void snug::addPadOps(LoweringTable &t) { t.add("Pad", 1, pad, types::All); }

@@ -91,7 +91,7 @@ LogicalResult maxPoolWithPlaces(Lowering &l, LoweredValue x, const Window &windo
         });
       SmallVector<Value> read = {i[0], i[1]};
       llvm::append_range(read, at);
-      Value element = kernel.load(c, from, read), flat = c.add(c.mul(c.place(0), extents[1]), c.place(1));
+      Value element = c.load(from, read), flat = c.add(c.mul(c.place(0), extents[1]), c.place(1));
       for (unsigned k = 0; k < rank; ++k)
         flat = c.mul(flat, extents[2 + k]);
       Value inPlane = c.index(0);
@@ -115,8 +115,8 @@ template <Pool Kind> LogicalResult pool(Lowering &l) {
   constexpr bool Max = Kind == Pool::Max;
   LoweredValue &x = l.input(0);
   auto kernel = l.intsAttr("kernel_shape");
-  auto type = dyn_cast<FloatType>(x.elementType);
-  if ((!type && !Max) || !kernel || x.rank() != static_cast<int64_t>(kernel->size()) + 2) {
+  Type type = x.elementType;
+  if (!kernel || x.rank() != static_cast<int64_t>(kernel->size()) + 2) {
     l.error() << "an input of shape " << l.print(x.shape) << " and type " << x.elementType
               << " with this kernel_shape is not supported";
     return failure();
@@ -133,15 +133,14 @@ template <Pool Kind> LogicalResult pool(Lowering &l) {
   Extents before(2, l.constant(0)), after = before;
   llvm::append_range(before, window->before);
   llvm::append_range(after, window->after);
-  TypedAttr neutral = l.b.getFloatAttr(
-      type, Max ? APFloat::getInf(type.getFloatSemantics(), /*Negative=*/true) : APFloat::getZero(type.getFloatSemantics()));
+  TypedAttr neutral = Max ? extremeAttr(type, /*least=*/true) : numberAttr(type, 0);
   auto padded = l.pad(x, before, after, neutral);
   if (failed(padded))
     return failure();
   // Loops n, c, o.. without the last, k.., last o. The window's extents are told by a constant that is not read.
   OpBuilder &b = l.b;
-  auto windowType = RankedTensorType::get(*kernel, type);
-  LoweredValue shape = l.dataValue(DenseElementsAttr::get(windowType, Attribute(b.getZeroAttr(type))));
+  auto windowType = RankedTensorType::get(*kernel, storedAs(type));
+  LoweredValue shape = l.dataValue(DenseElementsAttr::get(windowType, Attribute(numberAttr(type, 0))));
   unsigned numLoops = 2 * rank + 2;
   auto d = [&](unsigned dim) { return getAffineDimExpr(dim, b.getContext()); };
   SmallVector<AffineExpr> in = {d(0), d(1)}, out = in, inside;
@@ -163,12 +162,12 @@ template <Pool Kind> LogicalResult pool(Lowering &l) {
       ArrayRef<AffineMap>{map(in), map(inside), map(out)}, iterators, [&](OpBuilder &body, Location loc, ValueRange a) {
         auto reassociate = arith::FastMathFlagsAttr::get(body.getContext(), arith::FastMathFlags::reassoc);
         Value element = Kind == Pool::Power ? power(body, loc, a[0], p) : a[0];
-        Value value = Max ? Value(arith::MaximumFOp::create(body, loc, element, a[2]))
+        Value value = Max ? larger(body, loc, type, element, a[2])
                           : Value(arith::AddFOp::create(body, loc, element, a[2], reassociate));
         linalg::YieldOp::create(body, loc, value);
       });
   if (Max) {
-    l.define(0, l.tensorValue(op.getResult(0), result));
+    l.define(0, l.tensorValue(op.getResult(0), result, type));
     return success();
   }
   auto identity = AffineMap::getMultiDimIdentityMap(rank + 2, b.getContext());
@@ -228,8 +227,8 @@ template <Pool Kind> LogicalResult globalPool(Lowering &l) {
 
 void snug::addPoolingOps(LoweringTable &t) {
   t.add("MaxPool", 1, pool<Pool::Max>);
-  t.add("AveragePool", 1, pool<Pool::Average>);
-  t.add("LpPool", 1, pool<Pool::Power>);
+  t.add("AveragePool", 1, pool<Pool::Average>, types::Floats);
+  t.add("LpPool", 1, pool<Pool::Power>, types::Floats);
   t.add("GlobalMaxPool", 1, globalPool<Pool::Max>);
   t.add("GlobalAveragePool", 1, globalPool<Pool::Average>);
   t.add("GlobalLpPool", 1, globalPool<Pool::Power>);

@@ -41,10 +41,6 @@ FailureOr<LoweredValue> withAxis(Lowering &l, LoweredValue &value, int64_t axis)
 
 // Index of the first (or last) extreme along an axis, as i64 with that axis of extent 1. A NaN is one, as in NumPy.
 FailureOr<LoweredValue> placeOfExtreme(Lowering &l, LoweredValue &in, int64_t axis, Reduction kind, bool last) {
-  if (in.elementType.isInteger(1)) {
-    l.error() << "booleans are not supported";
-    return failure();
-  }
   SmallVector<bool> reduced(in.rank());
   reduced[axis] = true;
   LoweredValue extreme = l.reduce(kind, in, reduced);
@@ -134,8 +130,7 @@ LogicalResult trilu(Lowering &l) {
     Value diagonal = b.createOrFold<arith::AddIOp>(loc, a[1], a[3]);
     Value inside = b.createOrFold<arith::CmpIOp>(loc, upper ? arith::CmpIPredicate::sge : arith::CmpIPredicate::sle, a[2],
                                                  diagonal);
-    Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(in.elementType));
-    return b.createOrFold<arith::SelectOp>(loc, inside, a[0], zero);
+    return b.createOrFold<arith::SelectOp>(loc, inside, a[0], number(b, loc, in.elementType, 0));
   }));
 }
 
@@ -155,8 +150,7 @@ LogicalResult eyeLike(Lowering &l) {
   return finish(l, l.elementwise({&row, &column}, type, [&](OpBuilder &b, Location loc, ValueRange a) {
     Value shift = arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(k));
     Value on = equal(b, loc, a[1], b.createOrFold<arith::AddIOp>(loc, a[0], shift));
-    Value one = arith::ConstantOp::create(b, loc, l.oneOf(type)), zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
-    return b.createOrFold<arith::SelectOp>(loc, on, one, zero);
+    return b.createOrFold<arith::SelectOp>(loc, on, number(b, loc, type, 1), number(b, loc, type, 0));
   }));
 }
 
@@ -190,7 +184,7 @@ LogicalResult oneHot(Lowering &l) {
   AffineExpr extent = (*depth)[0];
   return finish(l, l.elementwise({&*spread, &index, &offOn[0], &offOn[1]}, values.elementType,
                                  [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
-    Value at = ScalarCode{b, loc}.convert(a[0], b.getI64Type());
+    Value at = convert(b, loc, a[0], indices.elementType, b.getI64Type());
     Value fromEnd = b.createOrFold<arith::AddIOp>(loc, at, l.scalarOf(b, loc, extent, b.getI64Type()));
     Value hit = b.createOrFold<arith::OrIOp>(loc, equal(b, loc, at, a[1]), equal(b, loc, fromEnd, a[1]));
     return b.createOrFold<arith::SelectOp>(loc, hit, a[3], a[2]);
@@ -241,6 +235,6 @@ void snug::addPositionOps(LoweringTable &t) {
   t.add("Trilu", 14, trilu);
   t.add("EyeLike", 9, eyeLike);
   t.add("OneHot", 9, oneHot);
-  t.add("DepthToSpace", 1, blocks<true>);
-  t.add("SpaceToDepth", 1, blocks<false>);
+  t.add("DepthToSpace", 1, blocks<true>, types::All);
+  t.add("SpaceToDepth", 1, blocks<false>, types::All);
 }

@@ -107,7 +107,7 @@ LogicalResult bernoulli(Lowering &l) {
   auto values = l.elementwise({&in, &index}, type, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
     ScalarCode c{b, loc};
     Value hit = c.less(uniform(c, a[1], seed, 53), c.convert(a[0], b.getF64Type()));
-    return type.isInteger(1) ? hit : c.select(hit, c.constant(l.oneOf(type)), c.constant(cast<TypedAttr>(b.getZeroAttr(type))));
+    return type.isInteger(1) ? hit : c.select(hit, number(b, loc, type, 1), number(b, loc, type, 0));
   });
   if (failed(values))
     return failure();
@@ -128,7 +128,7 @@ LogicalResult multinomial(Lowering &l) {
   l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
     Type f64 = c.b.getF64Type();
     Value classes = c.extent(from, 1), zero = c.number(f64, 0);
-    auto at = [&](Value k) { return c.convert(kernel.load(c, from, {i[0], k}), f64); };
+    auto at = [&](Value k) { return c.convert(c.load(from, {i[0], k}), f64); };
     Value most = c.sum(c.index(0), classes, c.number(f64, -INFINITY), [&](Value k, Value best) { return c.max(best, at(k)); });
     auto weight = [&](Value k) -> Value { return math::ExpOp::create(c.b, c.loc, c.sub(at(k), most)); };
     Value total = c.sum(c.index(0), classes, zero, [&](Value k, Value sum) { return c.add(sum, weight(k)); });

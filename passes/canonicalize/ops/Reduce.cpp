@@ -10,38 +10,21 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-TypedAttr neutral(OpBuilder &b, Reduction kind, Type type) {
-  if (auto integer = dyn_cast<IntegerType>(type)) {
-    unsigned width = integer.getWidth();
-    APInt value = kind == Reduction::Max   ? APInt::getSignedMinValue(width)
-                  : kind == Reduction::Min ? APInt::getSignedMaxValue(width)
-                                           : APInt(width, kind == Reduction::Prod);
-    return b.getIntegerAttr(type, value);
-  }
-  const llvm::fltSemantics &semantics = cast<FloatType>(type).getFloatSemantics();
-  switch (kind) {
-  case Reduction::Max:
-    return b.getFloatAttr(type, APFloat::getInf(semantics, /*Negative=*/true));
-  case Reduction::Min:
-    return b.getFloatAttr(type, APFloat::getInf(semantics));
-  case Reduction::Prod:
-    return b.getFloatAttr(type, 1.0);
-  default:
-    return b.getFloatAttr(type, 0.0);
-  }
+TypedAttr neutral(Reduction kind, Type type) {
+  if (kind == Reduction::Max || kind == Reduction::Min)
+    return extremeAttr(type, /*least=*/kind == Reduction::Max);
+  return numberAttr(type, kind == Reduction::Prod);
 }
 
-Value combine(OpBuilder &b, Location loc, Reduction kind, Value element, Value accumulator) {
+Value combine(OpBuilder &b, Location loc, Reduction kind, Type type, Value element, Value accumulator) {
   bool integer = isa<IntegerType>(element.getType());
   // Only declared sums may be reassociated (vectorised).
   auto reassociate = arith::FastMathFlagsAttr::get(b.getContext(), arith::FastMathFlags::reassoc);
   switch (kind) {
   case Reduction::Max:
-    return integer ? Value(arith::MaxSIOp::create(b, loc, element, accumulator))
-                   : Value(arith::MaximumFOp::create(b, loc, element, accumulator));
+    return larger(b, loc, type, element, accumulator);
   case Reduction::Min:
-    return integer ? Value(arith::MinSIOp::create(b, loc, element, accumulator))
-                   : Value(arith::MinimumFOp::create(b, loc, element, accumulator));
+    return smaller(b, loc, type, element, accumulator);
   case Reduction::Prod:
     return integer ? Value(arith::MulIOp::create(b, loc, element, accumulator))
                    : Value(arith::MulFOp::create(b, loc, element, accumulator));
@@ -66,13 +49,13 @@ LoweredValue Lowering::reduce(Reduction kind, LoweredValue &in, ArrayRef<bool> r
   }
   SmallVector<AffineMap> maps = {AffineMap::getMultiDimIdentityMap(in.rank(), context),
                                  AffineMap::get(in.rank(), 0, resultExprs, context)};
-  Value start = arith::ConstantOp::create(b, loc(), neutral(b, kind, in.elementType));
+  Value start = arith::ConstantOp::create(b, loc(), neutral(kind, in.elementType));
   Value init = linalg::FillOp::create(b, loc(), start, empty(kept, in.elementType)).getResult(0);
   auto op = linalg::GenericOp::create(b, loc(), init.getType(), tensor(in), init, maps, iterators,
                                       [&](OpBuilder &builder, Location l, ValueRange args) {
-                                        linalg::YieldOp::create(builder, l, combine(builder, l, kind, args[0], args[1]));
+                                        linalg::YieldOp::create(builder, l, combine(builder, l, kind, in.elementType, args[0], args[1]));
                                       });
-  return tensorValue(op.getResult(0), kept);
+  return tensorValue(op.getResult(0), kept, in.elementType);
 }
 
 namespace {
@@ -94,15 +77,17 @@ std::optional<AffineExpr> reduceList(Lowering &l, Reduction kind, ArrayRef<Affin
   return result;
 }
 
-using Step = Value (*)(OpBuilder &, Location, Value);
-Value square(OpBuilder &b, Location loc, Value x) {
-  return isa<FloatType>(x.getType()) ? b.createOrFold<arith::MulFOp>(loc, x, x) : b.createOrFold<arith::MulIOp>(loc, x, x);
+using Step = Value (*)(OpBuilder &, Location, Type, Value);
+Value square(OpBuilder &b, Location loc, Type type, Value x) {
+  return isa<FloatType>(type) ? b.createOrFold<arith::MulFOp>(loc, x, x) : b.createOrFold<arith::MulIOp>(loc, x, x);
 }
-Value absolute(OpBuilder &b, Location loc, Value x) {
-  return isa<FloatType>(x.getType()) ? b.createOrFold<math::AbsFOp>(loc, x) : b.createOrFold<math::AbsIOp>(loc, x);
+Value absolute(OpBuilder &b, Location loc, Type type, Value x) {
+  if (isUnsigned(type))
+    return x;
+  return isa<FloatType>(type) ? b.createOrFold<math::AbsFOp>(loc, x) : b.createOrFold<math::AbsIOp>(loc, x);
 }
-Value root(OpBuilder &b, Location loc, Value x) { return b.createOrFold<math::SqrtOp>(loc, x); }
-Value logarithm(OpBuilder &b, Location loc, Value x) { return b.createOrFold<math::LogOp>(loc, x); }
+Value root(OpBuilder &b, Location loc, Type, Value x) { return b.createOrFold<math::SqrtOp>(loc, x); }
+Value logarithm(OpBuilder &b, Location loc, Type, Value x) { return b.createOrFold<math::LogOp>(loc, x); }
 
 // Which dims the node reduces: none of them where its axes are empty and it says that this means so.
 std::optional<SmallVector<bool>> reducedDims(Lowering &l, const LoweredValue &in) {
@@ -133,10 +118,6 @@ Extents keptDims(Lowering &l, const LoweredValue &in, ArrayRef<bool> reduced) {
 LogicalResult reduceLogSumExp(Lowering &l) {
   LoweredValue in = l.input(0);
   Type type = in.elementType;
-  if (!isa<FloatType>(type)) {
-    l.error() << "inputs of element type " << type << " are not supported";
-    return failure();
-  }
   std::optional<SmallVector<bool>> reduced = reducedDims(l, in);
   if (!reduced)
     return failure();
@@ -175,11 +156,6 @@ LogicalResult reduce(Lowering &l) {
   LoweredValue in = l.input(0);
   Type type = in.elementType;
   constexpr bool prepares = Before != nullptr, finishes = After != nullptr;
-  bool floatOnly = Mean || After == root || After == logarithm;
-  if (!isa<FloatType>(type) && (floatOnly || type.isInteger(1))) {
-    l.error() << "inputs of element type " << type << " are not supported";
-    return failure();
-  }
   std::optional<SmallVector<bool>> dims = reducedDims(l, in);
   if (!dims)
     return failure();
@@ -188,7 +164,7 @@ LogicalResult reduce(Lowering &l) {
     l.define(0, in);
     return success();
   }
-  if (auto list = l.list(in); list && in.rank() == 1 && reduced[0] && !prepares && !finishes && !Mean)
+  if (auto list = l.list(in); list && in.rank() == 1 && isShapeInteger(type) && reduced[0] && !prepares && !finishes && !Mean)
     if (auto folded = reduceList(l, Kind, *list)) {
       l.define(0, l.intsValue(type, {*folded}, /*scalar=*/!l.intAttr("keepdims", 1)));
       return success();
@@ -199,7 +175,7 @@ LogicalResult reduce(Lowering &l) {
     if (reduced[dim])
       count = count * extent;
   auto step = [&](Step function, LoweredValue &value) {
-    return l.elementwise({&value}, type, [&](OpBuilder &b, Location loc, ValueRange x) { return function(b, loc, x[0]); });
+    return l.elementwise({&value}, type, [&](OpBuilder &b, Location loc, ValueRange x) { return function(b, loc, type, x[0]); });
   };
   if constexpr (prepares) {
     auto prepared = step(Before, in);
@@ -236,13 +212,13 @@ LogicalResult reduce(Lowering &l) {
 
 void snug::addReduceOps(LoweringTable &t) {
   t.add("ReduceSum", 1, reduce<Reduction::Sum>);
-  t.add("ReduceMean", 1, reduce<Reduction::Sum, /*Mean=*/true>);
+  t.add("ReduceMean", 1, reduce<Reduction::Sum, /*Mean=*/true>, types::Floats);
   t.add("ReduceMax", 1, reduce<Reduction::Max>);
   t.add("ReduceMin", 1, reduce<Reduction::Min>);
   t.add("ReduceProd", 1, reduce<Reduction::Prod>);
   t.add("ReduceL1", 1, reduce<Reduction::Sum, false, absolute>);
-  t.add("ReduceL2", 1, reduce<Reduction::Sum, false, square, root>);
+  t.add("ReduceL2", 1, reduce<Reduction::Sum, false, square, root>, types::Floats);
   t.add("ReduceSumSquare", 1, reduce<Reduction::Sum, false, square>);
-  t.add("ReduceLogSumExp", 1, reduceLogSumExp);
-  t.add("ReduceLogSum", 1, reduce<Reduction::Sum, false, nullptr, logarithm>);
+  t.add("ReduceLogSumExp", 1, reduceLogSumExp, types::Floats);
+  t.add("ReduceLogSum", 1, reduce<Reduction::Sum, false, nullptr, logarithm>, types::Floats);
 }

@@ -243,7 +243,7 @@ FailureOr<LoweredValue> Resizing::blocks(ArrayRef<std::pair<const Axis *, int64_
   }
   Value grown = l.generic({l.tensor(x)}, {AffineMap::get(split.size(), 0, read, l.b.getContext())}, split, x.elementType,
                           [](OpBuilder &, Location, ValueRange a) -> Value { return a[0]; });
-  LoweredValue value = l.tensorValue(grown, split);
+  LoweredValue value = l.tensorValue(grown, split, x.elementType);
   return l.reshape(value, result);
 }
 
@@ -352,7 +352,7 @@ FailureOr<LoweredValue> Resizing::resize(LoweredValue &value, const Axis &axis) 
   Value init = l.empty(shape, value.elementType), weigh = factors.elementType ? l.tensor(factors) : Value();
   auto op = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(value), l.tensor(indices), weigh, init,
                                  l.b.getI64IntegerAttr(axis.dim));
-  LoweredValue result = l.tensorValue(op->getResult(0), shape);
+  LoweredValue result = l.tensorValue(op->getResult(0), shape, value.elementType);
   if (coordinates != "tf_crop_and_resize")
     return result;
   auto isOutside = table({axis.to}, l.b.getI1Type(), [&](Scalars &s) -> Value {

@@ -125,7 +125,7 @@ LogicalResult gridSample(Lowering &l) {
       SmallVector<Value> component = {i[0]};
       llvm::append_range(component, i.drop_front(2));
       component.push_back(c.index(rank - 1 - dim)); // coordinates are in the order x, y, z
-      Value at = s.place(c.convert(kernel.load(c, where, component), real), dim, nearest);
+      Value at = s.place(c.convert(c.load(where, component), real), dim, nearest);
       if (nearest) {
         auto [index, isInside] = s.at(at, dim);
         taps[dim] = {{index, Value(), isInside}};
@@ -141,7 +141,7 @@ LogicalResult gridSample(Lowering &l) {
     std::function<Value(unsigned, SmallVector<Value>, Value)> interpolate = [&](unsigned dim, SmallVector<Value> at,
                                                                                 Value isInside) -> Value {
       if (dim == rank) {
-        Value element = kernel.load(c, from, at);
+        Value element = c.load(from, at);
         return isInside ? c.select(isInside, element, s.number(0)) : element;
       }
       Value sum;
@@ -188,7 +188,7 @@ LogicalResult affineGrid(Lowering &l) {
     extents.push_back(l.materialize(extent));
   l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
     Value one = c.number(real, 1), two = c.number(real, 2);
-    auto row = [&](unsigned column) { return kernel.load(c, from, {i[0], i[rank + 1], c.index(column)}); };
+    auto row = [&](unsigned column) { return c.load(from, {i[0], i[rank + 1], c.index(column)}); };
     Value sum;
     for (unsigned k = 0; k < rank; ++k) { // x first
       unsigned dim = rank - 1 - k;
@@ -244,13 +244,13 @@ LogicalResult roiAlign(Lowering &l) {
   Type real = computeType(type);
   l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
     auto number = [&](double value) { return c.number(real, value); };
-    Value n = c.clamp(c.toIndex(kernel.load(c, batch, {i[0]})), c.extent(image, 0)), zero = number(0);
+    Value n = c.clamp(c.toIndex(c.load(batch, {i[0]})), c.extent(image, 0)), zero = number(0);
     struct Side {
       Value start, bin, count; // bins and how many samples one has
     };
     auto side = [&](unsigned first, int64_t bins) {
       auto edge = [&](unsigned column) {
-        Value at = c.mul(c.convert(kernel.load(c, regions, {i[0], c.index(column)}), real), number(scale));
+        Value at = c.mul(c.convert(c.load(regions, {i[0], c.index(column)}), real), number(scale));
         return c.sub(at, number(halfPixel ? 0.5 : 0));
       };
       Value start = edge(first), extent = c.sub(edge(first + 2), start);
@@ -285,7 +285,7 @@ LogicalResult roiAlign(Lowering &l) {
         Value value;
         for (const Corner &v : {top, bottom})
           for (const Corner &h : {left, right}) {
-            Value part = c.mul(c.mul(v.weight, h.weight), kernel.load(c, image, {n, i[1], v.index, h.index}));
+            Value part = c.mul(c.mul(v.weight, h.weight), c.load(image, {n, i[1], v.index, h.index}));
             value = !value ? part : averages ? c.add(value, part) : c.max(value, part);
           }
         value = c.select(inside, value, zero);
@@ -315,7 +315,7 @@ LogicalResult maxRoiPool(Lowering &l) {
   Type real = computeType(type), i64 = l.b.getI64Type();
   l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
     auto number = [&](double value) { return c.number(real, value); };
-    auto column = [&](unsigned k) { return c.convert(kernel.load(c, regions, {i[0], c.index(k)}), real); };
+    auto column = [&](unsigned k) { return c.convert(c.load(regions, {i[0], c.index(k)}), real); };
     auto whole = [&](Value v) { // no number would not convert
       Value held = c.select(c.less(number(-1e9), v), c.select(c.less(v, number(1e9)), v, number(1e9)), number(-1e9));
       return c.toIndex(c.convert(held, i64));
@@ -339,7 +339,7 @@ LogicalResult maxRoiPool(Lowering &l) {
     Value top = down.first, bottom = down.second, left = across.first, right = across.second;
     Value most = c.sum(top, bottom, number(-INFINITY), [&](Value row, Value outer) {
       return c.sum(left, right, outer, [&](Value at, Value best) {
-        return c.max(best, kernel.load(c, image, {n, i[1], row, at}));
+        return c.max(best, c.load(image, {n, i[1], row, at}));
       });
     });
     Value isEmpty = c.either(c.lessEqual(bottom, top), c.lessEqual(right, left));
@@ -381,7 +381,7 @@ LogicalResult deformConv(Lowering &l) {
     Value members = c.extent(weight, 1), rows = c.extent(weight, 2), columns = c.extent(weight, 3);
     Value perGroup = c.div(outputs, index(groups)), perOffsetGroup = c.div(c.extent(image, 1), index(offsetGroups));
     Value first = c.mul(c.div(c.place(1), perGroup), members);
-    Value start = hasBias ? kernel.load(c, bias, {i[1]}) : number(0);
+    Value start = hasBias ? c.load(bias, {i[1]}) : number(0);
     Value total = c.sum(index(0), members, start, [&](Value member, Value perChannel) {
       Value channel = c.add(first, member), offsetGroup = c.div(channel, perOffsetGroup);
       return c.sum(index(0), rows, perChannel, [&](Value row, Value perRow) {
@@ -389,7 +389,7 @@ LogicalResult deformConv(Lowering &l) {
           Value tap = c.add(c.mul(c.add(c.mul(offsetGroup, rows), row), columns), column);
           auto place = [&](unsigned dim, Value step) {
             Value whole = c.add(c.mul(c.place(2 + dim), index(strides[dim])), c.mul(step, index(dilations[dim])));
-            Value shift = kernel.load(c, shifts, {i[0], c.add(c.mul(tap, index(2)), index(dim)), i[2], i[3]});
+            Value shift = c.load(shifts, {i[0], c.add(c.mul(tap, index(2)), index(dim)), i[2], i[3]});
             return c.add(c.convert(c.sub(whole, index(pads[dim])), real), shift);
           };
           struct Side {
@@ -412,13 +412,13 @@ LogicalResult deformConv(Lowering &l) {
               };
               auto [yAt, yWeight, yInside] = one(y, 0, bottom);
               auto [xAt, xWeight, xInside] = one(xx, 1, right);
-              Value part = c.mul(c.mul(yWeight, xWeight), kernel.load(c, image, {i[0], channel, yAt, xAt}));
+              Value part = c.mul(c.mul(yWeight, xWeight), c.load(image, {i[0], channel, yAt, xAt}));
               part = c.select(c.both(yInside, xInside), part, number(0));
               value = value ? c.add(value, part) : part;
             }
-          value = c.mul(value, kernel.load(c, weight, {i[1], member, row, column}));
+          value = c.mul(value, c.load(weight, {i[1], member, row, column}));
           if (hasMask)
-            value = c.mul(value, kernel.load(c, mask, {i[0], tap, i[2], i[3]}));
+            value = c.mul(value, c.load(mask, {i[0], tap, i[2], i[3]}));
           return c.add(sum, value);
         });
       });

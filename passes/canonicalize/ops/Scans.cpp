@@ -40,7 +40,7 @@ template <bool Product> LogicalResult cumulate(Lowering &l) {
     Value neutral = c.number(kernel.computedType(from), Product);
     c.loop(c.index(0), extent, neutral, [&](Value step, ValueRange total) -> ScalarCode::Values {
       SmallVector<Value> place = placeAt(i, *axis, reverse ? c.sub(last, step) : step);
-      Value element = kernel.load(c, from, place);
+      Value element = c.load(from, place);
       Value next = Product ? c.mul(total[0], element) : c.add(total[0], element);
       c.store(exclusive ? total[0] : next, to, place);
       return {next};
@@ -90,8 +90,8 @@ LogicalResult topK(Lowering &l) {
   std::vector<LoweredValue> results = kernel.build([&](ScalarCode &c, ValueRange i) {
     Type i64 = c.b.getI64Type();
     auto at = [&](Value j) { return placeAt(i, *axis, j); };
-    auto input = [&](Value j) { return Item{kernel.load(c, from, at(j)), c.convert(j, i64)}; };
-    auto get = [&](Value j) { return Item{kernel.load(c, values, at(j)), kernel.load(c, places, at(j))}; };
+    auto input = [&](Value j) { return Item{c.load(from, at(j)), c.convert(j, i64)}; };
+    auto get = [&](Value j) { return Item{c.load(values, at(j)), c.load(places, at(j))}; };
     auto set = [&](Value j, Item item) {
       c.store(item.value, values, at(j));
       c.store(item.place, places, at(j));
@@ -161,9 +161,9 @@ LogicalResult causalConvolution(Lowering &l) {
     return c.ifElse(
         c.less(at, before),
         [&]() -> ScalarCode::Values {
-          return {hasPast ? kernel.load(c, past, {row[0], row[1], at}) : c.number(kernel.computedType(input), 0)};
+          return {hasPast ? c.load(past, {row[0], row[1], at}) : c.number(kernel.computedType(input), 0)};
         },
-        [&]() -> ScalarCode::Values { return {kernel.load(c, input, {row[0], row[1], c.sub(at, before)})}; })[0];
+        [&]() -> ScalarCode::Values { return {c.load(input, {row[0], row[1], c.sub(at, before)})}; })[0];
   };
   constexpr int any = ScalarKernel::Any;
   ScalarKernel kernel(l, 3);
@@ -175,9 +175,9 @@ LogicalResult causalConvolution(Lowering &l) {
   unsigned to = kernel.write(x.shape, type, {0, 1, 2});
   Type real = kernel.computedType(to);
   l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
-    Value first = c.place(2), start = hasBias ? kernel.load(c, bias, {i[1]}) : c.number(real, 0);
+    Value first = c.place(2), start = hasBias ? c.load(bias, {i[1]}) : c.number(real, 0);
     Value sum = c.sum(c.index(0), c.extent(weight, 2), start, [&](Value tap, Value total) {
-      Value factor = kernel.load(c, weight, {i[1], c.index(0), tap});
+      Value factor = c.load(weight, {i[1], c.index(0), tap});
       return c.add(total, c.mul(factor, element(c, kernel, input, past, i, c.add(first, tap))));
     });
     if (activates) // of the convolution as it would be stored
@@ -246,33 +246,33 @@ LogicalResult linearAttention(Lowering &l) {
     Value b = i[0], head = i[1], column = i[2], zero = c.index(0), rows = c.extent(state, 2), none = c.number(f32, 0);
     auto stateAt = [&](Value row) { return SmallVector<Value>{b, head, row, column}; };
     c.loop(rows, [&](Value row) {
-      c.store(hasPast ? c.convert(kernel.load(c, past, stateAt(row)), f32) : none, state, stateAt(row));
+      c.store(hasPast ? c.convert(c.load(past, stateAt(row)), f32) : none, state, stateAt(row));
     });
     c.loop(c.extent(to, 1), [&](Value t) {
-      auto keyAt = [&](Value row) { return kernel.load(c, key, {b, t, head, row}); };
+      auto keyAt = [&](Value row) { return c.load(key, {b, t, head, row}); };
       if (decays)
         c.loop(rows, [&](Value row) {
           SmallVector<Value> place{b, t, head};
           if (decaysByRow)
             place.push_back(row);
-          Value share = math::ExpOp::create(c.b, c.loc, kernel.load(c, decay, place));
-          c.store(c.mul(kernel.load(c, state, stateAt(row)), share), state, stateAt(row));
+          Value share = math::ExpOp::create(c.b, c.loc, c.load(decay, place));
+          c.store(c.mul(c.load(state, stateAt(row)), share), state, stateAt(row));
         });
-      Value fresh = kernel.load(c, value, {b, t, head, column});
+      Value fresh = c.load(value, {b, t, head, column});
       if (corrects) {
         Value found = c.sum(zero, rows, none, [&](Value row, Value total) {
-          return c.add(total, c.mul(kernel.load(c, state, stateAt(row)), keyAt(row)));
+          return c.add(total, c.mul(c.load(state, stateAt(row)), keyAt(row)));
         });
-        Value share = kernel.load(c, beta, {b, t, sharesBeta ? zero : head});
+        Value share = c.load(beta, {b, t, sharesBeta ? zero : head});
         fresh = c.mul(share, c.sub(fresh, found));
       }
       c.loop(rows, [&](Value row) {
-        c.store(c.add(kernel.load(c, state, stateAt(row)), c.mul(keyAt(row), fresh)), state, stateAt(row));
+        c.store(c.add(c.load(state, stateAt(row)), c.mul(keyAt(row), fresh)), state, stateAt(row));
       });
       c.loop(c.extent(to, 3), [&](Value member) {
         Value read = c.sum(zero, rows, none, [&](Value row, Value total) {
-          Value element = kernel.load(c, query, {b, t, head, member, row});
-          return c.add(total, c.mul(element, kernel.load(c, state, stateAt(row))));
+          Value element = c.load(query, {b, t, head, member, row});
+          return c.add(total, c.mul(element, c.load(state, stateAt(row))));
         });
         c.store(c.mul(read, factor), to, {b, t, head, member, column});
       });

@@ -189,7 +189,7 @@ LogicalResult expand(Lowering &l) {
     return success();
   }
   if (in.splat) {
-    l.define(0, l.splatValue(in.splat, *shape));
+    l.define(0, l.splatValue(in.splat, *shape, in.elementType));
     return success();
   }
   if (in.isClosed() && !in.closedVector) {
@@ -206,7 +206,7 @@ LogicalResult expand(Lowering &l) {
     return success();
   }
   // Elementwise with a value of the wanted shape that the body ignores.
-  LoweredValue ones = l.splatValue(cast<TypedAttr>(l.b.getZeroAttr(in.elementType)), *shape);
+  LoweredValue ones = l.splatValue(numberAttr(in.elementType, 0), *shape, in.elementType);
   return finish(l, l.elementwise({&in, &ones}, in.elementType,
                                  [](OpBuilder &, Location, ValueRange x) -> Value { return x[0]; }));
 }
@@ -231,10 +231,10 @@ LogicalResult tile(Lowering &l) {
   if (blocks.size() == in.shape.size())
     return finish(l, in);
   if (in.splat)
-    return finish(l, l.splatValue(in.splat, result));
+    return finish(l, l.splatValue(in.splat, result, in.elementType));
   Value grown = l.generic({l.tensor(in)}, {AffineMap::get(blocks.size(), 0, read, l.b.getContext())}, blocks, in.elementType,
                           [](OpBuilder &, Location, ValueRange x) -> Value { return x[0]; });
-  LoweredValue value = l.tensorValue(grown, blocks);
+  LoweredValue value = l.tensorValue(grown, blocks, in.elementType);
   return finish(l, l.reshape(value, result));
 }
 
@@ -338,14 +338,14 @@ LogicalResult range(Lowering &l) {
 } // namespace
 
 void snug::addShapeOps(LoweringTable &t) {
-  t.add("Shape", 1, shapeOf);
-  t.add("Size", 1, sizeOf);
-  t.add("Reshape", 1, reshape);
-  t.add("Unsqueeze", 1, unsqueeze);
-  t.add("Squeeze", 1, squeeze);
-  t.add("Flatten", 1, flatten);
-  t.add("Expand", 8, expand);
-  t.add("Tile", 6, tile);
+  t.add("Shape", 1, shapeOf, types::All);
+  t.add("Size", 1, sizeOf, types::All);
+  t.add("Reshape", 1, reshape, types::All);
+  t.add("Unsqueeze", 1, unsqueeze, types::All);
+  t.add("Squeeze", 1, squeeze, types::All);
+  t.add("Flatten", 1, flatten, types::All);
+  t.add("Expand", 8, expand, types::All);
+  t.add("Tile", 6, tile, types::All);
   t.add("Constant", 1, constant);
   t.add("ConstantOfShape", 9, constantOfShape);
   t.add("Range", 11, range);

@@ -38,7 +38,7 @@ Complex transform(ScalarCode &c, ScalarKernel &kernel, unsigned table, Value cou
       c.loop(c.index(0), count, {zero, zero}, [&](Value j, ValueRange total) -> ScalarCode::Values {
         Complex x = element(j);
         Value at = c.rem(c.mul(j, k), n);
-        Value cosine = kernel.load(c, table, {at, c.index(0)}), sine = kernel.load(c, table, {at, c.index(1)});
+        Value cosine = c.load(table, {at, c.index(0)}), sine = c.load(table, {at, c.index(1)});
         if (inverse)
           sine = c.sub(zero, sine);
         Value real = c.add(c.mul(x.real, cosine), c.mul(x.imaginary, sine));
@@ -108,10 +108,10 @@ LogicalResult dft(Lowering &l) {
       SmallVector<Value> at(i);
       at[*axis] = j;
       at.push_back(c.index(0));
-      Complex element{c.convert(kernel.load(c, from, at), f64), zero};
+      Complex element{c.convert(c.load(from, at), f64), zero};
       if (isComplex) {
         at.back() = c.index(1);
-        element.imaginary = c.convert(kernel.load(c, from, at), f64);
+        element.imaginary = c.convert(c.load(from, at), f64);
       }
       if (toReal) { // the other half is the conjugate
         Value alone = c.either(c.equal(j, c.index(0)), c.equal(c.mul(j, c.index(2)), length));
@@ -159,11 +159,11 @@ LogicalResult stft(Lowering &l) {
     Value begin = c.mul(c.place(1), hop);
     Complex sum = transform(c, kernel, table, c.extent(table, 0), c.place(2), /*inverse=*/false, [&](Value j) {
       auto part = [&](unsigned which) {
-        return c.convert(kernel.load(c, from, {i[0], c.add(begin, j), c.index(which)}), f64);
+        return c.convert(c.load(from, {i[0], c.add(begin, j), c.index(which)}), f64);
       };
       Complex element{part(0), isComplex ? part(1) : c.number(f64, 0)};
       if (hasWindow) {
-        Value factor = c.convert(kernel.load(c, window, {j}), f64);
+        Value factor = c.convert(c.load(window, {j}), f64);
         element = {c.mul(element.real, factor), c.mul(element.imaginary, factor)};
       }
       return element;

@@ -185,3 +185,16 @@ module {
     return %y : tensor<*xf32>
   }
 }
+
+// -----
+
+// Types that an op does not take, or takes only where all of them are one.
+module {
+  func.func @main(%x: tensor<4xf8E5M2> {snug.name = "x", snug.dims = ["4"]}, %y: tensor<4xf32> {snug.name = "y", snug.dims = ["4"]}, %z: tensor<4xui8> {snug.name = "z", snug.dims = ["4"]}) -> (tensor<*xf32> {snug.name = "r"}) {
+    // expected-error @+1 {{Sqrt: input 0 of element type float8e5m2 is not supported, only float32, float16, float64 and bfloat16; cast it to one of them}}
+    %a = snug_onnx.node "Sqrt"(%x) {} opset 13 : (tensor<4xf8E5M2>) -> tensor<*xf32>
+    // expected-error @+1 {{Mul: inputs 0 and 1 have element types float32 and uint8, where the op takes one; cast one of them}}
+    %b = snug_onnx.node "Mul"(%y, %z) {} opset 14 : (tensor<4xf32>, tensor<4xui8>) -> tensor<*xf32>
+    return %b : tensor<*xf32>
+  }
+}
