@@ -36,8 +36,6 @@ private:
   int memory();
   int library();
 
-  // Checks that inputs are tensors of known rank, and tensors of what is computed with: numbers.
-  int checkTypes();
   // Checks --dim against the model's named dims.
   int checkDims();
   // Marks the inputs that --value fixes.
