@@ -1,5 +1,5 @@
 snug_add_passes(Canonicalize canonicalize
-  SOURCES Bodies.cpp BuildingBlocks.cpp DimSymbols.cpp ElementTypes.cpp ExpandInputs.cpp Extents.cpp InlineFunctions.cpp
+  SOURCES Bodies.cpp BuildingBlocks.cpp Canonicalize.cpp DimSymbols.cpp ElementTypes.cpp ExpandInputs.cpp Extents.cpp InlineFunctions.cpp
     LowerOnnx.cpp LoweredValues.cpp Lowering.cpp LoweringTable.cpp OpSchemas.cpp Requirements.cpp Reshape.cpp ScalarKernel.cpp
     VerifyCanonical.cpp WidenFloats.cpp Window.cpp ops/Activations.cpp ops/Attention.cpp ops/AttentionSteps.cpp
     ops/Cast.cpp ops/Classic.cpp ops/ClosedIntegers.cpp ops/Contraction.cpp ops/ControlFlow.cpp ops/Convolution.cpp
