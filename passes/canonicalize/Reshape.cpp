@@ -93,6 +93,8 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
     return value;
   if (value.splat)
     return splatValue(value.splat, Extents(shape), value.elementType);
+  if (llvm::is_contained(value.shape, constant(0)) && llvm::is_contained(shape, constant(0)))
+    return splatValue(numberAttr(value.elementType, 0), Extents(shape), value.elementType);
   if (auto elements = shape.size() > 1 || !value.table.empty() ? table(value) : std::nullopt;
       elements && (value.closedVector || !value.table.empty())) {
     SmallVector<int64_t> sizes;
