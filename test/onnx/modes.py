@@ -145,7 +145,7 @@ def forced_dynamic(model, inputs):
 
 
 # Ops that cut an extent into as many parts as an attribute or an input says, so that not all extents are possible.
-CUTTING = {"Attention", "Conv", "ConvTranspose", "DepthToSpace", "GroupNormalization", "Reshape", "RotaryEmbedding",
+CUTTING = {"Attention", "Col2Im", "Conv", "ConvTranspose", "DepthToSpace", "GroupNormalization", "Reshape", "RotaryEmbedding",
            "SpaceToDepth", "Split"}
 
 
