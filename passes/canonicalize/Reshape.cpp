@@ -138,7 +138,8 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
   Value source = tensor(value);
   Extents sourceShape = value.shape;
   auto targetType = tensorType(shape, value.elementType);
-  if (auto weight = source.getDefiningOp<nn::WeightOp>())
+  if (auto weight = source.getDefiningOp<nn::WeightOp>();
+      weight && targetType.hasStaticShape() && targetType.getNumElements() == cast<RankedTensorType>(weight.getType()).getNumElements())
     return tensorValue(withRecipeStep(weight, nn::RecipeReshapeAttr::get(b.getContext(), targetType.getShape()),
                                       targetType.getShape()),
                        Extents(shape), value.elementType);
@@ -175,9 +176,10 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
       SmallVector<OpFoldResult> sizes = llvm::map_to_vector(shape, [&](AffineExpr e) { return fold(e); });
       flat = tensor::ExpandShapeOp::create(b, loc(), targetType, flat, parts, sizes);
     }
-    return tensorValue(flat, Extents(shape));
+    return tensorValue(flat, Extents(shape), value.elementType);
   }
   if (!groups) {
+    same(product(sourceShape), product(shape)); // an open dim may be found
     error() << "cannot show that shapes " << print(sourceShape) << " and " << print(shape)
             << " have the same number of elements";
     return failure();
