@@ -40,6 +40,8 @@ const LoweringTable &LoweringTable::get() {
     addImageOps(t);
     addClassicOps(t);
     addLegacyOps(t);
+    addContribNorms(t);
+    addContribFusedOps(t);
     return t;
   }();
   return table;
