@@ -82,6 +82,7 @@ void addLegacyOps(LoweringTable &table);
 // ONNX Runtime's own ops, of which its optimizer and its quantizer write files.
 void addContribNorms(LoweringTable &table);
 void addContribFusedOps(LoweringTable &table);
+void addContribAttentionOps(LoweringTable &table);
 
 } // namespace snug
 

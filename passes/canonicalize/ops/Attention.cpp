@@ -32,31 +32,6 @@ FailureOr<Heads> headsOf(Lowering &l, unsigned index, StringRef countAttribute) 
   return Heads{*value, true};
 }
 
-// The cache and what is new, one after the other: [batch, heads, past + length, size].
-FailureOr<Heads> append(Lowering &l, unsigned pastIndex, const Heads &heads) {
-  LoweredValue fresh = heads.value;
-  if (heads.rowsOutside) {
-    auto transposed = l.transpose(fresh, {0, 2, 1, 3});
-    if (failed(transposed))
-      return failure();
-    fresh = *transposed;
-  }
-  if (!l.hasInput(pastIndex))
-    return Heads{fresh};
-  LoweredValue &past = l.input(pastIndex);
-  if (past.rank() != 4 || !l.same(past.shape[0], fresh.shape[0]) || !l.same(past.shape[1], fresh.shape[1]) ||
-      !l.same(past.shape[3], fresh.shape[3])) {
-    l.error() << "the past of shape " << l.print(past.shape) << " does not fit new entries of shape "
-              << l.print(fresh.shape);
-    return failure();
-  }
-  LoweredValue parts[] = {past, fresh};
-  auto whole = l.concat(parts, 2);
-  if (failed(whole))
-    return failure();
-  return Heads{*whole};
-}
-
 void cutLength(Lowering &l, Heads &heads, AffineExpr length) {
   Extents sizes = heads.value.shape;
   sizes[heads.rowsOutside ? 1 : 2] = length;
@@ -159,6 +134,29 @@ LogicalResult check(Lowering &l, const AttentionInputs &in) {
                    << " do not go together; heads of one size, and query heads that are a multiple of key heads are supported";
 }
 } // namespace
+
+FailureOr<Heads> snug::withPast(Lowering &l, LoweredValue *past, const Heads &heads) {
+  LoweredValue fresh = heads.value;
+  if (heads.rowsOutside) {
+    auto transposed = l.transpose(fresh, {0, 2, 1, 3});
+    if (failed(transposed))
+      return failure();
+    fresh = *transposed;
+  }
+  if (!past)
+    return Heads{fresh};
+  if (past->rank() != 4 || !l.same(past->shape[0], fresh.shape[0]) || !l.same(past->shape[1], fresh.shape[1]) ||
+      !l.same(past->shape[3], fresh.shape[3])) {
+    l.error() << "the past of shape " << l.print(past->shape) << " does not fit new entries of shape "
+              << l.print(fresh.shape);
+    return failure();
+  }
+  LoweredValue parts[] = {*past, fresh};
+  auto whole = l.concat(parts, 2);
+  if (failed(whole))
+    return failure();
+  return Heads{*whole};
+}
 
 FailureOr<AttentionOutputs> snug::attend(Lowering &l, AttentionInputs in) {
   OpBuilder &b = l.b;
@@ -270,8 +268,8 @@ LogicalResult attention(Lowering &l) {
     return failure();
   bool wantsPresent = l.node()->getNumResults() > 1;
   if (wantsPresent || l.hasInput(PastKey)) {
-    k = append(l, PastKey, *k);
-    v = append(l, PastValue, *v);
+    k = withPast(l, l.hasInput(PastKey) ? &l.input(PastKey) : nullptr, *k);
+    v = withPast(l, l.hasInput(PastValue) ? &l.input(PastValue) : nullptr, *v);
     if (failed(k) || failed(v))
       return failure();
   }

@@ -40,6 +40,9 @@ struct AttentionOutputs {
   LoweredValue scores; // [batch, heads, rows, keys], where asked for
 };
 
+// A cache of [batch, heads, past, size] (null: none) and what is new, one after the other.
+mlir::FailureOr<Heads> withPast(Lowering &l, LoweredValue *past, const Heads &fresh);
+
 // One snug_nn.attention, unless the scores are asked for or it has no form for the extents or the element type.
 mlir::FailureOr<AttentionOutputs> attend(Lowering &l, AttentionInputs in);
 
