@@ -79,6 +79,10 @@ void addTrainingOps(LoweringTable &table);
 void addImageOps(LoweringTable &table);
 void addClassicOps(LoweringTable &table);
 void addLegacyOps(LoweringTable &table);
+// ONNX Runtime's own ops, of which its optimizer and its quantizer write files.
+void addContribNorms(LoweringTable &table);
+void addContribFusedOps(LoweringTable &table);
+void addContribAttentionOps(LoweringTable &table);
 
 } // namespace snug
 
