@@ -24,6 +24,11 @@ void DimSymbols::addOpen(StringRef name, int64_t step) {
   all.push_back(range);
 }
 
+void DimSymbols::markValue(StringRef name) {
+  for (DimRange &range : all)
+    range.isValue |= range.name == name;
+}
+
 AffineExpr DimSymbols::addIteration(AffineExpr count) {
   std::optional<int64_t> end = upperBound(count);
   DimRange range;

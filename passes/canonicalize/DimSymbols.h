@@ -19,6 +19,7 @@ struct DimRange {
   std::string name;
   int64_t min = 0, max = 0, step = 1;
   bool isIteration = false; // the number of a loop's iteration, no dim
+  bool isValue = false;     // an element of an input, no extent
   mlir::AffineExpr bound;   // of a size that is computed from data, no dim either: what it is at most
   bool isFixed() const { return min == max; }
   bool isOpen() const { return max < 0; }
@@ -42,6 +43,8 @@ public:
   llvm::SmallVector<const DimRange *> rangesOf(mlir::AffineExpr expr) const;
   // Adds the number of a loop's iteration, from 0 to before `count`: a symbol that is used only inside of the loop.
   mlir::AffineExpr addIteration(mlir::AffineExpr count);
+  // Notes that a dim is an element of an input.
+  void markValue(llvm::StringRef name);
   // Whether the expression has such a symbol.
   bool isOfIteration(mlir::AffineExpr expr) const;
   // Adds a size that is computed from data, from 0 to `bound`; the name is for messages.

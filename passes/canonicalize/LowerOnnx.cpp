@@ -102,6 +102,9 @@ private:
     setModuleDims(builder);
 
     Lowering lowering(builder, symbols);
+    for (BlockArgument argument : main.getArguments())
+      for (StringRef name : valueDims(argument))
+        lowering.dims.markValue(name);
     lowering.entry = &main.front();
     lowering.module = module;
     for (auto [argument, shape] : llvm::zip(main.getArguments(), inputShapes)) {
@@ -123,6 +126,12 @@ private:
           return main.emitError() << "--value gives an input of shape "
                                   << lowering.print(inputShapes[argument.getArgNumber()]) << " "
                                   << known.getNumElements() << " elements";
+      }
+    for (BlockArgument argument : main.getArguments())
+      if (SmallVector<StringRef> names = valueDims(argument); !names.empty()) {
+        Extents elements = llvm::map_to_vector<6>(names, [&](StringRef name) { return *symbols.parse(name, missing); });
+        LoweredValue &value = lowering.lookup(argument);
+        lowering.map(argument, lowering.intsValue(value.elementType, elements, value.rank() == 0));
       }
     LogicalResult result = lowerBody(lowering);
     solution = lowering.solution;
@@ -210,11 +219,24 @@ private:
   llvm::SmallDenseSet<Value> unknown;           // results of what could not be lowered
   llvm::SmallDenseSet<Operation *> unsupported; // nodes without an entry in the table
 
-  // Every symbol is bound to the first input dim that is the bare name.
+  // The dims that the elements of an input are.
+  SmallVector<StringRef> valueDims(BlockArgument argument) {
+    auto names = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), kValueDims);
+    return names ? SmallVector<StringRef>(names.getAsValueRange<StringAttr>()) : SmallVector<StringRef>();
+  }
+
+  // Every symbol is bound to the element of an input, or to the first input dim, that is the bare name.
   LogicalResult bindSymbols(Lowering &l, ArrayRef<Extents> inputShapes) {
     for (unsigned symbol = 0; symbol < l.dims.symbols().size(); ++symbol) {
       AffineExpr wanted = getAffineSymbolExpr(symbol, context());
       Value bound;
+      for (BlockArgument argument : main.getArguments())
+        for (auto [element, name] : llvm::enumerate(valueDims(argument)))
+          if (name == l.dims.ranges()[l.dims.symbols()[symbol]].name) {
+            SmallVector<Value> place(cast<RankedTensorType>(argument.getType()).getRank(), l.materialize(l.constant(element)));
+            bound = tensor::ExtractOp::create(l.b, main.getLoc(), argument, place);
+            bound = arith::IndexCastOp::create(l.b, main.getLoc(), l.b.getIndexType(), bound);
+          }
       for (auto [argument, shape] : llvm::zip(main.getArguments(), inputShapes))
         if (auto dim = llvm::find(shape, wanted); !bound && dim != shape.end())
           bound = tensor::DimOp::create(l.b, main.getLoc(), argument, dim - shape.begin());

@@ -40,6 +40,7 @@ const LoweringTable &LoweringTable::get() {
     addImageOps(t);
     addClassicOps(t);
     addDataSizeOps(t);
+    addNonMaxSuppression(t);
     addLegacyOps(t);
     return t;
   }();

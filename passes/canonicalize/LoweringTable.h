@@ -79,6 +79,7 @@ void addTrainingOps(LoweringTable &table);
 void addImageOps(LoweringTable &table);
 void addClassicOps(LoweringTable &table);
 void addDataSizeOps(LoweringTable &table);
+void addNonMaxSuppression(LoweringTable &table);
 void addLegacyOps(LoweringTable &table);
 
 } // namespace snug

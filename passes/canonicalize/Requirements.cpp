@@ -60,7 +60,10 @@ bool Lowering::isAtLeast(AffineExpr left, AffineExpr right) {
 
 // Of what is known before the run: dims, but neither iterations nor sizes that are computed from data.
 bool Lowering::canRequire(AffineExpr difference) {
-  return dims.rangesOf(difference).size() >= 2 && !dims.isOfData(difference) && !dims.isOfIteration(difference);
+  auto ranges = dims.rangesOf(difference);
+  // Of one extent, the user can state a range for which it holds; what an input says is for its caller to say right.
+  bool isFree = ranges.size() >= 2 || llvm::any_of(ranges, [](const DimRange *range) { return range->isValue; });
+  return isFree && !dims.isOfData(difference) && !dims.isOfIteration(difference);
 }
 
 bool Lowering::requireAtLeast(AffineExpr left, AffineExpr right) {

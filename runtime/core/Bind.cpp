@@ -185,11 +185,14 @@ static void bindValue(const snug_model_header &header, const snug_value_dim &val
   const void *data = checkTensor(header, "input", input, &extent, dims, &tensor);
   int64_t got = integerAt(input.dtype, data, value.element);
   const snug_dim_info &dim = header.dims[value.dim];
-  std::string where = subject("input", input) + (input.rank > 0 ? "[" + std::to_string(value.element) + "]" : "");
+  auto wrong = [&](const std::string &why) { // a run that succeeds makes no texts
+    fail(subject("input", input) + (input.rank > 0 ? "[" + std::to_string(value.element) + "]" : "") + " is " +
+         std::to_string(got) + why);
+  };
   if (!isAllowed(dim, got))
-    fail(where + " is " + std::to_string(got) + "; " + allows(dim));
+    wrong("; " + allows(dim));
   if (dims[value.dim] != kUnboundDim && dims[value.dim] != got)
-    fail(where + " is " + std::to_string(got) + ", but dim '" + dim.name + "' was set to " + std::to_string(dims[value.dim]));
+    wrong(", but dim '" + std::string(dim.name) + "' was set to " + std::to_string(dims[value.dim]));
   dims[value.dim] = got;
 }
 

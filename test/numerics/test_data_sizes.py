@@ -58,3 +58,87 @@ def test_what_follows_has_its_size_of_the_data(tmp_path):
                             graph.constant(np.array([-1, 2, 8]))), 3)
     all_of, one = {"mask": np.ones(9, np.float32)}, {"mask": np.eye(1, 9, 4, dtype=np.float32)[0]}
     check(graph, tmp_path, [{}, all_of, one], {"rows": "1..9"}, tolerance=1e-5)
+
+
+def test_parts_where_a_condition_holds(tmp_path):
+    graph = Graph()
+    x, rows = graph.input("x", noise(6, 4), ("rows", 4)), graph.input("which", sparse(6) > 0, ("rows",))
+    few = graph.input("few", np.array([False, True, True]), (3,))
+    graph.output(graph.node("Compress", x, rows, axis=0), 2)
+    graph.output(graph.node("Compress", x, few, axis=-1), 2)
+    graph.output(graph.node("Compress", graph.node("Exp", x), few), 1)
+    check(graph, tmp_path, [{}, {"which": np.ones(6, bool)}, {"few": np.zeros(3, bool), "which": np.zeros(6, bool)}],
+          {"rows": "3..7"})
+
+
+@pytest.mark.parametrize("in_order", [0, 1])
+def test_unique_elements_and_parts(in_order, tmp_path):
+    graph = Graph()
+    values = np.random.default_rng(1).integers(-3, 4, (5, 3, 4))
+    whole, parts = graph.input("whole", values.astype(np.float32), ("n", 3, 4)), graph.input("parts", values % 2, ("n", 3, 4))
+    for attributes in ({}, {"axis": 0}, {"axis": -1}):
+        source = parts if attributes else whole
+        results = graph.node("Unique", source, outputs=4, sorted=in_order, **attributes)
+        graph.output(results[0], 3 if attributes else 1, INT64 if attributes else TensorProto.FLOAT)
+        for result in results[1:]:
+            graph.output(result, 1, INT64)
+    other = np.random.default_rng(2).integers(0, 9, (7, 3, 4))
+    check(graph, tmp_path, [{}, {"whole": other.astype(np.float32), "parts": other * 0}], {"n": "1..7"})
+
+
+def boxes(images, count, seed=0):
+    corners = np.random.default_rng(seed).random((images, count, 4)).astype(np.float32)
+    return corners + np.array([0, 0, .5, .5], np.float32)
+
+
+@pytest.mark.parametrize("centered", [0, 1])
+def test_boxes_that_do_not_overlap(centered, tmp_path):
+    graph = Graph()
+    places, scores = graph.input("boxes", boxes(2, 40), ("b", "n", 4)), noise(2, 3, 40)
+    scores = graph.input("scores", np.round(scores, 1), ("b", 3, "n"))
+    most = graph.input("most", np.array([5]))
+    overlap, least = graph.input("overlap", np.array([.3], np.float32)), graph.input("least", np.array([-.5], np.float32))
+    graph.output(graph.node("NonMaxSuppression", places, scores, graph.constant(np.array([7])), center_point_box=centered), 2,
+                 INT64)
+    chosen = graph.node("NonMaxSuppression", places, scores, most, overlap, least, center_point_box=centered)
+    graph.output(chosen, 2, INT64)
+    # What detectors do with it.
+    numbers = graph.node("Gather", chosen, graph.constant(np.array([0, 2])), axis=1)
+    graph.output(graph.node("GatherND", places, numbers), 2)
+    fewer = {"boxes": boxes(1, 12, seed=5), "scores": noise(1, 3, 12, seed=5)}
+    report = check(graph, tmp_path, [{}, {"most": np.array([100])}, {"most": np.array([0])}, fewer,
+                                     {"overlap": np.array([1], np.float32), "least": np.array([9], np.float32)}],
+                   {"b": "1..2", "n": "1..40"})
+    # As many as the number says, or else all.
+    assert report["memory"]["outputs"] == (2 * 3 * 7 + 2 * 3 * 40) * 3 * 8 + 2 * 3 * 40 * 4 * 4
+
+
+def test_as_many_of_the_largest_as_data_says(tmp_path):
+    graph = Graph()
+    x, mask = graph.input("x", noise(3, 20), ("rows", 20)), graph.input("mask", sparse(20))
+    count = graph.node("Reshape", graph.node("Cast", graph.node("ReduceSum", mask), to=INT64), graph.constant(np.array([1])))
+    values, places = graph.node("TopK", x, count, outputs=2)
+    graph.output(graph.node("Tanh", values), 2)
+    graph.output(places, 2, INT64)
+    check(graph, tmp_path, [{}, {"mask": np.ones(20, np.float32)}, {"mask": np.zeros(20, np.float32)}], {"rows": "1..3"})
+
+
+def test_values_of_inputs_are_dims(tmp_path):
+    """What decides sizes is read from the inputs, for all within the range."""
+    graph = Graph()
+    x, k = graph.input("x", noise(4, 12), ("rows", 12)), graph.input("k", np.array([3]))
+    shape, limit = graph.input("shape", np.array([2, 5])), graph.input("limit", np.int64(7))
+    repeats = graph.input("repeats", np.array([1, 2]))
+    values, places = graph.node("TopK", x, k, outputs=2)
+    graph.output(values, 2)
+    graph.output(places, 2, INT64)
+    graph.output(graph.node("Range", graph.constant(np.int64(0)), limit, graph.constant(np.int64(2))), 1, INT64)
+    graph.output(graph.node("ConstantOfShape", shape), 2)
+    graph.output(graph.node("Expand", graph.input("one", noise(1, 1)), shape), 2)
+    graph.output(graph.node("Tile", values, repeats), 2)
+    ends = graph.node("Concat", graph.constant(np.array([4])), k, axis=0)
+    graph.output(graph.node("Slice", x, graph.constant(np.array([0, 0])), ends), 2)
+    values = [{}, {"k": np.array([12])}, {"k": np.array([1]), "shape": np.array([6, 1]), "limit": np.array(0)},
+              {"repeats": np.array([3, 1]), "x": noise(5, 12)}]
+    flags = ["--value", "k=1..12", "--value", "shape=1..6", "--value", "limit=0..9", "--value", "repeats=1..3,1..2"]
+    check(graph, tmp_path, values, {"rows": "4..5"}, flags=flags)

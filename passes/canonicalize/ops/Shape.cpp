@@ -71,6 +71,9 @@ LogicalResult reshape(Lowering &l) {
       }
       extent = in.shape[dim];
     }
+    bool isValue = llvm::any_of(l.dims.rangesOf(extent), [](const DimRange *range) { return range->isValue; });
+    if (isValue && !l.isAtLeast(extent, 1) && !allowZero)
+      return l.error() << "element " << dim << " of the shape may be 0, which would copy a dim; give a range from 1 up with --value";
     if (number && number.getValue() == -1) {
       if (inferred) {
         l.error() << "the shape has more than one -1";
