@@ -2,12 +2,12 @@
 """Sizes that are computed from data: results of the actual shape, at several data, in memory that was planned for the bound."""
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper, save
 
 import snug
 from ops import Graph, noise
 
-INT64 = TensorProto.INT64
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 
 def sparse(*shape, share=0.4, seed=0):
@@ -79,7 +79,7 @@ def test_unique_elements_and_parts(in_order, tmp_path):
     for attributes in ({}, {"axis": 0}, {"axis": -1}):
         source = parts if attributes else whole
         results = graph.node("Unique", source, outputs=4, sorted=in_order, **attributes)
-        graph.output(results[0], 3 if attributes else 1, INT64 if attributes else TensorProto.FLOAT)
+        graph.output(results[0], 3 if attributes else 1, INT64 if attributes else FLOAT)
         for result in results[1:]:
             graph.output(result, 1, INT64)
     other = np.random.default_rng(2).integers(0, 9, (7, 3, 4))
@@ -142,3 +142,39 @@ def test_values_of_inputs_are_dims(tmp_path):
               {"repeats": np.array([3, 1]), "x": noise(5, 12)}]
     flags = ["--value", "k=1..12", "--value", "shape=1..6", "--value", "limit=0..9", "--value", "repeats=1..3,1..2"]
     check(graph, tmp_path, values, {"rows": "4..5"}, flags=flags)
+
+
+def loop_model(path, has_count, limit):
+    """Doubles x and collects it until the sum is above `limit`, an input, and at most `n` times."""
+    info = helper.make_tensor_value_info
+    nodes = [helper.make_node("Add", ["a", "a"], ["b"]), helper.make_node("ReduceSum", ["b"], ["s"], keepdims=0),
+             helper.make_node("Less", ["s", "limit"], ["go"]) if limit else helper.make_node("Identity", ["go_in"], ["go"]),
+             helper.make_node("Identity", ["b"], ["part"]), helper.make_node("Identity", ["i"], ["number"])]
+    step = helper.make_graph(nodes, "step", [info("i", INT64, ()), info("go_in", BOOL, ()), info("a", FLOAT, ["w"])],
+                             [info("go", BOOL, ()), info("b", FLOAT, ["w"]), info("part", FLOAT, ["w"]), info("number", INT64, ())])
+    loop = helper.make_node("Loop", ["n" if has_count else "nine", "yes", "x"], ["y", "all", "numbers"], name="loop", body=step)
+    made = [numpy_helper.from_array(np.array(9), "nine"), numpy_helper.from_array(np.array(True), "yes")]
+    graph = helper.make_graph([loop, helper.make_node("ReduceSum", ["all"], ["total"], keepdims=0)], "g",
+                              [info("n", INT64, ())][:has_count] + [info("x", FLOAT, ["w"]), info("limit", FLOAT, ())],
+                              [info("y", FLOAT, None), info("all", FLOAT, None), info("numbers", INT64, None),
+                               info("total", FLOAT, None)], made)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize("has_count", [True, False])
+@pytest.mark.parametrize("limit", [True, False])
+def test_loops_of_as_many_iterations_as_there_are(has_count, limit, tmp_path):
+    path = loop_model(tmp_path / "m.onnx", has_count, limit)
+    flags = ["--value", "n=0..12"] if has_count else []
+    _, report = snug.compile_model(path, tmp_path / "m.so", {"w": "1..5"}, flags=flags)
+    for count, bound in ((12, 50.), (1, 9.), (0, 9.), (7, 1e9)):
+        values = {"x": np.arange(1, 4, dtype=np.float32), "limit": np.array(bound, np.float32)}
+        values.update({"n": np.array(count)} if has_count else {})
+        got, stats = snug.run_model(tmp_path / "m.so", values)
+        assert stats["measured"]["arena_high_water"] <= report["memory"]["arena"]
+        for name, want in snug.reference(path, values).items():
+            if has_count and count == 0 and name == "all":  # of no parts ONNX Runtime does not know how large they would be
+                assert got[name].shape == (0, 3)
+            else:
+                assert got[name].shape == want.shape and np.allclose(got[name], want, rtol=1e-6), (name, count)

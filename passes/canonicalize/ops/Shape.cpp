@@ -56,7 +56,8 @@ LogicalResult reshape(Lowering &l) {
     wanted = l.ints(l.input(1));
   }
   if (!wanted) {
-    l.error() << "the shape is computed from data; only shapes computed from dims are supported";
+    l.error() << "the shape is computed from data, and nothing bounds it; an input that states it is known with --value NAME=V,V..., "
+                 "or bounded with --value NAME=A..B";
     return failure();
   }
   bool allowZero = l.intAttr("allowzero", 0);
@@ -181,7 +182,8 @@ LogicalResult expand(Lowering &l) {
   LoweredValue &in = l.input(0);
   auto wanted = l.ints(l.input(1));
   if (!wanted) {
-    l.error() << "the shape is computed from data; only shapes computed from dims are supported";
+    l.error() << "the shape is computed from data, and nothing bounds it; an input that states it is known with --value NAME=V,V..., "
+                 "or bounded with --value NAME=A..B";
     return failure();
   }
   auto shape = l.broadcast(in.shape, *wanted);
@@ -281,7 +283,8 @@ LogicalResult constant(Lowering &l) {
 LogicalResult constantOfShape(Lowering &l) {
   auto shape = l.ints(l.input(0));
   if (!shape) {
-    l.error() << "the shape is computed from data; only shapes computed from dims are supported";
+    l.error() << "the shape is computed from data, and nothing bounds it; an input that states it is known with --value NAME=V,V..., "
+                 "or bounded with --value NAME=A..B";
     return failure();
   }
   TypedAttr value = l.b.getF32FloatAttr(0);
@@ -322,7 +325,8 @@ LogicalResult range(Lowering &l) {
   auto start = l.ints(l.input(0)), limit = l.ints(l.input(1)), delta = l.ints(l.input(2));
   auto step = delta ? dyn_cast<AffineConstantExpr>((*delta)[0]) : AffineConstantExpr();
   if (!start || !limit || !step || step.getValue() == 0) {
-    l.error() << "start, limit and delta must be integers computed from dims, delta a constant other than 0";
+    l.error() << "start, limit and delta must be integers computed from dims, delta a constant other than 0; inputs that state "
+                 "them are known with --value NAME=V, or bounded with --value NAME=A..B";
     return failure();
   }
   int64_t s = step.getValue();
