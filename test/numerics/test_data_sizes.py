@@ -178,3 +178,21 @@ def test_loops_of_as_many_iterations_as_there_are(has_count, limit, tmp_path):
                 assert got[name].shape == (0, 3)
             else:
                 assert got[name].shape == want.shape and np.allclose(got[name], want, rtol=1e-6), (name, count)
+
+
+def test_budgets_hold_whatever_the_data_is(tmp_path):
+    """What has a size of data may be computed in slices like anything else, and changes no bit."""
+    graph = Graph()
+    x, mask = graph.input("x", noise(256, 48), ("rows", 48)), graph.input("mask", sparse(256), ("rows",))
+    before = graph.node("MatMul", graph.node("Tanh", graph.node("MatMul", x, graph.constant(noise(48, 512)))),
+                        graph.constant(noise(512, 48)))
+    chosen = graph.node("Gather", before, graph.node("Squeeze", graph.node("NonZero", mask), graph.constant(np.array([0]))), axis=0)
+    wide = graph.node("Tanh", graph.node("MatMul", chosen, graph.constant(noise(48, 512))))
+    graph.output(graph.node("MatMul", graph.node("Softmax", wide, axis=-1), graph.constant(noise(512, 8))), 2)
+    others = [{}, {"mask": np.ones(256, np.float32)}, {"mask": np.zeros(256, np.float32)}]
+    free = check(graph, tmp_path, others, {"rows": "1..256"}, tolerance=1e-5)
+    whole, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+    tight = check(graph, tmp_path, others, {"rows": "1..256"}, tolerance=1e-5, budget="60%")
+    assert tight["chunk_loops"] and tight["memory"]["arena"] < free["memory"]["arena"]
+    parts, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+    assert np.array_equal(whole[graph.outputs[0].name], parts[graph.outputs[0].name])
