@@ -3,7 +3,7 @@
 // Reshape as views: the extents of both shapes are matched in groups of equal products, each group is collapsed and
 // expanded again. A reshape back to a shape that a value was viewed from returns that value.
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/ScalarKernel.h"
 
 using namespace mlir;
 using namespace snug;
@@ -88,6 +88,25 @@ bool Lowering::relate(ArrayRef<AffineExpr> source, ArrayRef<AffineExpr> target) 
   return false;
 }
 
+// A part whose size is computed from data, as a tensor whose elements stand side by side: whether those of a slice do is not
+// seen from sizes that are not known. The first parts of a tensor are the first elements of it in a row.
+static LoweredValue sideBySide(Lowering &l, LoweredValue &value, bool wantsRow) {
+  auto slice = value.tensor ? value.tensor.getDefiningOp<tensor::ExtractSliceOp>() : nullptr;
+  if (!slice || value.rank() < 2 || llvm::none_of(value.shape, [&](AffineExpr e) { return l.dims.isOfData(e); }))
+    return value;
+  auto whole = l.shapeOf(slice.getSource());
+  if (wantsRow && whole && llvm::equal(ArrayRef(*whole).drop_front(), ArrayRef(value.shape).drop_front()) &&
+      llvm::all_of(slice.getMixedOffsets(), isZeroInteger) && slice.hasUnitStride()) {
+    LoweredValue source = l.tensorValue(slice.getSource(), *whole, value.elementType);
+    if (auto row = l.reshape(source, {normalExtent(product(*whole))}); succeeded(row))
+      return l.slice(*row, {l.constant(0)}, {normalExtent(product(value.shape))}, {1});
+  }
+  ScalarKernel kernel(l, value.rank());
+  unsigned from = kernel.read(value, dimsInOrder(value.rank()));
+  unsigned to = kernel.write(value.shape, value.elementType, dimsInOrder(value.rank()));
+  return kernel.build([&](ScalarCode &c, ValueRange at) { c.store(c.load(from, at), to, at); })[0];
+}
+
 FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineExpr> shape) {
   if (llvm::equal(value.shape, shape))
     return value;
@@ -135,6 +154,8 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
       }
     }
   }
+  if (LoweredValue made = sideBySide(*this, value, shape.size() == 1); made.tensor != value.tensor)
+    return reshape(made, shape);
   Value source = tensor(value);
   Extents sourceShape = value.shape;
   auto targetType = tensorType(shape, value.elementType);
