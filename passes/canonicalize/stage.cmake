@@ -6,7 +6,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Einsum.cpp ops/Elementwise.cpp ops/Gather.cpp ops/Images.cpp ops/Indexed.cpp ops/Layout.cpp ops/Legacy.cpp
     ops/Loss.cpp ops/Optional.cpp ops/Pad.cpp ops/Pooling.cpp ops/Positions.cpp ops/Quantization.cpp ops/Random.cpp ops/Recurrent.cpp
     ops/Reduce.cpp ops/Resize.cpp ops/RotaryEmbedding.cpp ops/Rows.cpp ops/Sampling.cpp ops/Scans.cpp ops/Shape.cpp
-    ops/Spectrum.cpp ops/Training.cpp
+    ops/Spectrum.cpp ops/Strings.cpp ops/Training.cpp
   LINK SnugNn SnugOnnx)
 
 set(schemas ${CMAKE_CURRENT_BINARY_DIR}/canonicalize/OpSchemas.inc)

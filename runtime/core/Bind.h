@@ -36,6 +36,9 @@ uint64_t tensorBytes(const snug_value_info &value, const int64_t *extents);
 // Bytes of the arena that a run with `dims` uses, NULL for the largest. The dims are checked.
 uint64_t arenaNeed(const snug_model_header &header, const int64_t *dims);
 
+// Bytes for the strings that a run makes.
+uint64_t textBytes(const snug_model_header &header);
+
 // Number of extents that header.shapes writes.
 uint64_t numExtents(const snug_model_header &header);
 
