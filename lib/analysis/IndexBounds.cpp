@@ -189,6 +189,10 @@ Bound IndexBounds::compute(Value value) {
   }
   Operation *op = value.getDefiningOp();
   auto operand = [&](unsigned i) { return of(op->getOperand(i)); };
+  // Where data is cut off at a bound, nothing is known of it before.
+  auto orAny = [](Bound bound) {
+    return bound ? bound : Bound(Interval{std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()});
+  };
   auto ofMap = [&](AffineMap map, Bound (*merge)(Bound, Bound)) -> Bound {
     SmallVector<Bound> all = llvm::map_to_vector(op->getOperands(), [&](Value v) { return of(v); });
     ArrayRef<Bound> inputs = all;
@@ -219,8 +223,8 @@ Bound IndexBounds::compute(Value value) {
       .Case<arith::FloorDivSIOp>([&](auto) { return floorDiv(operand(0), operand(1)); })
       .Case<arith::CeilDivSIOp>([&](auto) { return ceilDiv(operand(0), operand(1)); })
       .Case<arith::RemSIOp>([&](auto) { return remainder(operand(0), operand(1)); })
-      .Case<arith::MinSIOp>([&](auto) { return minimum(operand(0), operand(1)); })
-      .Case<arith::MaxSIOp>([&](auto) { return maximum(operand(0), operand(1)); })
+      .Case<arith::MinSIOp>([&](auto) { return minimum(orAny(operand(0)), orAny(operand(1))); })
+      .Case<arith::MaxSIOp>([&](auto) { return maximum(orAny(operand(0)), orAny(operand(1))); })
       .Case<arith::DivUIOp, arith::CeilDivUIOp, arith::RemUIOp, arith::MinUIOp, arith::MaxUIOp>(
           [&](Operation *) -> Bound {
             Bound a = operand(0), b = operand(1); // the same as signed where both are known not to be negative

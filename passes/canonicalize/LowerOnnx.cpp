@@ -237,35 +237,63 @@ private:
     module->setAttr("snug.dims", b.getArrayAttr(all));
   }
 
-  // An output that is a sequence is NAME.0, NAME.1...; an optional without a value is none.
+  // An output that is a sequence is NAME.0, NAME.1...; an optional without a value is none. Lists of the extents of outputs
+  // whose shape is computed from data come last.
   LogicalResult lowerReturn(Lowering &l, func::ReturnOp ret) {
     SmallVector<Value> results;
     SmallVector<Type> types;
     SmallVector<DictionaryAttr> attributes;
-    auto add = [&](LoweredValue &value, const std::string &name) {
+    struct ShapeList {
+      LoweredValue extents;
+      std::string name;
+      unsigned output;
+    };
+    std::vector<ShapeList> shapeLists;
+    auto textsOf = [&](ArrayRef<AffineExpr> shape) {
+      auto texts = llvm::map_to_vector(shape, [&](AffineExpr e) -> Attribute { return l.b.getStringAttr(l.dims.print(e)); });
+      return l.b.getArrayAttr(texts);
+    };
+    auto addResult = [&](LoweredValue &value, const std::string &name, NamedAttrList named) {
       results.push_back(l.tensor(value));
       types.push_back(results.back().getType());
-      SmallVector<Attribute> texts;
-      for (AffineExpr extent : value.shape)
-        texts.push_back(l.b.getStringAttr(l.dims.print(extent)));
-      NamedAttrList named;
       named.append("snug.name", l.b.getStringAttr(name));
-      named.append("snug.dims", l.b.getArrayAttr(texts));
+      named.append("snug.dims", textsOf(value.shape));
       if (storedAs(value.elementType) != value.elementType)
         named.append(onnx::kTensorType, TypeAttr::get(value.elementType));
       attributes.push_back(named.getDictionary(context()));
+    };
+    auto add = [&](LoweredValue &value, const std::string &name) -> LogicalResult {
+      NamedAttrList named;
+      if (llvm::none_of(value.shape, [&](AffineExpr extent) { return l.dims.isOfData(extent); })) {
+        addResult(value, name, named);
+        return success();
+      }
+      Extents largest = llvm::map_to_vector<6>(value.shape, [&](AffineExpr extent) { return l.dims.atMost(extent); });
+      auto parts = l.handOut(value);
+      if (failed(parts))
+        return failure();
+      named.append(kLargestShape, textsOf(largest));
+      shapeLists.push_back({parts->second, name, static_cast<unsigned>(results.size())});
+      addResult(parts->first, name, named);
+      return success();
     };
     for (auto [index, operand] : llvm::enumerate(ret.getOperands())) {
       LoweredValue &value = l.lookup(operand);
       auto given = main.getResultAttrOfType<StringAttr>(index, "snug.name");
       std::string name = given ? given.str() : "output" + std::to_string(index);
-      if (!value.isSequence && !value.isAbsent)
-        add(value, name);
+      if (!value.isSequence && !value.isAbsent && failed(add(value, name)))
+        return failure();
       for (auto [place, element] : llvm::enumerate(value.elements)) {
         if (element.isSequence || element.isAbsent)
           return main.emitError() << "output '" << name << "' is a sequence of sequences or optionals, which is not supported";
-        add(element, name + "." + std::to_string(place));
+        if (failed(add(element, name + "." + std::to_string(place))))
+          return failure();
       }
+    }
+    for (ShapeList &list : shapeLists) {
+      NamedAttrList named;
+      named.append(kShapeOf, l.b.getI64IntegerAttr(list.output));
+      addResult(list.extents, list.name + ".shape", named);
     }
     for (BlockArgument argument : main.getArguments()) {
       SmallVector<Attribute> texts;

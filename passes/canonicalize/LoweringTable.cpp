@@ -39,6 +39,7 @@ const LoweringTable &LoweringTable::get() {
     addTrainingOps(t);
     addImageOps(t);
     addClassicOps(t);
+    addDataSizeOps(t);
     addStringOps(t);
     addLegacyOps(t);
     return t;

@@ -78,6 +78,7 @@ void addRandomOps(LoweringTable &table);
 void addTrainingOps(LoweringTable &table);
 void addImageOps(LoweringTable &table);
 void addClassicOps(LoweringTable &table);
+void addDataSizeOps(LoweringTable &table);
 void addStringOps(LoweringTable &table);
 void addLegacyOps(LoweringTable &table);
 
