@@ -4,6 +4,7 @@
 #include "codegen/cpu/EmitObject.h"
 #include "codegen/host/HostProgram.h"
 #include "codegen/link/Link.h"
+#include "codegen/link/StringTable.h"
 #include "codegen/link/Weights.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/plan/PlanDialect.h"
@@ -59,6 +60,7 @@ public:
       : module(module), options(options), report(report) {}
 
   LogicalResult run() {
+    int64_t forStrings = stringBytes(module); // before equal kernels are one
     if (failed(outlineKernels(module, options, report)))
       return failure();
     dump(module, "plan");
@@ -68,7 +70,8 @@ public:
     target = *expected;
     FailureOr<ModelSignature> signature = ModelSignature::read(module, options.threads);
     FailureOr<Weights> weights = Weights::plan(module);
-    if (failed(signature) || failed(weights))
+    FailureOr<StringTable> strings = StringTable::plan(module);
+    if (failed(signature) || failed(weights) || failed(strings))
       return fail(70, "the planned program is not complete");
     report.arenaBytes = signature->arenaBytes;
     report.weightsBytes = weights->bytes;
@@ -78,7 +81,8 @@ public:
       return failure();
 
     // Weights first: the library names them by their content.
-    HeaderInputs header{*signature, options.target, {}, {}, weights->bytes, 0, std::nullopt};
+    uint64_t library = static_cast<uint64_t>(libraryBytes(static_cast<int>(signature->threads)) + forStrings);
+    HeaderInputs header{*signature, *strings, options.target, {}, {}, weights->bytes, 0, library, std::nullopt};
     std::string weightsPath = options.outputPath + ".safetensors", partial = weightsPath + ".partial", error;
     DataFolder folder{options.modelDirectory, options.modelName, options.modelBytes};
     bool embed = weights->bytes && weights->bytes <= options.embedLimit;
@@ -185,7 +189,7 @@ private:
     {
       Stopwatch watch(report.lowerMs);
       auto main = module.lookupSymbol<func::FuncOp>("main");
-      FailureOr<OwningOpRef<ModuleOp>> host = buildHostModule(module, main, signature, weights);
+      FailureOr<OwningOpRef<ModuleOp>> host = buildHostModule(module, main, signature, weights, header.strings);
       if (failed(host))
         return fail(70, "the host program could not be built");
       dump(**host, "host");

@@ -43,6 +43,11 @@ struct CodegenReport {
 // which kernels may use 64 KiB (made resident at once), its own state and its heap; the rest is of the process.
 constexpr int64_t libraryBytes(int threads) { return (256 + 128 * static_cast<int64_t>(threads)) << 10; }
 
+// Module attribute: bytes for strings that a run makes. Absent where it makes none.
+inline constexpr llvm::StringLiteral kTextBytes = "snug.text_bytes";
+// What strings need besides, of canonical IR or later: those that runs make, those of constants, regular expressions.
+int64_t stringBytes(mlir::ModuleOp module);
+
 // Registers every dialect, interface model and translation that compileToLibrary needs.
 void registerCodegenDialects(mlir::DialectRegistry &registry);
 

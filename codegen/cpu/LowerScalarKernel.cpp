@@ -3,11 +3,18 @@
 // Kernels given by their scalar code: loops over the parallel dims around it.
 #include "codegen/cpu/Kernels.h"
 #include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
+#include "snug/ModelABI.h"
 
 using namespace mlir;
 using namespace snug;
 using namespace snug::codegen;
+
+static_assert(static_cast<int>(nn::TextKind::Compare) == SNUG_TEXT_COMPARE &&
+              static_cast<int>(nn::TextKind::Piece) == SNUG_TEXT_PIECE &&
+              nn::getMaxEnumValForTextKind() == SNUG_TEXT_PIECE);
 
 KernelRange codegen::planScalarKernel(nn::ScalarKernelOp op) {
   SmallVector<AffineMap> maps = op.getMaps();
@@ -24,6 +31,45 @@ KernelRange codegen::planScalarKernel(nn::ScalarKernelOp op) {
   return range;
 }
 
+ValueRange KernelBuilder::textRuntime() {
+  Block::BlockArgListType arguments = lo.getParentBlock()->getArguments();
+  return ValueRange(arguments).drop_back(3).take_back(3);
+}
+
+// Operands and results travel in words on the stack, a place for each op.
+SmallVector<Value> KernelBuilder::text(nn::TextOp op) {
+  Type pointer = LLVM::LLVMPointerType::get(getContext()), i64 = getI64Type();
+  auto isString = [](Value value) { return value.getType().isInteger(128); };
+  auto words = [&](ValueRange values) -> Value {
+    int64_t count = 0;
+    for (Value value : values)
+      count += isString(value) ? 2 : 1;
+    OpBuilder::InsertionGuard guard(*this);
+    setInsertionPointToStart(lo.getParentBlock());
+    Value size = LLVM::ConstantOp::create(*this, i64, getI64IntegerAttr(count));
+    return LLVM::AllocaOp::create(*this, pointer, i64, size, /*alignment=*/16);
+  };
+  auto each = [&](Value place, ValueRange values, function_ref<void(Value, Value)> body) {
+    int32_t word = 0;
+    for (Value value : values) {
+      body(value, LLVM::GEPOp::create(*this, pointer, i64, place, ArrayRef<LLVM::GEPArg>{word}));
+      word += isString(value) ? 2 : 1;
+    }
+  };
+  Value operands = words(op.getOperands()), results = words(op.getResults());
+  each(operands, op.getOperands(), [&](Value value, Value at) { LLVM::StoreOp::create(*this, value, at, 8); });
+  ValueRange runtime = textRuntime();
+  Value function = LLVM::IntToPtrOp::create(*this, pointer, runtime[0]);
+  Value state = LLVM::IntToPtrOp::create(*this, pointer, runtime[1]);
+  Value kind = arith::ConstantOp::create(*this, getI64IntegerAttr(static_cast<int64_t>(op.getKind())));
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(getContext()), {pointer, i64, i64, pointer, pointer});
+  LLVM::CallOp::create(*this, type, ValueRange{function, state, kind, runtime[2], operands, results});
+  SmallVector<Value> loaded;
+  each(results, op.getResults(),
+       [&](Value value, Value at) { loaded.push_back(LLVM::LoadOp::create(*this, value.getType(), at, 8)); });
+  return loaded;
+}
+
 LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b) {
   SmallVector<AffineMap> maps = op.getMaps();
   unsigned parallel = op.getNumParallelDims();
@@ -38,7 +84,7 @@ LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b
     SmallVector<Operation *> accesses;
     for (Operation &inner : body.without_terminator())
       b.clone(inner, mapping)->walk([&](Operation *copy) {
-        if (isa<nn::LoadOp, nn::StoreOp, nn::ExtentOp, nn::IndexOp>(copy))
+        if (isa<nn::LoadOp, nn::StoreOp, nn::ExtentOp, nn::IndexOp, nn::TextOp>(copy))
           accesses.push_back(copy);
       });
     OpBuilder::InsertionGuard guard(b);
@@ -48,6 +94,8 @@ LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b
         load.getResult().replaceAllUsesWith(b.loadWide(op->getOperand(load.getNumber()), load.getIndices()));
       } else if (auto store = dyn_cast<nn::StoreOp>(access)) {
         b.store(store.getValue(), op->getOperand(store.getNumber()), store.getIndices());
+      } else if (auto text = dyn_cast<nn::TextOp>(access)) {
+        text->replaceAllUsesWith(b.text(text));
       } else if (auto extent = dyn_cast<nn::ExtentOp>(access)) {
         extent.getResult().replaceAllUsesWith(b.size(op->getOperand(extent.getNumber()), extent.getDim()));
       } else {

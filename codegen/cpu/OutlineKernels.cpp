@@ -167,6 +167,9 @@ private:
       else
         return op->emitOpError() << "uses a value of type " << value.getType() << ", which no kernel can take";
     }
+    if (op->walk([](nn::TextOp) { return WalkResult::interrupt(); }).wasInterrupted())
+      for (Value needed : plan::TextRuntimeOp::create(host, loc)->getResults())
+        scalar(needed);
     KernelRange range = planRange(op, target);
     Value extent;
     for (RangeFactor factor : range.factors) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/host/HostProgram.h"
 #include "codegen/cpu/Kernels.h"
+#include "codegen/Codegen.h"
+#include "codegen/link/StringTable.h"
 #include "codegen/link/Weights.h"
 #include "dialects/plan/PlanDialect.h"
 #include "lib/analysis/Arguments.h"
@@ -10,6 +12,7 @@
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringExtras.h"
+#include "snug/ModelABI.h"
 
 using namespace mlir;
 using namespace snug;
@@ -124,6 +127,9 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
     signature.arenaBytes = cast<MemRefType>(arena.getType()).getNumElements();
     signature.arenaAlignment = arena.getAlignment();
   });
+  auto textBytes = module->getAttrOfType<IntegerAttr>(kTextBytes);
+  signature.textBytes = textBytes ? textBytes.getInt() : 0;
+  signature.usesText = main.walk([](plan::TextRuntimeOp) { return WalkResult::interrupt(); }).wasInterrupted();
   signature.buckets = Buckets::read(module);
   if (module->hasAttr("snug.buckets") && (!signature.buckets || signature.buckets->bounds.size() != names.size()))
     return module.emitError("snug.buckets does not fit snug.dims");
@@ -255,7 +261,8 @@ LogicalResult lowerLaunch(plan::LaunchOp launch, int64_t index, Value slots, Val
 } // namespace
 
 FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func::FuncOp main,
-                                                          const ModelSignature &signature, const Weights &weights) {
+                                                          const ModelSignature &signature, const Weights &weights,
+                                                          const StringTable &strings) {
   Location loc = main.getLoc();
   OwningOpRef<ModuleOp> host = ModuleOp::create(loc);
   LocBuilder b(loc, host->getBodyRegion());
@@ -264,20 +271,23 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   auto bytesType = [&](uint64_t bytes) {
     return MemRefType::get({static_cast<int64_t>(std::max<uint64_t>(bytes, 1))}, b.getI8Type());
   };
-  SmallVector<Type> types{bytesType(signature.arenaBytes), bytesType(weights.bytes)};
+  SmallVector<Type> types{bytesType(signature.arenaBytes), bytesType(weights.bytes),
+                          bytesType(strings.strings.size() * sizeof(snug_string))};
   for (Type type : main.getArgumentTypes())
     types.push_back(MemRefType::get({}, cast<MemRefType>(type).getElementType()));
   types.append(signature.dims.size(), b.getIndexType());
-  types.append(2, pointer);
+  types.append(4, pointer);
   auto body = func::FuncOp::create(b, "snug_run_body", b.getFunctionType(types, {}));
   Block *entry = body.addEntryBlock();
   b.setInsertionPointToStart(entry);
 
   ValueRange arguments = entry->getArguments();
-  Value arena = arguments[0], weightsBlob = arguments[1];
+  Value arena = arguments[0], weightsBlob = arguments[1], stringTable = arguments[2];
+  constexpr unsigned firstTensor = 3;
   unsigned numTensors = main.getNumArguments();
-  SmallVector<Value> dims(arguments.slice(2 + numTensors, signature.dims.size()));
+  SmallVector<Value> dims(arguments.slice(firstTensor + numTensors, signature.dims.size()));
   Value parallelFor = arguments[arguments.size() - 2], state = arguments.back();
+  Value text = arguments[arguments.size() - 4], textState = arguments[arguments.size() - 3];
 
   // Tensors of the caller: dense memrefs over bare pointers, with sizes from the dims.
   SmallVector<Value> tensors;
@@ -306,7 +316,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
         strides[dim] = b.getIndexAttr(staticStrides[dim]);
       running = arith::MulIOp::create(b, running, sizes.back()[dim]);
     }
-    tensors.push_back(memref::ReinterpretCastOp::create(b, value.type, arguments[2 + i],
+    tensors.push_back(memref::ReinterpretCastOp::create(b, value.type, arguments[firstTensor + i],
                                                         OpFoldResult(b.getIndexAttr(0)), sizeValues, strides));
   }
 
@@ -343,9 +353,16 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
       op->getResult(0).replaceAllUsesWith(arena);
       op->erase();
     } else if (auto weight = dyn_cast<nn::WeightOp>(op)) {
-      Value shift = arith::ConstantIndexOp::create(at, weights.offsetOf(weight));
-      op->getResult(0).replaceAllUsesWith(
-          memref::ViewOp::create(at, cast<MemRefType>(weight.getResult().getType()), weightsBlob, shift, ValueRange{}));
+      std::optional<uint64_t> place = strings.offsetOf(weight);
+      Value shift = arith::ConstantIndexOp::create(at, place ? *place : weights.offsetOf(weight));
+      op->getResult(0).replaceAllUsesWith(memref::ViewOp::create(at, cast<MemRefType>(weight.getResult().getType()),
+                                                                 place ? stringTable : weightsBlob, shift, ValueRange{}));
+      op->erase();
+    } else if (auto runtime = dyn_cast<plan::TextRuntimeOp>(op)) {
+      Type i64 = b.getI64Type();
+      runtime.getFunction().replaceAllUsesWith(LLVM::PtrToIntOp::create(at, i64, text));
+      runtime.getState().replaceAllUsesWith(LLVM::PtrToIntOp::create(at, i64, textState));
+      runtime.getLaunch().replaceAllUsesWith(arith::ConstantOp::create(at, at.getI64IntegerAttr(launches)));
       op->erase();
     } else if (auto launch = dyn_cast<plan::LaunchOp>(op)) {
       if (failed(lowerLaunch(launch, launches++, slots, parallelFor, state)))

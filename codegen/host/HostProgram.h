@@ -16,6 +16,7 @@ class Module;
 }
 
 namespace snug::codegen {
+struct StringTable;
 struct Weights;
 
 // What @main's attributes say, read and checked.
@@ -47,6 +48,8 @@ struct ModelSignature {
   };
   std::vector<Launch> launches; // in program order
   uint64_t arenaBytes = 0, arenaAlignment = 64;
+  uint64_t textBytes = 0; // of the strings that a run makes
+  bool usesText = false;  // calls the runtime's functions on strings
   // What has to hold between dims: `left` >= `right`, or `left` == `right`.
   struct Requirement {
     std::string text;
@@ -67,16 +70,17 @@ struct ModelSignature {
 // The name of the function that runs kernel `name` from an argument array (snug_kernel_fn).
 std::string kernelEntryName(llvm::StringRef name);
 
-// A new module with @snug_run_body, made of @main's body: arguments (arena, weights, inputs, outputs, dims,
-// parallel_for, state); launches are calls of parallel_for. It is ready for conversion to LLVM. Empties @main.
+// A new module with @snug_run_body, made of @main's body: arguments (arena, weights, strings, inputs, outputs, dims,
+// text, its state, parallel_for, its state); launches are calls of parallel_for. It is ready for conversion to LLVM. Empties @main.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> buildHostModule(mlir::ModuleOp module, mlir::func::FuncOp main,
                                                                    const ModelSignature &signature,
-                                                                   const Weights &weights);
+                                                                   const Weights &weights, const StringTable &strings);
 
 struct HeaderInputs {
   const ModelSignature &signature;
+  const StringTable &strings;
   std::string target, weightsFile, weightsId;
-  uint64_t weightsBytes = 0, weightsOffset = 0;
+  uint64_t weightsBytes = 0, weightsOffset = 0, libraryBytes = 0;
   std::optional<std::vector<char>> embedded;
 };
 // Adds to the translated host module: the run function over snug_run_args, shapes, the header and snug_model_query.

@@ -5,6 +5,8 @@
 #include "codegen/Codegen.h"
 #include "codegen/cpu/Kernels.h"
 #include "codegen/host/HostProgram.h"
+#include "codegen/link/StringTable.h"
+#include "dialects/onnx/OnnxDialect.h"
 #include "snug/ModelABI.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/IR/IRBuilder.h"
@@ -22,6 +24,8 @@ namespace {
 snug_dtype dtypeOf(mlir::Type type) {
   if (type.isInteger(1))
     return {6, 8, 1};
+  if (mlir::isa<onnx::StringType>(type))
+    return {3, 128, 1};
   uint8_t bits = static_cast<uint8_t>(type.getIntOrFloatBitWidth());
   // DLPack's codes of narrow floats.
   uint8_t narrow = TypeSwitch<mlir::Type, uint8_t>(type)
@@ -63,8 +67,8 @@ public:
     for (const ModelSignature::ValueDim &value : s.valueDims)
       valueDims.push_back(record({number32(value.dim), number32(value.input), number(value.element)}));
     // As few readers as need be are shut out.
-    oldest = dataShapes.empty() && valueDims.empty() ? 1 : 2;
-    Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(libraryBytes(s.threads)),
+    oldest = dataShapes.empty() && valueDims.empty() && !s.usesText ? 1 : 2;
+    Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(in.libraryBytes),
                                number(inputBytes), number(outputBytes)});
     Constant *embedded = ConstantPointerNull::get(pointer), *file = embedded;
     if (in.embedded) {
@@ -84,7 +88,7 @@ public:
                 number32(s.threads), array(dims), inputs, outputs, memory, embedded, file, number(in.weightsOffset),
                 text(in.weightsId), shapes(), run(), number32(s.launches.size()), number32(s.requirements.size()),
                 array(launches), arenaNeed(), requirements(), unmet(), number32(dataShapes.size()),
-                number32(valueDims.size()), array(dataShapes), array(valueDims)});
+                number32(valueDims.size()), array(dataShapes), array(valueDims), number(s.textBytes)});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }
@@ -121,9 +125,11 @@ private:
       }
       bytes += size;
       snug_dtype dtype = dtypeOf(value.elementType);
+      bool isString = mlir::isa<onnx::StringType>(value.elementType);
+      uint32_t kind = isString ? SNUG_VALUE_STRING_TENSOR : SNUG_VALUE_TENSOR;
       auto byte = [&](unsigned v) { return ConstantInt::get(Type::getInt8Ty(context), v); };
       Constant *type = record({byte(dtype.code), byte(dtype.bits), ConstantInt::get(Type::getInt16Ty(context), 1)});
-      items.push_back(record({text(value.name), number32(SNUG_VALUE_TENSOR), type, number32(value.declared.size()),
+      items.push_back(record({text(value.name), number32(kind), type, number32(value.declared.size()),
                               number32((value.isOverwritten ? SNUG_VALUE_OVERWRITTEN : 0) |
                                        (value.hasDataShape ? SNUG_VALUE_DATA_SHAPE : 0)),
                               array(extents)}));
@@ -221,6 +227,21 @@ private:
     return f;
   }
 
+  // The strings of constants, as snug_string.
+  Constant *strings() {
+    std::vector<Constant *> items;
+    for (StringRef string : in.strings.strings) {
+      Constant *bytes = ConstantPointerNull::get(pointer);
+      if (!string.empty())
+        bytes = table(ConstantDataArray::getString(context, string, /*AddNull=*/false));
+      items.push_back(record({bytes, number(string.size())}));
+    }
+    Constant *all = array(items);
+    if (auto *global = dyn_cast<GlobalVariable>(all))
+      global->setAlignment(Align(64));
+    return all;
+  }
+
   Constant *run() {
     Function *body = module.getFunction("snug_run_body");
     body->setLinkage(GlobalValue::InternalLinkage);
@@ -228,7 +249,7 @@ private:
     IRBuilder<> b(BasicBlock::Create(context, "entry", f));
     Value *args = f->getArg(0);
     auto field = [&](uint64_t offset) { return loadAt(b, pointer, args, offset); };
-    std::vector<Value *> operands{field(offsetof(snug_run_args, arena)), field(offsetof(snug_run_args, weights))};
+    std::vector<Value *> operands{field(offsetof(snug_run_args, arena)), field(offsetof(snug_run_args, weights)), strings()};
     auto tensors = [&](uint64_t offset, size_t count) {
       Value *list = field(offset);
       for (size_t i = 0; i < count; ++i)
@@ -239,8 +260,11 @@ private:
     Value *dims = field(offsetof(snug_run_args, dims));
     for (size_t i = 0; i < in.signature.dims.size(); ++i)
       operands.push_back(loadAt(b, i64, dims, 8 * i));
-    operands.push_back(
-        loadAt(b, pointer, field(offsetof(snug_run_args, runtime)), offsetof(snug_runtime_table, parallel_for)));
+    Value *runtime = field(offsetof(snug_run_args, runtime));
+    // A runtime of before strings has a shorter table.
+    for (uint64_t member : {offsetof(snug_runtime_table, text), offsetof(snug_runtime_table, text_state)})
+      operands.push_back(in.signature.usesText ? loadAt(b, pointer, runtime, member) : ConstantPointerNull::get(pointer));
+    operands.push_back(loadAt(b, pointer, runtime, offsetof(snug_runtime_table, parallel_for)));
     operands.push_back(field(offsetof(snug_run_args, runtime_state)));
     b.CreateCall(body, operands);
     b.CreateRetVoid();

@@ -194,6 +194,27 @@ StringRef safetensorsType(Type type) {
 }
 } // namespace
 
+bool codegen::holdsStrings(nn::DataOp data) { return isa_and_nonnull<DenseStringElementsAttr>(data.getValueAttr()); }
+
+FailureOr<std::vector<int64_t>> codegen::elementsOf(nn::WeightOp op, nn::DataOp data, std::string &error) {
+  std::vector<int64_t> numbers, ordered;
+  auto type = cast<ShapedType>(data.getType());
+  for (int64_t i = 0; i < type.getNumElements(); ++i)
+    numbers.push_back(i);
+  View view{reinterpret_cast<const char *>(numbers.data()), SmallVector<int64_t>(type.getShape()), {}};
+  view.dense();
+  std::vector<std::vector<char>> copies;
+  for (Attribute step : op.getRecipe())
+    if (error = applyStep(step, view, sizeof(int64_t), copies); !error.empty())
+      return failure();
+  Weights::Sink sink = [&](ArrayRef<char> piece) {
+    auto *first = reinterpret_cast<const int64_t *>(piece.data());
+    ordered.insert(ordered.end(), first, first + piece.size() / sizeof(int64_t));
+  };
+  Copier(sizeof(int64_t), sink).copy(view);
+  return ordered;
+}
+
 FailureOr<Weights> Weights::plan(ModuleOp module) {
   Weights weights;
   SymbolTable symbols(module);
@@ -204,6 +225,8 @@ FailureOr<Weights> Weights::plan(ModuleOp module) {
       op.emitOpError() << "refers to the data @" << op.getData() << ", which does not exist";
       return WalkResult::interrupt();
     }
+    if (holdsStrings(data))
+      return WalkResult::advance();
     auto type = cast<ShapedType>(op.getResult().getType());
     if (!known.try_emplace({data, op.getRecipe()}, weights.entries.size()).second)
       return WalkResult::advance();

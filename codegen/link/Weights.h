@@ -21,6 +21,11 @@ struct DataFolder {
   std::optional<llvm::StringRef> modelBytes;
 };
 
+// The numbers of a data's elements in the order in which a weight's recipe has them; on failure `error` says why.
+mlir::FailureOr<std::vector<int64_t>> elementsOf(nn::WeightOp op, nn::DataOp data, std::string &error);
+// Whether its elements are strings, which are no part of the blob (StringTable.h).
+bool holdsStrings(nn::DataOp data);
+
 struct Weights {
   struct Entry {
     nn::DataOp data;

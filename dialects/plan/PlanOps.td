@@ -34,6 +34,15 @@ def Plan_OffsetOp : Op<Plan_Dialect, "offset", [Pure]> {
   let assemblyFormat = "$offsets attr-dict";
 }
 
+def Plan_TextRuntimeOp : Op<Plan_Dialect, "text_runtime"> {
+  let summary = "What a kernel needs to call the runtime's functions on strings";
+  let description = [{
+    The address of snug_runtime_table.text, its state, and the number of the launch that follows.
+  }];
+  let results = (outs I64:$function, I64:$state, I64:$launch);
+  let assemblyFormat = "attr-dict";
+}
+
 def Plan_LaunchOp : Op<Plan_Dialect, "launch"> {
   let summary = "Runs a kernel function over [0, extent) of its outermost parallel dim";
   let description = [{

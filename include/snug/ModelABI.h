@@ -22,11 +22,18 @@ extern "C" {
 // Element types use DLPack's codes (int 0, uint 1, float 2, bfloat 4, complex 5, bool 6; float8_e4m3fn 10, e4m3fnuz 11,
 // e5m2 12, e5m2fnuz 13, e8m0fnu 14; float6_e2m3fn 15, e3m2fn 16; float4_e2m1fn 17), one lane. Elements of less than 8 bits
 // take a byte each, in its low bits; what is in the high bits does not count, and is 0 in outputs.
+// An element of a string tensor is a snug_string: dtype opaque handle (3) of 128 bits.
 typedef struct snug_dtype {
   uint8_t code;
   uint8_t bits;
   uint16_t lanes;
 } snug_dtype;
+
+// An element of a string tensor: UTF-8 that is not NUL-terminated, of any bytes. `data` may be NULL where `size` is 0.
+typedef struct __attribute__((aligned(16))) snug_string {
+  const char *data;
+  uint64_t size;
+} snug_string;
 
 // A named dim of the model; min == max when it was fixed at compile time. All actual values obey
 // min <= v <= max and (v - min) % step == 0.
@@ -45,7 +52,7 @@ typedef struct snug_extent {
   const char *text;
 } snug_extent;
 
-// ABI 1 has tensors only; other kinds are appended as they come.
+// ABI 1 has tensors, of numbers and of strings; other kinds are appended as they come.
 typedef enum snug_value_kind { SNUG_VALUE_TENSOR = 0, SNUG_VALUE_OPTIONAL = 1, SNUG_VALUE_SEQUENCE = 2, SNUG_VALUE_STRING_TENSOR = 3 } snug_value_kind;
 
 // SNUG_VALUE_OVERWRITTEN: of an input that was donated (snugc --donate): a run may write to it, and what it holds
@@ -76,6 +83,24 @@ typedef struct snug_value_dim {
 // [0, num_threads) selects the thread-private scratch. Kernels never fail, allocate or call back.
 typedef void (*snug_kernel_fn)(const int64_t *args, int64_t lo, int64_t hi, int64_t thread);
 
+// What kernels ask of the runtime about strings, in words of 8 bytes: a string has two (data, size), a number one, a
+// float as the bits of a double. In front of the arrow are the operands, behind it the results.
+typedef enum snug_text_op {
+  SNUG_TEXT_COMPARE = 0,     // two strings -> -1, 0 or 1, by their bytes
+  SNUG_TEXT_CONCAT = 1,      // two strings -> string
+  SNUG_TEXT_FROM_INT = 2,    // integer -> string
+  SNUG_TEXT_FROM_UINT = 3,   // unsigned integer -> string
+  SNUG_TEXT_FROM_FLOAT = 4,  // float of that many bits of mantissa -> string, the shortest that reads back
+  SNUG_TEXT_TO_INT = 5,      // string, least and largest -> integer
+  SNUG_TEXT_TO_UINT = 6,     // string, largest -> unsigned integer
+  SNUG_TEXT_TO_FLOAT = 7,    // string -> float
+  SNUG_TEXT_FULL_MATCH = 8,  // string, regular expression of RE2 -> 1 where all of the string matches, else 0
+  SNUG_TEXT_LOWER = 9,       // string -> string
+  SNUG_TEXT_UPPER = 10,      // string -> string
+  SNUG_TEXT_PIECE = 11,      // string, delimiter (empty: white space), most splits (-1: any) -> its first piece, what is
+                             // behind the delimiter, whether there is a piece (0, 1), whether there may be another
+} snug_text_op;
+
 // What the runtime offers to a running model.
 typedef struct snug_runtime_table {
   uint32_t abi_version;
@@ -83,6 +108,10 @@ typedef struct snug_runtime_table {
   // Runs kernel over [0, extent), split in contiguous ranges of at least `grain` iterations; returns when all is done.
   // A range starts at a multiple of `grain`, so results do not depend on the number of threads.
   void (*parallel_for)(void *state, snug_kernel_fn kernel, const int64_t *args, int64_t extent, int64_t grain);
+  // Does `op` (snug_text_op) for the launch of that number. Any thread. It never fails: what cannot be done gives empty
+  // strings and zeros, and the run is reported as failed once it has ended.
+  void (*text)(void *text_state, int64_t op, int64_t launch, const int64_t *operands, int64_t *results);
+  void *text_state;
 } snug_runtime_table;
 
 typedef struct snug_run_args {
@@ -146,6 +175,8 @@ typedef struct snug_model_header {
   uint32_t num_data_shapes, num_value_dims;
   const uint32_t *data_shapes;
   const snug_value_dim *value_dims;
+  // Bytes that strings made by a run may have in all, in memory of the context's that is part of memory.library_bytes.
+  uint64_t text_bytes;
 } snug_model_header;
 
 // Returns NULL when the library cannot serve a reader of at most `max_abi_version`.

@@ -17,7 +17,7 @@ using namespace mlir;
 using namespace snug;
 
 void Pipeline::measureFixed() {
-  report.library = libraryBytes(threads());
+  report.library = libraryBytes(threads()) + stringBytes(*program);
   llvm::SmallDenseSet<std::pair<Attribute, Attribute>> seen;
   auto bytesOf = [&](Type type, std::optional<ArrayAttr> texts) {
     auto shaped = cast<ShapedType>(type);
@@ -39,7 +39,8 @@ void Pipeline::measureFixed() {
     return bytes;
   };
   program->walk([&](nn::WeightOp weight) {
-    if (seen.insert({weight.getDataAttr(), weight.getRecipe()}).second)
+    bool isString = cast<ShapedType>(weight.getType()).getElementType().isInteger(128); // part of the library
+    if (!isString && seen.insert({weight.getDataAttr(), weight.getRecipe()}).second)
       report.weights += llvm::alignTo(bytesOf(weight.getType(), std::nullopt), 64);
   });
   auto main = program->lookupSymbol<func::FuncOp>("main");

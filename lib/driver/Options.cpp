@@ -143,6 +143,16 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
+  app.add_option_function<std::string>(
+         "--text-bytes",
+         [&o](const std::string &text) {
+           std::string error;
+           o.textBytes = parseBytes(text, error);
+           if (o.textBytes < 0)
+             throw CLI::ValidationError("--text-bytes", error);
+         },
+         "Room for the strings that a run makes, if the model makes any (default: 1MiB)")
+      ->type_name("BYTES");
   app.add_option("--donate", o.donated, "An input that a run may overwrite, so as to need less memory; once for each")
       ->type_name("NAME")
       ->expected(1)

@@ -230,6 +230,11 @@ int Pipeline::schedule() {
   (*program)->setAttr("snug.threads", builder.getI64IntegerAttr(threads()));
   (*program)->setAttr("snug.machine", builder.getStringAttr(machineText(options.machine)));
   (*program)->setAttr("snug.model_name", builder.getStringAttr(llvm::sys::path::stem(options.model)));
+  bool makesStrings = program->walk([](nn::TextOp op) {
+    return nn::TextOp::makesStrings(op.getKind()) ? WalkResult::interrupt() : WalkResult::advance();
+  }).wasInterrupted();
+  if (makesStrings)
+    (*program)->setAttr(kTextBytes, builder.getI64IntegerAttr(options.textBytes));
   auto addSchedule = [&](OpPassManager &pm) { pm.addPass(createSchedule()); };
   if (!options.donated.empty() && options.emit >= Stage::Chunk) {
     undonated = OwningOpRef<ModuleOp>(program->clone());

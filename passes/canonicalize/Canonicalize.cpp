@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/Canonicalize.h"
+#include "dialects/onnx/OnnxDialect.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "passes/canonicalize/Passes.h"
 
 using namespace mlir;
+using namespace snug;
 
 LogicalResult snug::checkTypes(ModuleOp module) {
   auto main = module.lookupSymbol<func::FuncOp>("main");
@@ -14,7 +16,7 @@ LogicalResult snug::checkTypes(ModuleOp module) {
   };
   auto isNumber = [](Type type) {
     auto shaped = dyn_cast<ShapedType>(type);
-    return !shaped || shaped.getElementType().isIntOrFloat();
+    return !shaped || shaped.getElementType().isIntOrFloat() || isa<onnx::StringType>(shaped.getElementType());
   };
   for (BlockArgument argument : main.getArguments()) {
     auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "snug.name");
@@ -23,12 +25,12 @@ LogicalResult snug::checkTypes(ModuleOp module) {
       refuse(main.getLoc(), text + "has no shape, so its rank is unknown; export the model with shapes of its inputs, or state it "
                                  "with --dim NAME.rank=N");
     else if (!isa<RankedTensorType>(argument.getType()) || !isNumber(argument.getType()))
-      refuse(main.getLoc(), text + "is no tensor of numbers, nor a sequence or optional of such; strings and complex numbers "
-                                   "are not supported");
+      refuse(main.getLoc(), text + "is no tensor of numbers or strings, nor a sequence or optional of such; complex numbers are not "
+                                   "supported");
   }
   main.walk([&](Operation *op) {
     if (!llvm::all_of(op->getResultTypes(), isNumber))
-      refuse(op->getLoc(), "makes strings or complex numbers, which are not supported");
+      refuse(op->getLoc(), "makes complex numbers, which are not supported");
   });
   return result;
 }

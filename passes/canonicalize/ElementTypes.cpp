@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/ElementTypes.h"
+#include "dialects/onnx/OnnxDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "llvm/ADT/STLExtras.h"
@@ -30,6 +31,7 @@ Type snug::elementTypeOf(MLIRContext *context, int64_t code) {
   case 5: return integer(16, false);
   case 6: return integer(32, false);
   case 7: return integer(64, false);
+  case 8: return onnx::StringType::get(context);
   case 9: return integer(1, false);
   case 10: return Float16Type::get(context);
   case 11: return Float64Type::get(context);
@@ -75,6 +77,8 @@ std::string snug::namesOf(TypeSet set) {
 
 // --- how they are stored ------------------------------------------------------------------------------------------
 
+bool snug::isString(Type type) { return isa<onnx::StringType>(type); }
+
 bool snug::isCode(Type type) {
   return type.isIntOrFloat() && !type.isInteger(1) && type.getIntOrFloatBitWidth() < (isa<FloatType>(type) ? 16 : 8);
 }
@@ -82,6 +86,8 @@ bool snug::isCode(Type type) {
 Type snug::storedAs(Type type) {
   if (isCode(type))
     return IntegerType::get(type.getContext(), 8);
+  if (isString(type))
+    return IntegerType::get(type.getContext(), 128);
   if (auto integer = dyn_cast<IntegerType>(type); integer && !integer.isSignless())
     return IntegerType::get(type.getContext(), integer.getWidth());
   return type;
@@ -92,6 +98,8 @@ bool snug::isUnsigned(Type type) { return type.isUnsignedInteger() || type.isInt
 bool snug::isShapeInteger(Type type) { return type.isSignlessInteger(32) || type.isSignlessInteger(64); }
 
 std::optional<std::pair<int64_t, int64_t>> snug::rangeOf(Type type) {
+  if (!isa<IntegerType>(type))
+    return std::nullopt;
   unsigned width = type.getIntOrFloatBitWidth();
   if (isUnsigned(type))
     return width < 64 ? std::optional(std::pair<int64_t, int64_t>(0, (int64_t(1) << width) - 1)) : std::nullopt;
@@ -108,6 +116,8 @@ TypedAttr snug::numberAttr(Type type, double number) {
     value.convert(real.getFloatSemantics(), APFloat::rmNearestTiesToEven, &lost);
     return storedAttr(FloatAttr::get(type, value));
   }
+  if (isString(type)) // zero is the empty one
+    return b.getIntegerAttr(storedAs(type), APInt(128, 0));
   auto integer = cast<IntegerType>(type);
   return storedAttr(IntegerAttr::get(type, APInt(64, static_cast<int64_t>(number), true).trunc(integer.getWidth())));
 }

@@ -95,6 +95,8 @@ LoweredValue Lowering::denseValue(DenseElementsAttr value, Value onnxValue) {
   Extents shape;
   for (int64_t size : type.getShape())
     shape.push_back(constant(size));
+  if (isString(type.getElementType())) // an address: known when the library is loaded
+    return dataValue(value);
   // An empty tensor has no elements to be equal.
   if (value.isSplat() && type.getNumElements() > 0 && !(type.getRank() == 1 && isa<IntegerType>(type.getElementType())))
     return splatValue(cast<TypedAttr>(value.getSplatValue<Attribute>()), shape);
@@ -121,11 +123,18 @@ LoweredValue Lowering::dataValue(DenseElementsAttr value) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(module.getBody());
   auto name = b.getStringAttr("constant_" + Twine(numDenseData++));
-  DenseElementsAttr stored = storedAttr(value);
-  nn::DataOp::create(b, b.getUnknownLoc(), name, TypeAttr::get(stored.getType()), StringAttr(), IntegerAttr(), IntegerAttr(),
+  // Strings stay what they are in the attribute: only the linker knows where their bytes are.
+  DenseElementsAttr stored = isString(type.getElementType()) ? value : storedAttr(value);
+  Type storedType = type.clone(storedAs(type.getElementType()));
+  nn::DataOp::create(b, b.getUnknownLoc(), name, TypeAttr::get(storedType), StringAttr(), IntegerAttr(), IntegerAttr(),
                      stored);
   b.setInsertionPointToStart(entry);
   return weightValue(FlatSymbolRefAttr::get(name), type);
+}
+
+LoweredValue Lowering::stringsValue(ArrayRef<StringRef> strings, ArrayRef<int64_t> shape) {
+  auto type = RankedTensorType::get(shape, onnx::StringType::get(b.getContext()));
+  return dataValue(DenseElementsAttr::get(type, strings));
 }
 
 std::optional<SmallVector<double>> Lowering::constantFloats(const LoweredValue &value) {

@@ -42,6 +42,7 @@ const LoweringTable &LoweringTable::get() {
     addClassicOps(t);
     addDataSizeOps(t);
     addNonMaxSuppression(t);
+    addStringOps(t);
     addLegacyOps(t);
     addContribNorms(t);
     addContribFusedOps(t);

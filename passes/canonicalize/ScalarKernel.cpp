@@ -11,7 +11,7 @@ static bool isFloat(Value value) { return isa<FloatType>(value.getType()); }
 static bool isWidened(Type type) { return isUnsigned(type) && !isCode(type) && !type.isInteger(1); }
 
 static Type computed(Type type) {
-  if (isCode(type))
+  if (isCode(type) || isString(type))
     return storedAs(type);
   if (isWidened(type))
     return IntegerType::get(type.getContext(), 2 * type.getIntOrFloatBitWidth());
@@ -33,6 +33,13 @@ Value ScalarCode::extent(unsigned operand, unsigned dim) {
   return nn::ExtentOp::create(b, loc, b.getIndexType(), operand, dim);
 }
 Value ScalarCode::place(unsigned dim) { return nn::IndexOp::create(b, loc, b.getIndexType(), dim); }
+
+ScalarCode::Values ScalarCode::text(nn::TextKind kind, ValueRange operands) {
+  SmallVector<Type> types;
+  for (char letter : nn::TextOp::resultsOf(kind))
+    types.push_back(b.getIntegerType(letter == 's' ? 128 : 64));
+  return Values(nn::TextOp::create(b, loc, types, kind, operands).getResults());
+}
 
 Value ScalarCode::constant(TypedAttr value) { return arith::ConstantOp::create(b, loc, value); }
 Value ScalarCode::index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }

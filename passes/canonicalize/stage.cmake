@@ -58,6 +58,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Scans.cpp
     ops/Shape.cpp
     ops/Spectrum.cpp
+    ops/Strings.cpp
     ops/Training.cpp
   LINK SnugNn SnugOnnx)
 

@@ -83,6 +83,8 @@ _DTYPES = {0: "int", 1: "uint", 2: "float", 5: "complex"}
 _NARROW = {"bfloat16": (4, 16), "int4": (0, 4), "uint4": (1, 4), "int2": (0, 2), "uint2": (1, 2),
            "float8_e4m3fn": (10, 8), "float8_e4m3fnuz": (11, 8), "float8_e5m2": (12, 8), "float8_e5m2fnuz": (13, 8),
            "float8_e8m0fnu": (14, 8), "float6_e2m3fn": (15, 6), "float6_e3m2fn": (16, 6), "float4_e2m1fn": (17, 4)}
+_STRING = (3, 128)  # DLPack's code and bits of a string
+_WORDS = numpy.dtype([("data", "u8"), ("size", "u8")])  # snug_string
 _CPU = 1
 _OVERWRITTEN, _DATA_SHAPE = 1, 2  # of snug_value_flags
 
@@ -149,7 +151,29 @@ def _check(error):
         raise Error(code, message)
 
 
+def _words(array, kept):
+    """An array of strings as the runtime takes it, whose bytes are in what is appended to `kept`."""
+    texts = [text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogateescape") for text in array.ravel()]
+    blob = ctypes.create_string_buffer(b"".join(texts))
+    kept.append(blob)
+    words = numpy.zeros(len(texts), _WORDS)
+    words["size"] = [len(text) for text in texts]
+    words["data"] = ctypes.addressof(blob) + numpy.cumsum(words["size"]) - words["size"]
+    return words.reshape(array.shape)
+
+
+def _strings(words):
+    """An array of str, of what the runtime wrote. Bytes that are no UTF-8 become surrogates, as with os.fsdecode."""
+    texts = numpy.empty(words.shape, object)
+    for index in numpy.ndindex(words.shape):
+        data, size = words[index]
+        texts[index] = ctypes.string_at(int(data), int(size)).decode("utf-8", "surrogateescape") if size else ""
+    return texts
+
+
 def _numpy_dtype(dtype, name):
+    if (dtype.code, dtype.bits) == _STRING:
+        return _WORDS
     if dtype.code == 6:
         return numpy.dtype(bool)
     narrow = next((known for known, key in _NARROW.items() if key == (dtype.code, dtype.bits)), None)
@@ -168,7 +192,7 @@ def _tensors(arrays):
     """Views of C-contiguous arrays as the runtime takes them; valid as long as the arrays are."""
     views = (_Tensor * len(arrays))()
     for view, array in zip(views, arrays):
-        narrow = _NARROW.get(array.dtype.name)
+        narrow = _STRING if array.dtype == _WORDS else _NARROW.get(array.dtype.name)
         if not narrow and (array.dtype.kind not in _KINDS or not array.dtype.isnative):
             raise Error(6, f"arrays of dtype {array.dtype} cannot be passed to a model")
         view.data, view.device_type, view.ndim = array.ctypes.data, _CPU, array.ndim
@@ -266,6 +290,8 @@ class Model:
         for index, name in enumerate(names):
             if name in self._overwritten and not (self._donate and values[index].flags.writeable):
                 values[index] = values[index].copy()
+        kept = []  # the bytes of strings
+        values = [_words(value, kept) if value.dtype.kind in "OSU" else value for value in values]
         in_views, in_pointers = _tensors(values)
 
         dims = (ctypes.c_int64 * max(1, len(self._dims)))(*[self._fixed.get(name, -1) for name in self._dims])
@@ -282,7 +308,7 @@ class Model:
             _check(_library.snug_context_output_shape(self._context, self.outputs.index(name), shape))
             shape = tuple(shape[:results[name].ndim])
             results[name] = results[name].reshape(-1)[:math.prod(shape)].reshape(shape)
-        return results
+        return {name: _strings(array) if array.dtype == _WORDS else array for name, array in results.items()}
 
 
 def load(path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False):

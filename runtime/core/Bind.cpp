@@ -40,6 +40,8 @@ static std::string dtypeText(uint8_t code, uint8_t bits, uint16_t lanes) {
   std::string text;
   if (code == 6 && bits == 8)
     text = "bool";
+  else if (code == kDLOpaqueHandle && bits == 128)
+    text = "string";
   else if (code < 6 && names[code])
     text = names[code] + std::to_string(bits);
   else if (code >= 10 && code <= 17)
@@ -233,6 +235,11 @@ uint64_t snug::arenaNeed(const snug_model_header &header, const int64_t *dims) {
   // A model of an older compiler has a shorter header.
   bool hasNeed = header.struct_size >= offsetof(snug_model_header, arena_need) + sizeof(header.arena_need);
   return dims && hasNeed && header.arena_need ? header.arena_need(dims) : header.memory.arena_bytes;
+}
+
+uint64_t snug::textBytes(const snug_model_header &header) {
+  bool hasText = header.struct_size >= offsetof(snug_model_header, text_bytes) + sizeof(header.text_bytes);
+  return hasText ? header.text_bytes : 0;
 }
 
 uint64_t snug::numExtents(const snug_model_header &header) {

@@ -40,6 +40,8 @@ uint64_t arenaNeed(const snug_model_header &header, const int64_t *dims);
 // header.
 uint32_t numDataShapes(const snug_model_header &header);
 uint32_t numValueDims(const snug_model_header &header);
+// Bytes for the strings that a run makes.
+uint64_t textBytes(const snug_model_header &header);
 
 // Number of extents that header.shapes writes.
 uint64_t numExtents(const snug_model_header &header);

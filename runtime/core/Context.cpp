@@ -3,6 +3,7 @@
 #include "runtime/core/Bind.h"
 #include "runtime/core/Error.h"
 #include "runtime/core/Model.h"
+#include "runtime/core/Text.h"
 #include "runtime/cpu/Arena.h"
 #include "runtime/cpu/ParallelFor.h"
 
@@ -34,7 +35,8 @@ struct snug_context {
   const snug_model_header &header;
   uint32_t numThreads;
   uint64_t arenaBytes;
-  cpu::Arena ownArena;
+  cpu::Arena ownArena, textPool;
+  Text text;
   uint8_t *arena;
   snug_runtime_table table;
   void *parallelForState;
@@ -91,7 +93,9 @@ snug_context::snug_context(snug_model *shared, const snug_context_options &optio
   if (options.workspace)
     checkWorkspace(header.memory, options, arenaBytes);
   weights = model->mapWeights();
-  table = {SNUG_MODEL_ABI_VERSION, sizeof(snug_runtime_table), &cpu::parallelFor};
+  table = {SNUG_MODEL_ABI_VERSION, sizeof(snug_runtime_table), &cpu::parallelFor, &Text::call, &text};
+  if (uint64_t bytes = textBytes(header))
+    text.setPool(reinterpret_cast<char *>(textPool.allocate(bytes, 64)), bytes);
   parallelForState = reinterpret_cast<void *>(uintptr_t(numThreads));
   if (options.parallel_for) {
     table.parallel_for = options.parallel_for;
@@ -172,7 +176,9 @@ void snug_context::run(const DLTensor *const *inputs, uint32_t numInputs, const 
     shape += header.outputs[header.data_shapes[i]].rank;
   }
   snug_run_args args{&table, parallelForState, arena, weights, dims.data(), data.data(), data.data() + numInputs};
+  text.begin();
   header.run(&args);
+  text.check(header);
   hasRun = true;
 }
 

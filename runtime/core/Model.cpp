@@ -59,7 +59,7 @@ void snug_model::check() const {
     sound = sound && value.name && value.rank >= 0;
     for (int32_t i = 0; sound && i < value.rank; ++i)
       sound = value.extents[i].symbol >= -2 && value.extents[i].symbol < int64_t(header->num_dims);
-    if (sound && value.kind != SNUG_VALUE_TENSOR)
+    if (sound && value.kind != SNUG_VALUE_TENSOR && value.kind != SNUG_VALUE_STRING_TENSOR)
       throw Failure(SNUG_EXIT_UNSUPPORTED, std::string("'") + value.name + "' of the model '" + path +
                                                "' is no tensor, and this runtime runs tensors only");
   };

@@ -4,6 +4,7 @@
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/ops/ClosedIntegers.h"
+#include "passes/canonicalize/ops/Strings.h"
 
 using namespace mlir;
 using namespace snug;
@@ -46,6 +47,8 @@ LogicalResult castTo(Lowering &l, Type to) {
   mode.saturate = l.intAttr("saturate", 1);
   StringRef rounding = l.stringAttr("round_mode", "up");
   mode.scales = rounding == "down" ? CastMode::Down : rounding == "nearest" ? CastMode::Nearest : CastMode::Up;
+  if (isString(to) || isString(in.elementType))
+    return castStrings(l, to, mode);
   // Integers stay in closed form where they fit.
   if (in.isClosed() && isa<IntegerType>(to) && !to.isInteger(1) && !isCode(to) && fits(l, in, to)) {
     LoweredValue out = in;

@@ -8,6 +8,7 @@
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/ScalarKernel.h"
 #include "passes/canonicalize/ops/ClosedIntegers.h"
+#include "passes/canonicalize/ops/Strings.h"
 
 using namespace mlir;
 using namespace snug;
@@ -255,6 +256,8 @@ template <arith::CmpFPredicate FloatPredicate, arith::CmpIPredicate IntPredicate
     l.define(0, *folded);
     return success();
   }
+  if (isString(x->elementType))
+    return equalStrings(l);
   auto result = l.elementwise({x, y}, l.b.getI1Type(), [&](Builder &b, Location loc, ValueRange a) -> Value {
     if (isFloat(*x))
       return b.createOrFold<arith::CmpFOp>(loc, FloatPredicate, a[0], a[1]);
@@ -423,7 +426,7 @@ void snug::addElementwiseOps(LoweringTable &t) {
   t.add("Pow", 7, power);
   t.add("Max", 8, extremum<true>);
   t.add("Min", 8, extremum<false>);
-  t.add("Equal", 7, compare<arith::CmpFPredicate::OEQ, arith::CmpIPredicate::eq>);
+  t.add("Equal", 7, compare<arith::CmpFPredicate::OEQ, arith::CmpIPredicate::eq>, types::Ordinary | types::String);
   t.add("Less", 7, compare<arith::CmpFPredicate::OLT, arith::CmpIPredicate::slt>);
   t.add("LessOrEqual", 12, compare<arith::CmpFPredicate::OLE, arith::CmpIPredicate::sle>);
   t.add("Greater", 7, compare<arith::CmpFPredicate::OGT, arith::CmpIPredicate::sgt>);

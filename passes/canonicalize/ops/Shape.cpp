@@ -276,6 +276,17 @@ LogicalResult constant(Lowering &l) {
     l.define(0, l.intsValue(b.getI64Type(), elements));
     return success();
   }
+  if (auto value = dyn_cast_or_null<StringAttr>(l.attr("value_string"))) {
+    l.define(0, l.stringsValue({value.getValue()}, {}));
+    return success();
+  }
+  if (auto values = dyn_cast_or_null<ArrayAttr>(l.attr("value_strings"))) {
+    SmallVector<StringRef> strings;
+    for (Attribute value : values)
+      strings.push_back(cast<StringAttr>(value).getValue());
+    l.define(0, l.stringsValue(strings, {static_cast<int64_t>(strings.size())}));
+    return success();
+  }
   l.error() << "constants of this kind are not supported";
   return failure();
 }
