@@ -3,7 +3,7 @@
 // The pipeline, top to bottom. Every deciding stage works on the program the stages before it left.
 #include "lib/driver/Pipeline.h"
 #include "codegen/Codegen.h"
-#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/TextOps.h"
 #include "dialects/onnx/OnnxDialect.h"
 #include "dialects/plan/Buckets.h"
 #include "lib/analysis/Arguments.h"
@@ -224,6 +224,7 @@ int Pipeline::canonicalize() {
     if (int code = (this->*check)())
       return code;
   LowerOnnxOptions lower;
+  (*program)->setAttr("snug.text_pieces", Builder(&context).getI64IntegerAttr(options.textPieces));
   for (const std::string &definition : dims)
     lower.dims.push_back(definition);
   int code = runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) {

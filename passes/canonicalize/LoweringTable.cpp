@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ops/Classic.h"
+#include "passes/canonicalize/ops/Strings.h"
 
 #include <algorithm>
 #include <tuple>
@@ -41,6 +43,9 @@ const LoweringTable &LoweringTable::get() {
     addClassicOps(t);
     addDataSizeOps(t);
     addStringOps(t);
+    addLabelEncoderOps(t);
+    addClassifierOps(t);
+    addTreeOps(t);
     addLegacyOps(t);
     return t;
   }();

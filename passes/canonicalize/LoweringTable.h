@@ -79,7 +79,6 @@ void addTrainingOps(LoweringTable &table);
 void addImageOps(LoweringTable &table);
 void addClassicOps(LoweringTable &table);
 void addDataSizeOps(LoweringTable &table);
-void addStringOps(LoweringTable &table);
 void addLegacyOps(LoweringTable &table);
 
 } // namespace snug

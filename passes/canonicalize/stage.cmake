@@ -2,11 +2,11 @@ snug_add_passes(Canonicalize canonicalize
   SOURCES Bodies.cpp BuildingBlocks.cpp DataExtents.cpp DimSymbols.cpp ElementTypes.cpp ExpandInputs.cpp Extents.cpp InlineFunctions.cpp
     LowerOnnx.cpp LoweredValues.cpp Lowering.cpp LoweringTable.cpp OpSchemas.cpp Requirements.cpp Reshape.cpp ScalarKernel.cpp
     VerifyCanonical.cpp WidenFloats.cpp Window.cpp ops/Activations.cpp ops/Attention.cpp ops/AttentionSteps.cpp
-    ops/Cast.cpp ops/Classic.cpp ops/ClosedIntegers.cpp ops/Contraction.cpp ops/ControlFlow.cpp ops/Convolution.cpp ops/DataSizes.cpp
-    ops/Einsum.cpp ops/Elementwise.cpp ops/Gather.cpp ops/Images.cpp ops/Indexed.cpp ops/Layout.cpp ops/Legacy.cpp
+    ops/Cast.cpp ops/Classic.cpp ops/Classifiers.cpp ops/ClosedIntegers.cpp ops/Contraction.cpp ops/ControlFlow.cpp ops/Convolution.cpp ops/DataSizes.cpp
+    ops/Einsum.cpp ops/Elementwise.cpp ops/Gather.cpp ops/Images.cpp ops/Indexed.cpp ops/LabelEncoder.cpp ops/Layout.cpp ops/Legacy.cpp
     ops/Loss.cpp ops/Optional.cpp ops/Pad.cpp ops/Pooling.cpp ops/Positions.cpp ops/Quantization.cpp ops/Random.cpp ops/Recurrent.cpp
     ops/Reduce.cpp ops/Resize.cpp ops/RotaryEmbedding.cpp ops/Rows.cpp ops/Sampling.cpp ops/Scans.cpp ops/Shape.cpp
-    ops/Spectrum.cpp ops/Strings.cpp ops/Training.cpp
+    ops/Spectrum.cpp ops/Strings.cpp ops/Training.cpp ops/Trees.cpp
   LINK SnugNn SnugOnnx)
 
 set(schemas ${CMAKE_CURRENT_BINARY_DIR}/canonicalize/OpSchemas.inc)

@@ -85,6 +85,6 @@ LogicalResult castLike(Lowering &l) { return castTo(l, l.input(1).elementType); 
 } // namespace
 
 void snug::addCastOps(LoweringTable &t) {
-  t.add("Cast", 6, cast, types::All);
-  t.add("CastLike", 15, castLike, types::All);
+  t.add("Cast", 6, cast, types::Any);
+  t.add("CastLike", 15, castLike, types::Any);
 }
