@@ -22,7 +22,6 @@ class NormOp;
 class GatherOp;
 class AttentionOp;
 class ScalarKernelOp;
-class TextOp;
 } // namespace snug::nn
 
 namespace snug::codegen {
@@ -69,10 +68,6 @@ void populateFloatConversionPatterns(mlir::RewritePatternSet &patterns, const Cp
 struct KernelBuilder : mlir::ImplicitLocOpBuilder {
   const CpuTarget &target;
   mlir::Value lo, hi, thread;
-  // Of a kernel that looks into strings: what snug_plan.text_runtime gives.
-  mlir::ValueRange textRuntime();
-  // Calls the runtime's function on strings.
-  llvm::SmallVector<mlir::Value> text(nn::TextOp op);
   KernelBuilder(mlir::Operation *op, const CpuTarget &target);
 
   using LoopBody = llvm::function_ref<void(mlir::Value)>;

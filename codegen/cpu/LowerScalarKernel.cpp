@@ -2,7 +2,7 @@
 //
 // Kernels given by their scalar code: loops over the parallel dims around it.
 #include "codegen/cpu/Kernels.h"
-#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/TextOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
@@ -13,8 +13,8 @@ using namespace snug;
 using namespace snug::codegen;
 
 static_assert(static_cast<int>(nn::TextKind::Compare) == SNUG_TEXT_COMPARE &&
-              static_cast<int>(nn::TextKind::Piece) == SNUG_TEXT_PIECE &&
-              nn::getMaxEnumValForTextKind() == SNUG_TEXT_PIECE);
+              static_cast<int>(nn::TextKind::AtMost) == SNUG_TEXT_AT_MOST &&
+              nn::getMaxEnumValForTextKind() == SNUG_TEXT_AT_MOST);
 
 KernelRange codegen::planScalarKernel(nn::ScalarKernelOp op) {
   SmallVector<AffineMap> maps = op.getMaps();
@@ -31,42 +31,38 @@ KernelRange codegen::planScalarKernel(nn::ScalarKernelOp op) {
   return range;
 }
 
-ValueRange KernelBuilder::textRuntime() {
-  Block::BlockArgListType arguments = lo.getParentBlock()->getArguments();
-  return ValueRange(arguments).drop_back(3).take_back(3);
-}
-
-// Operands and results travel in words on the stack, a place for each op.
-SmallVector<Value> KernelBuilder::text(nn::TextOp op) {
-  Type pointer = LLVM::LLVMPointerType::get(getContext()), i64 = getI64Type();
+// Calls the runtime's function on strings. Operands and results travel in words on the stack, a place for each op.
+static SmallVector<Value> callText(KernelBuilder &b, nn::TextOp op) {
+  Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
+  Block *entry = &b.lo.getParentRegion()->front();
   auto isString = [](Value value) { return value.getType().isInteger(128); };
   auto words = [&](ValueRange values) -> Value {
     int64_t count = 0;
     for (Value value : values)
       count += isString(value) ? 2 : 1;
-    OpBuilder::InsertionGuard guard(*this);
-    setInsertionPointToStart(lo.getParentBlock());
-    Value size = LLVM::ConstantOp::create(*this, i64, getI64IntegerAttr(count));
-    return LLVM::AllocaOp::create(*this, pointer, i64, size, /*alignment=*/16);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(entry);
+    Value size = LLVM::ConstantOp::create(b, i64, b.getI64IntegerAttr(count));
+    return LLVM::AllocaOp::create(b, pointer, i64, size, /*alignment=*/16);
   };
   auto each = [&](Value place, ValueRange values, function_ref<void(Value, Value)> body) {
     int32_t word = 0;
     for (Value value : values) {
-      body(value, LLVM::GEPOp::create(*this, pointer, i64, place, ArrayRef<LLVM::GEPArg>{word}));
+      body(value, LLVM::GEPOp::create(b, pointer, i64, place, ArrayRef<LLVM::GEPArg>{word}));
       word += isString(value) ? 2 : 1;
     }
   };
   Value operands = words(op.getOperands()), results = words(op.getResults());
-  each(operands, op.getOperands(), [&](Value value, Value at) { LLVM::StoreOp::create(*this, value, at, 8); });
-  ValueRange runtime = textRuntime();
-  Value function = LLVM::IntToPtrOp::create(*this, pointer, runtime[0]);
-  Value state = LLVM::IntToPtrOp::create(*this, pointer, runtime[1]);
-  Value kind = arith::ConstantOp::create(*this, getI64IntegerAttr(static_cast<int64_t>(op.getKind())));
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(getContext()), {pointer, i64, i64, pointer, pointer});
-  LLVM::CallOp::create(*this, type, ValueRange{function, state, kind, runtime[2], operands, results});
+  each(operands, op.getOperands(), [&](Value value, Value at) { LLVM::StoreOp::create(b, value, at, 8); });
+  ValueRange runtime = ValueRange(entry->getArguments()).drop_back(3).take_back(3); // in front of lo, hi and thread
+  Value function = LLVM::IntToPtrOp::create(b, pointer, runtime[0]);
+  Value state = LLVM::IntToPtrOp::create(b, pointer, runtime[1]);
+  Value kind = arith::ConstantOp::create(b, b.getI64IntegerAttr(static_cast<int64_t>(op.getKind())));
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, i64, i64, pointer, pointer});
+  LLVM::CallOp::create(b, type, ValueRange{function, state, kind, runtime[2], operands, results});
   SmallVector<Value> loaded;
   each(results, op.getResults(),
-       [&](Value value, Value at) { loaded.push_back(LLVM::LoadOp::create(*this, value.getType(), at, 8)); });
+       [&](Value value, Value at) { loaded.push_back(LLVM::LoadOp::create(b, value.getType(), at, 8)); });
   return loaded;
 }
 
@@ -95,7 +91,7 @@ LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b
       } else if (auto store = dyn_cast<nn::StoreOp>(access)) {
         b.store(store.getValue(), op->getOperand(store.getNumber()), store.getIndices());
       } else if (auto text = dyn_cast<nn::TextOp>(access)) {
-        text->replaceAllUsesWith(b.text(text));
+        text->replaceAllUsesWith(callText(b, text));
       } else if (auto extent = dyn_cast<nn::ExtentOp>(access)) {
         extent.getResult().replaceAllUsesWith(b.size(op->getOperand(extent.getNumber()), extent.getDim()));
       } else {

@@ -4,7 +4,7 @@
 #include "codegen/Codegen.h"
 #include "codegen/cpu/CpuTarget.h"
 #include "codegen/cpu/Kernels.h"
-#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/TextOps.h"
 #include "dialects/plan/Buckets.h"
 #include "dialects/plan/PlanDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"

@@ -2,6 +2,7 @@
 #include "codegen/link/StringTable.h"
 #include "codegen/Codegen.h"
 #include "codegen/link/Weights.h"
+#include "dialects/nn/TextOps.h"
 #include "snug/ModelABI.h"
 
 using namespace mlir;

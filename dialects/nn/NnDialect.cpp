@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "dialects/nn/NnDialect.h"
+#include "dialects/nn/TextOps.h"
 #include "mlir/Dialect/Bufferization/IR/BufferizableOpInterface.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Bufferization/IR/DstBufferizableOpInterfaceImpl.h"
@@ -24,6 +25,7 @@ void NnDialect::initialize() {
 #define GET_OP_LIST
 #include "dialects/nn/NnOps.cpp.inc"
       >();
+  addOperations<TextOp>();
 }
 
 namespace {

@@ -304,47 +304,6 @@ def Nn_StoreOp : Op<Nn_Dialect, "store", [MemoryEffects<[MemWrite]>]> {
   let hasVerifier = 1;
 }
 
-// The numbers are those of snug_text_op in include/snug/ModelABI.h.
-def Nn_TextCompare : I32EnumAttrCase<"Compare", 0, "compare">;
-def Nn_TextConcat : I32EnumAttrCase<"Concat", 1, "concat">;
-def Nn_TextFromInt : I32EnumAttrCase<"FromInt", 2, "from_int">;
-def Nn_TextFromUint : I32EnumAttrCase<"FromUint", 3, "from_uint">;
-def Nn_TextFromFloat : I32EnumAttrCase<"FromFloat", 4, "from_float">;
-def Nn_TextToInt : I32EnumAttrCase<"ToInt", 5, "to_int">;
-def Nn_TextToUint : I32EnumAttrCase<"ToUint", 6, "to_uint">;
-def Nn_TextToFloat : I32EnumAttrCase<"ToFloat", 7, "to_float">;
-def Nn_TextFullMatch : I32EnumAttrCase<"FullMatch", 8, "full_match">;
-def Nn_TextLower : I32EnumAttrCase<"Lower", 9, "lower">;
-def Nn_TextUpper : I32EnumAttrCase<"Upper", 10, "upper">;
-def Nn_TextPiece : I32EnumAttrCase<"Piece", 11, "piece">;
-def Nn_TextKind : I32EnumAttr<"TextKind", "what is done with strings", [
-    Nn_TextCompare, Nn_TextConcat, Nn_TextFromInt, Nn_TextFromUint, Nn_TextFromFloat, Nn_TextToInt, Nn_TextToUint,
-    Nn_TextToFloat, Nn_TextFullMatch, Nn_TextLower, Nn_TextUpper, Nn_TextPiece]> {
-  let cppNamespace = "::snug::nn";
-}
-
-def Nn_TextOp : Op<Nn_Dialect, "text", [NoMemoryEffect]> {
-  let summary = "What the runtime does with strings for the enclosing scalar kernel";
-  let description = [{
-    A string is an i128: the address of its bytes and, in the upper half, their number. All else is an i64; of a float it
-    has the bits of an f64. Which operands and results a kind has is documented with snug_text_op. Strings that it makes
-    live until the next run. Where it fails the run is reported as failed, so it is not to be executed speculatively.
-
-    Example: `%order = snug_nn.text compare(%a, %b) : (i128, i128) -> i64`
-  }];
-  let arguments = (ins Nn_TextKind:$kind, Variadic<AnyTypeOf<[I64, I<128>]>>:$operands);
-  let results = (outs Variadic<AnyTypeOf<[I64, I<128>]>>:$results);
-  let extraClassDeclaration = [{
-    // One letter an operand or result of the kind: s a string, n a number.
-    static ::llvm::StringRef operandsOf(TextKind kind);
-    static ::llvm::StringRef resultsOf(TextKind kind);
-    // Whether it needs room for strings.
-    static bool makesStrings(TextKind kind);
-  }];
-  let assemblyFormat = "$kind `(` $operands `)` attr-dict `:` functional-type($operands, $results)";
-  let hasVerifier = 1;
-}
-
 def Nn_ExtentOp : Op<Nn_Dialect, "extent", [Pure]> {
   let summary = "The extent of a dim of an operand of the enclosing scalar kernel";
   let arguments = (ins ConfinedAttr<I64Attr, [IntMinValue<0>]>:$number, ConfinedAttr<I64Attr, [IntMinValue<0>]>:$dim);

@@ -105,31 +105,6 @@ LogicalResult StoreOp::verify() {
   return verifyElement(*this, getNumber(), getIndices().size(), getValue().getType());
 }
 
-StringRef TextOp::operandsOf(TextKind kind) {
-  static constexpr llvm::StringLiteral letters[] = {"ss", "ss", "n", "n", "nn", "snn", "sn", "s", "ss", "s", "s", "ssn"};
-  return letters[static_cast<unsigned>(kind)];
-}
-StringRef TextOp::resultsOf(TextKind kind) {
-  static constexpr llvm::StringLiteral letters[] = {"n", "s", "s", "s", "s", "n", "n", "n", "n", "s", "s", "ssnn"};
-  return letters[static_cast<unsigned>(kind)];
-}
-// A piece is a part of the string that it is of.
-bool TextOp::makesStrings(TextKind kind) { return resultsOf(kind).contains('s') && kind != TextKind::Piece; }
-
-LogicalResult TextOp::verify() {
-  if (!(*this)->getParentOfType<ScalarKernelOp>())
-    return emitOpError("stands in no scalar kernel");
-  auto fits = [](StringRef letters, TypeRange types) {
-    return letters.size() == types.size() && llvm::all_of(llvm::zip(letters, types), [](auto pair) {
-             return std::get<1>(pair).isInteger(std::get<0>(pair) == 's' ? 128 : 64);
-           });
-  };
-  if (!fits(operandsOf(getKind()), getOperandTypes()) || !fits(resultsOf(getKind()), getResultTypes()))
-    return emitOpError() << "takes " << operandsOf(getKind()) << " and gives " << resultsOf(getKind())
-                         << " (s: an i128, n: an i64)";
-  return success();
-}
-
 LogicalResult ExtentOp::verify() {
   auto scalar = (*this)->getParentOfType<ScalarKernelOp>();
   if (!scalar || getNumber() >= scalar->getNumOperands() ||

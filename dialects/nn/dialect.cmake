@@ -1,1 +1,9 @@
-snug_add_dialect(Nn nn SOURCES Floats.cpp NnDialect.cpp NnOps.cpp IndexRule.cpp IndexRuleModels.cpp ScalarKernel.cpp INTERFACES IndexRuleInterface)
+# snug_nn.text has files of its own: few need it.
+set(LLVM_TARGET_DEFINITIONS nn/TextKind.td)
+mlir_tablegen(nn/TextKind.h.inc -gen-enum-decls)
+mlir_tablegen(nn/TextKind.cpp.inc -gen-enum-defs)
+set(LLVM_TARGET_DEFINITIONS nn/TextOps.td)
+mlir_tablegen(nn/TextOps.h.inc -gen-op-decls "-op-include-regex=snug_nn[.]text" EXTRA_INCLUDES ${PROJECT_SOURCE_DIR})
+mlir_tablegen(nn/TextOps.cpp.inc -gen-op-defs "-op-include-regex=snug_nn[.]text" EXTRA_INCLUDES ${PROJECT_SOURCE_DIR})
+snug_add_dialect(Nn nn SOURCES Floats.cpp NnDialect.cpp NnOps.cpp IndexRule.cpp IndexRuleModels.cpp ScalarKernel.cpp TextOps.cpp INTERFACES IndexRuleInterface)
+set(TABLEGEN_OUTPUT)

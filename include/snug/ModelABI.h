@@ -99,6 +99,7 @@ typedef enum snug_text_op {
   SNUG_TEXT_UPPER = 10,      // string -> string
   SNUG_TEXT_PIECE = 11,      // string, delimiter (empty: white space), most splits (-1: any) -> its first piece, what is
                              // behind the delimiter, whether there is a piece (0, 1), whether there may be another
+  SNUG_TEXT_AT_MOST = 12,    // number of pieces, most that there is room for -> the smaller one; fails where it is that
 } snug_text_op;
 
 // What the runtime offers to a running model.

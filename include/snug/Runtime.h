@@ -175,8 +175,13 @@ SNUG_API snug_error *snug_context_set_dim(snug_context *context, const char *nam
 // shape (snug_model_output_shape) and overlap neither each other, nor inputs, nor the workspace. Nothing is kept. Inputs
 // are only read, but for those with SNUG_VALUE_OVERWRITTEN in snug_value_info.flags: what such an input holds after the
 // run is unspecified, so fill it anew for the next one; it may not overlap another input.
-// Allocates nothing unless it fails. One call at a time on a context.
-// Errors: SNUG_EXIT_RUN (a wrong count, shape, dtype, layout, device or overlap, dims that need a larger arena than the
+// Strings: the data of a tensor with SNUG_VALUE_STRING_TENSOR are snug_strings (dtype {kDLOpaqueHandle, 128, 1}). The bytes
+// of inputs are the caller's. Those of outputs are the context's, the model's or an input's: they stay until the next run of
+// the context, and no longer than any of these.
+// Allocates nothing unless it fails, but for what a regular expression needs. One call at a time on a context.
+// Errors: SNUG_EXIT_RUN (strings need more room than snugc --text-bytes gave, or one is no number where one is needed: outputs
+// are unspecified then;
+// a wrong count, shape, dtype, layout, device or overlap, dims that need a larger arena than the
 // context's; nothing was computed),
 // SNUG_EXIT_USAGE (the context is already running).
 SNUG_API snug_error *snug_run(snug_context *context, const DLTensor *const *inputs, uint32_t num_inputs,

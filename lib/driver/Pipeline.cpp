@@ -3,7 +3,7 @@
 // The pipeline, top to bottom. Every deciding stage works on the program the stages before it left.
 #include "lib/driver/Pipeline.h"
 #include "codegen/Codegen.h"
-#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/TextOps.h"
 #include "dialects/onnx/OnnxDialect.h"
 #include "dialects/plan/Buckets.h"
 #include "lib/analysis/Arguments.h"
@@ -208,6 +208,7 @@ int Pipeline::canonicalize() {
   for (auto check : {&Pipeline::markValues, &Pipeline::checkDims, &Pipeline::markDonated})
     if (int code = (this->*check)())
       return code;
+  (*program)->setAttr("snug.text_pieces", Builder(&context).getI64IntegerAttr(options.textPieces));
   int code = runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) { addCanonicalizePasses(pm, dims); });
   if (!code && options.emit >= Stage::Chunk)
     report.eagerArena = eagerArena(*program);

@@ -4,8 +4,7 @@
 //
 // Integers are signless in canonical IR, and floats of 8 bits or less and integers of less than 8 are codes: an i8 each,
 // whose upper bits say nothing. What a value's elements mean is LoweredValue::elementType (ui16, f8E4M3FN, i4); bodies ask
-// the functions here, which take that type beside the scalar that is stored. A string is stored as an i128, the words of
-// a snug_string (include/snug/ModelABI.h).
+// the functions here, which take that type beside the scalar that is stored.
 #ifndef SNUG_PASSES_CANONICALIZE_ELEMENTTYPES_H
 #define SNUG_PASSES_CANONICALIZE_ELEMENTTYPES_H
 
@@ -24,11 +23,10 @@ constexpr TypeSet Floats = of(1, 10, 11, 16), Signed = of(3, 5, 6, 7), Unsigned 
 constexpr TypeSet Integers = Signed | Unsigned, Numbers = Floats | Integers;
 constexpr TypeSet Codes = of(17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28); // float8, float6, float4, int4, int2
 constexpr TypeSet Ordinary = Numbers | Bool;
-constexpr TypeSet String = of(8);
-constexpr TypeSet All = Ordinary | Codes | String;
+constexpr TypeSet All = Ordinary | Codes;
 } // namespace types
 
-// The type of that number; null where Snug has none (complex numbers).
+// The type of that number; null where Snug has none (strings, complex numbers).
 mlir::Type elementTypeOf(mlir::MLIRContext *context, int64_t code);
 // The number of a type; 0 where it has none.
 int64_t codeOf(mlir::Type elementType);
@@ -42,7 +40,6 @@ std::string namesOf(TypeSet set);
 mlir::Type storedAs(mlir::Type elementType);
 // Whether an element is a code: what is stored is no number.
 bool isCode(mlir::Type elementType);
-bool isString(mlir::Type elementType);
 bool isUnsigned(mlir::Type elementType); // of an integer; booleans are
 // Integers in which shapes are computed: expressions of dims do not wrap around.
 bool isShapeInteger(mlir::Type elementType);

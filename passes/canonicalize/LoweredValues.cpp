@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "llvm/Support/MathExtras.h"
 #include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/StringType.h"
 
 using namespace mlir;
 using namespace snug;
@@ -130,11 +131,6 @@ LoweredValue Lowering::dataValue(DenseElementsAttr value) {
                      stored);
   b.setInsertionPointToStart(entry);
   return weightValue(FlatSymbolRefAttr::get(name), type);
-}
-
-LoweredValue Lowering::stringsValue(ArrayRef<StringRef> strings, ArrayRef<int64_t> shape) {
-  auto type = RankedTensorType::get(shape, onnx::StringType::get(b.getContext()));
-  return dataValue(DenseElementsAttr::get(type, strings));
 }
 
 std::optional<SmallVector<double>> Lowering::constantFloats(const LoweredValue &value) {

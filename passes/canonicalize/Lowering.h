@@ -112,8 +112,6 @@ public:
   LoweredValue denseValue(mlir::DenseElementsAttr value, mlir::Value onnxValue);
   // A constant as a weight, whatever its elements.
   LoweredValue dataValue(mlir::DenseElementsAttr value);
-  // Constant strings.
-  LoweredValue stringsValue(llvm::ArrayRef<llvm::StringRef> strings, llvm::ArrayRef<int64_t> shape);
   // Elements of a small constant of floats.
   std::optional<llvm::SmallVector<double>> constantFloats(const LoweredValue &value);
   // A constant that is a reference into a file.

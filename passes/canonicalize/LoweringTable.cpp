@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ops/Classic.h"
 #include "passes/canonicalize/ops/ContribQuantized.h"
+#include "passes/canonicalize/ops/Strings.h"
 
 #include <algorithm>
 #include <tuple>
@@ -43,6 +45,9 @@ const LoweringTable &LoweringTable::get() {
     addDataSizeOps(t);
     addNonMaxSuppression(t);
     addStringOps(t);
+    addLabelEncoderOps(t);
+    addClassifierOps(t);
+    addTreeOps(t);
     addLegacyOps(t);
     addContribNorms(t);
     addContribFusedOps(t);

@@ -80,7 +80,6 @@ void addImageOps(LoweringTable &table);
 void addClassicOps(LoweringTable &table);
 void addDataSizeOps(LoweringTable &table);
 void addNonMaxSuppression(LoweringTable &table);
-void addStringOps(LoweringTable &table);
 void addLegacyOps(LoweringTable &table);
 // ONNX Runtime's own ops, of which its optimizer and its quantizer write files.
 void addContribNorms(LoweringTable &table);

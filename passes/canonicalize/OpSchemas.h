@@ -5,7 +5,7 @@
 #ifndef SNUG_PASSES_CANONICALIZE_OPSCHEMAS_H
 #define SNUG_PASSES_CANONICALIZE_OPSCHEMAS_H
 
-#include "passes/canonicalize/ElementTypes.h"
+#include "passes/canonicalize/StringType.h"
 
 namespace snug {
 
@@ -20,7 +20,7 @@ struct OpSchema {
   char inputLetter(unsigned index) const { return letter(inputs, index); }
   char outputLetter(unsigned index) const { return letter(outputs, index); }
   // Types that are no tensors of numbers are left out.
-  TypeSet set(char letter) const { return letter ? sets[letter - 'a'] & types::All : 0; }
+  TypeSet set(char letter) const { return letter ? sets[letter - 'a'] & types::Any : 0; }
 
   // The version that `opset` of `domain` has, null where the standard knows no such op.
   static const OpSchema *find(llvm::StringRef domain, llvm::StringRef opType, int64_t opset);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/ScalarKernel.h"
+#include "passes/canonicalize/StringType.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
@@ -33,13 +34,6 @@ Value ScalarCode::extent(unsigned operand, unsigned dim) {
   return nn::ExtentOp::create(b, loc, b.getIndexType(), operand, dim);
 }
 Value ScalarCode::place(unsigned dim) { return nn::IndexOp::create(b, loc, b.getIndexType(), dim); }
-
-ScalarCode::Values ScalarCode::text(nn::TextKind kind, ValueRange operands) {
-  SmallVector<Type> types;
-  for (char letter : nn::TextOp::resultsOf(kind))
-    types.push_back(b.getIntegerType(letter == 's' ? 128 : 64));
-  return Values(nn::TextOp::create(b, loc, types, kind, operands).getResults());
-}
 
 Value ScalarCode::constant(TypedAttr value) { return arith::ConstantOp::create(b, loc, value); }
 Value ScalarCode::index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }

@@ -21,9 +21,6 @@ struct ScalarCode {
   mlir::Value extent(unsigned operand, unsigned dim);
   mlir::Value place(unsigned parallelDim); // as a number; not to index with
 
-  // What the runtime does with strings, which are i128; all other operands and results are i64.
-  llvm::SmallVector<mlir::Value> text(nn::TextKind kind, mlir::ValueRange operands);
-
   mlir::Value index(int64_t value);
   mlir::Value number(mlir::Type type, double value);
   mlir::Value constant(mlir::TypedAttr value);

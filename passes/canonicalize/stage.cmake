@@ -25,6 +25,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/AttentionSteps.cpp
     ops/Cast.cpp
     ops/Classic.cpp
+    ops/Classifiers.cpp
     ops/ClosedIntegers.cpp
     ops/Contraction.cpp
     ops/ContribAttention.cpp
@@ -39,6 +40,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Gather.cpp
     ops/Images.cpp
     ops/Indexed.cpp
+    ops/LabelEncoder.cpp
     ops/Layout.cpp
     ops/Legacy.cpp
     ops/Loss.cpp
@@ -60,6 +62,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Spectrum.cpp
     ops/Strings.cpp
     ops/Training.cpp
+    ops/Trees.cpp
   LINK SnugNn SnugOnnx)
 
 set(schemas ${CMAKE_CURRENT_BINARY_DIR}/canonicalize/OpSchemas.inc)

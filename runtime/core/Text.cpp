@@ -175,7 +175,9 @@ const re2::RE2 &Text::expression(std::string_view pattern) {
 //===-- The ops ---------------------------------------------------------------------------------------------------===//
 
 void Text::run(int64_t op, int64_t launch, const int64_t *operands, int64_t *results) {
-  std::string_view text = stringAt(operands); // where the first operand is a string
+  std::string_view text = op == SNUG_TEXT_FROM_INT || op == SNUG_TEXT_FROM_UINT || op == SNUG_TEXT_FROM_FLOAT || op == SNUG_TEXT_AT_MOST
+                              ? std::string_view()
+                              : stringAt(operands);
   auto noNumber = [&](const char *what) {
     results[0] = 0;
     fail(launch, "'" + printableText(text) + "' is no " + what);
@@ -243,8 +245,14 @@ void Text::run(int64_t op, int64_t launch, const int64_t *operands, int64_t *res
   }
   case SNUG_TEXT_PIECE:
     return cut(text, stringAt(operands + 2), operands[4], results);
+  case SNUG_TEXT_AT_MOST:
+    if (operands[0] > operands[1])
+      fail(launch, "a string has " + std::to_string(operands[0]) + " pieces, and there is room for " +
+                       std::to_string(operands[1]) + ": compile the model with a larger --text-pieces");
+    results[0] = std::min(operands[0], operands[1]);
+    return;
   default: // of a newer compiler
-    fail(launch, "the model needs a newer runtime than this " SNUG_VERSION_STRING);
+    fail(launch, std::string("the model needs a newer runtime than this ") + snug_version());
   }
 }
 

@@ -9,7 +9,7 @@
 
 namespace snug {
 
-// Writes all characters in lower or upper case, each by itself ("ß" stays as it is), and returns how many bytes that is.
+// Writes all characters in lower or upper case, each by itself (of "ß", "ẞ"), and returns how many bytes that is.
 // Null for `to`: only counts.
 size_t changeCase(std::string_view text, bool upper, char *to);
 

@@ -27,6 +27,7 @@ public:
   // A view, valid as long as the tensor is neither moved nor destroyed.
   DLTensor view();
 
+  std::vector<char> text; // bytes of strings, where the tensor owns them
   snug_dtype dtype{};
   std::vector<int64_t> shape;
 

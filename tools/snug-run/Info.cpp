@@ -12,6 +12,8 @@ std::string snug::dtypeText(snug_dtype dtype) {
   static const char *const names[] = {"int", "uint", "float", "handle", "bfloat", "complex", "bool"};
   if (dtype.code == 6 && dtype.bits == 8)
     return "bool";
+  if (dtype.code == kDLOpaqueHandle && dtype.bits == 128)
+    return "string";
   return (dtype.code <= 6 ? names[dtype.code] : "type" + std::to_string(dtype.code) + "_") + std::to_string(dtype.bits);
 }
 

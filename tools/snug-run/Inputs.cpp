@@ -124,6 +124,9 @@ RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options)
     check(snug_model_input_shape(model, i, tensors.dims.data(), shape.data()));
     shape.pop_back();
     tensors.inputs[i] = HostTensor(info->dtype, shape);
+    if (info->kind == SNUG_VALUE_STRING_TENSOR)
+      throw Failure(SNUG_EXIT_USAGE, "input '" + std::string(info->name) + "' takes strings, which are not made at random: add --input " +
+                                         info->name + "=FILE.npy");
     auto range = options.randomRanges.find(info->name);
     if (range != options.randomRanges.end() && info->dtype.code != kDLInt && info->dtype.code != kDLUInt)
       throw Failure(SNUG_EXIT_USAGE, "--random-range " + range->first + ": the input is " + dtypeText(info->dtype) +

@@ -2,6 +2,7 @@
 
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/Failure.h"
+#include "tools/snug-run/StringTensor.h"
 #include "tools/snug-run/WholeFile.h"
 
 #include <cerrno>
@@ -14,13 +15,21 @@ using namespace snug;
 static const char kMagic[] = "\x93NUMPY";
 static constexpr uint64_t kMaxHeader = 1 << 20; // real headers have some hundred bytes
 
+static constexpr uint64_t kMaxText = uint64_t(1) << 32;
+
 namespace {
+struct NpyHeader {
+  snug_dtype dtype;
+  std::vector<int64_t> shape;
+  uint64_t units; // of a string
+};
+
 // Reads the Python dict literal of a header: {'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }
 class HeaderParser {
 public:
   HeaderParser(const std::string &file, const std::string &text) : file(file), text(text) {}
 
-  HostTensor parse() {
+  NpyHeader parse() {
     expect('{');
     while (!accept('}')) {
       std::string key = quoted();
@@ -40,7 +49,7 @@ public:
     }
     if (!hasDtype || !hasOrder || !hasShape)
       fail("its header lacks descr, fortran_order or shape");
-    return HostTensor(dtype, std::move(shape));
+    return {dtype, std::move(shape), units};
   }
 
 private:
@@ -83,6 +92,11 @@ private:
     int size = digits == "1" ? 1 : digits == "2" ? 2 : digits == "4" ? 4 : digits == "8" ? 8 : digits == "16" ? 16 : 0;
     if (order == '>' && size != 1)
       fail("its dtype '" + descr + "' is big-endian; convert it with .astype('<" + descr.substr(1) + "')");
+    if (kind == 'U' && order != '>' && digits.find_first_not_of("0123456789") == std::string::npos && digits.size() < 10) {
+      units = std::stoull(digits);
+      dtype = kStringType;
+      return;
+    }
     uint8_t code = 0;
     bool known = (order == '<' || order == '|' || order == '=' || order == '>') && size != 0;
     switch (kind) {
@@ -114,7 +128,7 @@ private:
       known = false;
     }
     if (!known)
-      fail("its dtype '" + descr + "' is not one of bool, int, uint, float (16 to 64 bits) or complex");
+      fail("its dtype '" + descr + "' is not one of bool, int, uint, float (16 to 64 bits), complex or unicode (<U..)");
     dtype = {code, uint8_t(size * 8), 1};
   }
 
@@ -153,6 +167,7 @@ private:
   size_t at = 0;
   bool hasDtype = false, hasOrder = false, hasShape = false;
   snug_dtype dtype{};
+  uint64_t units = 0;
   std::vector<int64_t> shape;
 };
 } // namespace
@@ -171,10 +186,20 @@ HostTensor snug::readNpy(const std::string &name, const std::function<uint64_t(v
   std::string header(complete && length <= kMaxHeader ? length : 0, 0);
   if (!complete || length > kMaxHeader || read(&header[0], length) != length)
     fail("its header is damaged");
-  HostTensor tensor = HeaderParser(name, header).parse();
+  NpyHeader parsed = HeaderParser(name, header).parse();
   char more;
-  if (read(tensor.data(), tensor.bytes()) != tensor.bytes())
+  HostTensor tensor(parsed.dtype, parsed.shape);
+  if (isString(parsed.dtype)) {
+    uint64_t bytes;
+    if (__builtin_mul_overflow(uint64_t(tensor.elements()), 4 * parsed.units, &bytes) || bytes > kMaxText)
+      fail("it has too many strings");
+    std::string rows(bytes, 0);
+    if (read(&rows[0], bytes) != bytes)
+      fail("it is shorter than its header says");
+    tensor = stringsFromUtf32(parsed.shape, rows, parsed.units);
+  } else if (read(tensor.data(), tensor.bytes()) != tensor.bytes()) {
     fail("it is shorter than its header says");
+  }
   if (read(&more, 1) != 0)
     fail("it is longer than its header says");
   return tensor;
@@ -190,13 +215,14 @@ HostTensor snug::readNpyFile(const std::string &path) {
 std::string snug::npyHeader(const HostTensor &tensor) {
   const char *kinds = "iuf?Vcb"; // by DLPack code
   snug_dtype dtype = tensor.dtype;
-  if (dtype.code > 6 || kinds[dtype.code] == '?' || dtype.bits < 8 || dtype.bits % 8 != 0 || dtype.lanes != 1)
+  bool isText = isString(dtype);
+  if (!isText && (dtype.code > 6 || kinds[dtype.code] == '?' || dtype.bits < 8 || dtype.bits % 8 != 0 || dtype.lanes != 1))
     throw Failure(SNUG_EXIT_UNSUPPORTED, "NumPy has no dtype for DLPack type " + std::to_string(dtype.code) + " of " +
                                              std::to_string(dtype.bits) + " bits, so no .npy can hold it");
-  char kind = kinds[dtype.code];
+  char kind = kinds[dtype.code]; // of a string '?', which is not looked at
   std::string dict = "{'descr': '";
-  dict += dtype.bits == 8 || kind == 'V' ? '|' : '<';
-  dict += kind + std::to_string(dtype.bits / 8) + "', 'fortran_order': False, 'shape': (";
+  dict += !isText && (dtype.bits == 8 || kind == 'V') ? '|' : '<';
+  dict += (isText ? "U" + std::to_string(longestUtf32(tensor)) : kind + std::to_string(dtype.bits / 8)) + "', 'fortran_order': False, 'shape': (";
   for (int64_t extent : tensor.shape)
     dict += std::to_string(extent) + ", ";
   dict += "), }";
@@ -213,7 +239,11 @@ std::string snug::npyHeader(const HostTensor &tensor) {
 void snug::writeNpyFile(const std::string &path, const HostTensor &tensor) {
   std::string header = npyHeader(tensor);
   WholeFile file(path);
+  std::string rows = isString(tensor.dtype) ? utf32Of(tensor, longestUtf32(tensor)) : std::string();
   file.write(header.data(), header.size());
-  file.write(tensor.data(), tensor.bytes());
+  if (isString(tensor.dtype))
+    file.write(rows.data(), rows.size());
+  else
+    file.write(tensor.data(), tensor.bytes());
   file.commit();
 }

@@ -3,6 +3,7 @@
 #include "tools/snug-run/NpzFile.h"
 #include "tools/snug-run/Failure.h"
 #include "tools/snug-run/NpyFile.h"
+#include "tools/snug-run/StringTensor.h"
 
 #include <algorithm>
 #include <list>
@@ -63,13 +64,19 @@ void snug::writeNpzFile(const std::string &path, const std::map<std::string, con
   if (!archive)
     failOpen(path, code, true);
   auto fail = [&] { throw Failure(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + zip_strerror(archive.get())); };
-  std::list<std::string> headers; // read by zip_close, as the data is: so both have to live until then
+  std::list<std::string> headers, rows; // read by zip_close, as the data is: so both have to live until then
   for (const auto &[name, tensor] : tensors) {
     headers.push_back(npyHeader(*tensor));
     auto *data = const_cast<uint8_t *>(tensor->data()); // only read
+    uint64_t bytes = tensor->bytes();
+    if (isString(tensor->dtype)) {
+      rows.push_back(utf32Of(*tensor, longestUtf32(*tensor)));
+      data = reinterpret_cast<uint8_t *>(&rows.back()[0]);
+      bytes = rows.back().size();
+    }
     zip_buffer_fragment_t parts[] = {{reinterpret_cast<zip_uint8_t *>(&headers.back()[0]), headers.back().size()},
-                                     {data, tensor->bytes()}};
-    zip_source_t *source = zip_source_buffer_fragment(archive.get(), parts, tensor->bytes() ? 2 : 1, 0);
+                                     {data, bytes}};
+    zip_source_t *source = zip_source_buffer_fragment(archive.get(), parts, bytes ? 2 : 1, 0);
     if (!source)
       fail();
     zip_int64_t index = zip_file_add(archive.get(), (name + kSuffix).c_str(), source, ZIP_FL_ENC_UTF_8);

@@ -2,6 +2,7 @@
 
 #include "tools/snug-run/PbFile.h"
 #include "tools/snug-run/Failure.h"
+#include "tools/snug-run/StringTensor.h"
 #include "tools/snug-run/WholeFile.h"
 
 #include "onnx-ml.pb.h"
@@ -79,6 +80,12 @@ HostTensor snug::readPbFile(const std::string &path) {
   for (int64_t extent : tensor.dims())
     if (extent < 0)
       fail("it has the negative dim " + std::to_string(extent));
+  if (tensor.data_type() == TensorProto::STRING) {
+    std::vector<int64_t> shape(tensor.dims().begin(), tensor.dims().end());
+    if (HostTensor(kStringType, shape).elements() != tensor.string_data_size())
+      fail("it does not have as many strings as its dims say");
+    return stringTensor(shape, {tensor.string_data().begin(), tensor.string_data().end()});
+  }
   for (const ElementType &type : kTypes) {
     if (type.onnx != tensor.data_type())
       continue;
@@ -91,7 +98,7 @@ HostTensor snug::readPbFile(const std::string &path) {
     return result;
   }
   fail("its element type " + std::to_string(tensor.data_type()) +
-       " is not one of bool, int, uint, float (16 to 64 bits), bfloat16 or complex");
+       " is not one of bool, int, uint, float (16 to 64 bits), bfloat16, complex or string");
   return {};
 }
 
@@ -100,6 +107,8 @@ void snug::writePbFile(const std::string &path, const std::string &name, const H
   for (const ElementType &type : kTypes)
     if (type.dtype.code == tensor.dtype.code && type.dtype.bits == tensor.dtype.bits)
       proto.set_data_type(type.onnx);
+  if (isString(tensor.dtype))
+    proto.set_data_type(TensorProto::STRING);
   if (!proto.has_data_type())
     throw Failure(SNUG_EXIT_UNSUPPORTED, "a .pb file of DLPack type " + std::to_string(tensor.dtype.code) + " of " +
                                              std::to_string(tensor.dtype.bits) + " bits cannot be written; use .npy");
@@ -108,7 +117,11 @@ void snug::writePbFile(const std::string &path, const std::string &name, const H
   proto.set_name(name);
   for (int64_t extent : tensor.shape)
     proto.add_dims(extent);
-  proto.set_raw_data(tensor.data(), tensor.bytes());
+  if (isString(tensor.dtype))
+    for (auto *text = reinterpret_cast<const snug_string *>(tensor.data()), *end = text + tensor.elements(); text != end; ++text)
+      proto.add_string_data(text->size ? std::string(text->data, text->size) : std::string());
+  else
+    proto.set_raw_data(tensor.data(), tensor.bytes());
   std::string text = proto.SerializeAsString();
   WholeFile file(path);
   file.write(text.data(), text.size());

@@ -113,7 +113,7 @@ LogicalResult bitCast(Lowering &l) {
 } // namespace
 
 void snug::addCastOps(LoweringTable &t) {
-  t.add("Cast", 6, cast, types::All);
-  t.add("CastLike", 15, castLike, types::All);
+  t.add("Cast", 6, cast, types::Any);
+  t.add("CastLike", 15, castLike, types::Any);
   t.add("BitCast", 26, bitCast, types::All);
 }

@@ -1,25 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Classic machine learning: ai.onnx.ml, as far as it works on numbers, and counts of n-grams.
+// Classic machine learning: what ai.onnx.ml does to features, and counts of n-grams.
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "passes/canonicalize/LoweringTable.h"
-#include "passes/canonicalize/ScalarKernel.h"
+#include "passes/canonicalize/ops/Classic.h"
+#include "passes/canonicalize/ops/Strings.h"
 #include <cmath>
 
 using namespace mlir;
 using namespace snug;
 
-namespace {
-constexpr int any = ScalarKernel::Any;
-
-LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value) {
-  if (failed(value))
-    return failure();
-  l.define(0, *value);
-  return success();
-}
-
-std::optional<SmallVector<double>> floatsAttr(Lowering &l, StringRef name) {
+std::optional<SmallVector<double>> snug::floatsAttr(Lowering &l, StringRef name) {
   if (auto list = dyn_cast_or_null<DenseF32ArrayAttr>(l.attr(name)))
     return SmallVector<double>(list.asArrayRef().begin(), list.asArrayRef().end());
   // An attribute that is a tensor.
@@ -33,16 +24,33 @@ std::optional<SmallVector<double>> floatsAttr(Lowering &l, StringRef name) {
 }
 
 // Numbers as a constant list.
-LoweredValue listOf(Lowering &l, ArrayRef<double> values, FloatType type) {
+LoweredValue snug::listOf(Lowering &l, ArrayRef<double> values, FloatType type) {
   SmallVector<Attribute> attributes;
   for (double value : values)
     attributes.push_back(l.b.getFloatAttr(type, value));
   auto shape = RankedTensorType::get({static_cast<int64_t>(values.size())}, type);
   return l.dataValue(DenseElementsAttr::get(shape, attributes));
 }
-LoweredValue listOf(Lowering &l, ArrayRef<int64_t> values) {
+LoweredValue snug::listOf(Lowering &l, ArrayRef<int64_t> values) {
   auto shape = RankedTensorType::get({static_cast<int64_t>(values.size())}, l.b.getI64Type());
   return l.dataValue(DenseElementsAttr::get(shape, values));
+}
+
+std::optional<SmallVector<StringRef>> snug::stringsAttr(Lowering &l, StringRef name) {
+  auto list = dyn_cast_or_null<ArrayAttr>(l.attr(name));
+  if (!list)
+    return std::nullopt;
+  return llvm::map_to_vector(list, [](Attribute text) { return cast<StringAttr>(text).getValue(); });
+}
+
+namespace {
+constexpr int any = ScalarKernel::Any;
+
+LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value) {
+  if (failed(value))
+    return failure();
+  l.define(0, *value);
+  return success();
 }
 
 LogicalResult binarizer(Lowering &l) {
@@ -69,7 +77,7 @@ LogicalResult arrayFeatureExtractor(Lowering &l) {
   Value init = l.empty(shape, x.elementType);
   auto op = nn::GatherOp::create(l.b, l.loc(), init.getType(), l.tensor(x), l.tensor(*flat), Value(), init,
                                  l.b.getI64IntegerAttr(x.rank() - 1));
-  LoweredValue result = l.tensorValue(op->getResult(0), shape);
+  LoweredValue result = l.tensorValue(op->getResult(0), shape, x.elementType);
   if (x.rank() > 1)
     return finish(l, result);
   return finish(l, l.reshape(result, {l.constant(1), count}));
@@ -93,16 +101,58 @@ LogicalResult scaler(Lowering &l) {
 LogicalResult imputer(Lowering &l) {
   LoweredValue &x = l.input(0);
   auto values = floatsAttr(l, "imputed_value_floats");
-  if (!values || !isa<FloatType>(x.elementType))
-    return l.error() << "only imputed_value_floats for floating-point inputs is supported";
+  auto wholes = l.intsAttr("imputed_value_int64s");
+  auto real = dyn_cast<FloatType>(x.elementType);
+  if (real ? !values : !wholes || !x.elementType.isSignlessInteger(64))
+    return l.error() << "there are no imputed values for elements of type " << nameOf(x.elementType);
   double missing = l.floatAttr("replaced_value_float", 0);
-  Type type = x.elementType;
-  LoweredValue fill = listOf(l, *values, cast<FloatType>(type));
-  return finish(l, l.elementwise({&x, &fill}, type, [&](OpBuilder &b, Location loc, ValueRange a) {
+  int64_t missingWhole = l.intAttr("replaced_value_int64", 0);
+  LoweredValue fill = real ? listOf(l, *values, real) : listOf(l, *wholes);
+  return finish(l, l.elementwise({&x, &fill}, x.elementType, [&](OpBuilder &b, Location loc, ValueRange a) {
     ScalarCode c{b, loc};
-    Value hit = std::isnan(missing) ? c.negate(c.equal(a[0], a[0])) : c.equal(a[0], c.number(type, missing));
+    if (!real)
+      return c.select(c.equal(a[0], c.constant(b.getI64IntegerAttr(missingWhole))), a[1], a[0]);
+    Value hit = std::isnan(missing) ? c.negate(c.equal(a[0], a[0])) : c.equal(a[0], c.number(real, missing));
     return c.select(hit, a[1], a[0]);
   }));
+}
+
+// Columns of all inputs side by side, as floats; of each as many as it says.
+LogicalResult featureVectorizer(Lowering &l) {
+  FloatType f32 = l.b.getF32Type();
+  SmallVector<int64_t> columns = l.intsAttr("inputdimensions").value_or(SmallVector<int64_t>());
+  if (!l.numInputs() || columns.size() != l.numInputs())
+    return l.error() << "inputdimensions has " << columns.size() << " numbers for " << l.numInputs() << " inputs";
+  AffineExpr rows;
+  int64_t total = 0;
+  for (unsigned i = 0; i < l.numInputs(); ++i) {
+    LoweredValue &x = l.input(i);
+    if (x.rank() < 1 || x.rank() > 2 || columns[i] < 0 || columns[i] > INT32_MAX || (rows && !l.same(rows, x.shape[0])))
+      return l.error() << "input " << i << " of shape " << l.print(x.shape) << " does not fit the others or inputdimensions";
+    rows = x.shape[0];
+    total += columns[i];
+  }
+  ScalarKernel kernel(l, 1);
+  for (unsigned i = 0; i < l.numInputs(); ++i)
+    kernel.read(l.input(i), l.input(i).rank() == 2 ? SmallVector<int>{0, any} : SmallVector<int>{0});
+  unsigned to = kernel.write({rows, l.constant(total)}, f32, {0, any});
+  l.define(0, kernel.build([&](ScalarCode &c, ValueRange row) {
+    int64_t first = 0;
+    for (unsigned i = 0; i < l.numInputs(); ++i) {
+      bool isMatrix = l.input(i).rank() == 2;
+      Value there = isMatrix ? c.extent(i, 1) : c.index(1);
+      c.loop(c.index(columns[i]), [&](Value k) {
+        Value place = c.add(c.index(first), k);
+        c.store(c.number(f32, 0), to, {row[0], place});
+        c.ifThen(c.less(k, there), [&] {
+          Value element = isMatrix ? c.load(i, {row[0], k}) : c.load(i, {row[0]});
+          c.store(c.convert(element, f32), to, {row[0], place});
+        });
+      });
+      first += columns[i];
+    }
+  })[0]);
+  return success();
 }
 
 // Rows divided by their largest element, sum of sizes, or length.
@@ -140,166 +190,27 @@ LogicalResult normalizer(Lowering &l) {
 LogicalResult oneHotEncoder(Lowering &l) {
   LoweredValue &x = l.input(0);
   auto categories = l.intsAttr("cats_int64s");
-  if (!categories || !isa<IntegerType, FloatType>(x.elementType))
-    return l.error() << "only categories that are integers are supported";
+  auto words = stringsAttr(l, "cats_strings");
+  bool isText = isString(x.elementType);
+  if (isText ? !words : !categories)
+    return l.error() << "there are no categories of the input's element type, " << nameOf(x.elementType);
   FloatType f32 = l.b.getF32Type();
-  LoweredValue names = listOf(l, *categories);
+  LoweredValue names = isText ? stringsValue(l, *words, {static_cast<int64_t>(words->size())}) : listOf(l, *categories);
   Extents wide = x.shape;
   wide.push_back(l.constant(1));
   auto spread = l.reshape(x, wide);
   if (failed(spread))
     return failure();
+  if (isText)
+    return finish(l, mapScalars(l, {&*spread, &names}, f32, [&](ScalarCode &c, ValueRange x) {
+      return c.convert(sameText(c, x[0], x[1]), f32);
+    }));
   return finish(l, l.elementwise({&*spread, &names}, f32, [&](OpBuilder &b, Location loc, ValueRange a) {
     ScalarCode c{b, loc};
     return c.convert(c.equal(c.convert(a[0], b.getI64Type()), a[1]), f32);
   }));
 }
 
-// Scores of (rows, outputs): x * coefficients^T + intercepts.
-FailureOr<LoweredValue> linearScores(Lowering &l, LoweredValue &x, int64_t outputs) {
-  auto coefficients = floatsAttr(l, "coefficients"), intercepts = floatsAttr(l, "intercepts");
-  auto features = x.rank() == 2 ? x.shape[1] : AffineExpr();
-  int64_t count = coefficients && outputs > 0 ? static_cast<int64_t>(coefficients->size()) / outputs : 0;
-  if (!features || count < 1 || !l.same(features, l.constant(count)) ||
-      (intercepts && !intercepts->empty() && static_cast<int64_t>(intercepts->size()) != outputs)) {
-    l.error() << "coefficients or intercepts do not fit an input of shape " << l.print(x.shape);
-    return failure();
-  }
-  FloatType f32 = l.b.getF32Type();
-  LoweredValue weights = listOf(l, *coefficients, f32), bias = listOf(l, intercepts.value_or(SmallVector<double>()), f32);
-  bool hasBias = intercepts && !intercepts->empty();
-  ScalarKernel kernel(l, 2);
-  unsigned from = kernel.read(x, {0, any}), factors = kernel.read(weights, {any});
-  unsigned shift = hasBias ? kernel.read(bias, {1}) : 0, to = kernel.write({x.shape[0], l.constant(outputs)}, f32, {0, 1});
-  return kernel.build([&](ScalarCode &c, ValueRange i) {
-    Value first = c.mul(c.place(1), c.index(count)), start = hasBias ? c.load(shift, {i[1]}) : c.number(f32, 0);
-    Value sum = c.sum(c.index(0), c.index(count), start, [&](Value k, Value total) {
-      return c.add(total, c.mul(c.convert(c.load(from, {i[0], k}), f32), c.load(factors, {c.add(first, k)})));
-    });
-    c.store(sum, to, i);
-  })[0];
-}
-
-LogicalResult linearRegressor(Lowering &l) {
-  LoweredValue &x = l.input(0);
-  if (l.stringAttr("post_transform", "NONE") != "NONE")
-    return l.error() << "post_transform '" << l.stringAttr("post_transform", "") << "' is not supported";
-  return finish(l, linearScores(l, x, l.intAttr("targets", 1)));
-}
-
-// --- trees --------------------------------------------------------------------------------------------------------
-
-LogicalResult treeEnsemble(Lowering &l) {
-  LoweredValue &x = l.input(0);
-  auto type = dyn_cast<FloatType>(x.elementType);
-  auto features = l.intsAttr("nodes_featureids"), trueIds = l.intsAttr("nodes_truenodeids");
-  auto falseIds = l.intsAttr("nodes_falsenodeids"), trueLeafs = l.intsAttr("nodes_trueleafs");
-  auto falseLeafs = l.intsAttr("nodes_falseleafs"), targets = l.intsAttr("leaf_targetids"), roots = l.intsAttr("tree_roots");
-  auto tracks = l.intsAttr("nodes_missing_value_tracks_true");
-  auto splits = floatsAttr(l, "nodes_splits"), weights = floatsAttr(l, "leaf_weights"), members = floatsAttr(l, "membership_values");
-  SmallVector<int64_t> modes;
-  if (auto dense = dyn_cast_or_null<DenseIntElementsAttr>(l.attr("nodes_modes")))
-    for (const APInt &mode : dense.getValues<APInt>())
-      modes.push_back(mode.getZExtValue());
-  size_t count = features ? features->size() : 0, leafs = targets ? targets->size() : 0;
-  int64_t outputs = l.intAttr("n_targets", 0), aggregate = l.intAttr("aggregate_function", 1);
-  auto fits = [&](auto &list, size_t size) { return list && list->size() == size; };
-  if (!type || x.rank() != 2 || !count || !leafs || !roots || roots->empty() || !fits(trueIds, count) || !fits(falseIds, count) ||
-      !fits(trueLeafs, count) || !fits(falseLeafs, count) || !fits(splits, count) || !fits(weights, leafs) ||
-      modes.size() != count || (tracks && tracks->size() != count) || outputs < 1 || aggregate < 0 || aggregate > 3)
-    return l.error() << "the trees' attributes do not fit together, or an input of shape " << l.print(x.shape);
-  if (l.intAttr("post_transform", 0) != 0)
-    return l.error() << "post_transform " << l.intAttr("post_transform", 0) << " is not supported";
-  // A walk must end and stay inside: a child is a leaf, or a node that no walk has come by.
-  for (int64_t target : *targets)
-    if (target < 0 || target >= outputs)
-      return l.error() << "leaf_targetids has " << target << ", which is none of " << outputs << " targets";
-  SmallVector<char> seen(count, 0);
-  SmallVector<int64_t> work(*roots), ranges(2 * count, 0);
-  while (!work.empty()) {
-    int64_t node = work.pop_back_val();
-    if (node < 0 || node >= static_cast<int64_t>(count) || seen[node]++)
-      return l.error() << "node " << node << " does not exist, or is reached twice";
-    for (auto [ids, leaf] : {std::pair(&*trueIds, &*trueLeafs), std::pair(&*falseIds, &*falseLeafs)}) {
-      if (!(*leaf)[node])
-        work.push_back((*ids)[node]);
-      else if ((*ids)[node] < 0 || (*ids)[node] >= static_cast<int64_t>(leafs))
-        return l.error() << "leaf " << (*ids)[node] << " does not exist";
-    }
-  }
-  // Sets of members end with no number each, in the order of the nodes.
-  constexpr int64_t isMember = 6;
-  size_t next = 0;
-  bool hasSets = false;
-  for (size_t node = 0; node < count; ++node) {
-    if (modes[node] > isMember)
-      return l.error() << "mode " << modes[node] << " is none that the standard knows";
-    if (modes[node] != isMember)
-      continue;
-    hasSets = true;
-    ranges[2 * node] = next;
-    while (members && next < members->size() && !std::isnan((*members)[next]))
-      ++next;
-    if (!members || next >= members->size())
-      return l.error() << "membership_values has no set for node " << node;
-    ranges[2 * node + 1] = next++;
-  }
-  SmallVector<int64_t> table; // a node: feature, mode, missing goes to true, two children (leaves as -1 - id), range of members
-  for (size_t node = 0; node < count; ++node) {
-    auto child = [&](auto &ids, auto &isLeaf) { return (*isLeaf)[node] ? -1 - (*ids)[node] : (*ids)[node]; };
-    table.append({(*features)[node], modes[node], tracks ? (*tracks)[node] : 0, child(trueIds, trueLeafs),
-                  child(falseIds, falseLeafs), ranges[2 * node], ranges[2 * node + 1]});
-  }
-  constexpr int64_t columns = 7;
-  LoweredValue nodes = listOf(l, table), limits = listOf(l, *splits, type), starts = listOf(l, *roots);
-  LoweredValue leafTargets = listOf(l, *targets), leafWeights = listOf(l, *weights, type);
-  LoweredValue sets = listOf(l, hasSets ? *members : SmallVector<double>{0}, type);
-  ScalarKernel kernel(l, 1);
-  unsigned from = kernel.read(x, {0, any}), nodeAt = kernel.read(nodes, {any}), limitAt = kernel.read(limits, {any});
-  unsigned rootAt = kernel.read(starts, {any}), targetAt = kernel.read(leafTargets, {any});
-  unsigned weightAt = kernel.read(leafWeights, {any}), setAt = kernel.read(sets, {any});
-  unsigned to = kernel.write({x.shape[0], l.constant(outputs)}, type, {0, any});
-  Type real = computeType(type), i64 = l.b.getI64Type();
-  bool least = aggregate == 2, most = aggregate == 3;
-  double trees = static_cast<double>(roots->size());
-  l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
-    APFloat largest = APFloat::getLargest(cast<FloatType>(real).getFloatSemantics());
-    Value start = c.number(real, 0);
-    if (least || most)
-      start = c.constant(c.b.getFloatAttr(real, most ? -largest : largest));
-    c.loop(c.index(outputs), [&](Value k) { c.store(start, to, {i[0], k}); });
-    Value zero = c.number(i64, 0), minus = c.number(i64, -1);
-    c.loop(c.index(roots->size()), [&](Value tree) {
-      ScalarCode::Values end = c.whileLoop(
-          {c.load(rootAt, {tree})}, [&](ValueRange at) { return c.lessEqual(zero, at[0]); },
-          [&](ValueRange at) -> ScalarCode::Values {
-            Value node = c.toIndex(at[0]), row = c.mul(node, c.index(columns));
-            auto field = [&](int64_t k) { return c.load(nodeAt, {c.add(row, c.index(k))}); };
-            auto element = c.load(from, {i[0], c.clamp(c.toIndex(field(0)), c.extent(from, 1))});
-            Value limit = c.load(limitAt, {node}), mode = field(1), same = c.equal(element, limit);
-            Value below = c.less(element, limit), above = c.less(limit, element);
-            auto is = [&](int64_t k) { return c.equal(mode, c.number(i64, static_cast<double>(k))); };
-            Value found = c.sum(c.toIndex(field(5)), c.toIndex(field(6)), c.constant(c.b.getBoolAttr(false)),
-                                [&](Value k, Value hit) { return c.either(hit, c.equal(element, c.load(setAt, {k}))); });
-            Value holds = c.both(is(isMember), found);
-            Value tests[] = {c.either(below, same), below, c.either(above, same), above, same, c.negate(same)};
-            for (auto [k, test] : llvm::enumerate(tests))
-              holds = c.either(holds, c.both(is(k), test));
-            Value missing = c.negate(c.equal(element, element));
-            holds = c.either(holds, c.both(missing, c.negate(c.equal(field(2), zero))));
-            return {c.select(holds, field(3), field(4))};
-          });
-      Value leaf = c.toIndex(c.sub(minus, end[0])), target = c.toIndex(c.load(targetAt, {leaf}));
-      Value weight = c.load(weightAt, {leaf}), old = c.load(to, {i[0], target}), value;
-      if (least || most)
-        value = least ? c.min(old, weight) : c.max(old, weight);
-      else
-        value = c.add(old, aggregate == 0 ? c.div(weight, c.number(real, trees)) : weight);
-      c.store(value, to, {i[0], target});
-    });
-  })[0]);
-  return success();
-}
 // --- n-grams ------------------------------------------------------------------------------------------------------
 
 // How often each n-gram of a pool stands in a row of numbers, where its members may be up to some places apart.
@@ -386,12 +297,11 @@ LogicalResult countGrams(Lowering &l) {
 void snug::addClassicOps(LoweringTable &t) {
   t.add("TfIdfVectorizer", 9, countGrams);
   constexpr llvm::StringLiteral domain = "ai.onnx.ml";
-  t.add("ArrayFeatureExtractor", 1, arrayFeatureExtractor, domain);
+  t.add("ArrayFeatureExtractor", 1, arrayFeatureExtractor, types::Numbers | types::String, domain);
+  t.add("FeatureVectorizer", 1, featureVectorizer, domain);
   t.add("Binarizer", 1, binarizer, domain);
   t.add("Imputer", 1, imputer, domain);
-  t.add("LinearRegressor", 1, linearRegressor, domain);
   t.add("Normalizer", 1, normalizer, domain);
-  t.add("OneHotEncoder", 1, oneHotEncoder, domain);
+  t.add("OneHotEncoder", 1, oneHotEncoder, types::Ordinary | types::String, domain);
   t.add("Scaler", 1, scaler, domain);
-  t.add("TreeEnsemble", 5, treeEnsemble, domain);
 }

@@ -442,6 +442,6 @@ void snug::addElementwiseOps(LoweringTable &t) {
   t.add("Sum", 8, sum<false>);
   t.add("Mean", 8, sum<true>);
   t.add("BitShift", 11, shift);
-  t.add("Where", 9, where, types::All);
-  t.add("Identity", 1, identity, types::All);
+  t.add("Where", 9, where, types::Any);
+  t.add("Identity", 1, identity, types::Any);
 }

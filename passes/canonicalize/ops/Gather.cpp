@@ -3,6 +3,7 @@
 // Gather and GatherND. Indices in closed form need no gather: they are a slice, or a map of a generic.
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/StringType.h"
 #include "passes/canonicalize/ops/Indexed.h"
 
 using namespace mlir;
@@ -225,6 +226,6 @@ LogicalResult gatherNd(Lowering &l) {
 } // namespace
 
 void snug::addGatherOps(LoweringTable &t) {
-  t.add("Gather", 1, gather, types::All);
-  t.add("GatherND", 11, gatherNd, types::All);
+  t.add("Gather", 1, gather, types::Any);
+  t.add("GatherND", 11, gatherNd, types::Any);
 }

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/StringType.h"
 #include "passes/canonicalize/ScalarKernel.h"
 
 using namespace mlir;
@@ -420,16 +421,16 @@ LogicalResult concat(Lowering &l) {
 } // namespace
 
 void snug::addLayoutOps(LoweringTable &t) {
-  t.add("Transpose", 1, transpose, types::All);
-  t.add("Slice", 1, slice, types::All);
-  t.add("Split", 1, split, types::All);
-  t.add("Concat", 4, concat, types::All);
-  t.add("SplitToSequence", 11, splitToSequence, types::All);
-  t.add("SequenceAt", 11, sequenceAt, types::All);
-  t.add("SequenceConstruct", 11, sequenceConstruct, types::All);
-  t.add("SequenceEmpty", 11, sequenceEmpty, types::All);
-  t.add("SequenceInsert", 11, sequenceInsert, types::All);
-  t.add("SequenceErase", 11, sequenceErase, types::All);
-  t.add("SequenceLength", 11, sequenceLength, types::All);
-  t.add("ConcatFromSequence", 11, concatFromSequence, types::All);
+  t.add("Transpose", 1, transpose, types::Any);
+  t.add("Slice", 1, slice, types::Any);
+  t.add("Split", 1, split, types::Any);
+  t.add("Concat", 4, concat, types::Any);
+  t.add("SplitToSequence", 11, splitToSequence, types::Any);
+  t.add("SequenceAt", 11, sequenceAt, types::Any);
+  t.add("SequenceConstruct", 11, sequenceConstruct, types::Any);
+  t.add("SequenceEmpty", 11, sequenceEmpty, types::Any);
+  t.add("SequenceInsert", 11, sequenceInsert, types::Any);
+  t.add("SequenceErase", 11, sequenceErase, types::Any);
+  t.add("SequenceLength", 11, sequenceLength, types::Any);
+  t.add("ConcatFromSequence", 11, concatFromSequence, types::Any);
 }

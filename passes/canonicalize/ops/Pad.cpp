@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/StringType.h"
 #include "passes/canonicalize/ScalarKernel.h"
 
 using namespace mlir;
@@ -136,4 +137,4 @@ LogicalResult pad(Lowering &l) {
 
 } // namespace
 
-void snug::addPadOps(LoweringTable &t) { t.add("Pad", 1, pad, types::All); }
+void snug::addPadOps(LoweringTable &t) { t.add("Pad", 1, pad, types::Any); }

@@ -4,6 +4,7 @@
 // closed values, so none of them is a tensor.
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/StringType.h"
 #include "passes/canonicalize/ScalarKernel.h"
 
 using namespace mlir;
@@ -259,6 +260,6 @@ void snug::addPositionOps(LoweringTable &t) {
   t.add("Trilu", 14, trilu);
   t.add("EyeLike", 9, eyeLike);
   t.add("OneHot", 9, oneHot);
-  t.add("DepthToSpace", 1, blocks<true>, types::All);
-  t.add("SpaceToDepth", 1, blocks<false>, types::All);
+  t.add("DepthToSpace", 1, blocks<true>, types::Any);
+  t.add("SpaceToDepth", 1, blocks<false>, types::Any);
 }

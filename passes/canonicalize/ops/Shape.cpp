@@ -5,6 +5,8 @@
 #include "passes/canonicalize/LoweringTable.h"
 #include <cmath>
 
+#include "passes/canonicalize/ops/Strings.h"
+
 using namespace mlir;
 using namespace snug;
 
@@ -277,14 +279,14 @@ LogicalResult constant(Lowering &l) {
     return success();
   }
   if (auto value = dyn_cast_or_null<StringAttr>(l.attr("value_string"))) {
-    l.define(0, l.stringsValue({value.getValue()}, {}));
+    l.define(0, stringsValue(l, {value.getValue()}, {}));
     return success();
   }
   if (auto values = dyn_cast_or_null<ArrayAttr>(l.attr("value_strings"))) {
     SmallVector<StringRef> strings;
     for (Attribute value : values)
       strings.push_back(cast<StringAttr>(value).getValue());
-    l.define(0, l.stringsValue(strings, {static_cast<int64_t>(strings.size())}));
+    l.define(0, stringsValue(l, strings, {static_cast<int64_t>(strings.size())}));
     return success();
   }
   l.error() << "constants of this kind are not supported";
@@ -356,14 +358,14 @@ LogicalResult range(Lowering &l) {
 } // namespace
 
 void snug::addShapeOps(LoweringTable &t) {
-  t.add("Shape", 1, shapeOf, types::All);
-  t.add("Size", 1, sizeOf, types::All);
-  t.add("Reshape", 1, reshape, types::All);
-  t.add("Unsqueeze", 1, unsqueeze, types::All);
-  t.add("Squeeze", 1, squeeze, types::All);
-  t.add("Flatten", 1, flatten, types::All);
-  t.add("Expand", 8, expand, types::All);
-  t.add("Tile", 6, tile, types::All);
+  t.add("Shape", 1, shapeOf, types::Any);
+  t.add("Size", 1, sizeOf, types::Any);
+  t.add("Reshape", 1, reshape, types::Any);
+  t.add("Unsqueeze", 1, unsqueeze, types::Any);
+  t.add("Squeeze", 1, squeeze, types::Any);
+  t.add("Flatten", 1, flatten, types::Any);
+  t.add("Expand", 8, expand, types::Any);
+  t.add("Tile", 6, tile, types::Any);
   t.add("Constant", 1, constant);
   t.add("ConstantOfShape", 9, constantOfShape);
   t.add("Range", 11, range);

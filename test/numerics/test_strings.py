@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Tensors of strings, from file to file: ops that move them, that make them, and that look into them."""
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import snug
+from ops import Graph
+
+FAILED_RUN = 6
+TEXTS = np.array([["Kopf", "", "naïve", "日本"], ["a b", "Kopf", "ÄRGER", "𝄞!"]], object)
+
+
+def strings(graph, name, value, dims=None):
+    graph.inputs.append(helper.make_tensor_value_info(name, TensorProto.STRING, dims or value.shape))
+    graph.values[name] = value.astype(str)
+    return name
+
+
+def compiled(graph, tmp_path, dims=None, flags=(), opset=20):
+    model = graph.save(tmp_path / "ops.onnx", opset)
+    loaded = onnx.load(model)
+    loaded.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    onnx.save(loaded, model)
+    snug.compile_model(model, tmp_path / "ops.so", dims or {}, flags=flags)
+    return model
+
+
+def against_onnxruntime(graph, tmp_path, dims=None, flags=()):
+    model = compiled(graph, tmp_path, dims, flags)
+    want = snug.reference(model, {name: value.astype(object) if value.dtype.kind == "U" else value
+                                  for name, value in graph.values.items()})
+    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+    for name, value in want.items():
+        assert got[name].shape == value.shape, name
+        if value.dtype == np.float32:
+            assert np.allclose(got[name], value, rtol=1e-5, atol=1e-6), name
+        else:
+            assert got[name].tolist() == value.tolist(), name
+
+
+def test_strings_are_moved(tmp_path):
+    graph = Graph()
+    x = strings(graph, "x", TEXTS, ("rows", 4))
+    keep = graph.input("keep", np.array([[True, False, True, False]]))
+    more = graph.constant(np.array([["constant", "", "ß", "four"]], object))
+    moved = graph.node("Transpose", graph.node("Concat", x, more, axis=0), perm=[1, 0])
+    moved = graph.node("Gather", moved, graph.constant(np.array([3, 0, 1])), axis=0)
+    moved = graph.node("Slice", moved, graph.constant(np.array([1])), graph.constant(np.array([3])), graph.constant(np.array([1])))
+    chosen = graph.node("Where", keep, x, graph.node("Expand", more, graph.node("Shape", x)))
+    graph.output(moved, 2, TensorProto.STRING)
+    graph.output(graph.node("Unsqueeze", chosen, graph.constant(np.array([0]))), 3, TensorProto.STRING)
+    graph.output(graph.node("Tile", graph.node("Flatten", more), graph.constant(np.array([2, 1]))), 2, TensorProto.STRING)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..3"})
+
+
+def test_strings_are_joined_and_compared(tmp_path):
+    graph = Graph()
+    x = strings(graph, "x", TEXTS, ("rows", 4))
+    column = strings(graph, "column", np.array([["Kopf"], ["a b"]], object), ("rows", 1))
+    graph.output(graph.node("StringConcat", x, column), 2, TensorProto.STRING)
+    graph.output(graph.node("Equal", x, column), 2, TensorProto.BOOL)
+    graph.output(graph.node("RegexFullMatch", x, pattern="[^ ]*p.?"), 2, TensorProto.BOOL)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..3"})
+
+
+def test_numbers_are_written_and_read(tmp_path):
+    graph = Graph()
+    for name, value in {"whole": np.array([0, -5, 2**40]), "real": np.array([1.5, -0.1, 1e20, np.nan, np.inf], np.float32),
+                        "byte": np.array([0, 255], np.uint8)}.items():
+        graph.output(graph.node("Cast", graph.input(name, value), to=TensorProto.STRING), 1, TensorProto.STRING)
+    text = strings(graph, "text", np.array(["3", " -4 ", "127"], object))
+    for kind in (TensorProto.INT64, TensorProto.FLOAT, TensorProto.INT8, TensorProto.DOUBLE):
+        graph.output(graph.node("Cast", text, to=kind), 1, kind)
+    model = compiled(graph, tmp_path)
+    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+    results = [got[output.name].tolist() for output in onnx.load(model).graph.output]
+    assert results[:3] == [["0", "-5", str(2**40)], ["1.5", "-0.1", "1e+20", "NaN", "INF"], ["0", "255"]]
+    assert results[3:] == [[3, -4, 127]] * 4
+
+
+@pytest.mark.parametrize("text, said", [("x" * 40, "--text-bytes"), ("12a", "'12a' is no number")])
+def test_a_run_that_cannot_be_done_fails(text, said, tmp_path):
+    graph = Graph()
+    x = strings(graph, "x", np.array([text], object))
+    if said == "--text-bytes":
+        graph.output(graph.node("StringConcat", x, x), 1, TensorProto.STRING)
+    else:
+        graph.output(graph.node("Cast", x, to=TensorProto.FLOAT), 1)
+    compiled(graph, tmp_path, flags=("--text-bytes", "79B"))
+    np.save(tmp_path / "x.npy", graph.values["x"])
+    done = subprocess.run([snug.tool("SNUG_RUN"), tmp_path / "ops.so", "--input", f"x={tmp_path / 'x.npy'}"],
+                          capture_output=True, text=True)
+    assert done.returncode == FAILED_RUN and said in done.stderr and graph.nodes[0].name in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_room_for_strings_is_planned(tmp_path):
+    figures = []
+    for size in ("1MiB", "3MiB"):
+        graph = Graph()
+        x = strings(graph, "x", TEXTS)
+        graph.output(graph.node("StringConcat", x, x), 2, TensorProto.STRING)
+        model = graph.save(tmp_path / "ops.onnx")
+        _, report = snug.compile_model(model, tmp_path / "ops.so", {}, flags=("--text-bytes", size))
+        _, stats = snug.run_model(tmp_path / "ops.so", graph.values)
+        assert stats["planned"]["library"] == report["memory"]["library"]
+        assert stats["measured"]["library_growth"] <= stats["planned"]["library"]
+        figures.append(report["memory"]["library"])
+    assert figures[1] - figures[0] == 2 * snug.MIB
+
+
+def test_pieces_are_as_many_as_there_are(tmp_path):
+    graph = Graph()
+    x = strings(graph, "x", np.array(["a,b,c", "", ",,"], object), ("n",))
+    pieces, counts = graph.node("StringSplit", x, outputs=2, delimiter=",")
+    graph.output(pieces, 2, TensorProto.STRING)
+    graph.output(counts, 1, TensorProto.INT64)
+    compiled(graph, tmp_path, {"n": "1..4"})
+    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+    assert got[counts].tolist() == [3, 1, 3]
+    assert got[pieces].tolist() == [["a", "b", "c"], ["", "", ""], ["", "", ""]]
+
+
+def test_labels_are_looked_up(tmp_path):
+    graph = Graph()
+    x = strings(graph, "x", TEXTS, ("rows", 4))
+    words = ["Kopf", "日本", "", "zuletzt"]
+    numbers = graph.node("LabelEncoder", x, domain="ai.onnx.ml", keys_strings=words, values_int64s=[3, 1, 4, 1], default_int64=-9)
+    floats = graph.node("LabelEncoder", x, domain="ai.onnx.ml", keys_strings=words, values_floats=[0.5, 1.5, 2.5, 3.5])
+    back = graph.node("LabelEncoder", numbers, domain="ai.onnx.ml", keys_int64s=[4, 3], values_strings=["leer", "Kopf"],
+                      default_string="?")
+    mapped = graph.node("CategoryMapper", x, domain="ai.onnx.ml", cats_strings=["Kopf", "a b"], cats_int64s=[7, 8])
+    hot = graph.node("OneHotEncoder", x, domain="ai.onnx.ml", cats_strings=["", "Kopf"])
+    for name, rank, kind in ((numbers, 2, TensorProto.INT64), (floats, 2, TensorProto.FLOAT), (back, 2, TensorProto.STRING),
+                             (mapped, 2, TensorProto.INT64), (hot, 3, TensorProto.FLOAT)):
+        graph.output(name, rank, kind)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..3"})
+
+
+ROWS = np.array([[0.2, -1, 3], [1.5, 0, -2], [-0.7, 2, 0.1], [0, 0, 0.3]], np.float32)
+
+
+@pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"])
+@pytest.mark.parametrize("labels", [{"classlabels_ints": [4, 2, 9]}, {"classlabels_strings": ["a", "b", "c"]}])
+def test_linear_classifier(labels, transform, tmp_path):
+    graph = Graph()
+    x = graph.input("x", ROWS, ("rows", 3))
+    chosen, scores = graph.node("LinearClassifier", x, outputs=2, domain="ai.onnx.ml", post_transform=transform, multi_class=1,
+                                coefficients=[0.1, 0.7, -0.4, 0.5, -1.0, 0.3, 0.2, 0.2, 0.9], intercepts=[0.5, -0.25, 0.0], **labels)
+    graph.output(chosen, 1, TensorProto.INT64 if "classlabels_ints" in labels else TensorProto.STRING)
+    graph.output(scores, 2)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
+
+
+def trees(prefix, ids):
+    """Two trees of depth 2 and 1, over three features; each leaf adds to one or two ids."""
+    return {"nodes_treeids": [0, 0, 0, 0, 0, 1, 1, 1], "nodes_nodeids": [0, 1, 2, 3, 4, 0, 1, 2],
+            "nodes_modes": ["BRANCH_LEQ", "BRANCH_LT", "LEAF", "LEAF", "LEAF", "BRANCH_GT", "LEAF", "LEAF"],
+            "nodes_featureids": [0, 2, 0, 0, 0, 1, 0, 0], "nodes_values": [0.5, 0.1, 0.0, 0.0, 0.0, -0.5, 0.0, 0.0],
+            "nodes_truenodeids": [1, 3, 0, 0, 0, 1, 0, 0], "nodes_falsenodeids": [2, 4, 0, 0, 0, 2, 0, 0],
+            f"{prefix}_treeids": [0, 0, 0, 0, 1, 1], f"{prefix}_nodeids": [2, 3, 3, 4, 1, 2], f"{prefix}_ids": ids,
+            f"{prefix}_weights": [0.5, 0.25, 1.0, -0.5, 0.75, 0.125]}
+
+
+@pytest.mark.parametrize("aggregate", ["SUM", "AVERAGE", "MIN", "MAX"])
+def test_trees_add_up(aggregate, tmp_path):
+    graph = Graph()
+    x = graph.input("x", ROWS, ("rows", 3))
+    result = graph.node("TreeEnsembleRegressor", x, domain="ai.onnx.ml", n_targets=1, aggregate_function=aggregate,
+                        base_values=[0.5], **trees("target", [0] * 6))
+    graph.output(result, 2)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
+
+
+@pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX"])
+def test_trees_choose_a_class(transform, tmp_path):
+    graph = Graph()
+    x = graph.input("x", ROWS, ("rows", 3))
+    label, scores = graph.node("TreeEnsembleClassifier", x, outputs=2, domain="ai.onnx.ml", post_transform=transform,
+                               classlabels_strings=["a", "b", "c"], **trees("class", [0, 1, 2, 2, 1, 0]))
+    graph.output(label, 1, TensorProto.STRING)
+    graph.output(scores, 2)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
+
+
+@pytest.mark.parametrize("kind", ["LINEAR", "POLY", "RBF", "SIGMOID"])
+def test_support_vectors(kind, tmp_path):
+    graph = Graph()
+    x = graph.input("x", ROWS, ("rows", 3))
+    result = graph.node("SVMRegressor", x, domain="ai.onnx.ml", kernel_type=kind, kernel_params=[0.5, 0.25, 3.0], n_supports=2,
+                        coefficients=[0.5, -1.5], support_vectors=[0.1, 0.2, 0.3, -1.0, 0.5, 2.0], rho=[0.75])
+    graph.output(result, 2)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
+
+
+def test_features_side_by_side(tmp_path):
+    graph = Graph()
+    x = graph.input("x", ROWS, ("rows", 3))
+    whole = graph.input("whole", np.arange(8).reshape(4, 2), ("rows", 2))
+    one = graph.input("one", ROWS[:, 1:2], ("rows", 1))
+    graph.output(graph.node("FeatureVectorizer", x, one, domain="ai.onnx.ml", inputdimensions=[3, 1]), 2)
+    graph.output(graph.node("Imputer", whole, domain="ai.onnx.ml", imputed_value_int64s=[9, 8], replaced_value_int64=4), 2,
+                 TensorProto.INT64)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..5"})

@@ -1,0 +1,30 @@
+// RUN: snug-opt %s -split-input-file -snug-lower-onnx="dims=n=4" -verify-diagnostics
+
+// What computes takes no strings.
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*x!snug_onnx.string> {snug.name = "y"}) {
+    // expected-error @+1 {{Relu: input 0 of element type string is not supported}}
+    %y = snug_onnx.node "Relu"(%x) {} opset 20 : (tensor<?x!snug_onnx.string>) -> tensor<*x!snug_onnx.string>
+    return %y : tensor<*x!snug_onnx.string>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*xi64> {snug.name = "y"}) {
+    // expected-error @+1 {{LabelEncoder: the input has elements of type string, the keys are of type int64}}
+    %y = snug_onnx.node "LabelEncoder"(%x) {keys_int64s = array<i64: 1>, values_int64s = array<i64: 5>} opset 2 domain "ai.onnx.ml" : (tensor<?x!snug_onnx.string>) -> tensor<*xi64>
+    return %y : tensor<*xi64>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x2xf32> {snug.name = "x", snug.dims = ["n", "2"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TreeEnsembleRegressor: node 0 is reached twice}}
+    %y = snug_onnx.node "TreeEnsembleRegressor"(%x) {n_targets = 1 : i64, nodes_treeids = array<i64: 0, 0>, nodes_nodeids = array<i64: 0, 1>, nodes_featureids = array<i64: 0, 0>, nodes_modes = ["BRANCH_LEQ", "LEAF"], nodes_values = array<f32: 0.0, 0.0>, nodes_truenodeids = array<i64: 0, 0>, nodes_falsenodeids = array<i64: 1, 0>, target_treeids = array<i64: 0>, target_nodeids = array<i64: 1>, target_ids = array<i64: 0>, target_weights = array<f32: 1.0>} opset 3 domain "ai.onnx.ml" : (tensor<?x2xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
