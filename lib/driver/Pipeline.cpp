@@ -13,11 +13,11 @@
 #include "lib/import/onnx/Importer.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
+#include "passes/canonicalize/Canonicalize.h"
 #include "passes/canonicalize/DimSymbols.h"
 #include "passes/canonicalize/ExpandInputs.h"
 #include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/LoweringTable.h"
-#include "passes/canonicalize/Passes.h"
 #include "passes/chunk/ChunkProgram.h"
 #include "passes/chunk/Passes.h"
 #include "passes/fuse/Passes.h"
@@ -125,34 +125,6 @@ int Pipeline::saveProgram(Stage stage) {
   return options.console.fail(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + problem);
 }
 
-int Pipeline::checkTypes() {
-  auto main = program->lookupSymbol<func::FuncOp>("main");
-  int code = SNUG_EXIT_DONE;
-  auto refuse = [&](Location location, const Twine &what) {
-    emitError(location) << what;
-    code = SNUG_EXIT_UNSUPPORTED;
-  };
-  auto isNumber = [](Type type) {
-    auto shaped = dyn_cast<ShapedType>(type);
-    return !shaped || shaped.getElementType().isIntOrFloat();
-  };
-  for (BlockArgument argument : main.getArguments()) {
-    auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "snug.name");
-    std::string text = "input '" + (name ? name.str() : "") + "' ";
-    if (isa<UnrankedTensorType>(argument.getType()))
-      refuse(main.getLoc(), text + "has no shape, so its rank is unknown; export the model with shapes of its inputs, or state it "
-                                 "with --dim NAME.rank=N");
-    else if (!isa<RankedTensorType>(argument.getType()) || !isNumber(argument.getType()))
-      refuse(main.getLoc(), text + "is no tensor of numbers, nor a sequence or optional of such; strings and complex numbers "
-                                   "are not supported");
-  }
-  main.walk([&](Operation *op) {
-    if (!llvm::all_of(op->getResultTypes(), isNumber))
-      refuse(op->getLoc(), "makes strings or complex numbers, which are not supported");
-  });
-  return code;
-}
-
 int Pipeline::checkDims() {
   auto usage = [&](const Twine &message) { return options.console.fail(SNUG_EXIT_USAGE, message); };
   auto main = program->lookupSymbol<func::FuncOp>("main");
@@ -229,18 +201,14 @@ int Pipeline::markDonated() {
 }
 
 int Pipeline::canonicalize() {
-  for (auto check : {&Pipeline::expandInputs, &Pipeline::checkTypes, &Pipeline::markValues, &Pipeline::checkDims, &Pipeline::markDonated})
+  if (int code = expandInputs())
+    return code;
+  if (failed(checkTypes(*program)))
+    return SNUG_EXIT_UNSUPPORTED;
+  for (auto check : {&Pipeline::markValues, &Pipeline::checkDims, &Pipeline::markDonated})
     if (int code = (this->*check)())
       return code;
-  LowerOnnxOptions lower;
-  for (const std::string &definition : dims)
-    lower.dims.push_back(definition);
-  int code = runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) {
-    pm.addPass(createLowerOnnx(lower));
-    // What is stored narrow is computed in f32 from here on: fusion then sees where a rounding falls away.
-    pm.addNestedPass<func::FuncOp>(createWidenFloats());
-    pm.addPass(createVerifyCanonical());
-  });
+  int code = runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) { addCanonicalizePasses(pm, dims); });
   if (!code && options.emit >= Stage::Chunk)
     report.eagerArena = eagerArena(*program);
   return code;

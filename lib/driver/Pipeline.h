@@ -38,8 +38,6 @@ private:
 
   // Makes tensors of inputs that are sequences or optionals.
   int expandInputs();
-  // Checks that inputs are tensors of known rank, and tensors of what is computed with: numbers.
-  int checkTypes();
   // Checks --dim against the model's named dims.
   int checkDims();
   // Marks the inputs that --value fixes.

@@ -82,6 +82,56 @@ LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
   return success();
 }
 
+FailureOr<LoweredValues> Lowering::call(StringRef opType, ArrayRef<LoweredValue *> inputs, unsigned numResults,
+                                        ArrayRef<NamedAttribute> attributes) {
+  // A node for as long as it is lowered, with something before it that gives its inputs and something behind it that needs
+  // its outputs.
+  constexpr int64_t newest = 1000;
+  auto make = [&](StringRef type, ValueRange operands, ArrayRef<Type> results, DictionaryAttr attrs) {
+    return onnx::NodeOp::create(b, loc(), results, operands, b.getStringAttr(type), b.getStringAttr(""), b.getStringAttr(""),
+                                b.getI64IntegerAttr(newest), attrs, b.getArrayAttr({}), 0);
+  };
+  Type unknown = onnx::UnknownType::get(b.getContext()), none = b.getNoneType();
+  SmallVector<Type> given = llvm::map_to_vector(inputs, [&](LoweredValue *input) { return input ? unknown : none; });
+  onnx::NodeOp before = make("Inputs", {}, given, b.getDictionaryAttr({}));
+  onnx::NodeOp node = make(opType, before->getResults(), SmallVector<Type>(numResults, unknown), b.getDictionaryAttr(attributes));
+  onnx::NodeOp behind = make("Outputs", node->getResults(), {}, b.getDictionaryAttr({}));
+  for (auto [value, input] : llvm::zip_equal(before->getResults(), inputs))
+    if (input)
+      map(value, *input);
+  llvm::scope_exit restore([this, around = current, schemaAround = schema, callerAround = caller,
+                            lacksInput = isInputMissing] {
+    current = around;
+    schema = schemaAround;
+    caller = callerAround;
+    isInputMissing = lacksInput;
+  });
+  if (!caller)
+    caller = current;
+  LogicalResult lowered = lowerNode(node);
+  LoweredValues results;
+  for (Value output : node->getResults())
+    if (auto found = values.find(output); found != values.end())
+      results.push_back(found->second);
+    else
+      results.emplace_back();
+  for (onnx::NodeOp op : {behind, node, before}) {
+    for (Value result : op->getResults())
+      values.erase(result);
+    op->erase();
+  }
+  if (failed(lowered))
+    return failure();
+  return results;
+}
+
+FailureOr<LoweredValue> Lowering::call(StringRef opType, ArrayRef<LoweredValue *> inputs, ArrayRef<NamedAttribute> attributes) {
+  auto results = call(opType, inputs, 1, attributes);
+  if (failed(results))
+    return failure();
+  return results->front();
+}
+
 // Element types that the op takes, by the standard and by Snug, and that inputs of one type have one.
 LogicalResult Lowering::checkTypes(TypeSet types) {
   // Files use what a later version of an op allows.
@@ -131,7 +181,7 @@ std::optional<SmallVector<int64_t>> Lowering::intsAttr(StringRef name) {
     return std::nullopt;
   return SmallVector<int64_t>(value.asArrayRef());
 }
-InFlightDiagnostic Lowering::error() { return emitError(loc()) << current.getOpType() << ": "; }
+InFlightDiagnostic Lowering::error() { return emitError(loc()) << (caller ? caller : current).getOpType() << ": "; }
 void Lowering::define(unsigned index, LoweredValue value) {
   if (index >= current->getNumResults())
     return;

@@ -20,6 +20,7 @@
 #include "passes/canonicalize/DimSymbols.h"
 #include "passes/canonicalize/ElementTypes.h"
 #include "passes/canonicalize/Extents.h"
+#include <unordered_map>
 #include <vector>
 
 namespace snug {
@@ -83,6 +84,13 @@ public:
   mlir::LogicalResult lowerNode(onnx::NodeOp node);
   // A node, or what an initializer is read by.
   mlir::LogicalResult lowerOp(mlir::Operation *op);
+  // What another op of the standard gives of these inputs (null: left out): for ops that are made of others. Errors are
+  // about the node at hand.
+  mlir::FailureOr<LoweredValues> call(llvm::StringRef opType, llvm::ArrayRef<LoweredValue *> inputs, unsigned numResults,
+                                      llvm::ArrayRef<mlir::NamedAttribute> attributes = {});
+  // The same, of an op with one output.
+  mlir::FailureOr<LoweredValue> call(llvm::StringRef opType, llvm::ArrayRef<LoweredValue *> inputs,
+                                     llvm::ArrayRef<mlir::NamedAttribute> attributes = {});
   // All nodes of a subgraph, where the builder stands, whatever region that is in; gives what it yields.
   mlir::FailureOr<LoweredValues> lowerBody(mlir::Region &body, llvm::ArrayRef<LoweredValue> arguments);
 
@@ -238,7 +246,7 @@ public:
 
 private:
   mlir::LogicalResult checkTypes(TypeSet types);
-  onnx::NodeOp current;
+  onnx::NodeOp current, caller; // `caller`: the node that is made of others, of which `current` is one
   const OpSchema *schema = nullptr; // of the node at hand; null where the standard has none
   bool relate(llvm::ArrayRef<mlir::AffineExpr> source, llvm::ArrayRef<mlir::AffineExpr> target);
   void require(const std::string &text);
@@ -246,7 +254,11 @@ private:
   llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>> multiples; // a symbol, and one that divides it
   bool isInputMissing = false;
   LoweredValue missingValue;
-  llvm::DenseMap<mlir::Value, LoweredValue> values;
+  // References to values stay valid while others are added.
+  struct HashOfValue {
+    size_t operator()(mlir::Value value) const { return mlir::hash_value(value); }
+  };
+  std::unordered_map<mlir::Value, LoweredValue, HashOfValue> values;
   llvm::DenseMap<mlir::AffineExpr, mlir::Value> materialized;
   llvm::DenseMap<mlir::Value, Extents> tensorShapes;
   unsigned numDenseData = 0, numBodies = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ops/ContribQuantized.h"
 
 #include <algorithm>
 #include <tuple>
@@ -42,6 +43,10 @@ const LoweringTable &LoweringTable::get() {
     addDataSizeOps(t);
     addNonMaxSuppression(t);
     addLegacyOps(t);
+    addContribNorms(t);
+    addContribFusedOps(t);
+    addContribAttentionOps(t);
+    addContribQuantizedOps(t);
     return t;
   }();
   return table;

@@ -81,6 +81,10 @@ void addClassicOps(LoweringTable &table);
 void addDataSizeOps(LoweringTable &table);
 void addNonMaxSuppression(LoweringTable &table);
 void addLegacyOps(LoweringTable &table);
+// ONNX Runtime's own ops, of which its optimizer and its quantizer write files.
+void addContribNorms(LoweringTable &table);
+void addContribFusedOps(LoweringTable &table);
+void addContribAttentionOps(LoweringTable &table);
 
 } // namespace snug
 

@@ -112,6 +112,8 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
     return value;
   if (value.splat)
     return splatValue(value.splat, Extents(shape), value.elementType);
+  if (llvm::is_contained(value.shape, constant(0)) && llvm::is_contained(shape, constant(0)))
+    return splatValue(numberAttr(value.elementType, 0), Extents(shape), value.elementType);
   if (auto elements = shape.size() > 1 || !value.table.empty() ? table(value) : std::nullopt;
       elements && (value.closedVector || !value.table.empty())) {
     SmallVector<int64_t> sizes;
@@ -157,7 +159,8 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
   Value source = tensor(value);
   Extents sourceShape = value.shape;
   auto targetType = tensorType(shape, value.elementType);
-  if (auto weight = source.getDefiningOp<nn::WeightOp>())
+  if (auto weight = source.getDefiningOp<nn::WeightOp>();
+      weight && targetType.hasStaticShape() && targetType.getNumElements() == cast<RankedTensorType>(weight.getType()).getNumElements())
     return tensorValue(withRecipeStep(weight, nn::RecipeReshapeAttr::get(b.getContext(), targetType.getShape()),
                                       targetType.getShape()),
                        Extents(shape), value.elementType);
@@ -194,9 +197,10 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
       SmallVector<OpFoldResult> sizes = llvm::map_to_vector(shape, [&](AffineExpr e) { return fold(e); });
       flat = tensor::ExpandShapeOp::create(b, loc(), targetType, flat, parts, sizes);
     }
-    return tensorValue(flat, Extents(shape));
+    return tensorValue(flat, Extents(shape), value.elementType);
   }
   if (!groups) {
+    same(product(sourceShape), product(shape)); // an open dim may be found
     error() << "cannot show that shapes " << print(sourceShape) << " and " << print(shape)
             << " have the same number of elements";
     return failure();

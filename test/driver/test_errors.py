@@ -146,13 +146,14 @@ def test_external_data_outside(mlp, tmp_path):
 
 def test_unsupported_ops_are_all_listed(tmp_path):
     nodes = [helper.make_node("Relu", ["x"], ["a"], name="fine"),
-             helper.make_node("Det", ["a"], ["b"], name="first"), helper.make_node("Det", ["a"], ["c"], name="second"),
+             helper.make_node("Other", ["a"], ["b"], name="first", domain="com.example"),
+             helper.make_node("Other", ["a"], ["c"], name="second", domain="com.example"),
              helper.make_node("Own", ["a"], ["d"], name="third", domain="com.example")]
     graph = model(nodes, [values("x", [2, 2])], [values(n, []) for n in "bcd"])
     graph.opset_import.append(helper.make_opsetid("com.example", 1))
     onnx.save(graph, tmp_path / "m.onnx")
     result = snugc(tmp_path / "m.onnx", "-o", tmp_path / "m.so")
-    refused(result, 3, "node 'first'", "op Det", "(2 nodes, 'second')", "node 'third'", "com.example.Own")
+    refused(result, 3, "node 'first'", "op com.example.Other", "(2 nodes, 'second')", "node 'third'", "com.example.Own")
     assert "fine" not in result.err and files(tmp_path) == ["m.onnx"]
 
 
@@ -244,7 +245,7 @@ def test_shapes_of_values_fit_or_are_refused(tmp_path):
 
 def test_names_cannot_steer_a_terminal_or_a_shell(tmp_path):
     evil = "\x1b[2Jrm\n"
-    path = model([helper.make_node("Det", ["x"], ["y"], name=evil)], [values("x", [2, 2])], [values("y", None)],
+    path = model([helper.make_node("Own", ["x"], ["y"], name=evil, domain="com.example")], [values("x", [2, 2])], [values("y", None)],
                  path=tmp_path / "m.onnx")
     result = snugc(path, "--dry-run")
     refused(result, 3, r"node '\x1b[2Jrm\x0a'")

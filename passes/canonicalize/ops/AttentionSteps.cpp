@@ -4,19 +4,13 @@
 // sizes that only the run tells, f64.
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "passes/canonicalize/ScalarKernel.h"
-#include "passes/canonicalize/ops/AttentionSteps.h"
+#include "passes/canonicalize/ops/Attention.h"
 #include "passes/canonicalize/ops/Rows.h"
 
 using namespace mlir;
 using namespace snug;
 
 namespace {
-FailureOr<LoweredValue> refuse(Lowering &l, const AttentionInputs &in) {
-  l.error() << "Q, K and V of shapes " << l.print(in.q.shape) << ", " << l.print(in.k.shape) << ", " << l.print(in.v.shape)
-            << " and type " << in.q.elementType << " do not go together";
-  return failure();
-}
-
 // [batch, heads, ..] as [batch, key heads, heads that share one, ..].
 FailureOr<LoweredValue> grouped(Lowering &l, LoweredValue value, AffineExpr heads, AffineExpr group) {
   if (group == l.constant(1))
@@ -41,20 +35,19 @@ Position positions(Lowering &l, const Extents &shape) {
 }
 } // namespace
 
-LogicalResult snug::attentionBySteps(Lowering &l, const AttentionInputs &in) {
-  LoweredValue q = in.q, k = in.k, v = in.v;
+FailureOr<AttentionOutputs> snug::attentionBySteps(Lowering &l, const AttentionInputs &in) {
+  LoweredValue q = in.q.value, k = in.k.value, v = in.v.value;
   Type type = q.elementType;
   AffineExpr heads = k.shape[1], group = l.constant(1);
   if (!l.same(q.shape[1], heads)) {
-    auto quotient = exactQuotient(l.dims.inSteps(q.shape[1]), l.dims.inSteps(heads));
+    auto quotient = l.quotient(q.shape[1], heads);
+    if (!quotient && l.requireMultiple(q.shape[1], heads))
+      quotient = q.shape[1].floorDiv(heads);
     if (!quotient)
-      return refuse(l, in);
+      return l.error() << l.dims.print(q.shape[1]) << " heads of queries are no multiple of " << l.dims.print(heads)
+                       << " heads of keys";
     group = *quotient;
   }
-  if (!isa<FloatType>(type) || k.elementType != type || v.elementType != type || !l.same(k.shape[3], q.shape[3]) ||
-      !l.same(v.shape[1], heads) || !l.same(v.shape[2], k.shape[2]) || !l.same(k.shape[0], q.shape[0]) ||
-      !l.same(v.shape[0], q.shape[0]))
-    return refuse(l, in);
   Extents scoreShape = {q.shape[0], q.shape[1], q.shape[2], k.shape[2]};
   auto turned = l.transpose(k, {0, 1, 3, 2});
   auto left = succeeded(turned) ? grouped(l, q, heads, group) : turned;
@@ -64,13 +57,12 @@ LogicalResult snug::attentionBySteps(Lowering &l, const AttentionInputs &in) {
   if (failed(flat))
     return failure();
 
-  double softcap = l.floatAttr("softcap", 0), scale = l.floatAttr("scale", 0);
-  bool hasScale = l.attr("scale") != nullptr;
+  double softcap = in.softcap;
   AffineExpr size = q.shape[3];
   auto scaled = l.elementwise({&*flat}, type, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
     ScalarCode c{b, loc};
-    if (hasScale)
-      return c.mul(a[0], c.number(type, scale));
+    if (in.scale)
+      return c.mul(a[0], c.number(type, *in.scale));
     Type f64 = b.getF64Type();
     Value root = math::SqrtOp::create(b, loc, c.convert(l.scalarOf(b, loc, size, b.getI64Type()), f64));
     return c.mul(a[0], c.convert(c.div(c.number(f64, 1), root), type));
@@ -88,13 +80,11 @@ LogicalResult snug::attentionBySteps(Lowering &l, const AttentionInputs &in) {
   // What a row may see, and what is added to it.
   Position place = positions(l, scoreShape);
   SmallVector<LoweredValue *> inputs = {&*capped, &place.row, &place.key};
-  LoweredValue mask, counted;
-  int maskAt = -1, countedAt = -1;
-  if (in.mask) {
-    mask = *in.mask;
+  LoweredValues masks = in.masks, perBatch;
+  for (LoweredValue &mask : masks) {
     bool isLogical = mask.elementType.isInteger(1);
     if (!isLogical && !isa<FloatType>(mask.elementType))
-      return l.error() << "attn_mask of type " << mask.elementType << " is not supported";
+      return l.error() << "a mask of type " << nameOf(mask.elementType) << " is not supported";
     // Keys behind its end are hidden.
     if (mask.rank() && mask.shape.back() != l.constant(1) && !l.same(mask.shape.back(), k.shape[2])) {
       Extents none(mask.rank(), l.constant(0)), after = none;
@@ -105,40 +95,48 @@ LogicalResult snug::attentionBySteps(Lowering &l, const AttentionInputs &in) {
         return failure();
       mask = *padded;
     }
-    maskAt = inputs.size();
     inputs.push_back(&mask);
   }
-  if (in.keyCount) {
-    counted = *in.keyCount;
-    auto spread = l.reshape(counted, {counted.shape[0], l.constant(1), l.constant(1), l.constant(1)});
+  for (const std::optional<LoweredValue> &value : {in.keyCount, in.before}) {
+    perBatch.emplace_back();
+    if (!value)
+      continue;
+    LoweredValue given = *value;
+    auto spread = l.reshape(given, {given.shape[0], l.constant(1), l.constant(1), l.constant(1)});
     if (failed(spread))
       return failure();
-    counted = *spread;
-    countedAt = inputs.size();
-    inputs.push_back(&counted);
+    perBatch.back() = *spread;
   }
+  for (LoweredValue &value : perBatch)
+    if (value.elementType)
+      inputs.push_back(&value);
   AffineExpr rows = q.shape[2], past = in.past;
   auto masked = l.elementwise(inputs, type, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
     ScalarCode c{b, loc};
     Type i64 = b.getI64Type();
     Value least = c.number(type, -INFINITY), score = a[0], seen = c.constant(b.getBoolAttr(true));
     auto wide = [&](AffineExpr expr) { return l.scalarOf(b, loc, expr, i64); };
+    unsigned next = 3 + masks.size();
     Value before = wide(past);
-    if (countedAt >= 0) {
-      Value count = c.convert(a[countedAt], i64);
+    if (in.keyCount) {
+      Value count = c.convert(a[next++], i64);
       seen = c.both(seen, c.less(a[2], count));
       before = c.sub(count, wide(rows));
     }
+    if (in.before)
+      before = c.convert(a[next], i64);
     Value own = c.add(a[1], before);
     if (in.left >= 0)
       seen = c.both(seen, c.lessEqual(c.sub(own, c.number(i64, static_cast<double>(in.left))), a[2]));
     if (in.right >= 0)
       seen = c.both(seen, c.lessEqual(a[2], c.add(own, c.number(i64, static_cast<double>(in.right)))));
-    if (maskAt >= 0 && mask.elementType.isInteger(1)) {
-      seen = c.both(seen, a[maskAt]);
-    } else if (maskAt >= 0) {
+    for (auto [mask, element] : llvm::zip(masks, a.drop_front(3))) {
+      if (mask.elementType.isInteger(1)) {
+        seen = c.both(seen, element);
+        continue;
+      }
       // What is hidden is so whatever its score, even if that is no number.
-      Value bias = c.convert(a[maskAt], type);
+      Value bias = c.convert(element, type);
       seen = c.both(seen, c.negate(c.equal(bias, least)));
       score = c.add(score, bias);
     }
@@ -160,17 +158,8 @@ LogicalResult snug::attentionBySteps(Lowering &l, const AttentionInputs &in) {
   auto values = failed(weights) ? weights : grouped(l, v, heads, group);
   auto read = failed(values) ? values : l.matmul(*weights, *values);
   auto y = failed(read) ? read : l.reshape(*read, {q.shape[0], q.shape[1], q.shape[2], v.shape[3]});
-  if (succeeded(y) && in.rowsOutside) {
-    auto back = l.transpose(*y, {0, 2, 1, 3});
-    y = failed(back) ? back : l.reshape(*back, {q.shape[0], q.shape[2], q.shape[1] * v.shape[3]});
-  }
   if (failed(y))
     return failure();
   LoweredValue scores[] = {*scaled, *capped, *masked, *shares};
-  int64_t wanted = l.intAttr("qk_matmul_output_mode", 0);
-  if (wanted < 0 || wanted > 3)
-    return l.error() << "qk_matmul_output_mode " << wanted << " is none that the standard knows";
-  l.define(0, *y);
-  l.define(3, scores[wanted]);
-  return success();
+  return AttentionOutputs{*y, scores[in.scores.value_or(0)]};
 }

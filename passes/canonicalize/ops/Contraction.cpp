@@ -189,8 +189,9 @@ LogicalResult gemm(Lowering &l) {
     if (factor == 1)
       return value;
     return l.elementwise({&value}, value.elementType, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
-      Value f = arith::ConstantOp::create(b, loc, b.getFloatAttr(x[0].getType(), factor));
-      return b.createOrFold<arith::MulFOp>(loc, x[0], f);
+      Type type = value.elementType, real = isa<FloatType>(type) ? type : b.getF64Type();
+      Value product = b.createOrFold<arith::MulFOp>(loc, convert(b, loc, x[0], type, real), number(b, loc, real, factor));
+      return convert(b, loc, product, real, type);
     });
   };
   result = scaled(*result, l.floatAttr("alpha", 1));
@@ -204,6 +205,8 @@ LogicalResult gemm(Lowering &l) {
     if (failed(bias))
       return failure();
     result = l.elementwise({&*result, &*bias}, result->elementType, [](OpBuilder &b, Location loc, ValueRange x) -> Value {
+      if (isa<IntegerType>(x[0].getType()))
+        return b.createOrFold<arith::AddIOp>(loc, x[0], x[1]);
       return b.createOrFold<arith::AddFOp>(loc, x[0], x[1]);
     });
   }
@@ -218,5 +221,5 @@ LogicalResult gemm(Lowering &l) {
 
 void snug::addContractionOps(LoweringTable &t) {
   t.add("MatMul", 1, matmulOp);
-  t.add("Gemm", 7, gemm, types::Floats);
+  t.add("Gemm", 7, gemm, types::Numbers);
 }

@@ -339,18 +339,38 @@ FailureOr<LoweredValue> Convolution::runTransposed() {
   window.dilations = l.intsAttr("dilations").value_or(SmallVector<int64_t>(rank, 1));
   SmallVector<int64_t> pads = l.intsAttr("pads").value_or(SmallVector<int64_t>(2 * rank, 0));
   StringRef automatic = l.stringAttr("auto_pad", "NOTSET");
-  bool sizesGiven = l.intsAttr("output_shape").has_value();
+  auto stated = l.intsAttr("output_shape"); // of the spatial dims; files have those of all, too
+  if (stated && stated->size() == rank + 2)
+    stated->erase(stated->begin(), stated->begin() + 2);
+  bool isSame = automatic == "SAME_UPPER" || automatic == "SAME_LOWER";
   if (window.strides.size() != rank || window.dilations.size() != rank || pads.size() != 2 * rank ||
-      outputPads.size() != rank || sizesGiven || (automatic != "NOTSET" && automatic != "VALID")) {
-    l.error() << "output_shape and automatic pads are not supported, and strides, dilations and pads must fit " << rank
-              << " spatial dims";
+      outputPads.size() != rank || (stated && stated->size() != rank) ||
+      (!isSame && automatic != "NOTSET" && automatic != "VALID")) {
+    l.error() << "auto_pad " << automatic << " is none that the standard knows, or strides, dilations, pads or output_shape do "
+              << "not fit " << rank << " spatial dims";
     return failure();
   }
   bool plain = groups == 1;
   for (unsigned i = 0; i < rank; ++i) {
-    window.before.push_back(l.constant(pads[i]));
-    window.after.push_back(l.constant(pads[rank + i]));
-    plain &= pads[i] == 0 && pads[rank + i] == 0 && outputPads[i] == 0 && window.dilations[i] == 1 &&
+    AffineExpr before = l.constant(pads[i]), after = l.constant(pads[rank + i]);
+    if (stated || isSame) {
+      // As much as is left over, split in two; what lacks is added at the end.
+      AffineExpr reach = (window.kernel[i] - 1) * window.dilations[i] + 1;
+      AffineExpr whole = (x.shape[2 + i] - 1) * window.strides[i] + outputPads[i] + reach;
+      AffineExpr total = whole - (stated ? l.constant((*stated)[i]) : x.shape[2 + i] * window.strides[i]);
+      auto cut = l.extremum(total, l.constant(0), /*larger=*/true);
+      if (!cut)
+        return l.error() << "the pads of spatial dim " << i << ", " << l.dims.print(total)
+                         << " in all, may be negative or not; give the dim a range where they are one of both";
+      AffineExpr smaller = (*cut).floorDiv(2);
+      before = automatic == "SAME_UPPER" ? smaller : *cut - smaller;
+      after = total - before;
+    } else if (automatic == "VALID") {
+      before = after = l.constant(0);
+    }
+    window.before.push_back(before);
+    window.after.push_back(after);
+    plain &= before == l.constant(0) && after == l.constant(0) && outputPads[i] == 0 && window.dilations[i] == 1 &&
              window.kernel[i] == l.constant(window.strides[i]);
   }
   return plain ? blocks() : spread(outputPads);

@@ -230,7 +230,9 @@ LogicalResult linearAttention(Lowering &l) {
   if (hasPast)
     past = kernel.read(l.input(3), {0, 1, any, 2});
   if (decays) {
-    decaysByRow = l.input(4).shape.back() != h && l.same(l.input(4).shape.back(), h * d);
+    AffineExpr extent = l.input(4).shape.back();
+    auto least = l.dims.lowerBound(extent - h);
+    decaysByRow = extent != h && ((least && *least > 0) || l.same(extent, h * d));
     auto shaped = decaysByRow ? l.reshape(l.input(4), {batch, length, h, d}) : FailureOr<LoweredValue>(l.input(4));
     if (failed(shaped))
       return failure();

@@ -67,7 +67,7 @@ module {
 
 module {
   func.func @main(%q: tensor<1x2x8x4xf32> {snug.name = "q", snug.dims = ["1", "2", "8", "4"]}, %m: tensor<3x8xi1> {snug.name = "m", snug.dims = ["3", "8"]}) -> (tensor<*xf32> {snug.name = "y"}) {
-    // expected-error @+1 {{attn_mask of shape [3, 8] and type 'i1' is no bool, float32 or narrower float that broadcasts to [1, 2, 8, 8]}}
+    // expected-error @+1 {{a mask of shape [3, 8] and type bool is no bool, float32 or narrower float that broadcasts to [1, 2, 8, 8]}}
     %y = snug_onnx.node "Attention"(%q, %q, %q, %m) {} opset 23 : (tensor<1x2x8x4xf32>, tensor<1x2x8x4xf32>, tensor<1x2x8x4xf32>, tensor<3x8xi1>) -> tensor<*xf32>
     return %y : tensor<*xf32>
   }

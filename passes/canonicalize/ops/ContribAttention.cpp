@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Attention as ONNX Runtime's optimizer and its builder of language models write it: with projections, biases, padding masks,
+// caches that are filled in place, and positions.
+#include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ops/Attention.h"
+#include "passes/canonicalize/ops/Composer.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace {
+constexpr StringLiteral kDomain = "com.microsoft";
+
+std::optional<double> scaleAttr(Lowering &l) {
+  double scale = l.floatAttr("scale", 0);
+  return scale != 0 ? std::optional(scale) : std::nullopt;
+}
+
+// [batch, rows, heads * size] with heads apart.
+Heads splitHeads(Composer &c, LoweredValue value, int64_t count) {
+  if (!c.ok())
+    return {};
+  auto size = value.rank() == 3 && count > 0 ? c.l.quotient(value.shape[2], c.l.constant(count)) : std::nullopt;
+  if (!size) {
+    c.l.error() << "an input of shape " << c.l.print(value.shape) << " has no " << count << " heads; wanted are 3 dims, of which "
+                << "the last is a multiple of them" << (value.rank() == 3 ? c.l.stepHint(value.shape[2], count) : "");
+    (void)c.fail();
+    return {};
+  }
+  return {c.reshape(value, {value.shape[0], value.shape[1], c.l.constant(count), *size}), true};
+}
+
+AttentionInputs inputsOf(const Heads &q, const Heads &k, const Heads &v) {
+  AttentionInputs in;
+  in.q = q;
+  in.k = k;
+  in.v = v;
+  return in;
+}
+
+// One of the values that lie side by side along a dim, without that dim.
+LoweredValue unpacked(Composer &c, LoweredValue value, int64_t dim, int64_t which) {
+  return c.ok() ? c.l.elementAt(value, dim, c.l.constant(which)) : LoweredValue();
+}
+
+LoweredValue columns(Composer &c, LoweredValue value, AffineExpr from, AffineExpr count) {
+  return c.part(value, value.rank() - 1, from, count);
+}
+
+// What a padding mask adds to scores: `filter` where a key is hidden, else 0. The mask has how many keys each sequence has,
+// or those behind their last ones and then the first ones, or a number that is 0 for each key, or for each row and key.
+LoweredValue paddingBias(Composer &c, LoweredValue mask, const Heads &q, const Heads &k, double filter) {
+  Lowering &l = c.l;
+  OpBuilder &b = l.b;
+  Type f32 = b.getF32Type();
+  AffineExpr one = l.constant(1), batch = q.value.shape[0], keys = k.length();
+  auto choose = [=](OpBuilder &b, Location loc, Value seen) -> Value {
+    return b.createOrFold<arith::SelectOp>(loc, seen, number(b, loc, f32, 0), number(b, loc, f32, filter));
+  };
+  if (mask.rank() == 1) {
+    bool hasFirst = !l.same(mask.shape[0], batch);
+    if (hasFirst && !l.same(mask.shape[0], batch * 2)) {
+      l.error() << "a mask of shape " << l.print(mask.shape) << " for " << l.dims.print(batch)
+                << " sequences is not supported; give a mask of [batch, keys]";
+      (void)c.fail();
+      return {};
+    }
+    LoweredValues inputs = {c.reshape(c.part(mask, 0, l.constant(0), batch), {batch, one, one, one})};
+    if (hasFirst)
+      inputs.push_back(c.reshape(c.part(mask, 0, batch, batch), {batch, one, one, one}));
+    inputs.push_back(c.positions({batch, one, one, keys}, 3));
+    return c.elementwise(inputs, f32, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
+      auto wide = [&](Value value) { return convert(b, loc, value, mask.elementType, b.getI64Type()); };
+      auto below = [&](Value left, Value right) {
+        return b.createOrFold<arith::CmpIOp>(loc, arith::CmpIPredicate::slt, left, right);
+      };
+      Value seen = below(x.back(), wide(x[0]));
+      if (hasFirst) {
+        Value hidden = below(x.back(), wide(x[1]));
+        seen = b.createOrFold<arith::SelectOp>(loc, hidden, arith::ConstantOp::create(b, loc, b.getBoolAttr(false)), seen);
+      }
+      return choose(b, loc, seen);
+    });
+  }
+  if (mask.rank() > 3) {
+    l.error() << "a mask of shape " << l.print(mask.shape) << " is not supported; give one of [batch, keys]";
+    (void)c.fail();
+    return {};
+  }
+  Extents shape = mask.shape;
+  while (shape.size() < 4)
+    shape.insert(shape.begin() + 1, one);
+  LoweredValue spread = c.reshape(mask, shape);
+  return c.elementwise({spread}, f32, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
+    Value zero = number(b, loc, mask.elementType, 0);
+    return choose(b, loc, lessThan(b, loc, mask.elementType, zero, x[0]));
+  });
+}
+
+// Defines output 0, [batch, rows, heads * size], and the scores after softmax where output `scores` is asked for.
+LogicalResult finish(Composer &c, AttentionInputs in, int scores = -1) {
+  if (!c.ok())
+    return failure();
+  if (scores >= 0 && c.wants(scores))
+    in.scores = 3;
+  auto made = attend(c.l, in);
+  if (failed(made))
+    return failure();
+  LoweredValue &y = made->y;
+  if (in.scores)
+    c.also(scores, made->scores);
+  if (!in.q.rowsOutside)
+    y = c.transpose(y, {0, 2, 1, 3});
+  return c.define(0, c.ok() ? c.reshape(y, {y.shape[0], y.shape[1], y.shape[2] * y.shape[3]}) : y);
+}
+
+// Entries put into caches of [batch, heads, most, size] from a place on that is data; `first` has one for each sequence.
+LoweredValue filled(Composer &c, LoweredValue cache, const Heads &fresh, LoweredValue first) {
+  LoweredValue update = fresh.rowsOutside ? c.transpose(fresh.value, {0, 2, 1, 3}) : fresh.value;
+  return c.call("TensorScatter", {cache, update, first}, {c.attr("axis", 2)});
+}
+
+// --- Attention, QAttention ----------------------------------------------------------------------------------------
+
+struct Slots {
+  int mask, past, attentionBias;
+};
+
+// Of the projected input, [batch, rows, all columns of q, k and v].
+LogicalResult ofProjection(Composer &c, LoweredValue projected, Slots slots) {
+  Lowering &l = c.l;
+  if (!c.ok())
+    return failure();
+  if (l.intAttr("do_rotary", 0))
+    return l.error() << "do_rotary is not supported here; export with MultiHeadAttention and RotaryEmbedding";
+  if (l.intAttr("past_present_share_buffer", 0))
+    return l.error() << "past_present_share_buffer is not supported here; export with separate caches";
+  int64_t heads = l.intAttr("num_heads", 0);
+  SmallVector<AffineExpr> widths;
+  if (auto given = l.intsAttr("qkv_hidden_sizes"); given && given->size() == 3) {
+    for (int64_t width : *given)
+      widths.push_back(l.constant(width));
+  } else if (auto third = l.quotient(projected.shape.back(), l.constant(3))) {
+    widths.assign(3, *third);
+  } else {
+    return l.error() << l.dims.print(projected.shape.back()) << " columns are no queries, keys and values of one size";
+  }
+  Heads all[3];
+  AffineExpr at = l.constant(0);
+  for (unsigned i = 0; i < 3; ++i) {
+    all[i] = splitHeads(c, columns(c, projected, at, widths[i]), heads);
+    at = at + widths[i];
+  }
+  if (!c.ok())
+    return failure();
+  AttentionInputs in = inputsOf(all[0], all[1], all[2]);
+  in.scale = scaleAttr(l);
+  if (l.intAttr("unidirectional", 0))
+    in.right = 0;
+  bool hasPast = l.hasInput(slots.past);
+  if (hasPast || c.wants(1)) {
+    for (auto [index, side] : {std::pair(0, &in.k), std::pair(1, &in.v)}) {
+      LoweredValue past;
+      if (hasPast) {
+        if (l.input(slots.past).rank() != 5)
+          return l.error() << "a past of shape " << l.print(l.input(slots.past).shape) << " is not [2, batch, heads, rows, size]";
+        past = unpacked(c, l.input(slots.past), 0, index);
+        in.past = past.shape[2];
+      }
+      auto whole = withPast(l, hasPast ? &past : nullptr, *side);
+      if (failed(whole))
+        return failure();
+      *side = *whole;
+    }
+  }
+  if (l.hasInput(slots.mask))
+    in.masks.push_back(paddingBias(c, l.input(slots.mask), in.q, in.k, l.floatAttr("mask_filter_value", -10000)));
+  if (slots.attentionBias >= 0 && l.hasInput(slots.attentionBias))
+    in.masks.push_back(l.input(slots.attentionBias));
+  if (c.ok() && c.wants(1)) {
+    LoweredValue parts[2];
+    for (auto [part, side] : {std::pair(&parts[0], &in.k), std::pair(&parts[1], &in.v)}) {
+      Extents shape = side->value.shape;
+      shape.insert(shape.begin(), l.constant(1));
+      *part = c.reshape(side->value, shape);
+    }
+    if (!c.ok())
+      return failure();
+    c.also(1, c.keep(l.concat(parts, 0)));
+  }
+  return finish(c, in);
+}
+
+LogicalResult attention(Lowering &l) {
+  Composer c(l);
+  return ofProjection(c, c.sum(c.call("MatMul", {l.input(0), l.input(1)}), c.input(2)), {3, 4, 5});
+}
+
+LogicalResult quantizedAttention(Lowering &l) {
+  Composer c(l);
+  LoweredValue sum = c.call("MatMulInteger", {l.input(0), l.input(1), c.input(6), c.input(7)});
+  LoweredValue scale = c.call("Mul", {l.input(3), l.input(4)});
+  LoweredValue real = c.call("Mul", {c.call("Cast", {sum}, {c.attr("to", 1)}), scale});
+  return ofProjection(c, c.call("Add", {real, l.input(2)}), {5, 8, -1});
+}
+
+// --- MultiHeadAttention -------------------------------------------------------------------------------------------
+
+// Inputs behind query, key and value.
+struct MultiHeadSlots {
+  int bias, mask, attentionBias, pastKey, pastLength, cacheIndirection;
+};
+
+LogicalResult multiHead(Lowering &l, MultiHeadSlots slots) {
+  Composer c(l);
+  int64_t heads = l.intAttr("num_heads", 0);
+  LoweredValue query = l.input(0);
+  if (l.hasInput(slots.cacheIndirection))
+    return l.error() << "cache_indirection is not supported; search beams outside of the model";
+  Heads q, k, v;
+  bool isPast = false; // keys and values are those of a cache
+  if (query.rank() == 5) {
+    for (auto [which, side] : {std::pair(0, &q), std::pair(1, &k), std::pair(2, &v)})
+      *side = {unpacked(c, query, 3, which), true};
+  } else if (!l.hasInput(1)) { // columns of all three
+    auto third = query.rank() == 3 ? l.quotient(query.shape[2], l.constant(3)) : std::nullopt;
+    if (!third)
+      return l.error() << "a query of shape " << l.print(query.shape) << " without keys has no columns for all three";
+    for (auto [which, side] : {std::pair(0, &q), std::pair(1, &k), std::pair(2, &v)})
+      *side = splitHeads(c, columns(c, query, *third * which, *third), heads);
+  } else {
+    q = splitHeads(c, query, heads);
+    LoweredValue key = l.input(1);
+    isPast = key.rank() == 4;
+    if (key.rank() == 5) {
+      k = {unpacked(c, key, 3, 0), true};
+      v = {unpacked(c, key, 3, 1), true};
+    } else {
+      k = isPast ? Heads{key} : splitHeads(c, key, heads);
+      v = isPast ? Heads{l.input(2)} : splitHeads(c, l.input(2), heads);
+    }
+  }
+  if (!c.ok())
+    return failure();
+  if (q.value.rank() != 4 || k.value.rank() != 4 || v.value.rank() != 4)
+    return l.error() << "inputs of shapes " << l.print(query.shape) << " are not supported";
+  if (l.hasInput(slots.bias)) {
+    LoweredValue bias = l.input(slots.bias);
+    AffineExpr at = l.constant(0);
+    for (Heads *side : {&q, &k, &v}) {
+      AffineExpr width = side->count() * side->size();
+      LoweredValue own = c.reshape(columns(c, bias, at, width), {side->count(), side->size()});
+      at = at + width;
+      if (side == &q || !isPast)
+        side->value = c.call("Add", {side->value, own});
+    }
+  }
+  AttentionInputs in = inputsOf(q, k, v);
+  in.scale = scaleAttr(l);
+  if (l.intAttr("unidirectional", 0))
+    in.right = 0;
+  if (!c.ok())
+    return failure();
+  if (l.hasInput(slots.pastLength) && l.hasInput(slots.pastKey)) {
+    // The caches have room for what is to come.
+    LoweredValue before = c.call("Cast", {c.reshape(l.input(slots.pastLength), {l.constant(1)})}, {c.attr("to", 7)});
+    before = c.call("Expand", {before, l.intsValue(l.b.getI64Type(), {q.value.shape[0]})});
+    LoweredValue rows = l.intsValue(l.b.getI64Type(), {k.length()}, /*scalar=*/true);
+    in.keyCount = c.call("Add", {before, rows});
+    in.before = before;
+    in.k = {filled(c, l.input(slots.pastKey), k, before)};
+    in.v = {filled(c, l.input(slots.pastKey + 1), v, before)};
+  } else if (l.hasInput(slots.pastKey) || ((c.wants(1) || c.wants(2)) && !isPast)) {
+    for (auto [index, side] : {std::pair(slots.pastKey, &in.k), std::pair(slots.pastKey + 1, &in.v)}) {
+      auto whole = withPast(l, l.hasInput(index) ? &l.input(index) : nullptr, *side);
+      if (failed(whole))
+        return failure();
+      *side = *whole;
+    }
+    if (l.hasInput(slots.pastKey))
+      in.past = l.input(slots.pastKey).shape[2];
+  }
+  c.also(1, in.k.value);
+  c.also(2, in.v.value);
+  if (c.ok() && l.hasInput(slots.mask))
+    in.masks.push_back(paddingBias(c, l.input(slots.mask), in.q, in.k, l.floatAttr("mask_filter_value", -10000)));
+  if (l.hasInput(slots.attentionBias))
+    in.masks.push_back(l.input(slots.attentionBias));
+  return finish(c, in, 3);
+}
+
+LogicalResult multiHeadAttention(Lowering &l) { return multiHead(l, {3, 4, 5, 6, 8, 9}); }
+LogicalResult decoderMaskedAttention(Lowering &l) { return multiHead(l, {10, 3, 4, 5, 7, 9}); }
+
+// --- GroupQueryAttention ------------------------------------------------------------------------------------------
+
+enum Gqa { Query, Key, Value_, PastKey, PastValue, LastKeys, TotalLength, Cosine, Sine, PositionIds, Bias, Sink, KeyScale,
+           ValueScale, QueryNorm, KeyNorm };
+
+// What has no meaning here or no lowering yet.
+LogicalResult checkGrouped(Composer &c) {
+  Lowering &l = c.l;
+  auto refuse = [&](StringRef what, StringRef remedy) { return l.error() << what << " is not supported; " << remedy; };
+  if (l.hasInput(Sink) || l.intAttr("smooth_softmax", 0) > 0)
+    return refuse("head_sink or smooth_softmax", "export with the plain softmax");
+  if (l.hasInput(KeyScale) || l.hasInput(ValueScale) || l.stringAttr("k_quant_type", "NONE") != "NONE" ||
+      l.stringAttr("v_quant_type", "NONE") != "NONE")
+    return refuse("a quantized cache", "export with caches of the type of the queries");
+  if (l.intAttr("sliding_window_cache", 0))
+    return refuse("sliding_window_cache", "export with caches for all of the sequence");
+  if (c.wants(3))
+    return refuse("output_qk", "leave that output out");
+  return success();
+}
+
+LogicalResult groupQueryAttention(Lowering &l) {
+  Composer c(l);
+  if (failed(checkGrouped(c)))
+    return failure();
+  OpBuilder &b = l.b;
+  Type i64 = b.getI64Type();
+  int64_t heads = l.intAttr("num_heads", 0), keyHeads = l.intAttr("kv_num_heads", 0);
+  LoweredValue query = l.input(Query);
+  Heads q, k, v;
+  if (l.hasInput(Key)) {
+    q = splitHeads(c, query, heads);
+    k = splitHeads(c, l.input(Key), keyHeads);
+    v = splitHeads(c, l.input(Value_), keyHeads);
+  } else {
+    auto size = query.rank() == 3 && heads > 0 && keyHeads > 0 ? l.quotient(query.shape[2], l.constant(heads + 2 * keyHeads))
+                                                               : std::nullopt;
+    if (!size)
+      return l.error() << "a query of shape " << l.print(query.shape) << " has no " << heads << " heads and two times "
+                       << keyHeads << " of keys and values";
+    q = splitHeads(c, columns(c, query, l.constant(0), *size * heads), heads);
+    k = splitHeads(c, columns(c, query, *size * heads, *size * keyHeads), keyHeads);
+    v = splitHeads(c, columns(c, query, *size * (heads + keyHeads), *size * keyHeads), keyHeads);
+  }
+  if (!c.ok())
+    return failure();
+  for (auto [index, side] : {std::pair(QueryNorm, &q), std::pair(KeyNorm, &k)})
+    if (l.hasInput(index))
+      side->value = c.call("RMSNormalization", {side->value, l.input(index)},
+                           {c.attr("epsilon", l.floatAttr("qk_norm_epsilon", 1e-6))});
+  AffineExpr batch = q.value.shape[0], rows = q.length();
+  bool hasPast = l.hasInput(PastKey);
+
+  // Of each sequence: how many keys there are with the new ones, and how many were there before. A first prompt, which has
+  // nothing before, may be shorter than its rows.
+  LoweredValue last = c.call("Cast", {c.reshape(l.input(LastKeys), {batch})}, {c.attr("to", 7)});
+  LoweredValue total = c.call("Cast", {c.reshape(l.input(TotalLength), {})}, {c.attr("to", 7)});
+  LoweredValue rowCount = l.intsValue(i64, {rows}, /*scalar=*/true), one = c.number(i64, 1);
+  LoweredValue count = c.call("Add", {last, one});
+  LoweredValue before = c.elementwise({count, total, rowCount}, i64, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
+    Value isFirst = b.createOrFold<arith::CmpIOp>(loc, arith::CmpIPredicate::eq, x[1], x[2]);
+    return b.createOrFold<arith::SelectOp>(loc, isFirst, number(b, loc, i64, 0), b.createOrFold<arith::SubIOp>(loc, x[0], x[2]));
+  });
+  if (!c.ok())
+    return failure();
+
+  if (l.intAttr("do_rotary", 0)) {
+    LoweredValue places;
+    if (l.hasInput(PositionIds))
+      places = l.input(PositionIds);
+    else
+      places = c.call("Add", {c.reshape(before, {batch, l.constant(1)}), c.positions({l.constant(1), rows}, 1)});
+    int64_t interleaved = l.intAttr("rotary_interleaved", 0);
+    LoweredValue cosine = l.input(Cosine), sine = l.input(Sine);
+    auto width = cosine.rank() == 2 ? dyn_cast<AffineConstantExpr>(cosine.shape[1]) : AffineConstantExpr();
+    if (!width)
+      return l.error() << "a table of cosines of shape " << l.print(cosine.shape) << " is not supported; its columns must be known";
+    for (auto [side, number] : {std::pair(&q, heads), std::pair(&k, keyHeads)}) {
+      AffineExpr columns = side->count() * side->size();
+      LoweredValue flat = c.reshape(side->value, {batch, side->length(), columns});
+      flat = c.call("RotaryEmbedding", {flat, cosine, sine, places},
+                    {c.attr("interleaved", interleaved), c.attr("num_heads", number), c.attr("rotary_embedding_dim", width.getValue() * 2)});
+      if (!c.ok())
+        return failure();
+      side->value = c.reshape(flat, side->value.shape);
+    }
+  }
+
+  AttentionInputs in = inputsOf(q, k, v);
+  in.scale = scaleAttr(l);
+  in.softcap = l.floatAttr("softcap", 0);
+  // Caches as long as the sequence may become, or as it was until now; what is not filled is 0.
+  auto totalLength = l.ints(total);
+  if (hasPast || c.wants(1) || c.wants(2)) {
+    for (auto [index, side] : {std::pair(PastKey, &in.k), std::pair(PastValue, &in.v)}) {
+      LoweredValue cache = l.splatValue(numberAttr(side->value.elementType, 0),
+                                        {batch, side->count(), l.constant(0), side->size()}, side->value.elementType);
+      if (hasPast)
+        cache = l.input(index);
+      if (cache.rank() != 4)
+        return l.error() << "a cache of shape " << l.print(cache.shape) << " is not [batch, heads, rows, size]";
+      AffineExpr room = cache.shape[2], length = hasPast ? room : rows;
+      if (totalLength && hasPast) {
+        auto longer = l.extremum((*totalLength)[0], room, /*larger=*/true);
+        // Neither is longer for all values of the dims: the cache grows by what is new.
+        length = longer ? *longer : room + rows;
+        if (!longer && !l.same((*totalLength)[0], length))
+          return l.error() << "a total length of " << l.dims.print((*totalLength)[0]) << " and a cache of " << l.dims.print(room)
+                           << " rows do not tell how long the next cache is; give the dims so that one of them is the longer one";
+      }
+      if (length != room) {
+        Extents none(4, l.constant(0)), after = none;
+        after[2] = length - room;
+        cache = c.keep(l.pad(cache, none, after, numberAttr(side->value.elementType, 0)));
+      }
+      if (!c.ok())
+        return failure();
+      *side = {filled(c, cache, *side, before)};
+    }
+    c.also(1, in.k.value);
+    c.also(2, in.v.value);
+  }
+  in.keyCount = count;
+  in.before = before;
+  bool isCausal = l.intAttr("causal", 1);
+  if (isCausal)
+    in.right = 0;
+  if (int64_t window = l.intAttr("local_window_size", -1); window > 0)
+    in.left = window - 1;
+  if (l.hasInput(Bias))
+    in.masks.push_back(l.input(Bias));
+  return finish(c, in);
+}
+} // namespace
+
+void snug::addContribAttentionOps(LoweringTable &t) {
+  constexpr TypeSet floats = types::of(1, 10, 16), masks = types::of(6);
+  t.add("Attention", 1, attention, floats | masks, kDomain);
+  t.add("QAttention", 1, quantizedAttention, types::of(1, 2, 3, 6), kDomain);
+  t.add("MultiHeadAttention", 1, multiHeadAttention, floats | masks, kDomain);
+  t.add("DecoderMaskedMultiHeadAttention", 1, decoderMaskedAttention, floats | masks, kDomain);
+  t.add("GroupQueryAttention", 1, groupQueryAttention, floats | masks | types::of(7), kDomain);
+}
