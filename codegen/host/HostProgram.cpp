@@ -96,6 +96,28 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
       value.text.push_back(text);
       value.extents.push_back(*extent);
     }
+    value.declared = value.extents;
+    value.declaredText = value.text;
+    if (auto largest = main.getArgAttrOfType<ArrayAttr>(i, kLargestShape)) {
+      value.hasDataShape = true;
+      value.declared.clear();
+      value.declaredText.clear();
+      for (StringRef text : largest.getAsValueRange<StringAttr>()) {
+        llvm::Expected<DimExpression> extent = DimExpression::parse(text, names);
+        if (!extent)
+          return main.emitError() << "'" << value.name << "': " << llvm::toString(extent.takeError());
+        value.declared.push_back(*extent);
+        value.declaredText.push_back(text.str());
+      }
+    }
+    if (auto output = main.getArgAttrOfType<IntegerAttr>(i, kShapeOf))
+      value.shapeOf = output.getInt();
+    if (auto elements = main.getArgAttrOfType<ArrayAttr>(i, kValueDims))
+      for (auto [element, name] : llvm::enumerate(elements.getAsValueRange<StringAttr>())) {
+        auto dim = llvm::find(names, name.str());
+        if (dim != names.end())
+          signature.valueDims.push_back({static_cast<unsigned>(dim - names.begin()), i, static_cast<int64_t>(element)});
+      }
     (isInput ? signature.inputs : signature.outputs).push_back(std::move(value));
   }
   main.walk([&](plan::ArenaOp arena) {
@@ -328,6 +350,17 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
     } else if (auto launch = dyn_cast<plan::LaunchOp>(op)) {
       if (failed(lowerLaunch(launch, launches++, slots, parallelFor, state)))
         return failure();
+    } else if (auto load = dyn_cast<memref::LoadOp>(op)) {
+      // What the runtime has read and checked is not read again.
+      auto found = llvm::find(tensors, load.getMemRef());
+      std::optional<int64_t> element = load.getIndices().empty() ? 0 : getConstantIntValue(load.getIndices()[0]);
+      for (const ModelSignature::ValueDim &value : signature.valueDims)
+        if (found != tensors.end() && found - tensors.begin() == value.input && element == value.element) {
+          load.getResult().replaceAllUsesWith(
+              arith::IndexCastOp::create(at, load.getResult().getType(), dims[value.dim]).getResult());
+          load.erase();
+          break;
+        }
     } else if (auto dim = dyn_cast<memref::DimOp>(op)) {
       auto found = llvm::find(tensors, dim.getSource());
       std::optional<int64_t> index = dim.getConstantIndex();

@@ -31,6 +31,12 @@ struct ModelSignature {
     std::vector<std::string> text;
     std::vector<DimExpression> extents;
     bool isOverwritten = false; // an input that the caller donated
+    // What the header says of the shape. Of an output whose shape is computed from data it is the largest one, and the
+    // memref is a row of all its elements.
+    std::vector<std::string> declaredText;
+    std::vector<DimExpression> declared;
+    bool hasDataShape = false;
+    std::optional<unsigned> shapeOf; // the actual extents of that output; the header does not list it
   };
   std::string name;
   int64_t threads = 1;
@@ -48,6 +54,11 @@ struct ModelSignature {
     bool isEquation;
   };
   std::vector<Requirement> requirements;
+  struct ValueDim {
+    unsigned dim, input;
+    int64_t element;
+  };
+  std::vector<ValueDim> valueDims; // that are elements of inputs
   std::optional<Buckets> buckets; // of the arena; one plan for all dims where there are none
 
   static mlir::FailureOr<ModelSignature> read(mlir::ModuleOp module, int defaultThreads);

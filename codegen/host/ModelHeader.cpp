@@ -56,6 +56,14 @@ public:
       dims.push_back(record({text(dim.name), number(dim.min), number(dim.max), number(dim.step)}));
     uint64_t inputBytes = 0, outputBytes = 0;
     Constant *inputs = values(s.inputs, inputBytes), *outputs = values(s.outputs, outputBytes);
+    std::vector<Constant *> dataShapes, valueDims;
+    for (const ModelSignature::Value &value : s.outputs)
+      if (value.shapeOf)
+        dataShapes.push_back(number32(*value.shapeOf));
+    for (const ModelSignature::ValueDim &value : s.valueDims)
+      valueDims.push_back(record({number32(value.dim), number32(value.input), number(value.element)}));
+    // As few readers as need be are shut out.
+    oldest = dataShapes.empty() && valueDims.empty() ? 1 : 2;
     Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(libraryBytes(s.threads)),
                                number(inputBytes), number(outputBytes)});
     Constant *embedded = ConstantPointerNull::get(pointer), *file = embedded;
@@ -71,11 +79,12 @@ public:
     for (const ModelSignature::Launch &launch : s.launches)
       launches.push_back(record({text(launch.kernel), text(launch.nodes)}));
     Constant *header =
-        record({number32(SNUG_MODEL_ABI_VERSION), number32(sizeof(snug_model_header)), text(SNUG_VERSION), text(s.name),
-                text(in.target), number32(s.dims.size()), number32(s.inputs.size()), number32(s.outputs.size()),
+        record({number32(oldest), number32(sizeof(snug_model_header)), text(SNUG_VERSION), text(s.name),
+                text(in.target), number32(s.dims.size()), number32(s.inputs.size()), number32(s.outputs.size() - dataShapes.size()),
                 number32(s.threads), array(dims), inputs, outputs, memory, embedded, file, number(in.weightsOffset),
                 text(in.weightsId), shapes(), run(), number32(s.launches.size()), number32(s.requirements.size()),
-                array(launches), arenaNeed(), requirements(), unmet()});
+                array(launches), arenaNeed(), requirements(), unmet(), number32(dataShapes.size()),
+                number32(valueDims.size()), array(dataShapes), array(valueDims)});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }
@@ -100,9 +109,11 @@ private:
       largest.push_back(dim.max);
     std::vector<Constant *> items;
     for (const ModelSignature::Value &value : list) {
+      if (value.shapeOf)
+        continue;
       std::vector<Constant *> extents;
       uint64_t size = elementBytes(value.type.getElementType());
-      for (auto [extent, source] : zip(value.extents, value.text)) {
+      for (auto [extent, source] : zip(value.declared, value.declaredText)) {
         DimExpression::Linear linear = extent.linear();
         extents.push_back(
             record({number32(linear.symbol), number32(0), number(linear.scale), number(linear.offset), text(source)}));
@@ -112,8 +123,10 @@ private:
       snug_dtype dtype = dtypeOf(value.elementType);
       auto byte = [&](unsigned v) { return ConstantInt::get(Type::getInt8Ty(context), v); };
       Constant *type = record({byte(dtype.code), byte(dtype.bits), ConstantInt::get(Type::getInt16Ty(context), 1)});
-      items.push_back(record({text(value.name), number32(SNUG_VALUE_TENSOR), type, number32(value.extents.size()),
-                              number32(value.isOverwritten ? SNUG_VALUE_OVERWRITTEN : 0), array(extents)}));
+      items.push_back(record({text(value.name), number32(SNUG_VALUE_TENSOR), type, number32(value.declared.size()),
+                              number32((value.isOverwritten ? SNUG_VALUE_OVERWRITTEN : 0) |
+                                       (value.hasDataShape ? SNUG_VALUE_DATA_SHAPE : 0)),
+                              array(extents)}));
     }
     return array(items);
   }
@@ -154,9 +167,8 @@ private:
     uint64_t place = 0;
     for (const auto *list : {&in.signature.inputs, &in.signature.outputs})
       for (const ModelSignature::Value &value : *list)
-        for (const DimExpression &extent : value.extents) {
+        for (const DimExpression &extent : value.shapeOf ? std::vector<DimExpression>() : value.declared)
           b.CreateStore(valueOf(b, extent, f->getArg(0)), b.CreateConstInBoundsGEP1_64(i64, f->getArg(1), place++));
-        }
     b.CreateRetVoid();
     return f;
   }
@@ -239,7 +251,7 @@ private:
     Function *f = function(SNUG_MODEL_QUERY_SYMBOL, pointer, {i32});
     f->setLinkage(GlobalValue::ExternalLinkage);
     IRBuilder<> b(BasicBlock::Create(context, "entry", f));
-    Value *tooOld = b.CreateICmpULT(f->getArg(0), number32(SNUG_MODEL_ABI_VERSION));
+    Value *tooOld = b.CreateICmpULT(f->getArg(0), number32(oldest));
     b.CreateRet(b.CreateSelect(tooOld, ConstantPointerNull::get(pointer), header));
   }
 
@@ -248,6 +260,7 @@ private:
   const HeaderInputs &in;
   PointerType *pointer;
   Type *i64, *i32;
+  uint32_t oldest = 1; // ABI version that serves the library
 };
 } // namespace
 

@@ -14,7 +14,9 @@
 extern "C" {
 #endif
 
-#define SNUG_MODEL_ABI_VERSION 1u
+// A library states the oldest version whose readers it serves. 2: outputs whose shape is computed from data, and dims that
+// are elements of inputs.
+#define SNUG_MODEL_ABI_VERSION 2u
 #define SNUG_MODEL_QUERY_SYMBOL "snug_model_query"
 
 // Element types use DLPack's codes (int 0, uint 1, float 2, bfloat 4, complex 5, bool 6; float8_e4m3fn 10, e4m3fnuz 11,
@@ -48,7 +50,9 @@ typedef enum snug_value_kind { SNUG_VALUE_TENSOR = 0, SNUG_VALUE_OPTIONAL = 1, S
 
 // SNUG_VALUE_OVERWRITTEN: of an input that was donated (snugc --donate): a run may write to it, and what it holds
 // afterwards is unspecified. All other inputs are only read.
-typedef enum snug_value_flags { SNUG_VALUE_OVERWRITTEN = 1 } snug_value_flags;
+// SNUG_VALUE_DATA_SHAPE: of an output whose shape is computed from data. Its extents are the largest for given dims; the
+// elements of the actual shape stand dense at the start of its memory, and what follows them is unspecified.
+typedef enum snug_value_flags { SNUG_VALUE_OVERWRITTEN = 1, SNUG_VALUE_DATA_SHAPE = 2 } snug_value_flags;
 
 // A model input or output; `flags` are snug_value_flags. Data is dense row-major, aligned to `alignment` bytes where it is an arena or weight;
 // caller-owned tensors need only their element's alignment.
@@ -60,6 +64,12 @@ typedef struct snug_value_info {
   uint32_t flags;
   const snug_extent *extents; // [rank]
 } snug_value_info;
+
+// A dim that is no extent: element `element` of the integer input `input` is its value.
+typedef struct snug_value_dim {
+  uint32_t dim, input;
+  uint64_t element;
+} snug_value_dim;
 
 // A kernel computes iterations [lo, hi) of its outermost parallel dim. `args` is the launch's argument array (pointers
 // and sizes as 64-bit integers, read-only); args[-1] is the launch's index in snug_model_header.launches. `thread` in
@@ -82,7 +92,9 @@ typedef struct snug_run_args {
   const uint8_t *weights;  // weights_bytes, 64-byte aligned, read-only
   const int64_t *dims;     // [num_dims] actual values, checked by the caller against snug_dim_info
   void *const *inputs;     // [num_inputs] dense data; must not alias outputs or arena, nor an overwritten one others
-  void *const *outputs;    // [num_outputs] dense data
+  // [num_outputs + num_data_shapes] dense data; after the outputs themselves the actual extents, int64, of those that
+  // snug_model_header.data_shapes lists
+  void *const *outputs;
 } snug_run_args;
 
 // All byte counts are for the largest dims; what a run needs grows monotonically with dims (see arena_need).
@@ -101,7 +113,7 @@ typedef struct snug_launch_info {
 } snug_launch_info;
 
 typedef struct snug_model_header {
-  uint32_t abi_version; // SNUG_MODEL_ABI_VERSION of the compiler
+  uint32_t abi_version; // the oldest that serves the library
   uint32_t struct_size; // sizeof(snug_model_header) of the compiler
   const char *snug_version;
   const char *model_name;
@@ -130,6 +142,10 @@ typedef struct snug_model_header {
   // returns the number of the first that does not, or num_requirements. The caller of `shapes` and `run` checks that.
   const char *const *requirements;
   uint32_t (*unmet)(const int64_t *dims);
+  // Outputs with SNUG_VALUE_DATA_SHAPE, in order, and dims that are elements of inputs.
+  uint32_t num_data_shapes, num_value_dims;
+  const uint32_t *data_shapes;
+  const snug_value_dim *value_dims;
 } snug_model_header;
 
 // Returns NULL when the library cannot serve a reader of at most `max_abi_version`.

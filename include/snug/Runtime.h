@@ -81,6 +81,8 @@ SNUG_API const snug_launch_info *snug_model_launch(const snug_model *model, uint
 SNUG_API const snug_dim_info *snug_model_dim(const snug_model *model, uint32_t index);
 SNUG_API const snug_value_info *snug_model_input(const snug_model *model, uint32_t index);
 SNUG_API const snug_value_info *snug_model_output(const snug_model *model, uint32_t index);
+// The dims that are elements of inputs (snugc --value NAME=A..B), one after the other.
+SNUG_API const snug_value_dim *snug_model_value_dim(const snug_model *model, uint32_t index);
 
 // What a process needs to run the model, in bytes.
 typedef struct snug_memory_need {
@@ -100,13 +102,15 @@ SNUG_API snug_error *snug_model_memory(const snug_model *model, const int64_t *d
 
 // Solves the named dims from the shapes of `inputs` (in the model's order; data may be NULL, and a NULL tensor is
 // skipped). inout_dims has snug_model_num_dims values: one that is >= 0 is taken as given, -1 asks for it to be solved.
-// Dims fixed at compile time need no input. Any thread.
+// Dims fixed at compile time need no input. One that is an element of an input (snug_model_value_dim) is read from its
+// data where that is not NULL. Any thread.
 // Errors: SNUG_EXIT_RUN (a wrong shape, a dim outside of its bounds, a dim that no input determines).
 SNUG_API snug_error *snug_model_bind_dims(const snug_model *model, const DLTensor *const *inputs, uint32_t num_inputs,
                                           int64_t *inout_dims);
 
 // The shape of one input or output for `dims` (all known): writes `rank` extents, rank being that of
-// snug_model_input/_output. With snug_model_bind_dims this is how a caller sizes its outputs. Any thread.
+// snug_model_input/_output. With snug_model_bind_dims this is how a caller sizes its outputs. Of an output with
+// SNUG_VALUE_DATA_SHAPE it is the largest shape; the actual one is known after a run (snug_context_output_shape). Any thread.
 // Errors: SNUG_EXIT_USAGE (no such index), SNUG_EXIT_RUN (a dim outside of its bounds).
 SNUG_API snug_error *snug_model_input_shape(const snug_model *model, uint32_t index, const int64_t *dims,
                                             int64_t *out_shape);
@@ -177,6 +181,12 @@ SNUG_API snug_error *snug_context_set_dim(snug_context *context, const char *nam
 // SNUG_EXIT_USAGE (the context is already running).
 SNUG_API snug_error *snug_run(snug_context *context, const DLTensor *const *inputs, uint32_t num_inputs,
                               const DLTensor *const *outputs, uint32_t num_outputs);
+
+// The actual shape of one output of the last run: for one with SNUG_VALUE_DATA_SHAPE its elements stand dense at the start
+// of the output's memory, in that shape; for others it is the shape of the tensor. Writes `rank` extents, rank being that
+// of snug_model_output. Not during a run.
+// Errors: SNUG_EXIT_USAGE (no such index, or the last run failed, or there was none).
+SNUG_API snug_error *snug_context_output_shape(const snug_context *context, uint32_t index, int64_t *out_shape);
 
 #ifdef __cplusplus
 }

@@ -16,6 +16,14 @@ constexpr llvm::StringLiteral kDonatedArgument = "snug.donated";
 /// The elements of an input that its caller has promised.
 constexpr llvm::StringLiteral kArgumentValue = "snug.value";
 
+/// Of an output whose shape is computed from data, which is a row of as many elements as it can have: the extents of the
+/// largest such shape. Its actual shape is another output, which says the number of this one.
+constexpr llvm::StringLiteral kLargestShape = "snug.largest_shape";
+constexpr llvm::StringLiteral kShapeOf = "snug.shape_of";
+
+/// Of an input: the names of the dims that its elements are, in order.
+constexpr llvm::StringLiteral kValueDims = "snug.value_dims";
+
 /// Whether the value is an argument of a function, and of that kind.
 bool isOutputArgument(mlir::Value value);
 bool isDonatedArgument(mlir::Value value);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/analysis/IndexBounds.h"
+#include "lib/analysis/Arguments.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -189,6 +190,10 @@ Bound IndexBounds::compute(Value value) {
   }
   Operation *op = value.getDefiningOp();
   auto operand = [&](unsigned i) { return of(op->getOperand(i)); };
+  // Where data is cut off at a bound, nothing is known of it before.
+  auto orAny = [](Bound bound) {
+    return bound ? bound : Bound(Interval{std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()});
+  };
   auto ofMap = [&](AffineMap map, Bound (*merge)(Bound, Bound)) -> Bound {
     SmallVector<Bound> all = llvm::map_to_vector(op->getOperands(), [&](Value v) { return of(v); });
     ArrayRef<Bound> inputs = all;
@@ -212,6 +217,7 @@ Bound IndexBounds::compute(Value value) {
         std::optional<int64_t> index = dim.getConstantIndex();
         return index ? ofDim(dim.getSource(), *index) : std::nullopt;
       })
+      .Case<tensor::ExtractOp, memref::LoadOp>([&](Operation *) { return ofElement(op); })
       .Case<arith::AddIOp>([&](auto) { return add(operand(0), operand(1)); })
       .Case<arith::SubIOp>([&](auto) { return sub(operand(0), operand(1)); })
       .Case<arith::MulIOp>([&](auto) { return mul(operand(0), operand(1)); })
@@ -219,8 +225,8 @@ Bound IndexBounds::compute(Value value) {
       .Case<arith::FloorDivSIOp>([&](auto) { return floorDiv(operand(0), operand(1)); })
       .Case<arith::CeilDivSIOp>([&](auto) { return ceilDiv(operand(0), operand(1)); })
       .Case<arith::RemSIOp>([&](auto) { return remainder(operand(0), operand(1)); })
-      .Case<arith::MinSIOp>([&](auto) { return minimum(operand(0), operand(1)); })
-      .Case<arith::MaxSIOp>([&](auto) { return maximum(operand(0), operand(1)); })
+      .Case<arith::MinSIOp>([&](auto) { return minimum(orAny(operand(0)), orAny(operand(1))); })
+      .Case<arith::MaxSIOp>([&](auto) { return maximum(orAny(operand(0)), orAny(operand(1))); })
       .Case<arith::DivUIOp, arith::CeilDivUIOp, arith::RemUIOp, arith::MinUIOp, arith::MaxUIOp>(
           [&](Operation *) -> Bound {
             Bound a = operand(0), b = operand(1); // the same as signed where both are known not to be negative
@@ -240,6 +246,18 @@ Bound IndexBounds::compute(Value value) {
       .Case<affine::AffineMinOp>([&](auto min) { return ofMap(min.getAffineMap(), minimum); })
       .Case<affine::AffineMaxOp>([&](auto max) { return ofMap(max.getAffineMap(), maximum); })
       .Default([](Operation *) { return std::nullopt; });
+}
+
+// An element of an input is known where it is a dim.
+Bound IndexBounds::ofElement(Operation *op) {
+  auto argument = dyn_cast<BlockArgument>(op->getOperand(0));
+  auto function = argument ? dyn_cast<FunctionOpInterface>(argument.getOwner()->getParentOp()) : nullptr;
+  auto names = function ? function.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), kValueDims) : ArrayAttr();
+  std::optional<int64_t> place = op->getNumOperands() > 1 ? getConstantIntValue(op->getOperand(1)) : 0;
+  if (!names || !place || *place < 0 || *place >= static_cast<int64_t>(names.size()) || op->getNumOperands() > 2)
+    return std::nullopt;
+  auto found = dims.find(cast<StringAttr>(names[*place]).getValue());
+  return found == dims.end() ? std::nullopt : Bound(found->second);
 }
 
 Bound IndexBounds::ofDim(Value shaped, int64_t dim) {

@@ -40,6 +40,7 @@ public:
 
 private:
   std::optional<Interval> compute(mlir::Value value);
+  std::optional<Interval> ofElement(mlir::Operation *op);
 
   llvm::StringMap<Interval> dims;
   llvm::DenseMap<mlir::Value, std::optional<Interval>> cache;

@@ -4,6 +4,7 @@
 // not.
 #include "codegen/Codegen.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/Arguments.h"
 #include "lib/analysis/NodeName.h"
 #include "lib/driver/Pipeline.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -43,6 +44,8 @@ void Pipeline::measureFixed() {
   });
   auto main = program->lookupSymbol<func::FuncOp>("main");
   for (BlockArgument argument : main.getArguments()) {
+    if (main.getArgAttr(argument.getArgNumber(), kShapeOf)) // some bytes of the context
+      continue;
     auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims");
     int64_t bytes = bytesOf(argument.getType(), texts ? std::optional<ArrayAttr>(texts) : std::nullopt);
     (main.getArgAttr(argument.getArgNumber(), "snug.output") ? report.outputs : report.inputs) += bytes;

@@ -7,8 +7,9 @@
 
 namespace snug {
 
-// Marks the inputs of the imported program that --value fixes (kArgumentValue). An exit code.
-int markInputValues(mlir::ModuleOp program, const CompileOptions &options);
+// Marks the inputs of the imported program that --value fixes (kArgumentValue), and those that it bounds: their elements are
+// dims (kValueDims), whose definitions are added to `dims`. An exit code.
+int markInputValues(mlir::ModuleOp program, const CompileOptions &options, std::vector<std::string> &dims);
 
 } // namespace snug
 

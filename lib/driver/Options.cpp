@@ -138,7 +138,7 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
-  app.add_option("--value", o.values, "Elements of an input that decides shapes, in row-major order; once for each")
+  app.add_option("--value", o.values, "Elements of an input that decides shapes, in row-major order, or ranges A..B of them; once for each")
       ->type_name("NAME=V[,V...]")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)

@@ -139,6 +139,10 @@ int Pipeline::checkDims() {
     if (auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims"))
       for (StringRef text : texts.getAsValueRange<StringAttr>())
         none.parse(text, known);
+  for (BlockArgument argument : main.getArguments())
+    if (auto names = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), kValueDims))
+      for (StringRef name : names.getAsValueRange<StringAttr>())
+        known.push_back(name.str());
   for (const std::string &definition : dims) {
     std::string name = StringRef(definition).split('=').first.trim().str();
     if (!llvm::is_contained(known, name))
@@ -169,7 +173,12 @@ int Pipeline::expandInputs() {
   return options.console.fail(SNUG_EXIT_USAGE, printable(problem));
 }
 
-int Pipeline::markValues() { return markInputValues(*program, options); }
+int Pipeline::markValues() {
+  std::vector<std::string> bounded;
+  int code = markInputValues(*program, options, bounded);
+  dims.append(bounded.begin(), bounded.end());
+  return code;
+}
 
 int Pipeline::markDonated() {
   auto main = program->lookupSymbol<func::FuncOp>("main");

@@ -139,9 +139,10 @@ FailureOr<LoweredValues> Lowering::loop(AffineExpr count, ArrayRef<LoweredValue>
                      << describe(*this, step->carried[i]) << " after an iteration";
   for (size_t i = 0; succeeded(step) && i < collecting.size(); ++i)
     for (AffineExpr extent : step->collected[i].shape)
-      if (dims.isOfIteration(extent) && extent.isFunctionOfSymbol(symbol))
+      if (succeeded(step) && isMadeInside(extent, symbol))
         step = error() << "the shape of output " << i << " of an iteration, " << describe(*this, step->collected[i])
-                       << ", depends on its number";
+                       << (dims.isOfData(extent) ? ", is computed from data, and may be another one in each iteration"
+                                                 : ", depends on its number");
   if (failed(step)) { // a loop that nobody needs
     scf::YieldOp::create(b, where, loop.getRegionIterArgs());
     return failure();

@@ -172,6 +172,9 @@ LoweredValue Lowering::slice(LoweredValue &value, ArrayRef<AffineExpr> offsets, 
   auto allConstant = [](ArrayRef<AffineExpr> exprs) {
     return llvm::all_of(exprs, [](AffineExpr e) { return isa<AffineConstantExpr>(e); });
   };
+  if (auto elements = value.rank() == 1 && unit && allConstant(offsets) && allConstant(sizes) ? list(value) : std::nullopt)
+    return intsValue(value.elementType, Extents(ArrayRef(*elements).slice(cast<AffineConstantExpr>(offsets[0]).getValue(),
+                                                                          cast<AffineConstantExpr>(sizes[0]).getValue())));
   if (auto weight = value.tensor ? value.tensor.getDefiningOp<nn::WeightOp>() : nullptr;
       weight && unit && allConstant(offsets) && allConstant(sizes)) {
     auto numbers = [](ArrayRef<AffineExpr> exprs) {
@@ -236,6 +239,8 @@ FailureOr<LoweredValue> Lowering::concat(MutableArrayRef<LoweredValue> parts, in
   Value result = empty(shape, elementType);
   AffineExpr offset = constant(0);
   for (LoweredValue &part : parts) {
+    if (part.shape[axis] == constant(0))
+      continue;
     SmallVector<OpFoldResult> offsets(rank, b.getIndexAttr(0)), strides(rank, b.getIndexAttr(1));
     offsets[axis] = fold(offset);
     SmallVector<OpFoldResult> sizes = llvm::map_to_vector(part.shape, [&](AffineExpr e) { return fold(e); });

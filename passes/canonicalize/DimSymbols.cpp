@@ -24,6 +24,11 @@ void DimSymbols::addOpen(StringRef name, int64_t step) {
   all.push_back(range);
 }
 
+void DimSymbols::markValue(StringRef name) {
+  for (DimRange &range : all)
+    range.isValue |= range.name == name;
+}
+
 AffineExpr DimSymbols::addIteration(AffineExpr count) {
   std::optional<int64_t> end = upperBound(count);
   DimRange range;
@@ -42,6 +47,35 @@ bool DimSymbols::isOfIteration(AffineExpr expr) const {
       found |= all[symbolRanges[symbol.getPosition()]].isIteration;
   });
   return found;
+}
+
+AffineExpr DimSymbols::addData(StringRef name, AffineExpr bound) {
+  std::optional<int64_t> most = upperBound(bound);
+  DimRange range;
+  range.name = name.str();
+  range.bound = bound;
+  range.max = most ? std::max<int64_t>(*most, 0) : -1;
+  symbolRanges.push_back(all.size());
+  all.push_back(range);
+  return getAffineSymbolExpr(symbolRanges.size() - 1, context);
+}
+
+bool DimSymbols::isOfData(AffineExpr expr) const {
+  return llvm::any_of(rangesOf(expr), [](const DimRange *range) { return bool(range->bound); });
+}
+
+AffineExpr DimSymbols::extreme(AffineExpr expr, bool upper) const {
+  if (!isOfData(expr))
+    return expr;
+  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr))
+    return upper ? atMost(all[symbolRanges[symbol.getPosition()]].bound) : getAffineConstantExpr(0, context);
+  auto binary = cast<AffineBinaryOpExpr>(expr);
+  auto factor = dyn_cast<AffineConstantExpr>(binary.getRHS());
+  bool turns = expr.getKind() == AffineExprKind::Mul && factor && factor.getValue() < 0;
+  AffineExpr left = extreme(binary.getLHS(), turns ? !upper : upper), right = extreme(binary.getRHS(), upper);
+  if (expr.getKind() == AffineExprKind::Mod)
+    return upper ? right - 1 : getAffineConstantExpr(0, context);
+  return getAffineBinaryOpExpr(expr.getKind(), left, right);
 }
 
 AffineExpr DimSymbols::inSteps(AffineExpr expr) const {
@@ -78,12 +112,12 @@ static void factorsOf(AffineExpr expr, SmallVectorImpl<AffineExpr> &factors) {
 }
 
 std::optional<std::string> DimSymbols::solveLinear(AffineExpr difference) const {
-  if (isOfIteration(difference))
+  if (isOfIteration(difference) || isOfData(difference)) // which are known inside of a run only
     return std::nullopt;
   AffineExpr zero = getAffineConstantExpr(0, context), one = getAffineConstantExpr(1, context);
   for (unsigned symbol = symbolRanges.size(); symbol-- > 0;) { // the dims of the first inputs are those that stay
     const DimRange &range = all[symbolRanges[symbol]];
-    if (!range.isOpen())
+    if (!range.isOpen() || range.bound)
       continue;
     // What stands for the symbol is itself or, divided, s floordiv step.
     AffineExpr unit = getAffineSymbolExpr(symbol, context);
@@ -130,7 +164,7 @@ std::optional<std::pair<std::string, int64_t>> DimSymbols::solveStep(AffineExpr 
     }
     auto symbol = dyn_cast<AffineSymbolExpr>(factor);
     const DimRange *range = symbol ? &all[symbolRanges[symbol.getPosition()]] : nullptr;
-    if (range && range->isOpen() && range->step % divisor != 0 && divisor < (int64_t(1) << 30) &&
+    if (range && range->isOpen() && !range->bound && range->step % divisor != 0 && divisor < (int64_t(1) << 30) &&
         range->step < (int64_t(1) << 30))
       return std::pair(range->name, std::lcm(range->step, divisor));
   }

@@ -19,6 +19,8 @@ struct DimRange {
   std::string name;
   int64_t min = 0, max = 0, step = 1;
   bool isIteration = false; // the number of a loop's iteration, no dim
+  bool isValue = false;     // an element of an input, no extent
+  mlir::AffineExpr bound;   // of a size that is computed from data, no dim either: what it is at most
   bool isFixed() const { return min == max; }
   bool isOpen() const { return max < 0; }
 };
@@ -41,8 +43,15 @@ public:
   llvm::SmallVector<const DimRange *> rangesOf(mlir::AffineExpr expr) const;
   // Adds the number of a loop's iteration, from 0 to before `count`: a symbol that is used only inside of the loop.
   mlir::AffineExpr addIteration(mlir::AffineExpr count);
+  // Notes that a dim is an element of an input.
+  void markValue(llvm::StringRef name);
   // Whether the expression has such a symbol.
   bool isOfIteration(mlir::AffineExpr expr) const;
+  // Adds a size that is computed from data, from 0 to `bound`; the name is for messages.
+  mlir::AffineExpr addData(llvm::StringRef name, mlir::AffineExpr bound);
+  bool isOfData(mlir::AffineExpr expr) const;
+  // The expression where each size that is computed from data is what makes it the largest.
+  mlir::AffineExpr atMost(mlir::AffineExpr expr) const { return extreme(expr, true); }
   // Symbols whose dims go in steps as multiples of these, so that they can be divided by what divides the step.
   mlir::AffineExpr inSteps(mlir::AffineExpr expr) const;
   // NAME=EXPRESSION that makes two different extents equal: an open name that stands alone in a term of their
@@ -71,6 +80,7 @@ private:
   std::optional<int64_t> evaluate(mlir::AffineExpr expr, bool upper) const;
   std::optional<std::string> solveLinear(mlir::AffineExpr difference) const;
   std::optional<int64_t> bound(mlir::AffineExpr expr, bool upper) const;
+  mlir::AffineExpr extreme(mlir::AffineExpr expr, bool upper) const;
   mlir::MLIRContext *context;
   llvm::SmallVector<DimRange> all;
   llvm::SmallVector<std::pair<std::string, std::string>> expressions; // names that stand for expressions

@@ -102,6 +102,9 @@ private:
     setModuleDims(builder);
 
     Lowering lowering(builder, symbols);
+    for (BlockArgument argument : main.getArguments())
+      for (StringRef name : valueDims(argument))
+        lowering.dims.markValue(name);
     lowering.entry = &main.front();
     lowering.module = module;
     for (auto [argument, shape] : llvm::zip(main.getArguments(), inputShapes)) {
@@ -123,6 +126,12 @@ private:
           return main.emitError() << "--value gives an input of shape "
                                   << lowering.print(inputShapes[argument.getArgNumber()]) << " "
                                   << known.getNumElements() << " elements";
+      }
+    for (BlockArgument argument : main.getArguments())
+      if (SmallVector<StringRef> names = valueDims(argument); !names.empty()) {
+        Extents elements = llvm::map_to_vector<6>(names, [&](StringRef name) { return *symbols.parse(name, missing); });
+        LoweredValue &value = lowering.lookup(argument);
+        lowering.map(argument, lowering.intsValue(value.elementType, elements, value.rank() == 0));
       }
     LogicalResult result = lowerBody(lowering);
     solution = lowering.solution;
@@ -210,11 +219,24 @@ private:
   llvm::SmallDenseSet<Value> unknown;           // results of what could not be lowered
   llvm::SmallDenseSet<Operation *> unsupported; // nodes without an entry in the table
 
-  // Every symbol is bound to the first input dim that is the bare name.
+  // The dims that the elements of an input are.
+  SmallVector<StringRef> valueDims(BlockArgument argument) {
+    auto names = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), kValueDims);
+    return names ? SmallVector<StringRef>(names.getAsValueRange<StringAttr>()) : SmallVector<StringRef>();
+  }
+
+  // Every symbol is bound to the element of an input, or to the first input dim, that is the bare name.
   LogicalResult bindSymbols(Lowering &l, ArrayRef<Extents> inputShapes) {
     for (unsigned symbol = 0; symbol < l.dims.symbols().size(); ++symbol) {
       AffineExpr wanted = getAffineSymbolExpr(symbol, context());
       Value bound;
+      for (BlockArgument argument : main.getArguments())
+        for (auto [element, name] : llvm::enumerate(valueDims(argument)))
+          if (name == l.dims.ranges()[l.dims.symbols()[symbol]].name) {
+            SmallVector<Value> place(cast<RankedTensorType>(argument.getType()).getRank(), l.materialize(l.constant(element)));
+            bound = tensor::ExtractOp::create(l.b, main.getLoc(), argument, place);
+            bound = arith::IndexCastOp::create(l.b, main.getLoc(), l.b.getIndexType(), bound);
+          }
       for (auto [argument, shape] : llvm::zip(main.getArguments(), inputShapes))
         if (auto dim = llvm::find(shape, wanted); !bound && dim != shape.end())
           bound = tensor::DimOp::create(l.b, main.getLoc(), argument, dim - shape.begin());
@@ -237,35 +259,63 @@ private:
     module->setAttr("snug.dims", b.getArrayAttr(all));
   }
 
-  // An output that is a sequence is NAME.0, NAME.1...; an optional without a value is none.
+  // An output that is a sequence is NAME.0, NAME.1...; an optional without a value is none. Lists of the extents of outputs
+  // whose shape is computed from data come last.
   LogicalResult lowerReturn(Lowering &l, func::ReturnOp ret) {
     SmallVector<Value> results;
     SmallVector<Type> types;
     SmallVector<DictionaryAttr> attributes;
-    auto add = [&](LoweredValue &value, const std::string &name) {
+    struct ShapeList {
+      LoweredValue extents;
+      std::string name;
+      unsigned output;
+    };
+    std::vector<ShapeList> shapeLists;
+    auto textsOf = [&](ArrayRef<AffineExpr> shape) {
+      auto texts = llvm::map_to_vector(shape, [&](AffineExpr e) -> Attribute { return l.b.getStringAttr(l.dims.print(e)); });
+      return l.b.getArrayAttr(texts);
+    };
+    auto addResult = [&](LoweredValue &value, const std::string &name, NamedAttrList named) {
       results.push_back(l.tensor(value));
       types.push_back(results.back().getType());
-      SmallVector<Attribute> texts;
-      for (AffineExpr extent : value.shape)
-        texts.push_back(l.b.getStringAttr(l.dims.print(extent)));
-      NamedAttrList named;
       named.append("snug.name", l.b.getStringAttr(name));
-      named.append("snug.dims", l.b.getArrayAttr(texts));
+      named.append("snug.dims", textsOf(value.shape));
       if (storedAs(value.elementType) != value.elementType)
         named.append(onnx::kTensorType, TypeAttr::get(value.elementType));
       attributes.push_back(named.getDictionary(context()));
+    };
+    auto add = [&](LoweredValue &value, const std::string &name) -> LogicalResult {
+      NamedAttrList named;
+      if (llvm::none_of(value.shape, [&](AffineExpr extent) { return l.dims.isOfData(extent); })) {
+        addResult(value, name, named);
+        return success();
+      }
+      Extents largest = llvm::map_to_vector<6>(value.shape, [&](AffineExpr extent) { return l.dims.atMost(extent); });
+      auto parts = l.handOut(value);
+      if (failed(parts))
+        return failure();
+      named.append(kLargestShape, textsOf(largest));
+      shapeLists.push_back({parts->second, name, static_cast<unsigned>(results.size())});
+      addResult(parts->first, name, named);
+      return success();
     };
     for (auto [index, operand] : llvm::enumerate(ret.getOperands())) {
       LoweredValue &value = l.lookup(operand);
       auto given = main.getResultAttrOfType<StringAttr>(index, "snug.name");
       std::string name = given ? given.str() : "output" + std::to_string(index);
-      if (!value.isSequence && !value.isAbsent)
-        add(value, name);
+      if (!value.isSequence && !value.isAbsent && failed(add(value, name)))
+        return failure();
       for (auto [place, element] : llvm::enumerate(value.elements)) {
         if (element.isSequence || element.isAbsent)
           return main.emitError() << "output '" << name << "' is a sequence of sequences or optionals, which is not supported";
-        add(element, name + "." + std::to_string(place));
+        if (failed(add(element, name + "." + std::to_string(place))))
+          return failure();
       }
+    }
+    for (ShapeList &list : shapeLists) {
+      NamedAttrList named;
+      named.append(kShapeOf, l.b.getI64IntegerAttr(list.output));
+      addResult(list.extents, list.name + ".shape", named);
     }
     for (BlockArgument argument : main.getArguments()) {
       SmallVector<Attribute> texts;

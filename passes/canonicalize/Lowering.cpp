@@ -255,11 +255,13 @@ Value Lowering::materialize(AffineExpr extent) {
   Value &value = materialized[extent];
   if (!value) {
     OpBuilder::InsertionGuard guard(b);
-    // After all dims, or where the innermost iteration that it is of begins.
+    // After all dims, or where the innermost iteration that it is of begins, or a size of data is known.
     Value last;
-    for (unsigned symbol = 0; symbol < symbolValues.size(); ++symbol)
-      if (!dims.ranges()[dims.symbols()[symbol]].isIteration || extent.isFunctionOfSymbol(symbol))
+    for (unsigned symbol = 0; symbol < symbolValues.size(); ++symbol) {
+      const DimRange &range = dims.ranges()[dims.symbols()[symbol]];
+      if ((!range.isIteration && !range.bound) || extent.isFunctionOfSymbol(symbol))
         last = symbolValues[symbol];
+    }
     if (last)
       b.setInsertionPointAfterValue(last);
     else

@@ -222,6 +222,15 @@ public:
   // The part at one place of an axis, without that axis; a view.
   LoweredValue elementAt(LoweredValue &value, int64_t axis, mlir::AffineExpr place);
 
+  // --- sizes that are computed from data (DataExtents.cpp)
+  // The first element of a tensor of integers as an extent, from 0 to `atMost`: what has it in its shape gets a buffer for
+  // the most. It is known where the builder stands and after it, but not outside of a loop or branch that it is computed in.
+  mlir::AffineExpr dataExtent(LoweredValue &count, mlir::AffineExpr atMost);
+  // Of an output whose shape has such sizes: its elements in a row of as many as there can be, and its extents.
+  mlir::FailureOr<std::pair<LoweredValue, LoweredValue>> handOut(LoweredValue &value);
+  // Whether an extent is of the kind that is not known outside of a body whose symbols are those from `first` on.
+  bool isMadeInside(mlir::AffineExpr extent, unsigned first);
+
   DimSymbols dims;
   // Index values of the symbols: of dims at the function's entry, of iterations where they begin.
   llvm::SmallVector<mlir::Value> symbolValues;
@@ -241,6 +250,7 @@ private:
   const OpSchema *schema = nullptr; // of the node at hand; null where the standard has none
   bool relate(llvm::ArrayRef<mlir::AffineExpr> source, llvm::ArrayRef<mlir::AffineExpr> target);
   void require(const std::string &text);
+  bool canRequire(mlir::AffineExpr difference);
   llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>> multiples; // a symbol, and one that divides it
   bool isInputMissing = false;
   LoweredValue missingValue;

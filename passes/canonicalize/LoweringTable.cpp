@@ -40,6 +40,8 @@ const LoweringTable &LoweringTable::get() {
     addTrainingOps(t);
     addImageOps(t);
     addClassicOps(t);
+    addDataSizeOps(t);
+    addNonMaxSuppression(t);
     addLegacyOps(t);
     addContribNorms(t);
     addContribFusedOps(t);

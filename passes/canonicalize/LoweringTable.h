@@ -78,6 +78,8 @@ void addRandomOps(LoweringTable &table);
 void addTrainingOps(LoweringTable &table);
 void addImageOps(LoweringTable &table);
 void addClassicOps(LoweringTable &table);
+void addDataSizeOps(LoweringTable &table);
+void addNonMaxSuppression(LoweringTable &table);
 void addLegacyOps(LoweringTable &table);
 // ONNX Runtime's own ops, of which its optimizer and its quantizer write files.
 void addContribNorms(LoweringTable &table);

@@ -58,12 +58,20 @@ bool Lowering::isAtLeast(AffineExpr left, AffineExpr right) {
   return (low && *low >= 0) || dims.isOpen(difference);
 }
 
+// Of what is known before the run: dims, but neither iterations nor sizes that are computed from data.
+bool Lowering::canRequire(AffineExpr difference) {
+  auto ranges = dims.rangesOf(difference);
+  // Of one extent, the user can state a range for which it holds; what an input says is for its caller to say right.
+  bool isFree = ranges.size() >= 2 || llvm::any_of(ranges, [](const DimRange *range) { return range->isValue; });
+  return isFree && !dims.isOfData(difference) && !dims.isOfIteration(difference);
+}
+
 bool Lowering::requireAtLeast(AffineExpr left, AffineExpr right) {
   if (isAtLeast(left, right))
     return true;
   AffineExpr difference = sumOfProducts(left - right);
   auto high = dims.upperBound(difference);
-  if (dims.rangesOf(difference).size() < 2 || (high && *high < 0))
+  if (!canRequire(difference) || (high && *high < 0))
     return false;
   require(dims.print(left) + " >= " + dims.print(right));
   return true;
@@ -78,14 +86,14 @@ void Lowering::require(const std::string &text) {
 bool Lowering::requireSame(AffineExpr left, AffineExpr right) {
   AffineExpr difference = sumOfProducts(left - right);
   auto low = dims.lowerBound(difference), high = dims.upperBound(difference);
-  if (dims.rangesOf(difference).size() < 2 || (low && *low > 0) || (high && *high < 0))
+  if (!canRequire(difference) || (low && *low > 0) || (high && *high < 0))
     return false;
   require(dims.print(left) + " == " + dims.print(right));
   return true;
 }
 
 bool Lowering::requireMultiple(AffineExpr left, AffineExpr right) {
-  if (!isa<AffineSymbolExpr>(left) || !isa<AffineSymbolExpr>(right) || left == right)
+  if (!isa<AffineSymbolExpr>(left) || !isa<AffineSymbolExpr>(right) || left == right || dims.isOfData(left + right))
     return false;
   std::pair pair(left, right);
   if (llvm::is_contained(multiples, pair))

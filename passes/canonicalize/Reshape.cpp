@@ -3,7 +3,7 @@
 // Reshape as views: the extents of both shapes are matched in groups of equal products, each group is collapsed and
 // expanded again. A reshape back to a shape that a value was viewed from returns that value.
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/ScalarKernel.h"
 
 using namespace mlir;
 using namespace snug;
@@ -88,11 +88,32 @@ bool Lowering::relate(ArrayRef<AffineExpr> source, ArrayRef<AffineExpr> target) 
   return false;
 }
 
+// A part whose size is computed from data, as a tensor whose elements stand side by side: whether those of a slice do is not
+// seen from sizes that are not known. The first parts of a tensor are the first elements of it in a row.
+static LoweredValue sideBySide(Lowering &l, LoweredValue &value, bool wantsRow) {
+  auto slice = value.tensor ? value.tensor.getDefiningOp<tensor::ExtractSliceOp>() : nullptr;
+  if (!slice || value.rank() < 2 || llvm::none_of(value.shape, [&](AffineExpr e) { return l.dims.isOfData(e); }))
+    return value;
+  auto whole = l.shapeOf(slice.getSource());
+  if (wantsRow && whole && llvm::equal(ArrayRef(*whole).drop_front(), ArrayRef(value.shape).drop_front()) &&
+      llvm::all_of(slice.getMixedOffsets(), isZeroInteger) && slice.hasUnitStride()) {
+    LoweredValue source = l.tensorValue(slice.getSource(), *whole, value.elementType);
+    if (auto row = l.reshape(source, {normalExtent(product(*whole))}); succeeded(row))
+      return l.slice(*row, {l.constant(0)}, {normalExtent(product(value.shape))}, {1});
+  }
+  ScalarKernel kernel(l, value.rank());
+  unsigned from = kernel.read(value, dimsInOrder(value.rank()));
+  unsigned to = kernel.write(value.shape, value.elementType, dimsInOrder(value.rank()));
+  return kernel.build([&](ScalarCode &c, ValueRange at) { c.store(c.load(from, at), to, at); })[0];
+}
+
 FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineExpr> shape) {
   if (llvm::equal(value.shape, shape))
     return value;
   if (value.splat)
     return splatValue(value.splat, Extents(shape), value.elementType);
+  if (llvm::is_contained(value.shape, constant(0)) && llvm::is_contained(shape, constant(0)))
+    return splatValue(numberAttr(value.elementType, 0), Extents(shape), value.elementType);
   if (auto elements = shape.size() > 1 || !value.table.empty() ? table(value) : std::nullopt;
       elements && (value.closedVector || !value.table.empty())) {
     SmallVector<int64_t> sizes;
@@ -133,10 +154,13 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
       }
     }
   }
+  if (LoweredValue made = sideBySide(*this, value, shape.size() == 1); made.tensor != value.tensor)
+    return reshape(made, shape);
   Value source = tensor(value);
   Extents sourceShape = value.shape;
   auto targetType = tensorType(shape, value.elementType);
-  if (auto weight = source.getDefiningOp<nn::WeightOp>())
+  if (auto weight = source.getDefiningOp<nn::WeightOp>();
+      weight && targetType.hasStaticShape() && targetType.getNumElements() == cast<RankedTensorType>(weight.getType()).getNumElements())
     return tensorValue(withRecipeStep(weight, nn::RecipeReshapeAttr::get(b.getContext(), targetType.getShape()),
                                       targetType.getShape()),
                        Extents(shape), value.elementType);
@@ -173,9 +197,10 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
       SmallVector<OpFoldResult> sizes = llvm::map_to_vector(shape, [&](AffineExpr e) { return fold(e); });
       flat = tensor::ExpandShapeOp::create(b, loc(), targetType, flat, parts, sizes);
     }
-    return tensorValue(flat, Extents(shape));
+    return tensorValue(flat, Extents(shape), value.elementType);
   }
   if (!groups) {
+    same(product(sourceShape), product(shape)); // an open dim may be found
     error() << "cannot show that shapes " << print(sourceShape) << " and " << print(shape)
             << " have the same number of elements";
     return failure();

@@ -1,13 +1,64 @@
 snug_add_passes(Canonicalize canonicalize
-  SOURCES Bodies.cpp BuildingBlocks.cpp Canonicalize.cpp DimSymbols.cpp ElementTypes.cpp ExpandInputs.cpp Extents.cpp InlineFunctions.cpp
-    LowerOnnx.cpp LoweredValues.cpp Lowering.cpp LoweringTable.cpp OpSchemas.cpp Requirements.cpp Reshape.cpp ScalarKernel.cpp
-    VerifyCanonical.cpp WidenFloats.cpp Window.cpp ops/Activations.cpp ops/Attention.cpp ops/AttentionSteps.cpp
-    ops/Cast.cpp ops/Classic.cpp ops/ClosedIntegers.cpp ops/Contraction.cpp ops/ContribAttention.cpp ops/ContribFused.cpp ops/ContribNorms.cpp ops/ContribQuantized.cpp ops/ControlFlow.cpp
+  SOURCES
+    Bodies.cpp
+    BuildingBlocks.cpp
+    Canonicalize.cpp
+    DataExtents.cpp
+    DimSymbols.cpp
+    ElementTypes.cpp
+    ExpandInputs.cpp
+    Extents.cpp
+    InlineFunctions.cpp
+    LowerOnnx.cpp
+    LoweredValues.cpp
+    Lowering.cpp
+    LoweringTable.cpp
+    OpSchemas.cpp
+    Requirements.cpp
+    Reshape.cpp
+    ScalarKernel.cpp
+    VerifyCanonical.cpp
+    WidenFloats.cpp
+    Window.cpp
+    ops/Activations.cpp
+    ops/Attention.cpp
+    ops/AttentionSteps.cpp
+    ops/Cast.cpp
+    ops/Classic.cpp
+    ops/ClosedIntegers.cpp
+    ops/Contraction.cpp
+    ops/ContribAttention.cpp
+    ops/ContribFused.cpp
+    ops/ContribNorms.cpp
+    ops/ContribQuantized.cpp
+    ops/ControlFlow.cpp
     ops/Convolution.cpp
-    ops/Einsum.cpp ops/Elementwise.cpp ops/Gather.cpp ops/Images.cpp ops/Indexed.cpp ops/Layout.cpp ops/Legacy.cpp
-    ops/Loss.cpp ops/Optional.cpp ops/Pad.cpp ops/Pooling.cpp ops/Positions.cpp ops/Quantization.cpp ops/Random.cpp ops/Recurrent.cpp
-    ops/Reduce.cpp ops/Resize.cpp ops/RotaryEmbedding.cpp ops/Rows.cpp ops/Sampling.cpp ops/Scans.cpp ops/Shape.cpp
-    ops/Spectrum.cpp ops/Training.cpp
+    ops/DataSizes.cpp
+    ops/Einsum.cpp
+    ops/Elementwise.cpp
+    ops/Gather.cpp
+    ops/Images.cpp
+    ops/Indexed.cpp
+    ops/Layout.cpp
+    ops/Legacy.cpp
+    ops/Loss.cpp
+    ops/NonMaxSuppression.cpp
+    ops/Optional.cpp
+    ops/Pad.cpp
+    ops/Pooling.cpp
+    ops/Positions.cpp
+    ops/Quantization.cpp
+    ops/Random.cpp
+    ops/Recurrent.cpp
+    ops/Reduce.cpp
+    ops/Resize.cpp
+    ops/RotaryEmbedding.cpp
+    ops/Rows.cpp
+    ops/Sampling.cpp
+    ops/Scans.cpp
+    ops/Shape.cpp
+    ops/Spectrum.cpp
+    ops/Training.cpp
   LINK SnugNn SnugOnnx)
 
 set(schemas ${CMAKE_CURRENT_BINARY_DIR}/canonicalize/OpSchemas.inc)

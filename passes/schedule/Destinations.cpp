@@ -112,7 +112,8 @@ void snug::addDestinationArguments(func::FuncOp function) {
     if (!isa<RankedTensorType>(type))
       continue;
     NamedAttrList attrs;
-    for (StringRef name : {"snug.name", "snug.dims", "snug.element_type"})
+    for (StringRef name : {StringRef("snug.name"), StringRef("snug.dims"), StringRef("snug.element_type"),
+                           StringRef(kLargestShape), StringRef(kShapeOf)})
       if (Attribute attr = function.getResultAttr(index, name))
         attrs.append(name, attr);
     attrs.append(kOutputArgument, builder.getUnitAttr());

@@ -10,6 +10,7 @@ package or in the lib folder of the tree that it is installed in, else the one t
 """
 
 import ctypes
+import math
 import os
 import pathlib
 
@@ -83,7 +84,7 @@ _NARROW = {"bfloat16": (4, 16), "int4": (0, 4), "uint4": (1, 4), "int2": (0, 2),
            "float8_e4m3fn": (10, 8), "float8_e4m3fnuz": (11, 8), "float8_e5m2": (12, 8), "float8_e5m2fnuz": (13, 8),
            "float8_e8m0fnu": (14, 8), "float6_e2m3fn": (15, 6), "float6_e3m2fn": (16, 6), "float4_e2m1fn": (17, 4)}
 _CPU = 1
-_OVERWRITTEN = 1  # of snug_value_flags
+_OVERWRITTEN, _DATA_SHAPE = 1, 2  # of snug_value_flags
 
 
 class Error(RuntimeError):
@@ -124,6 +125,7 @@ def _open():
         "snug_context_create": (pointer, pointer, ctypes.POINTER(_Options), ctypes.POINTER(pointer)),
         "snug_context_destroy": (None, pointer),
         "snug_context_set_dim": (pointer, pointer, ctypes.c_char_p, ctypes.c_int64),
+        "snug_context_output_shape": (pointer, pointer, u32, dims),
         "snug_run": (pointer, pointer, tensors, u32, tensors, u32),
     }
     for function, (result, *arguments) in signatures.items():
@@ -193,6 +195,7 @@ class Model:
         _check(_library.snug_context_create(self._model, ctypes.byref(options), ctypes.byref(self._context)))
         self._inputs, self._outputs = self._values("input"), self._values("output")
         self._overwritten = [value.name.decode() for value in self._all("input") if value.flags & _OVERWRITTEN]
+        self._data_shapes = [value.name.decode() for value in self._all("output") if value.flags & _DATA_SHAPE]
         self._dims = [dim.name.decode() for dim in self._all("dim")]
         self._fixed = dict(dims or {})
         for name, value in self._fixed.items():
@@ -274,6 +277,11 @@ class Model:
             results[name] = numpy.empty(tuple(shape[:rank]), _numpy_dtype(dtype, name))
         out_views, out_pointers = _tensors(list(results.values()))
         _check(_library.snug_run(self._context, in_pointers, len(values), out_pointers, len(results)))
+        for name in self._data_shapes:
+            shape = (ctypes.c_int64 * max(1, results[name].ndim))()
+            _check(_library.snug_context_output_shape(self._context, self.outputs.index(name), shape))
+            shape = tuple(shape[:results[name].ndim])
+            results[name] = results[name].reshape(-1)[:math.prod(shape)].reshape(shape)
         return results
 
 

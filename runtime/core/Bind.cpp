@@ -151,6 +151,51 @@ static void bindExtent(const snug_model_header &header, const DLTensor *const *i
           originText(header, n, extent.symbol) + ")");
 }
 
+uint32_t snug::numDataShapes(const snug_model_header &header) {
+  return header.struct_size >= offsetof(snug_model_header, data_shapes) + sizeof(header.data_shapes) ? header.num_data_shapes : 0;
+}
+
+uint32_t snug::numValueDims(const snug_model_header &header) {
+  return header.struct_size >= offsetof(snug_model_header, value_dims) + sizeof(header.value_dims) ? header.num_value_dims : 0;
+}
+
+template <class T> static int64_t elementAt(const void *data, uint64_t index) {
+  T element = static_cast<const T *>(data)[index];
+  return sizeof(T) == 8 && element > T(INT64_MAX) ? INT64_MAX : int64_t(element); // beyond any bound
+}
+
+static int64_t integerAt(const snug_dtype &dtype, const void *data, uint64_t index) {
+  bool isUnsigned = dtype.code == kDLUInt;
+  switch (dtype.bits) {
+  case 8:
+    return isUnsigned ? elementAt<uint8_t>(data, index) : elementAt<int8_t>(data, index);
+  case 16:
+    return isUnsigned ? elementAt<uint16_t>(data, index) : elementAt<int16_t>(data, index);
+  case 32:
+    return isUnsigned ? elementAt<uint32_t>(data, index) : elementAt<int32_t>(data, index);
+  default:
+    return isUnsigned ? elementAt<uint64_t>(data, index) : elementAt<int64_t>(data, index);
+  }
+}
+
+// A dim that is an element of an input. The shape of such an input is fixed, and its rank at most 1.
+static void bindValue(const snug_model_header &header, const snug_value_dim &value, const DLTensor &tensor, int64_t *dims) {
+  const snug_value_info &input = header.inputs[value.input];
+  int64_t extent = input.rank > 0 ? input.extents[0].offset : 1;
+  const void *data = checkTensor(header, "input", input, &extent, dims, &tensor);
+  int64_t got = integerAt(input.dtype, data, value.element);
+  const snug_dim_info &dim = header.dims[value.dim];
+  auto wrong = [&](const std::string &why) { // a run that succeeds makes no texts
+    fail(subject("input", input) + (input.rank > 0 ? "[" + std::to_string(value.element) + "]" : "") + " is " +
+         std::to_string(got) + why);
+  };
+  if (!isAllowed(dim, got))
+    wrong("; " + allows(dim));
+  if (dims[value.dim] != kUnboundDim && dims[value.dim] != got)
+    wrong(", but dim '" + std::string(dim.name) + "' was set to " + std::to_string(dims[value.dim]));
+  dims[value.dim] = got;
+}
+
 void snug::bindDims(const snug_model_header &header, const DLTensor *const *inputs, uint32_t numInputs, int64_t *dims) {
   if (numInputs != header.num_inputs)
     fail("the model takes " + std::to_string(header.num_inputs) + " inputs, got " + std::to_string(numInputs));
@@ -165,6 +210,12 @@ void snug::bindDims(const snug_model_header &header, const DLTensor *const *inpu
       fail(hasShape("input", header.inputs[n], *tensor) + "; expected " + declaredText(header.inputs[n]));
     for (int32_t i = 0; i < tensor->ndim; ++i)
       bindExtent(header, inputs, n, i, dims);
+  }
+  for (uint32_t i = 0; i < numValueDims(header); ++i) {
+    const snug_value_dim &value = header.value_dims[i];
+    const DLTensor *tensor = inputs ? inputs[value.input] : nullptr;
+    if (tensor && tensor->data)
+      bindValue(header, value, *tensor, dims);
   }
   for (uint32_t i = 0; i < header.num_dims; ++i) {
     if (dims[i] == kUnboundDim)

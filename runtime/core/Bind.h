@@ -16,7 +16,7 @@ constexpr int64_t kUnboundDim = -1;
 // Throws unless `value` is one that `dim` allows.
 void checkDim(const snug_dim_info &dim, int64_t value);
 
-// Solves unbound `dims` from the shapes of `inputs` and checks all that linear extents say.
+// Solves unbound `dims` from the shapes of `inputs`, and from their elements, and checks all that linear extents say.
 void bindDims(const snug_model_header &header, const DLTensor *const *inputs, uint32_t numInputs, int64_t *dims);
 
 // Checks bound dims against their bounds.
@@ -35,6 +35,11 @@ uint64_t tensorBytes(const snug_value_info &value, const int64_t *extents);
 
 // Bytes of the arena that a run with `dims` uses, NULL for the largest. The dims are checked.
 uint64_t arenaNeed(const snug_model_header &header, const int64_t *dims);
+
+// Outputs whose shape is computed from data, and dims that are elements of inputs; none where an older compiler wrote the
+// header.
+uint32_t numDataShapes(const snug_model_header &header);
+uint32_t numValueDims(const snug_model_header &header);
 
 // Number of extents that header.shapes writes.
 uint64_t numExtents(const snug_model_header &header);

@@ -28,6 +28,7 @@ struct snug_context {
 
   void run(const DLTensor *const *inputs, uint32_t numInputs, const DLTensor *const *outputs, uint32_t numOutputs);
   void checkOverlaps() const;
+  void outputShape(uint32_t index, int64_t *shape) const;
 
   std::unique_ptr<snug_model, ModelRelease> model;
   const snug_model_header &header;
@@ -46,6 +47,8 @@ struct snug_context {
   std::vector<int64_t> fixedDims, dims, extents;
   std::vector<void *> data;    // inputs, then outputs
   std::vector<uint64_t> bytes; // of each of them
+  std::vector<int64_t> dataShapes; // extents of the last run that are computed from data
+  bool hasRun = false;
 };
 
 static uint32_t chooseThreads(const snug_model_header &header, uint32_t requested) {
@@ -104,8 +107,12 @@ snug_context::snug_context(snug_model *shared, const snug_context_options &optio
   fixedDims.assign(header.num_dims, kUnboundDim);
   dims.resize(header.num_dims + 1); // never empty, so that data() is a pointer
   extents.resize(numExtents(header) + 1);
-  data.resize(header.num_inputs + header.num_outputs + 1);
-  bytes.resize(data.size());
+  bytes.resize(header.num_inputs + header.num_outputs + 1);
+  data.resize(bytes.size() + numDataShapes(header));
+  uint64_t places = 0;
+  for (uint32_t i = 0; i < numDataShapes(header); ++i)
+    places += header.outputs[header.data_shapes[i]].rank;
+  dataShapes.resize(places + 1);
   if (options.workspace)
     arena = static_cast<uint8_t *>(options.workspace);
   else
@@ -138,6 +145,7 @@ void snug_context::checkOverlaps() const {
 
 void snug_context::run(const DLTensor *const *inputs, uint32_t numInputs, const DLTensor *const *outputs,
                        uint32_t numOutputs) {
+  hasRun = false;
   std::copy(fixedDims.begin(), fixedDims.end(), dims.begin());
   bindDims(header, inputs, numInputs, dims.data());
   if (numOutputs != header.num_outputs)
@@ -158,8 +166,36 @@ void snug_context::run(const DLTensor *const *inputs, uint32_t numInputs, const 
     at += value.rank;
   }
   checkOverlaps();
+  int64_t *shape = dataShapes.data();
+  for (uint32_t i = 0; i < numDataShapes(header); ++i) {
+    data[numInputs + numOutputs + i] = shape;
+    shape += header.outputs[header.data_shapes[i]].rank;
+  }
   snug_run_args args{&table, parallelForState, arena, weights, dims.data(), data.data(), data.data() + numInputs};
   header.run(&args);
+  hasRun = true;
+}
+
+void snug_context::outputShape(uint32_t index, int64_t *shape) const {
+  if (index >= header.num_outputs)
+    throw Failure(SNUG_EXIT_USAGE, "there is no output " + std::to_string(index) + ": the model has " +
+                                       std::to_string(header.num_outputs));
+  if (!hasRun)
+    throw Failure(SNUG_EXIT_USAGE, "the shapes of outputs are known after a run that succeeded");
+  const int64_t *at = dataShapes.data(), *end = at;
+  for (uint32_t i = 0; i < numDataShapes(header); ++i, at = end) {
+    end = at + header.outputs[header.data_shapes[i]].rank;
+    if (header.data_shapes[i] == index) {
+      std::copy(at, end, shape);
+      return;
+    }
+  }
+  at = extents.data();
+  for (uint32_t i = 0; i < header.num_inputs; ++i)
+    at += header.inputs[i].rank;
+  for (uint32_t i = 0; i < index; ++i)
+    at += header.outputs[i].rank;
+  std::copy(at, at + header.outputs[index].rank, shape);
 }
 
 extern "C" {
@@ -195,6 +231,10 @@ snug_error *snug_context_set_dim(snug_context *context, const char *name, int64_
     }
     throw Failure(SNUG_EXIT_USAGE, std::string("the model has no dim '") + name + "'");
   });
+}
+
+snug_error *snug_context_output_shape(const snug_context *context, uint32_t index, int64_t *out_shape) {
+  return guard([&] { context->outputShape(index, out_shape); });
 }
 
 snug_error *snug_run(snug_context *context, const DLTensor *const *inputs, uint32_t num_inputs,

@@ -51,7 +51,7 @@ void snug_model::check() const {
   if (!header)
     throw Failure(SNUG_EXIT_UNSUPPORTED, "the model '" + path + "' was compiled for a newer runtime than this " +
                                              SNUG_VERSION_STRING + ": update the runtime or compile it again");
-  bool sound = header->abi_version == SNUG_MODEL_ABI_VERSION && header->struct_size >= offsetof(snug_model_header, arena_need) &&
+  bool sound = header->abi_version >= 1 && header->abi_version <= SNUG_MODEL_ABI_VERSION && header->struct_size >= offsetof(snug_model_header, arena_need) &&
                header->run && header->shapes && header->num_threads > 0;
   uint64_t align = sound ? header->memory.arena_alignment : 1;
   sound = sound && align != 0 && (align & (align - 1)) == 0;
@@ -67,6 +67,13 @@ void snug_model::check() const {
     checkValue(header->inputs[i]);
   for (uint32_t i = 0; sound && i < header->num_outputs; ++i)
     checkValue(header->outputs[i]);
+  for (uint32_t i = 0; sound && i < numDataShapes(*header); ++i)
+    sound = header->data_shapes[i] < header->num_outputs;
+  for (uint32_t i = 0; sound && i < numValueDims(*header); ++i) {
+    const snug_value_dim &value = header->value_dims[i];
+    sound = value.dim < header->num_dims && value.input < header->num_inputs && header->inputs[value.input].rank <= 1 &&
+            header->inputs[value.input].dtype.code <= kDLUInt;
+  }
   if (!sound)
     throw Failure(SNUG_EXIT_INVALID, "the header of the model '" + path + "' is damaged: compile it again");
 }
@@ -147,6 +154,10 @@ const snug_value_info *snug_model_input(const snug_model *model, uint32_t index)
 }
 const snug_value_info *snug_model_output(const snug_model *model, uint32_t index) {
   return index < model->header->num_outputs ? &model->header->outputs[index] : nullptr;
+}
+
+const snug_value_dim *snug_model_value_dim(const snug_model *model, uint32_t index) {
+  return index < numValueDims(*model->header) ? &model->header->value_dims[index] : nullptr;
 }
 
 snug_error *snug_model_memory(const snug_model *model, const int64_t *dims, snug_memory_need *out_need) {

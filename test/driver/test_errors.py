@@ -146,13 +146,14 @@ def test_external_data_outside(mlp, tmp_path):
 
 def test_unsupported_ops_are_all_listed(tmp_path):
     nodes = [helper.make_node("Relu", ["x"], ["a"], name="fine"),
-             helper.make_node("Det", ["a"], ["b"], name="first"), helper.make_node("Det", ["a"], ["c"], name="second"),
+             helper.make_node("Other", ["a"], ["b"], name="first", domain="com.example"),
+             helper.make_node("Other", ["a"], ["c"], name="second", domain="com.example"),
              helper.make_node("Own", ["a"], ["d"], name="third", domain="com.example")]
     graph = model(nodes, [values("x", [2, 2])], [values(n, []) for n in "bcd"])
     graph.opset_import.append(helper.make_opsetid("com.example", 1))
     onnx.save(graph, tmp_path / "m.onnx")
     result = snugc(tmp_path / "m.onnx", "-o", tmp_path / "m.so")
-    refused(result, 3, "node 'first'", "op Det", "(2 nodes, 'second')", "node 'third'", "com.example.Own")
+    refused(result, 3, "node 'first'", "op com.example.Other", "(2 nodes, 'second')", "node 'third'", "com.example.Own")
     assert "fine" not in result.err and files(tmp_path) == ["m.onnx"]
 
 
@@ -202,9 +203,49 @@ def test_loops_need_a_bound(tmp_path):
     assert snugc(path, "-o", tmp_path / "m.so", "--value", "n=5").code == 0
 
 
+def test_values_that_are_bounded(tmp_path):
+    """A bound is stated by a flag, and data beyond it is refused by the run."""
+    count, x = values("k", [1], TensorProto.INT64), values("x", [9])
+    path, out = tmp_path / "m.onnx", tmp_path / "m.so"
+    expand = [helper.make_node("Expand", ["x", "k"], ["y"], name="grow")]
+    model(expand, [count, values("x", [1])], [values("y", None)], path=path)
+    refused(snugc(path, "-o", out), 3, "node 'grow'", "--value NAME=A..B")
+    model([helper.make_node("TopK", ["x", "k"], ["v", "i"], name="top")], [count, x],
+          [values("v", None), values("i", None, TensorProto.INT64)], path=path)
+    for text, word in [("k=4..1", "a range goes up"), ("k=-1..4", "0 or more"), ("k=1..b", "neither a number"), ("x=1..2", "integers"),
+                       ("k=1..2,3", "given are 2"), ("q=1..2", "no input 'q'")]:
+        refused(snugc(path, "-o", out, "--value", text), 1, text, word)
+    refused(snugc(path, "-o", out, "--value", "k=1..4", "--value", "k=2"), 1, "given twice")
+    assert files(tmp_path) == ["m.onnx"]
+    assert snugc(path, "-o", out, "--value", "k=1..4").code == 0
+    np.save(tmp_path / "x.npy", np.arange(9, dtype=np.float32))
+    run = [out, "--input", f"x={tmp_path / 'x.npy'}", "--input", f"k={tmp_path / 'k.npy'}", "--output", f"v={tmp_path / 'v.npy'}"]
+    np.save(tmp_path / "k.npy", np.array([5]))
+    refused(snug_run(*run), 6, "input 'k'[0] is 5", "dim 'k' allows 1..4")
+    np.save(tmp_path / "k.npy", np.array([3]))
+    assert snug_run(*run).code == 0 and np.load(tmp_path / "v.npy").tolist() == [8, 7, 6]
+    refused(snug_run(*run, "--dim", "k=2"), 6, "input 'k'[0] is 3", "was set to 2")
+    assert snug_run(out, "--random-inputs", "1", "--dim", "k=2", "--output", f"v={tmp_path / 'v.npy'}").code == 0
+    assert np.load(tmp_path / "v.npy").shape == (2,)
+
+
+def test_shapes_of_values_fit_or_are_refused(tmp_path):
+    path, out = tmp_path / "m.onnx", tmp_path / "m.so"
+    model([helper.make_node("Reshape", ["x", "shape"], ["y"], name="fold")], [values("shape", [2], TensorProto.INT64), values("x", [12])],
+          [values("y", None)], path=path)
+    refused(snugc(path, "-o", out, "--value", "shape=0..12"), 3, "node 'fold'", "may be 0")
+    assert snugc(path, "-o", out, "--value", "shape=1..12").code == 0
+    np.save(tmp_path / "x.npy", np.arange(12, dtype=np.float32))
+    run = [out, "--input", f"x={tmp_path / 'x.npy'}", "--input", f"shape={tmp_path / 's.npy'}", "--output", f"y={tmp_path / 'y.npy'}"]
+    np.save(tmp_path / "s.npy", np.array([3, 5]))
+    refused(snug_run(*run), 6, "node 'fold'", "shape.0=3", "shape.1=5")
+    np.save(tmp_path / "s.npy", np.array([6, 2]))
+    assert snug_run(*run).code == 0 and np.load(tmp_path / "y.npy").shape == (6, 2)
+
+
 def test_names_cannot_steer_a_terminal_or_a_shell(tmp_path):
     evil = "\x1b[2Jrm\n"
-    path = model([helper.make_node("Det", ["x"], ["y"], name=evil)], [values("x", [2, 2])], [values("y", None)],
+    path = model([helper.make_node("Own", ["x"], ["y"], name=evil, domain="com.example")], [values("x", [2, 2])], [values("y", None)],
                  path=tmp_path / "m.onnx")
     result = snugc(path, "--dry-run")
     refused(result, 3, r"node '\x1b[2Jrm\x0a'")

@@ -7,7 +7,9 @@
 #include "lib/import/onnx/Importer.h"
 #include "mlir/IR/MLIRContext.h"
 #include "passes/canonicalize/Canonicalize.h"
+#include "passes/canonicalize/ExpandInputs.h"
 #include "passes/canonicalize/InferDims.h"
+#include "passes/canonicalize/LoweringTable.h"
 #include "test/fuzz/ModelMutator.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -50,19 +52,33 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   });
   snug::ImportError error;
   llvm::StringRef bytes(reinterpret_cast<const char *>(data), size);
-  auto module = snug::importOnnx(context, snug::OnnxSource("model.onnx", bytes), error);
   auto faulty = [&](const llvm::Twine &what) {
     llvm::errs() << what << "\n";
     abort();
   };
-  if (failed(module)) {
-    if (error.exitCode != 2 && error.exitCode != 3 && error.exitCode != 5)
-      faulty("exit code " + llvm::Twine(error.exitCode) + ": " + error.message);
-    return 0;
+  auto isKnown = [](llvm::StringRef domain, llvm::StringRef opType, int64_t opset) {
+    return snug::LoweringTable::get().find(domain, opType, opset) != nullptr;
+  };
+  // What an input that is a sequence or has no shape needs to be told is asked for one by one: "--dim NAME.length=1".
+  SmallVector<std::string> given, dims, open;
+  mlir::FailureOr<OwningOpRef<ModuleOp>> module = mlir::failure();
+  for (std::string problem;;) {
+    module = snug::importOnnx(context, snug::OnnxSource("model.onnx", bytes), error, /*dataMayBeMissing=*/false, isKnown);
+    if (failed(module)) {
+      if (error.exitCode != 2 && error.exitCode != 3 && error.exitCode != 5)
+        faulty("exit code " + llvm::Twine(error.exitCode) + ": " + error.message);
+      return 0;
+    }
+    dims = given;
+    if (succeeded(snug::expandInputs(**module, dims, problem)))
+      break;
+    size_t at = problem.rfind(" --dim ");
+    if (at == std::string::npos || !llvm::StringRef(problem).ends_with("=1") || given.size() == 4)
+      return 0;
+    given.push_back(problem.substr(at + 7));
   }
   if (failed(snug::checkTypes(**module)))
     return 0;
-  SmallVector<std::string> dims, open;
   snug::inferDims(**module, dims, open);
   while (!open.empty() && open.front().find('=') == std::string::npos) {
     dims.push_back(open.front() + "=3");

@@ -11,7 +11,6 @@ from onnx.backend.test.case import node as standard
 import snug
 from ops import noise, operator
 
-UNSUPPORTED = 3  # exit code
 EMPTY = [None, None]  # no past
 
 
@@ -82,10 +81,6 @@ def official():
     return [case for case in standard._NodeTestCases if "_expanded" not in case.name]
 
 
-def is_supported(case):
-    return len(case.model.graph.node[0].output) < 4  # the fourth output has all scores
-
-
 CASES = official()
 
 
@@ -96,9 +91,6 @@ def test_cases_of_the_standard(case, tmp_path):
     graph, (inputs, wants) = case.model.graph, case.data_sets[0]
     model, library = tmp_path / "m.onnx", tmp_path / "m.so"
     onnx.save(case.model, model)
-    if not is_supported(case):
-        assert snug.command([snug.tool("SNUGC"), model, "-o", library], allowed=(UNSUPPORTED,)) == UNSUPPORTED
-        return
     snug.compile_model(model, library, {})
     got, _ = snug.run_model(library, {value.name: x for value, x in zip(graph.input, inputs)})
     for value, want in zip(graph.output, wants):
@@ -110,7 +102,7 @@ def test_cases_of_the_standard(case, tmp_path):
 
 
 def test_cases_of_the_standard_are_many():
-    assert len(CASES) >= 90 and sum(map(is_supported, CASES)) >= 75
+    assert len(CASES) >= 90
 
 
 @pytest.mark.parametrize("attributes", [{}, {"interleaved": 1}, {"rotary_embedding_dim": 4}])

@@ -29,7 +29,14 @@ def deciding_inputs(model):
     """Names of the model's inputs that decide shapes, directly or through an op that passes them on."""
     found = set()
     optional = {info.name for info in model.graph.output if info.type.HasField("optional_type")}
-    for node in reversed(model.graph.node):
+    nodes = list(model.graph.node)
+    for node in nodes:  # what a branch gives is an output of the node around it
+        if node.op_type == "If":
+            for body in (attribute.g for attribute in node.attribute):
+                given = [onnx.NodeProto(op_type="Identity", input=[inside.name], output=[name])
+                         for inside, name in zip(body.output, node.output)]
+                nodes = [*nodes[:nodes.index(node) + 1], *body.node, *given, *nodes[nodes.index(node) + 1:]]
+    for node in reversed(nodes):
         found.update(node.input[i] for i in DECIDING.get(node.op_type, []) if i < len(node.input))
         if node.op_type == "If" and optional & set(node.output):
             found.add(node.input[0])
@@ -139,7 +146,7 @@ def forced_dynamic(model, inputs):
 
 
 # Ops that cut an extent into as many parts as an attribute or an input says, so that not all extents are possible.
-CUTTING = {"Attention", "Conv", "ConvTranspose", "DepthToSpace", "GroupNormalization", "Reshape", "RotaryEmbedding",
+CUTTING = {"Attention", "Col2Im", "Conv", "ConvTranspose", "DepthToSpace", "GroupNormalization", "Reshape", "RotaryEmbedding",
            "SpaceToDepth", "Split"}
 
 

@@ -27,6 +27,13 @@ HostTensor::HostTensor(snug_dtype type, std::vector<int64_t> extents) : dtype(ty
   memset(memory.get(), 0, padded);
 }
 
+void HostTensor::shrink(std::vector<int64_t> to) {
+  HostTensor less(dtype, std::move(to));
+  shape = less.shape;
+  numElements = less.numElements;
+  numBytes = less.numBytes;
+}
+
 DLTensor HostTensor::view() {
   DLTensor tensor{};
   tensor.data = memory.get();

@@ -22,6 +22,8 @@ public:
   uint64_t bytes() const { return numBytes; }
   int64_t elements() const { return numElements; }
 
+  // Makes it one of less elements, those at its start.
+  void shrink(std::vector<int64_t> to);
   // A view, valid as long as the tensor is neither moved nor destroyed.
   DLTensor view();
 

@@ -7,6 +7,8 @@
 #include "tools/snug-run/NpzFile.h"
 #include "tools/snug-run/PbFile.h"
 
+#include <cstring>
+
 using namespace snug;
 
 namespace {
@@ -53,6 +55,8 @@ static void checkOpenDims(const snug_model *model, const std::vector<bool> &isGi
       if (info->extents[k].symbol >= 0)
         isKnown[size_t(info->extents[k].symbol)] = true;
   }
+  for (uint32_t i = 0; const snug_value_dim *value = snug_model_value_dim(model, i); ++i)
+    isKnown[value->dim] = isKnown[value->dim] || isGiven[value->input];
   std::string names, flags;
   for (size_t i = 0; i < dims.size(); ++i) {
     if (isKnown[i])
@@ -127,6 +131,11 @@ RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options)
     fillRandom(tensors.inputs[i], *options.randomSeed + i,
                range == options.randomRanges.end() ? nullptr : &range->second);
   }
+  for (uint32_t i = 0; const snug_value_dim *value = snug_model_value_dim(model, i); ++i)
+    if (!isGiven[value->input]) {
+      size_t bytes = snug_model_input(model, value->input)->dtype.bits / 8;
+      memcpy(tensors.inputs[value->input].data() + value->element * bytes, &tensors.dims[value->dim], bytes);
+    }
   for (uint32_t i = 0; const snug_value_info *info = snug_model_output(model, i); ++i) {
     std::vector<int64_t> shape(size_t(info->rank) + 1);
     check(snug_model_output_shape(model, i, tensors.dims.data(), shape.data()));

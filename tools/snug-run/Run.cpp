@@ -98,6 +98,13 @@ static Measurement measure(const snug_model *model, snug_context *context, RunTe
       result.milliseconds[i - options.warmup] = std::chrono::duration<double, std::milli>(stop - start).count();
   }
   result.allocations = allocationCount() - allocationsBefore;
+  for (uint32_t i = 0; const snug_value_info *info = snug_model_output(model, i); ++i)
+    if (info->flags & SNUG_VALUE_DATA_SHAPE) {
+      std::vector<int64_t> shape(size_t(info->rank) + 1);
+      check(snug_context_output_shape(context, i, shape.data()));
+      shape.pop_back();
+      tensors.outputs[i].shrink(std::move(shape));
+    }
   if (arena) {
     uint64_t rssAfter = residentAnonymousBytes();
     result.rssGrowth = rssAfter > rssBefore ? rssAfter - rssBefore : 0;

@@ -79,9 +79,38 @@ LogicalResult castTo(Lowering &l, Type to) {
 }
 LogicalResult cast(Lowering &l) { return castTo(l, l.dataType(l.intAttr("to", 0))); }
 LogicalResult castLike(Lowering &l) { return castTo(l, l.input(1).elementType); }
+
+// The same bits as another type of the same width; of less than 8, the code's low bits are them.
+LogicalResult bitCast(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  Type to = l.dataType(l.intAttr("to", 0));
+  auto bits = [](Type type) { return type.isInteger(1) ? 8 : type.getIntOrFloatBitWidth(); };
+  if (!to || bits(to) != bits(in.elementType)) {
+    l.error() << "element type " << nameOf(l.intAttr("to", 0)) << " has not as many bits as " << nameOf(in.elementType);
+    return failure();
+  }
+  Type stored = storedAs(to);
+  auto result = l.elementwise({&in}, to, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
+    Type from = x[0].getType();
+    if (from == stored)
+      return x[0];
+    if (stored.isInteger(1)) {
+      Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(from));
+      return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, x[0], zero);
+    }
+    if (from.isInteger(1))
+      return arith::ExtUIOp::create(b, loc, stored, x[0]);
+    return arith::BitcastOp::create(b, loc, stored, x[0]);
+  });
+  if (failed(result))
+    return failure();
+  l.define(0, *result);
+  return success();
+}
 } // namespace
 
 void snug::addCastOps(LoweringTable &t) {
   t.add("Cast", 6, cast, types::All);
   t.add("CastLike", 15, castLike, types::All);
+  t.add("BitCast", 26, bitCast, types::All);
 }

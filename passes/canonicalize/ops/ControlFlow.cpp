@@ -156,7 +156,7 @@ private:
   LogicalResult unbounded() {
     return l.error() << "nothing bounds how often it runs: its trip count is "
                      << (isCounted ? "computed from data" : "not given")
-                     << "; an input that states it is known with --value NAME=COUNT";
+                     << "; an input that states it is known with --value NAME=COUNT, or bounded with --value NAME=A..B";
   }
 
   LogicalResult asLoop() {
@@ -186,11 +186,9 @@ private:
     return success();
   }
 
-  // All iterations run, but those after the condition has become false do nothing.
+  // All iterations run, but those after the condition has become false do nothing. Where some values are collected, those
+  // before are counted: what is collected has as many parts.
   FailureOr<Values> untilFalse() {
-    if (numCollected)
-      return l.error() << "how many iterations there are is computed from data, and so is the extent of output "
-                       << initial.size() << "; that is not supported";
     if (auto number = dyn_cast<AffineConstantExpr>(count); number && number.getValue() > INT32_MAX)
       return LogicalResult(unbounded());
     Values all = initial;
@@ -202,29 +200,59 @@ private:
       first = *scalar;
     }
     all.push_back(first);
+    if (numCollected)
+      all.push_back(number(l, l.constant(0)));
     auto step = [&](AffineExpr iteration, ArrayRef<LoweredValue> carried) -> FailureOr<Lowering::LoopStep> {
-      LoweredValue goesOn = carried.back();
+      LoweredValue goesOn = carried[initial.size()];
+      Values parts; // of the last iteration that was lowered
       auto next = [&]() -> FailureOr<Values> {
-        auto made = iterate(number(l, iteration), boolean(l, true), carried.drop_back());
+        auto made = iterate(number(l, iteration), boolean(l, true), carried.take_front(initial.size()));
         if (failed(made))
           return failure();
+        parts = made->step.collected;
+        for (const LoweredValue &part : parts)
+          if (part.isSequence)
+            return l.error() << "it collects sequences, which is not supported";
         Values values = made->step.carried;
         auto scalar = made->goesOn.rank() ? l.reshape(made->goesOn, {}) : FailureOr<LoweredValue>(made->goesOn);
         if (failed(scalar))
           return failure();
         values.push_back(*scalar);
+        if (numCollected)
+          values.push_back(number(l, iteration + 1));
+        llvm::append_range(values, parts);
         return values;
       };
-      auto results = l.branch(goesOn, next, [&]() -> FailureOr<Values> { return carried.vec(); });
+      auto rest = [&]() -> FailureOr<Values> {
+        Values values = carried.vec();
+        for (const LoweredValue &part : parts) // nobody sees it
+          values.push_back(l.splatValue(numberAttr(part.elementType, 0), part.shape, part.elementType));
+        return values;
+      };
+      auto results = l.branch(goesOn, next, rest);
       if (failed(results))
         return failure();
-      return Lowering::LoopStep{*results, {}};
+      ArrayRef<LoweredValue> given = *results;
+      return Lowering::LoopStep{given.take_front(carried.size()).vec(), given.drop_front(carried.size()).vec()};
     };
-    auto results = l.loop(count, all, {}, step);
+    auto results = l.loop(count, all, SmallVector<Lowering::Collecting>(numCollected), step);
     if (failed(results))
       return failure();
-    results->pop_back();
-    return results;
+    if (!numCollected) {
+      results->pop_back();
+      return results;
+    }
+    ArrayRef<LoweredValue> given = *results;
+    Values kept = given.take_front(initial.size()).vec();
+    LoweredValue done = given[initial.size() + 1];
+    AffineExpr iterations = l.dataExtent(done, count);
+    for (LoweredValue whole : given.drop_front(initial.size() + 2)) {
+      Extents sizes = whole.shape;
+      sizes[0] = iterations;
+      SmallVector<AffineExpr> offsets(whole.rank(), l.constant(0));
+      kept.push_back(l.slice(whole, offsets, sizes, SmallVector<int64_t>(whole.rank(), 1)));
+    }
+    return kept;
   }
 
   LogicalResult writtenOut(int64_t times) {

@@ -50,6 +50,13 @@ Value logicalNot(Builder &b, Location loc, Value x) {
 template <Value (*Function)(Builder &, Location, Value), bool ToBool = false> LogicalResult unary(Lowering &l) {
   LoweredValue *in = &l.input(0);
   Type type = ToBool ? Type(l.b.getI1Type()) : in->elementType;
+  if (Function == logicalNot) {
+    auto folded = foldLists(l, {in}, type, [&](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> { return 1 - e[0]; });
+    if (folded) {
+      l.define(0, *folded);
+      return success();
+    }
+  }
   auto result = l.elementwise({in}, type, [](Builder &b, Location loc, ValueRange x) { return Function(b, loc, x[0]); });
   if (failed(result))
     return failure();

@@ -46,11 +46,10 @@ LogicalResult col2Im(Lowering &l) {
     counts.push_back(room.floorDiv(strides[i]) + 1);
     blocks = blocks * counts.back();
   }
-  auto columns = fits ? dyn_cast<AffineConstantExpr>(x.shape[1]) : AffineConstantExpr();
-  if (!columns || columns.getValue() % taps != 0 || !l.same(x.shape[2], blocks))
+  auto channels = fits ? l.quotient(x.shape[1], l.constant(taps)) : std::nullopt;
+  if (!channels || !l.same(x.shape[2], blocks))
     return l.error() << "an input of shape " << l.print(x.shape) << " is not what blocks of the image spread into";
-  int64_t channels = columns.getValue() / taps;
-  Extents split = {x.shape[0], l.constant(channels), l.constant(taps)}, shape = {x.shape[0], l.constant(channels)};
+  Extents split = {x.shape[0], *channels, l.constant(taps)}, shape = {x.shape[0], *channels};
   llvm::append_range(split, counts);
   llvm::append_range(shape, *image);
   auto spread = l.reshape(x, split);

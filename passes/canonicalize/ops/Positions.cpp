@@ -154,6 +154,26 @@ LogicalResult eyeLike(Lowering &l) {
   }));
 }
 
+// Where a few indices and the values are known, the result is: exporters choose repeats and shapes in this way.
+std::optional<LoweredValue> knownOneHot(Lowering &l, LoweredValue &indices, AffineExpr depth, LoweredValue &values, int64_t axis) {
+  constexpr int64_t kMostElements = 64;
+  auto chosen = indices.rank() <= 1 ? l.constantInts(indices) : std::nullopt;
+  auto offOn = values.rank() == 1 ? l.list(values) : std::nullopt;
+  auto extent = dyn_cast<AffineConstantExpr>(depth);
+  int64_t count = chosen ? chosen->size() : 0, room = extent ? extent.getValue() : 0;
+  if (!chosen || !offOn || offOn->size() != 2 || !extent || room < 0 || room > kMostElements || count * room > kMostElements)
+    return std::nullopt;
+  SmallVector<int64_t> shape = {room};
+  if (indices.rank())
+    shape.insert(shape.begin() + (1 - axis), count);
+  Extents elements;
+  for (int64_t at = 0; at < count * room; ++at) {
+    int64_t which = axis == 0 ? at % count : at / room, place = axis == 0 ? at / count : at % room, index = (*chosen)[which];
+    elements.push_back((*offOn)[(index < 0 ? index + room : index) == place]);
+  }
+  return l.tableValue(values.elementType, elements, shape);
+}
+
 // indices[i..] -> result[i.., depth] with values[1] where the last index is the one named, values[0] elsewhere.
 LogicalResult oneHot(Lowering &l) {
   LoweredValue &indices = l.input(0), &values = l.input(2);
@@ -166,6 +186,10 @@ LogicalResult oneHot(Lowering &l) {
   if (!depth || depth->size() != 1) {
     l.error() << "a depth that is computed from data is not supported; give it with --value";
     return failure();
+  }
+  if (auto known = knownOneHot(l, indices, (*depth)[0], values, *axis)) {
+    l.define(0, *known);
+    return success();
   }
   auto spread = withAxis(l, indices, *axis);
   if (failed(spread))

@@ -73,11 +73,15 @@ LogicalResult topK(Lowering &l) {
   if (!axis)
     return failure();
   std::optional<Extents> k = l.attr("k") ? Extents{l.constant(l.intAttr("k", 0))} : l.ints(l.input(1));
-  if (!k || k->size() != 1)
-    return l.error() << "a k that is computed from data is not supported; give it with --value";
-  AffineExpr count = (*k)[0];
+  auto isOne = [&](AffineExpr extent) { return extent == l.constant(1); };
+  if (k ? k->size() != 1 : !llvm::all_of(l.input(1).shape, isOne))
+    return l.error() << "a k of shape " << l.print(l.input(1).shape) << " is not one number";
+  bool isData = !k;
+  if (isData) // there are no more than all
+    k = Extents{l.dataExtent(l.input(1), x.shape[*axis])};
+  AffineExpr count = k->front();
   auto least = l.dims.lowerBound(count), room = l.dims.lowerBound(x.shape[*axis] - count);
-  if (!least || *least < 0 || !room || *room < 0)
+  if (!isData && (!least || *least < 0 || !room || *room < 0))
     return l.error() << "k = " << l.dims.print(count) << " elements of " << l.dims.print(x.shape[*axis])
                      << " are not there for all dims";
   bool largest = l.intAttr("largest", 1);
@@ -226,7 +230,9 @@ LogicalResult linearAttention(Lowering &l) {
   if (hasPast)
     past = kernel.read(l.input(3), {0, 1, any, 2});
   if (decays) {
-    decaysByRow = l.input(4).shape.back() != h && l.same(l.input(4).shape.back(), h * d);
+    AffineExpr extent = l.input(4).shape.back();
+    auto least = l.dims.lowerBound(extent - h);
+    decaysByRow = extent != h && ((least && *least > 0) || l.same(extent, h * d));
     auto shaped = decaysByRow ? l.reshape(l.input(4), {batch, length, h, d}) : FailureOr<LoweredValue>(l.input(4));
     if (failed(shaped))
       return failure();

@@ -56,7 +56,8 @@ LogicalResult reshape(Lowering &l) {
     wanted = l.ints(l.input(1));
   }
   if (!wanted) {
-    l.error() << "the shape is computed from data; only shapes computed from dims are supported";
+    l.error() << "the shape is computed from data, and nothing bounds it; an input that states it is known with --value NAME=V,V..., "
+                 "or bounded with --value NAME=A..B";
     return failure();
   }
   bool allowZero = l.intAttr("allowzero", 0);
@@ -71,6 +72,9 @@ LogicalResult reshape(Lowering &l) {
       }
       extent = in.shape[dim];
     }
+    bool isValue = llvm::any_of(l.dims.rangesOf(extent), [](const DimRange *range) { return range->isValue; });
+    if (isValue && !l.isAtLeast(extent, 1) && !allowZero)
+      return l.error() << "element " << dim << " of the shape may be 0, which would copy a dim; give a range from 1 up with --value";
     if (number && number.getValue() == -1) {
       if (inferred) {
         l.error() << "the shape has more than one -1";
@@ -178,7 +182,8 @@ LogicalResult expand(Lowering &l) {
   LoweredValue &in = l.input(0);
   auto wanted = l.ints(l.input(1));
   if (!wanted) {
-    l.error() << "the shape is computed from data; only shapes computed from dims are supported";
+    l.error() << "the shape is computed from data, and nothing bounds it; an input that states it is known with --value NAME=V,V..., "
+                 "or bounded with --value NAME=A..B";
     return failure();
   }
   auto shape = l.broadcast(in.shape, *wanted);
@@ -278,7 +283,8 @@ LogicalResult constant(Lowering &l) {
 LogicalResult constantOfShape(Lowering &l) {
   auto shape = l.ints(l.input(0));
   if (!shape) {
-    l.error() << "the shape is computed from data; only shapes computed from dims are supported";
+    l.error() << "the shape is computed from data, and nothing bounds it; an input that states it is known with --value NAME=V,V..., "
+                 "or bounded with --value NAME=A..B";
     return failure();
   }
   TypedAttr value = l.b.getF32FloatAttr(0);
@@ -319,7 +325,8 @@ LogicalResult range(Lowering &l) {
   auto start = l.ints(l.input(0)), limit = l.ints(l.input(1)), delta = l.ints(l.input(2));
   auto step = delta ? dyn_cast<AffineConstantExpr>((*delta)[0]) : AffineConstantExpr();
   if (!start || !limit || !step || step.getValue() == 0) {
-    l.error() << "start, limit and delta must be integers computed from dims, delta a constant other than 0";
+    l.error() << "start, limit and delta must be integers computed from dims, delta a constant other than 0; inputs that state "
+                 "them are known with --value NAME=V, or bounded with --value NAME=A..B";
     return failure();
   }
   int64_t s = step.getValue();
