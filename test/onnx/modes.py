@@ -54,7 +54,8 @@ def values(model, inputs):
     deciding = deciding_inputs(model)
     return {info.name: ",".join(str(int(v) if array.dtype.kind in "iub" else float(v)) for v in array.ravel())
             for info, array in zip(graph_inputs(model), inputs)
-            if info.name in deciding and getattr(array, "dtype", None) is not None and array.dtype.kind in "iubf"}
+            if info.name in deciding and getattr(array, "dtype", None) is not None
+            and (array.dtype.kind in "iubf" or array.dtype.name == "bfloat16")}
 
 
 def graph_inputs(model):

@@ -224,3 +224,30 @@ def test_a_wrong_type_is_one_answer(tmp_path):
         program.node("Add", "x", "y", dtype=np.float32)
         code, _, messages = snug.compiler.run("--check", model=program.model().SerializeToString())
         assert code == 3 and all(word in messages for word in words), messages
+
+
+def test_reductions_of_integers(tmp_path):
+    """Means are cut off towards 0, roots and logarithms to whole numbers, as ONNX Runtime does."""
+    a = np.random.default_rng(0).integers(-50, 50, (3, 40)).astype(np.int32)
+    u = np.random.default_rng(1).integers(1, 50, (3, 40)).astype(np.uint64)
+    program = Program({"axes": np.array([1])}, a=a, u=u)
+    for name, dtype in (("a", np.int32), ("u", np.uint64)):
+        for op in ("ReduceMean", "ReduceL2"):
+            program.node(op, name, "axes", dtype=dtype, keepdims=0)
+    for op in ("ReduceLogSum", "ReduceLogSumExp"):
+        program.node(op, "u", "axes", dtype=np.uint64, keepdims=0)
+    wide, natural = a.astype(np.float64), u.astype(np.float64)
+    wants = [np.trunc(wide.mean(1)), np.floor(np.sqrt((wide**2).sum(1))), np.floor(natural.mean(1)),
+             np.floor(np.sqrt((natural**2).sum(1))), np.floor(np.log(natural.sum(1))), np.floor(np.log(np.exp(natural).sum(1)))]
+    for output, got, want in zip(program.outputs, program.run(tmp_path), wants):
+        assert np.array_equal(got, want.astype(got.dtype)), (output.name, got, want)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint64, np.int64], ids=lambda t: t.__name__)
+def test_gemm_of_integers(dtype, tmp_path):
+    a, b, c = (np.random.default_rng(i).integers(0, 50, shape).astype(dtype) for i, shape in enumerate([(5, 7), (6, 7), (6,)]))
+    program = Program(a=a, b=b, c=c)
+    program.node("Gemm", "a", "b", "c", dtype=dtype, rank=2, transB=1)
+    program.node("Gemm", "a", "b", "c", dtype=dtype, rank=2, transB=1, alpha=2.0, beta=3.0)
+    whole, scaled = program.run(tmp_path)
+    assert np.array_equal(whole, a @ b.T + c) and np.array_equal(scaled, 2 * (a @ b.T) + 3 * c)

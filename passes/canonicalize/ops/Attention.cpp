@@ -169,7 +169,7 @@ FailureOr<AttentionOutputs> snug::attend(Lowering &l, AttentionInputs in) {
   AffineExpr batches = q.value.shape[0];
   if (!in.past)
     in.past = l.constant(0);
-  if (in.scores || q.value.elementType.isF64() || !queryHeads || !keyHeads || !size || !isa<AffineConstantExpr>(v.size()))
+  if (in.scores || in.changeScores || in.changeShares || q.value.elementType.isF64() || !queryHeads || !keyHeads || !size || !isa<AffineConstantExpr>(v.size()))
     return bySteps(l, in);
   if (!in.scale)
     in.scale = 1 / std::sqrt(static_cast<double>(size.getValue()));
@@ -305,6 +305,58 @@ LogicalResult attention(Lowering &l) {
     l.define(3, made->scores);
   return success();
 }
+
+// With subgraphs that change scores and shares as a whole: those that exist need all of them.
+LogicalResult flexAttention(Lowering &l) {
+  AttentionInputs in;
+  for (auto [index, heads] : {std::pair(Q, &in.q), std::pair(K, &in.k), std::pair(V, &in.v)}) {
+    heads->value = l.input(index);
+    if (heads->value.rank() != 4)
+      return l.error() << "an input of shape " << l.print(heads->value.shape) << " is not [batch, heads, rows, size]";
+  }
+  if (l.attr("scale"))
+    in.scale = l.floatAttr("scale", 1);
+  Type element = in.q.value.elementType, precise = element.isF64() ? element : Type(l.b.getF32Type());
+  if (int64_t code = l.intAttr("softmax_precision", 0))
+    precise = l.dataType(code);
+  if (!isa_and_nonnull<FloatType>(precise) || isCode(precise))
+    return l.error() << "softmax_precision " << nameOf(l.intAttr("softmax_precision", 0)) << " is not supported";
+  auto change = [&](StringRef name) -> AttentionInputs::Change {
+    Region *body = l.node().getBody(name);
+    if (!body)
+      return nullptr;
+    return [&l, body, name, precise](LoweredValue value) -> FailureOr<LoweredValue> {
+      Type own = value.elementType;
+      auto converted = [&](LoweredValue from, Type to) -> FailureOr<LoweredValue> {
+        Type type = from.elementType;
+        if (type == to)
+          return from;
+        return l.elementwise({&from}, to, [&](OpBuilder &b, Location loc, ValueRange x) { return convert(b, loc, x[0], type, to); });
+      };
+      auto given = converted(value, precise);
+      if (failed(given))
+        return failure();
+      auto made = l.lowerBody(*body, {*given});
+      if (failed(made))
+        return failure();
+      if (made->size() != 1 || !isa<FloatType>(made->front().elementType) || made->front().rank() != 4 ||
+          !llvm::all_of(llvm::zip_equal(made->front().shape, value.shape),
+                        [&](auto pair) { return l.same(std::get<0>(pair), std::get<1>(pair)); }))
+        return l.error() << name << " gives no tensor of the shape " << l.print(value.shape) << " that it is given";
+      return converted(made->front(), own);
+    };
+  };
+  in.changeScores = change("score_mod");
+  in.changeShares = change("prob_mod");
+  auto made = attend(l, in);
+  if (failed(made))
+    return failure();
+  l.define(0, made->y);
+  return success();
+}
 } // namespace
 
-void snug::addAttentionOps(LoweringTable &t) { t.add("Attention", 23, attention); }
+void snug::addAttentionOps(LoweringTable &t) {
+  t.add("Attention", 23, attention);
+  t.add("FlexAttention", 1, flexAttention, types::Floats, "ai.onnx.preview");
+}

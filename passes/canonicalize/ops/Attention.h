@@ -5,6 +5,7 @@
 #define SNUG_PASSES_CANONICALIZE_OPS_ATTENTION_H
 
 #include "passes/canonicalize/Lowering.h"
+#include <functional>
 
 namespace snug {
 
@@ -33,6 +34,9 @@ struct AttentionInputs {
   mlir::AffineExpr past;
   // Which of the scores are asked for: 0 as scaled, 1 capped, 2 masked, 3 after softmax.
   std::optional<int64_t> scores;
+  // What else is made of the scores before and after softmax.
+  using Change = std::function<mlir::FailureOr<LoweredValue>(LoweredValue)>;
+  Change changeScores, changeShares;
 };
 
 struct AttentionOutputs {

@@ -142,6 +142,8 @@ FailureOr<AttentionOutputs> snug::attentionBySteps(Lowering &l, const AttentionI
     }
     return c.select(seen, score, least);
   });
+  if (succeeded(masked) && in.changeScores)
+    masked = in.changeScores(*masked);
   if (failed(masked))
     return failure();
   auto softened = softmaxAlong(l, *masked, 3);
@@ -154,6 +156,8 @@ FailureOr<AttentionOutputs> snug::attentionBySteps(Lowering &l, const AttentionI
     ScalarCode c{b, loc};
     return c.select(c.equal(a[1], c.number(type, -INFINITY)), c.number(type, 0), a[0]); // a row without keys gives 0
   });
+  if (succeeded(shares) && in.changeShares)
+    shares = in.changeShares(*shares);
   auto weights = failed(shares) ? shares : grouped(l, *shares, heads, group);
   auto values = failed(weights) ? weights : grouped(l, v, heads, group);
   auto read = failed(values) ? values : l.matmul(*weights, *values);

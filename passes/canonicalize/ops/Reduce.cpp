@@ -86,8 +86,13 @@ Value absolute(OpBuilder &b, Location loc, Type type, Value x) {
     return x;
   return isa<FloatType>(type) ? b.createOrFold<math::AbsFOp>(loc, x) : b.createOrFold<math::AbsIOp>(loc, x);
 }
-Value root(OpBuilder &b, Location loc, Type, Value x) { return b.createOrFold<math::SqrtOp>(loc, x); }
-Value logarithm(OpBuilder &b, Location loc, Type, Value x) { return b.createOrFold<math::LogOp>(loc, x); }
+// Of an integer, the whole part of what it is of the number.
+template <class Op> Value ofNumber(OpBuilder &b, Location loc, Type type, Value x) {
+  Type real = isa<FloatType>(type) ? type : b.getF64Type();
+  return convert(b, loc, b.createOrFold<Op>(loc, convert(b, loc, x, type, real)), real, type);
+}
+Value root(OpBuilder &b, Location loc, Type type, Value x) { return ofNumber<math::SqrtOp>(b, loc, type, x); }
+Value logarithm(OpBuilder &b, Location loc, Type type, Value x) { return ofNumber<math::LogOp>(b, loc, type, x); }
 
 // Which dims the node reduces: none of them where its axes are empty and it says that this means so.
 std::optional<SmallVector<bool>> reducedDims(Lowering &l, const LoweredValue &in) {
@@ -117,10 +122,19 @@ Extents keptDims(Lowering &l, const LoweredValue &in, ArrayRef<bool> reduced) {
 // log(sum(exp(x))), of differences to the largest element: nothing overflows.
 LogicalResult reduceLogSumExp(Lowering &l) {
   LoweredValue in = l.input(0);
-  Type type = in.elementType;
+  Type given = in.elementType, type = isa<FloatType>(given) ? given : l.b.getF64Type();
   std::optional<SmallVector<bool>> reduced = reducedDims(l, in);
   if (!reduced)
     return failure();
+  auto converted = [&](LoweredValue &value, Type from, Type to) -> FailureOr<LoweredValue> {
+    if (from == to)
+      return value;
+    return l.elementwise({&value}, to, [&](OpBuilder &b, Location loc, ValueRange x) { return convert(b, loc, x[0], from, to); });
+  };
+  auto real = converted(in, given, type);
+  if (failed(real))
+    return failure();
+  in = *real;
   Extents kept = keptDims(l, in, *reduced);
   LoweredValue largest = l.reduce(Reduction::Max, in, *reduced);
   // Infinite ones are no measure of a difference.
@@ -142,6 +156,8 @@ LogicalResult reduceLogSumExp(Lowering &l) {
   auto result = l.elementwise({&total, &*finite}, type, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
     return b.createOrFold<arith::AddFOp>(loc, b.createOrFold<math::LogOp>(loc, x[0]), x[1]);
   });
+  if (succeeded(result))
+    result = converted(*result, type, given);
   if (succeeded(result) && l.intAttr("keepdims", 1))
     result = l.reshape(*result, kept);
   if (failed(result))
@@ -186,8 +202,8 @@ LogicalResult reduce(Lowering &l) {
   LoweredValue result = l.reduce(Kind, in, reduced);
   if constexpr (Mean) {
     auto mean = l.elementwise({&result}, type, [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
-      Value n = arith::SIToFPOp::create(b, loc, type, l.scalarOf(b, loc, count, b.getI64Type()));
-      return b.createOrFold<arith::DivFOp>(loc, x[0], n);
+      Value n = convert(b, loc, l.scalarOf(b, loc, count, b.getI64Type()), b.getI64Type(), type);
+      return quotient(b, loc, type, x[0], n);
     });
     if (failed(mean))
       return failure();
@@ -212,13 +228,13 @@ LogicalResult reduce(Lowering &l) {
 
 void snug::addReduceOps(LoweringTable &t) {
   t.add("ReduceSum", 1, reduce<Reduction::Sum>);
-  t.add("ReduceMean", 1, reduce<Reduction::Sum, /*Mean=*/true>, types::Floats);
+  t.add("ReduceMean", 1, reduce<Reduction::Sum, /*Mean=*/true>, types::Numbers);
   t.add("ReduceMax", 1, reduce<Reduction::Max>);
   t.add("ReduceMin", 1, reduce<Reduction::Min>);
   t.add("ReduceProd", 1, reduce<Reduction::Prod>);
   t.add("ReduceL1", 1, reduce<Reduction::Sum, false, absolute>);
-  t.add("ReduceL2", 1, reduce<Reduction::Sum, false, square, root>, types::Floats);
+  t.add("ReduceL2", 1, reduce<Reduction::Sum, false, square, root>, types::Numbers);
   t.add("ReduceSumSquare", 1, reduce<Reduction::Sum, false, square>);
-  t.add("ReduceLogSumExp", 1, reduceLogSumExp, types::Floats);
-  t.add("ReduceLogSum", 1, reduce<Reduction::Sum, false, nullptr, logarithm>, types::Floats);
+  t.add("ReduceLogSumExp", 1, reduceLogSumExp, types::Numbers);
+  t.add("ReduceLogSum", 1, reduce<Reduction::Sum, false, nullptr, logarithm>, types::Numbers);
 }
