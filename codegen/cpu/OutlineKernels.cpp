@@ -168,7 +168,7 @@ private:
         return op->emitOpError() << "uses a value of type " << value.getType() << ", which no kernel can take";
     }
     if (op->walk([](nn::TextOp) { return WalkResult::interrupt(); }).wasInterrupted())
-      for (Value needed : plan::TextRuntimeOp::create(host, loc)->getResults())
+      for (Value needed : plan::TextRuntimeOp::create(host, loc, SmallVector<Type>(3, host.getI64Type()))->getResults())
         scalar(needed);
     KernelRange range = planRange(op, target);
     Value extent;
