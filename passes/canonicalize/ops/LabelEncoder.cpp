@@ -132,7 +132,7 @@ LogicalResult lookUp(Lowering &l, const Items &keys, Items values, const Items &
     Value element = c.load(from, i), end = c.index(count);
     Type i64 = c.b.getI64Type();
     auto isLess = [&](Value x, Value y) {
-      return isString(keys.type) ? c.less(text(c, nn::TextKind::Compare, {x, y})[0], c.number(i64, 0)) : c.less(x, y);
+      return isString(keys.type) ? c.less(textOp(c, nn::TextKind::Compare, {x, y})[0], c.number(i64, 0)) : c.less(x, y);
     };
     // The first key that is not less.
     Value place = c.whileLoop({c.index(0), end}, [&](ValueRange at) { return c.less(at[0], at[1]); },
@@ -153,7 +153,7 @@ LogicalResult lookUp(Lowering &l, const Items &keys, Items values, const Items &
 
 Items itemsOf(Lowering &l, ArrayRef<StringRef> names) {
   for (StringRef name : names)
-    if (Items items = itemsOf(l.b.getContext(), l.attr(name)); items.type)
+    if (Items items = itemsOf(l.b.getContext(), l.attr(name)); items.type && items.size())
       return items;
   return {};
 }

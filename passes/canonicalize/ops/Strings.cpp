@@ -12,7 +12,7 @@ LoweredValue snug::stringsValue(Lowering &l, ArrayRef<StringRef> strings, ArrayR
   return l.dataValue(DenseElementsAttr::get(type, strings));
 }
 
-SmallVector<Value> snug::text(ScalarCode &c, nn::TextKind kind, ValueRange operands) {
+SmallVector<Value> snug::textOp(ScalarCode &c, nn::TextKind kind, ValueRange operands) {
   SmallVector<Type> types;
   for (char letter : nn::TextOp::resultsOf(kind))
     types.push_back(c.b.getIntegerType(letter == 's' ? 128 : 64));
@@ -51,7 +51,7 @@ FailureOr<LoweredValue> snug::mapScalars(Lowering &l, ArrayRef<LoweredValue *> i
 }
 
 Value snug::sameText(ScalarCode &c, Value x, Value y) {
-  return c.equal(text(c, nn::TextKind::Compare, {x, y})[0], c.number(c.b.getI64Type(), 0));
+  return c.equal(textOp(c, nn::TextKind::Compare, {x, y})[0], c.number(c.b.getI64Type(), 0));
 }
 
 namespace {
@@ -66,7 +66,7 @@ Type stringType(Lowering &l) { return onnx::StringType::get(l.b.getContext()); }
 
 // One op of the runtime on each element.
 LogicalResult mapText(Lowering &l, ArrayRef<LoweredValue *> inputs, nn::TextKind kind) {
-  return finish(l, mapScalars(l, inputs, stringType(l), [&](ScalarCode &c, ValueRange x) { return text(c, kind, x)[0]; }));
+  return finish(l, mapScalars(l, inputs, stringType(l), [&](ScalarCode &c, ValueRange x) { return textOp(c, kind, x)[0]; }));
 }
 
 LogicalResult concat(Lowering &l) { return mapText(l, {&l.input(0), &l.input(1)}, nn::TextKind::Concat); }
@@ -74,7 +74,7 @@ LogicalResult concat(Lowering &l) { return mapText(l, {&l.input(0), &l.input(1)}
 LogicalResult fullMatch(Lowering &l) {
   LoweredValue pattern = stringsValue(l, {l.stringAttr("pattern", "")}, {});
   return finish(l, mapScalars(l, {&l.input(0), &pattern}, l.b.getI1Type(), [&](ScalarCode &c, ValueRange x) {
-    return c.convert(text(c, nn::TextKind::FullMatch, x)[0], c.b.getI1Type());
+    return c.convert(textOp(c, nn::TextKind::FullMatch, x)[0], c.b.getI1Type());
   }));
 }
 
@@ -91,7 +91,7 @@ Value eachPiece(ScalarCode &c, Value text, Value delimiter, int64_t mostSplits,
                        Value splits = number(-1);
                        if (mostSplits >= 0)
                          splits = c.sub(number(mostSplits), c.convert(at[2], i64));
-                       auto cut = text(c, nn::TextKind::Piece, {at[0], delimiter, splits});
+                       auto cut = textOp(c, nn::TextKind::Piece, {at[0], delimiter, splits});
                        c.ifThen(isSet(cut[2]), [&] { body(at[2], cut[0]); });
                        return {cut[1], cut[3], c.add(at[2], c.convert(cut[2], c.b.getIndexType()))};
                      })[2];
@@ -129,7 +129,7 @@ LogicalResult split(Lowering &l) {
       c.store(c.max(c.load(into, {c.index(0)}), c.load(of, place)), into, {c.index(0)});
     });
     if (!isBounded)
-      c.store(text(c, nn::TextKind::AtMost, {c.load(into, {c.index(0)}), c.number(i64, static_cast<double>(most))})[0], into,
+      c.store(textOp(c, nn::TextKind::AtMost, {c.load(into, {c.index(0)}), c.number(i64, static_cast<double>(most))})[0], into,
               {c.index(0)});
   })[0];
   Extents shape = x.shape;
@@ -161,7 +161,7 @@ FailureOr<LoweredValue> withoutStopwords(Lowering &l, LoweredValue &x, ArrayRef<
   if (!isCaseSensitive) {
     auto lower = [&](LoweredValue &strings) {
       return mapScalars(l, {&strings}, stringType(l),
-                        [](ScalarCode &c, ValueRange s) { return text(c, nn::TextKind::Lower, s)[0]; });
+                        [](ScalarCode &c, ValueRange s) { return textOp(c, nn::TextKind::Lower, s)[0]; });
     };
     auto foldedWords = lower(stop), folded = lower(x);
     if (failed(foldedWords) || failed(folded))
@@ -241,24 +241,24 @@ Value toText(ScalarCode &c, Value x, Type from) {
   }
   if (isa<FloatType>(from)) {
     constexpr double single = 24, twice = 53; // bits of mantissa
-    return text(c, nn::TextKind::FromFloat, {bitsOf(c, x), c.number(i64, from.isF64() ? twice : single)})[0];
+    return textOp(c, nn::TextKind::FromFloat, {bitsOf(c, x), c.number(i64, from.isF64() ? twice : single)})[0];
   }
-  return text(c, isUnsigned(from) ? nn::TextKind::FromUint : nn::TextKind::FromInt, {c.convert(x, i64)})[0];
+  return textOp(c, isUnsigned(from) ? nn::TextKind::FromUint : nn::TextKind::FromInt, {c.convert(x, i64)})[0];
 }
 
 Value fromText(ScalarCode &c, Value text, Type to, CastMode mode) {
   Type i64 = c.b.getI64Type();
   auto number = [&](int64_t value) { return c.constant(c.b.getI64IntegerAttr(value)); };
   if (isa<FloatType>(to)) {
-    Value real = arith::BitcastOp::create(c.b, c.loc, c.b.getF64Type(), text(c, nn::TextKind::ToFloat, {text})[0]);
+    Value real = arith::BitcastOp::create(c.b, c.loc, c.b.getF64Type(), textOp(c, nn::TextKind::ToFloat, {text})[0]);
     if (isCode(to))
       return convert(c.b, c.loc, real, c.b.getF64Type(), to, mode);
     return c.convert(real, computeType(cast<FloatType>(to)));
   }
   if (to.isUnsignedInteger(64)) // has twice its bits in scalar code
-    return arith::ExtUIOp::create(c.b, c.loc, c.b.getIntegerType(128), text(c, nn::TextKind::ToUint, {text, number(-1)})[0]);
+    return arith::ExtUIOp::create(c.b, c.loc, c.b.getIntegerType(128), textOp(c, nn::TextKind::ToUint, {text, number(-1)})[0]);
   auto range = *rangeOf(to);
-  Value whole = text(c, nn::TextKind::ToInt, {text, number(range.first), number(range.second)})[0];
+  Value whole = textOp(c, nn::TextKind::ToInt, {text, number(range.first), number(range.second)})[0];
   if (isCode(to))
     return convert(c.b, c.loc, whole, i64, to, mode);
   if (to.isUnsignedInteger())

@@ -14,7 +14,7 @@ class LoweringTable;
 LoweredValue stringsValue(Lowering &l, llvm::ArrayRef<llvm::StringRef> strings, llvm::ArrayRef<int64_t> shape);
 
 // What the runtime does with strings, which are i128 in scalar code; all other operands and results are i64.
-llvm::SmallVector<mlir::Value> text(ScalarCode &c, nn::TextKind kind, mlir::ValueRange operands);
+llvm::SmallVector<mlir::Value> textOp(ScalarCode &c, nn::TextKind kind, mlir::ValueRange operands);
 
 // A kernel that makes each element of the result of those of the inputs, which are broadcast. `body` takes them as
 // ScalarCode::load gives them and returns what ScalarCode::store takes.
