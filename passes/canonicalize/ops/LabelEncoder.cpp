@@ -153,7 +153,7 @@ LogicalResult lookUp(Lowering &l, const Items &keys, Items values, const Items &
 
 Items itemsOf(Lowering &l, ArrayRef<StringRef> names) {
   for (StringRef name : names)
-    if (Items items = itemsOf(l.b.getContext(), l.attr(name)); items.type)
+    if (Items items = itemsOf(l.b.getContext(), l.attr(name)); items.type && items.size())
       return items;
   return {};
 }

@@ -300,6 +300,8 @@ LogicalResult constantOfShape(Lowering &l) {
                  "or bounded with --value NAME=A..B";
     return failure();
   }
+  if (isa_and_nonnull<DenseStringElementsAttr>(l.attr("value")))
+    return l.error() << "a value that is a string is not supported";
   TypedAttr value = l.b.getF32FloatAttr(0);
   if (auto dense = dyn_cast_or_null<DenseElementsAttr>(l.attr("value")))
     value = cast<TypedAttr>(dense.getSplatValue<Attribute>());
