@@ -232,7 +232,8 @@ def language_model(path, bits, layers=2, size=16, key_heads=2):
     def product(x, rows, columns):
         blocks = -(-rows // block)
         codes = net.constant(net.random.integers(0, 256, (columns, blocks, block * bits // 8)).astype(np.uint8))
-        scales = net.constant((net.random.uniform(0.5, 1.5, (columns, blocks)) / np.sqrt(rows) / (1 << (bits - 2))).astype(np.float32))
+        scales = net.random.uniform(0.5, 1.5, (columns, blocks)) / np.sqrt(rows) / (1 << (bits - 2))
+        scales = net.constant(scales.astype(np.float32))
         return net.node("MatMulNBits", x, codes, scales, domain=CONTRIB, K=rows, N=columns, bits=bits, block_size=block)
 
     def scale():

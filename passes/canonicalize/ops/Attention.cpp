@@ -127,7 +127,7 @@ LogicalResult check(Lowering &l, const AttentionInputs &in) {
   bool isNumber = computesInF32(element) || element.isF64();
   if (isNumber && k.value.elementType == element && v.value.elementType == element && l.same(k.value.shape[0], batches) &&
       l.same(v.value.shape[0], batches) && l.same(k.size(), q.size()) && l.same(v.count(), k.count()) &&
-      l.same(v.length(), k.length()) && (!queryHeads || !keyHeads || queryHeads.getValue() % keyHeads.getValue() == 0))
+      l.same(v.length(), k.length()) && (!keyHeads || keyHeads.getValue() > 0) && (!queryHeads || !keyHeads || queryHeads.getValue() % keyHeads.getValue() == 0))
     return success();
   return l.error() << "Q, K and V of shapes " << l.print(q.value.shape) << ", " << l.print(k.value.shape) << ", "
                    << l.print(v.value.shape) << " and type " << nameOf(element)

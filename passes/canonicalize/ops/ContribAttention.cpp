@@ -83,7 +83,7 @@ LoweredValue paddingBias(Composer &c, LoweredValue mask, const Heads &q, const H
       return choose(b, loc, seen);
     });
   }
-  if (mask.rank() > 3) {
+  if (mask.rank() == 0 || mask.rank() > 3) {
     l.error() << "a mask of shape " << l.print(mask.shape) << " is not supported; give one of [batch, keys]";
     (void)c.fail();
     return {};
@@ -132,6 +132,8 @@ LogicalResult ofProjection(Composer &c, LoweredValue projected, Slots slots) {
   Lowering &l = c.l;
   if (!c.ok())
     return failure();
+  if (projected.rank() != 3)
+    return l.error() << "an input and weights that give " << l.print(projected.shape) << " are not [batch, rows, columns]";
   if (l.intAttr("do_rotary", 0))
     return l.error() << "do_rotary is not supported here; export with MultiHeadAttention and RotaryEmbedding";
   if (l.intAttr("past_present_share_buffer", 0))
@@ -139,8 +141,14 @@ LogicalResult ofProjection(Composer &c, LoweredValue projected, Slots slots) {
   int64_t heads = l.intAttr("num_heads", 0);
   SmallVector<AffineExpr> widths;
   if (auto given = l.intsAttr("qkv_hidden_sizes"); given && given->size() == 3) {
-    for (int64_t width : *given)
+    AffineExpr total = l.constant(0);
+    for (int64_t width : *given) {
       widths.push_back(l.constant(width));
+      total = total + width;
+    }
+    if (llvm::any_of(*given, [](int64_t width) { return width <= 0; }) || !l.same(projected.shape.back(), total))
+      return l.error() << "qkv_hidden_sizes [" << *given << "] do not add up to " << l.dims.print(projected.shape.back())
+                       << " columns";
   } else if (auto third = l.quotient(projected.shape.back(), l.constant(3))) {
     widths.assign(3, *third);
   } else {
@@ -165,6 +173,8 @@ LogicalResult ofProjection(Composer &c, LoweredValue projected, Slots slots) {
       if (hasPast) {
         if (l.input(slots.past).rank() != 5)
           return l.error() << "a past of shape " << l.print(l.input(slots.past).shape) << " is not [2, batch, heads, rows, size]";
+        if (!l.same(l.input(slots.past).shape[0], 2))
+          return l.error() << "a past of shape " << l.print(l.input(slots.past).shape) << " does not hold keys and values";
         past = unpacked(c, l.input(slots.past), 0, index);
         in.past = past.shape[2];
       }
@@ -220,6 +230,9 @@ LogicalResult multiHead(Lowering &l, MultiHeadSlots slots) {
     return l.error() << "cache_indirection is not supported; search beams outside of the model";
   Heads q, k, v;
   bool isPast = false; // keys and values are those of a cache
+  auto holds = [&](const LoweredValue &value, int64_t count) { return value.rank() != 5 || l.same(value.shape[3], count); };
+  if (!holds(query, 3) || (l.hasInput(1) && !holds(l.input(1), 2)))
+    return l.error() << "a query of shape " << l.print(query.shape) << " or its keys are not packed as 3 or 2 values of each head";
   if (query.rank() == 5) {
     for (auto [which, side] : {std::pair(0, &q), std::pair(1, &k), std::pair(2, &v)})
       *side = {unpacked(c, query, 3, which), true};
@@ -247,6 +260,10 @@ LogicalResult multiHead(Lowering &l, MultiHeadSlots slots) {
     return l.error() << "inputs of shapes " << l.print(query.shape) << " are not supported";
   if (l.hasInput(slots.bias)) {
     LoweredValue bias = l.input(slots.bias);
+    AffineExpr total = q.count() * q.size() + k.count() * k.size() + v.count() * v.size();
+    if (bias.rank() != 1 || !l.same(bias.shape[0], total))
+      return l.error() << "a bias of shape " << l.print(bias.shape) << " is not one number for each of " << l.dims.print(total)
+                       << " columns";
     AffineExpr at = l.constant(0);
     for (Heads *side : {&q, &k, &v}) {
       AffineExpr width = side->count() * side->size();

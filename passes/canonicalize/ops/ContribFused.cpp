@@ -30,9 +30,10 @@ LogicalResult biasSplitGelu(Lowering &l) {
   LoweredValue x = c.sum(l.input(0), c.input(1));
   if (!c.ok())
     return failure();
-  auto half = l.quotient(x.shape.back(), l.constant(2));
+  auto half = x.rank() ? l.quotient(x.shape.back(), l.constant(2)) : std::nullopt;
   if (!half)
-    return l.error() << l.dims.print(x.shape.back()) << " columns have no two halves" << l.stepHint(x.shape.back(), 2);
+    return l.error() << "an input of shape " << l.print(x.shape) << " has no two halves of columns"
+                     << (x.rank() ? l.stepHint(x.shape.back(), 2) : "");
   int64_t last = x.rank() - 1;
   LoweredValue left = c.part(x, last, l.constant(0), *half), right = c.part(x, last, *half, *half);
   return c.define(0, c.call("Mul", {left, gelu(c, right)}));

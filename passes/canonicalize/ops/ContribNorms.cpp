@@ -131,6 +131,8 @@ LogicalResult groupNormOf(Composer &c, LoweredValue x) {
   int64_t activation = l.intAttr("activation", 0);
   if (activation != 0 && activation != 1)
     return l.error() << "activation " << activation << " is not supported, only 0 (none) and 1 (SiLU)";
+  if (x.rank() < 3)
+    return l.error() << "an input of shape " << l.print(x.shape) << " has no channels and places";
   auto ofChannels = [&](unsigned index) {
     LoweredValue value = l.input(index);
     return value.elementType == x.elementType ? value : c.call("Cast", {value}, {c.attr("to", codeOf(x.elementType))});
@@ -153,6 +155,10 @@ LogicalResult skipGroupNorm(Lowering &l) {
   Composer c(l);
   LoweredValue x = l.input(0), skip = l.input(3);
   bool isLast = l.intAttr("channels_last", 1);
+  bool hasBias = l.hasInput(4);
+  if (x.rank() < 3 || (skip.rank() != 2 && skip.rank() != x.rank()) || (hasBias && l.input(4).rank() != 1))
+    return l.error() << "inputs of shapes " << l.print(x.shape) << " and " << l.print(skip.shape)
+                     << " or a bias that is no vector are not supported";
   auto spread = [&](LoweredValue value) { // [batch, channels] or [channels] beside the spatial dims
     Extents shape(x.rank(), l.constant(1));
     if (value.rank() == 2)
@@ -161,7 +167,7 @@ LogicalResult skipGroupNorm(Lowering &l) {
     return c.reshape(value, shape);
   };
   LoweredValue sum = c.call("Add", {x, skip.rank() == 2 ? spread(skip) : skip});
-  if (l.hasInput(4))
+  if (hasBias)
     sum = c.call("Add", {sum, spread(l.input(4))});
   c.also(1, sum);
   return c.ok() ? groupNormOf(c, sum) : failure();

@@ -32,7 +32,7 @@ template <bool Product> LogicalResult binary(Lowering &l) {
 
 // Channels last to channels first, or back, where the node says that they are last.
 LoweredValue channelsMoved(Composer &c, LoweredValue x, bool toFirst) {
-  if (!c.l.intAttr("channels_last", 0) || !c.ok())
+  if (!c.l.intAttr("channels_last", 0) || !c.ok() || x.rank() < 3)
     return x;
   SmallVector<int64_t> permutation = {0};
   for (int64_t dim = 1; dim < x.rank(); ++dim)
@@ -188,6 +188,8 @@ LogicalResult matMulNBits(Lowering &l) {
     return l.error() << "a weight that is packed for a device (weight_prepacked) is not supported; quantize without it";
   if (weight.elementType != elementTypeOf(l.b.getContext(), 2))
     return l.error() << "a weight of " << nameOf(weight.elementType) << " is not supported, only uint8";
+  if (l.hasInput(4) && (l.input(4).rank() != 1 || !l.isAtLeast(l.input(4).shape[0], rows)))
+    return l.error() << "g_idx of shape " << l.print(l.input(4).shape) << " has no group for each of " << rows << " rows";
   int64_t blocks = llvm::divideCeil(rows, block), perByte = 8 / bits;
   AffineExpr k = l.constant(rows), n = l.constant(columns), count = l.constant(blocks);
   AffineExpr row = getAffineDimExpr(0, l.b.getContext()), column = getAffineDimExpr(1, l.b.getContext());
@@ -241,10 +243,14 @@ LogicalResult gatherBlockQuantized(Lowering &l) {
   LoweredValue data = l.input(0), indices = l.input(1);
   int64_t block = l.intAttr("block_size", 128), bits = l.intAttr("bits", 4);
   bool isPacked = data.elementType == elementTypeOf(l.b.getContext(), 2);
-  auto along = l.normalizeAxis(l.intAttr("gather_axis", 0), data.rank()), axis = l.normalizeAxis(l.intAttr("quantize_axis", 1), data.rank());
+  auto along = l.normalizeAxis(l.intAttr("gather_axis", 0), data.rank());
+  auto axis = l.normalizeAxis(l.intAttr("quantize_axis", 1), data.rank());
   if (!along || !axis)
     return failure();
   int64_t perByte = isPacked ? 8 / std::max<int64_t>(bits, 1) : 1;
+  if (l.input(2).rank() != data.rank() || (l.hasInput(3) && l.input(3).rank() != data.rank()))
+    return l.error() << "scales of shape " << l.print(l.input(2).shape) << " or zero points do not fit a table of shape "
+                     << l.print(data.shape);
   if (*along == *axis || block < 16 || (isPacked && (*along != 0 || (bits != 2 && bits != 4 && bits != 8))))
     return l.error() << "a table of " << nameOf(data.elementType) << " with " << bits << " bits, gathered along axis " << *along
                      << " and quantized in blocks of " << block << " along axis " << *axis
@@ -282,6 +288,9 @@ LogicalResult gatherBlockQuantized(Lowering &l) {
 // With weights as numbers: ONNX Runtime rounds inputs and states to 8 bits at each step, which is left out.
 LogicalResult dynamicQuantizeLstm(Lowering &l) {
   Composer c(l);
+  if (l.input(1).rank() != 3 || l.input(2).rank() != 3)
+    return l.error() << "weights of shapes " << l.print(l.input(1).shape) << " and " << l.print(l.input(2).shape)
+                     << " are not [directions, rows, gates]";
   auto weights = [&](unsigned index, unsigned scale) {
     LoweredValue codes = l.input(index);
     // A number of each direction, or of each of its gates.
@@ -297,8 +306,12 @@ LogicalResult dynamicQuantizeLstm(Lowering &l) {
     LoweredValue centered = c.call("Sub", {cast(c, codes, f32), cast(c, spread(scale + 1), f32)});
     return c.transpose(c.call("Mul", {centered, spread(scale)}), {0, 2, 1});
   };
-  LoweredValues all = c.callAll("LSTM", {l.input(0), weights(1, 8), weights(2, 10), c.input(3), c.input(4), c.input(5), c.input(6), c.input(7)}, 3,
-                                c.same({"activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "input_forget"}));
+  std::vector<Composer::Part> inputs = {l.input(0), weights(1, 8), weights(2, 10)};
+  for (unsigned i = 3; i < 8; ++i)
+    inputs.push_back(c.input(i));
+  LoweredValues all = c.callAll("LSTM", inputs, 3,
+                                c.same({"activation_alpha", "activation_beta", "activations", "clip", "direction",
+                                        "hidden_size", "input_forget"}));
   for (unsigned output : {2, 1})
     c.also(output, all[output]);
   return c.define(0, all[0]);
