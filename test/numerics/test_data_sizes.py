@@ -15,7 +15,7 @@ def sparse(*shape, share=0.4, seed=0):
     return (np.random.default_rng([seed, *shape]).random(shape) < share).astype(np.float32)
 
 
-def check(graph, tmp_path, others=({},), dims=None, flags=(), tolerance=1e-6, budget=None, want=None):
+def check(graph, tmp_path, others=({},), dims=None, flags=(), tolerance=1e-6, budget=None):
     """Compiles once; compares with ONNX Runtime at the graph's values and at others. Gives the report."""
     model = graph.save(tmp_path / "ops.onnx")
     _, report = snug.compile_model(model, tmp_path / "ops.so", dims or {}, activation_budget=budget, flags=flags)

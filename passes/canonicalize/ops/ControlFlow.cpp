@@ -206,13 +206,15 @@ private:
       LoweredValue goesOn = carried[initial.size()];
       Values parts; // of the last iteration that was lowered
       auto next = [&]() -> FailureOr<Values> {
+        unsigned inside = l.symbolValues.size();
         auto made = iterate(number(l, iteration), boolean(l, true), carried.take_front(initial.size()));
         if (failed(made))
           return failure();
         parts = made->step.collected;
         for (const LoweredValue &part : parts)
-          if (part.isSequence)
-            return l.error() << "it collects sequences, which is not supported";
+          if (part.isSequence || llvm::any_of(part.shape, [&](AffineExpr extent) { return l.isMadeInside(extent, inside); }))
+            return l.error() << "what an iteration collects is a sequence, or of a size that is computed from data in it; that is not "
+                                "supported";
         Values values = made->step.carried;
         auto scalar = made->goesOn.rank() ? l.reshape(made->goesOn, {}) : FailureOr<LoweredValue>(made->goesOn);
         if (failed(scalar))

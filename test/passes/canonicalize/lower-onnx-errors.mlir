@@ -103,11 +103,11 @@ module {
 
 // -----
 
-// A size that only the run tells.
+// A size that is no number.
 module {
-  func.func @main(%x: tensor<3x8xf32> {snug.name = "x", snug.dims = ["3", "8"]}, %k: tensor<1xi64> {snug.name = "k", snug.dims = ["1"]}) -> (tensor<*xf32> {snug.name = "y"}) {
-    // expected-error @+1 {{TopK: a k that is computed from data is not supported; give it with --value}}
-    %y, %i = snug_onnx.node "TopK"(%x, %k) {} opset 19 : (tensor<3x8xf32>, tensor<1xi64>) -> (tensor<*xf32>, tensor<*xi64>)
+  func.func @main(%x: tensor<3x8xf32> {snug.name = "x", snug.dims = ["3", "8"]}, %k: tensor<2xi64> {snug.name = "k", snug.dims = ["2"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TopK: a k of shape [2] is not one number}}
+    %y, %i = snug_onnx.node "TopK"(%x, %k) {} opset 19 : (tensor<3x8xf32>, tensor<2xi64>) -> (tensor<*xf32>, tensor<*xi64>)
     return %y : tensor<*xf32>
   }
 }
@@ -129,7 +129,7 @@ module {
 module {
   func.func @main(%n: tensor<i64> {snug.name = "n", snug.dims = []}, %x: tensor<4xf32> {snug.name = "x", snug.dims = ["4"]}) -> (tensor<*xf32> {snug.name = "y"}) {
     %none = snug_onnx.none
-    // expected-error @+1 {{Loop: nothing bounds how often it runs: its trip count is computed from data; an input that states it is known with --value NAME=COUNT}}
+    // expected-error @+1 {{Loop: nothing bounds how often it runs: its trip count is computed from data; an input that states it is known with --value NAME=COUNT, or bounded with --value NAME=A..B}}
     %y = snug_onnx.node "Loop"(%n, %none, %x) {} opset 20 : (tensor<i64>, none, tensor<4xf32>) -> tensor<*xf32> body "body" {
     ^bb0(%i: tensor<i64>, %go: tensor<i1>, %a: tensor<4xf32>):
       snug_onnx.yield %go, %a : tensor<i1>, tensor<4xf32>
@@ -144,12 +144,13 @@ module {
   snug_onnx.initializer @nine value dense<9> : tensor<i64>
   func.func @main(%c: tensor<i1> {snug.name = "c", snug.dims = []}, %x: tensor<4xf32> {snug.name = "x", snug.dims = ["4"]}) -> (tensor<*xf32> {snug.name = "y"}) {
     %n = snug_onnx.get @nine : tensor<i64>
-    // expected-error @+1 {{Loop: how many iterations there are is computed from data, and so is the extent of output 1; that is not supported}}
-    %r, %y = snug_onnx.node "Loop"(%n, %c, %x) {} opset 20 : (tensor<i64>, tensor<i1>, tensor<4xf32>) -> (tensor<*xf32>, tensor<*xf32>) body "body" {
+    // expected-error @+1 {{Loop: what an iteration collects is a sequence, or of a size that is computed from data in it; that is not supported}}
+    %r, %y = snug_onnx.node "Loop"(%n, %c, %x) {} opset 20 : (tensor<i64>, tensor<i1>, tensor<4xf32>) -> (tensor<*xf32>, tensor<*xi64>) body "body" {
     ^bb0(%i: tensor<i64>, %go: tensor<i1>, %a: tensor<4xf32>):
-      snug_onnx.yield %go, %a, %a : tensor<i1>, tensor<4xf32>, tensor<4xf32>
+      %places = snug_onnx.node "NonZero"(%a) {} opset 20 : (tensor<4xf32>) -> tensor<*xi64>
+      snug_onnx.yield %go, %a, %places : tensor<i1>, tensor<4xf32>, tensor<*xi64>
     }
-    return %y : tensor<*xf32>
+    return %r : tensor<*xf32>
   }
 }
 
