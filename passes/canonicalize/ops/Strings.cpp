@@ -104,6 +104,13 @@ LogicalResult split(Lowering &l) {
   LoweredValue delimiter = stringsValue(l, {l.stringAttr("delimiter", "")}, {});
   unsigned rank = x.rank();
   Type i64 = l.b.getI64Type();
+  if (llvm::is_contained(x.shape, l.constant(0))) { // no string, so no piece
+    Extents none = x.shape;
+    none.push_back(l.constant(0));
+    l.define(0, l.tensorValue(l.empty(none, x.elementType), none, x.elementType));
+    l.define(1, l.tensorValue(l.empty(x.shape, i64), x.shape));
+    return success();
+  }
   ScalarKernel counting(l, rank);
   unsigned from = counting.read(x, dimsInOrder(rank)), by = counting.read(delimiter, {});
   unsigned to = counting.write(x.shape, i64, dimsInOrder(rank));
