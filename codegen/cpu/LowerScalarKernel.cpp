@@ -14,6 +14,7 @@ using namespace snug::codegen;
 
 static_assert(static_cast<int>(nn::TextKind::Compare) == SNUG_TEXT_COMPARE &&
               static_cast<int>(nn::TextKind::AtMost) == SNUG_TEXT_AT_MOST &&
+              static_cast<int>(nn::TextKind::DecodeImage) == SNUG_TEXT_DECODE_IMAGE &&
               nn::getMaxEnumValForTextKind() == SNUG_TEXT_AT_MOST);
 
 KernelRange codegen::planScalarKernel(nn::ScalarKernelOp op) {
@@ -66,6 +67,18 @@ static SmallVector<Value> callText(KernelBuilder &b, nn::TextOp op) {
   return loaded;
 }
 
+// Address and, in the upper half, number.
+static Value bytesOf(KernelBuilder &b, Value memref) {
+  Type i64 = b.getI64Type(), i128 = b.getIntegerType(128);
+  Value address = arith::IndexCastOp::create(b, i64, memref::ExtractAlignedPointerAsIndexOp::create(b, memref));
+  Value count = arith::ConstantIndexOp::create(b, 1);
+  for (int64_t dim = 0; dim < cast<MemRefType>(memref.getType()).getRank(); ++dim)
+    count = arith::MulIOp::create(b, count, b.size(memref, dim));
+  Value upper = arith::ExtUIOp::create(b, i128, arith::IndexCastOp::create(b, i64, count).getResult());
+  upper = arith::ShLIOp::create(b, upper, arith::ConstantOp::create(b, b.getIntegerAttr(i128, 64)));
+  return arith::OrIOp::create(b, upper, arith::ExtUIOp::create(b, i128, address).getResult());
+}
+
 LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b) {
   SmallVector<AffineMap> maps = op.getMaps();
   unsigned parallel = op.getNumParallelDims();
@@ -73,6 +86,9 @@ LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b
   for (unsigned dim = 0; dim < parallel; ++dim)
     sizes.push_back(b.size(op, extentPlace(maps, dim)));
   Block &body = op.getBody().front();
+  for (nn::BytesOp bytes : body.getOps<nn::BytesOp>())
+    if (!cast<MemRefType>(op->getOperand(bytes.getNumber()).getType()).getLayout().isIdentity())
+      return op.emitOpError("needs the bytes of an operand in a row");
   auto point = [&](ArrayRef<Value> place) {
     IRMapping mapping;
     for (auto [argument, index] : llvm::zip(body.getArguments(), place))
@@ -80,7 +96,7 @@ LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b
     SmallVector<Operation *> accesses;
     for (Operation &inner : body.without_terminator())
       b.clone(inner, mapping)->walk([&](Operation *copy) {
-        if (isa<nn::LoadOp, nn::StoreOp, nn::ExtentOp, nn::IndexOp, nn::TextOp>(copy))
+        if (isa<nn::LoadOp, nn::StoreOp, nn::ExtentOp, nn::IndexOp, nn::TextOp, nn::BytesOp>(copy))
           accesses.push_back(copy);
       });
     OpBuilder::InsertionGuard guard(b);
@@ -92,6 +108,8 @@ LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b
         b.store(store.getValue(), op->getOperand(store.getNumber()), store.getIndices());
       } else if (auto text = dyn_cast<nn::TextOp>(access)) {
         text->replaceAllUsesWith(callText(b, text));
+      } else if (auto bytes = dyn_cast<nn::BytesOp>(access)) {
+        bytes.getResult().replaceAllUsesWith(bytesOf(b, op->getOperand(bytes.getNumber())));
       } else if (auto extent = dyn_cast<nn::ExtentOp>(access)) {
         extent.getResult().replaceAllUsesWith(b.size(op->getOperand(extent.getNumber()), extent.getDim()));
       } else {

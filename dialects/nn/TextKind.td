@@ -18,9 +18,11 @@ def Nn_TextLower : I32EnumAttrCase<"Lower", 9, "lower">;
 def Nn_TextUpper : I32EnumAttrCase<"Upper", 10, "upper">;
 def Nn_TextPiece : I32EnumAttrCase<"Piece", 11, "piece">;
 def Nn_TextAtMost : I32EnumAttrCase<"AtMost", 12, "at_most">;
+def Nn_TextDecodeImage : I32EnumAttrCase<"DecodeImage", 13, "decode_image">;
 def Nn_TextKind : I32EnumAttr<"TextKind", "what is done with strings", [
     Nn_TextCompare, Nn_TextConcat, Nn_TextFromInt, Nn_TextFromUint, Nn_TextFromFloat, Nn_TextToInt, Nn_TextToUint,
-    Nn_TextToFloat, Nn_TextFullMatch, Nn_TextLower, Nn_TextUpper, Nn_TextPiece, Nn_TextAtMost]> {
+    Nn_TextToFloat, Nn_TextFullMatch, Nn_TextLower, Nn_TextUpper, Nn_TextPiece, Nn_TextAtMost,
+    Nn_TextDecodeImage]> {
   let cppNamespace = "::snug::nn";
 }
 

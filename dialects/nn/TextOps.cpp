@@ -10,15 +10,23 @@ using namespace snug::nn;
 #include "dialects/nn/TextOps.cpp.inc"
 
 StringRef TextOp::operandsOf(TextKind kind) {
-  static constexpr llvm::StringLiteral letters[] = {"ss", "ss", "n", "n", "nn", "snn", "sn", "s", "ss", "s", "s", "ssn", "nn"};
+  static constexpr llvm::StringLiteral letters[] = {"ss", "ss", "n", "n", "nn", "snn", "sn", "s", "ss", "s", "s", "ssn", "nn", "ssnnn"};
   return letters[static_cast<unsigned>(kind)];
 }
 StringRef TextOp::resultsOf(TextKind kind) {
-  static constexpr llvm::StringLiteral letters[] = {"n", "s", "s", "s", "s", "n", "n", "n", "n", "s", "s", "ssnn", "n"};
+  static constexpr llvm::StringLiteral letters[] = {"n", "s", "s", "s", "s", "n", "n", "n", "n", "s", "s", "ssnn", "n", "n"};
   return letters[static_cast<unsigned>(kind)];
 }
 // A piece is a part of the string that it is of.
 bool TextOp::makesStrings(TextKind kind) { return resultsOf(kind).contains('s') && kind != TextKind::Piece; }
+
+LogicalResult BytesOp::verify() {
+  auto scalar = (*this)->getParentOfType<ScalarKernelOp>();
+  if (!scalar || getNumber() >= scalar->getNumOperands() ||
+      cast<ShapedType>(scalar->getOperand(getNumber()).getType()).getElementTypeBitWidth() != 8)
+    return emitOpError() << "asks for operand " << getNumber() << ", which is none of bytes of the enclosing kernel";
+  return success();
+}
 
 LogicalResult TextOp::verify() {
   if (!(*this)->getParentOfType<ScalarKernelOp>())

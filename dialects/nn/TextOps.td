@@ -27,4 +27,15 @@ def Nn_TextOp : Op<Nn_Dialect, "text", [NoMemoryEffect]> {
   let hasVerifier = 1;
 }
 
+def Nn_BytesOp : Op<Nn_Dialect, "bytes", [NoMemoryEffect]> {
+  let summary = "An operand of the enclosing scalar kernel, of elements of a byte each, as a string";
+  let description = [{
+    For snug_nn.text, which may write into it where the operand is a destination.
+  }];
+  let arguments = (ins ConfinedAttr<I64Attr, [IntMinValue<0>]>:$number);
+  let results = (outs I<128>:$bytes);
+  let assemblyFormat = "$number attr-dict";
+  let hasVerifier = 1;
+}
+
 #endif

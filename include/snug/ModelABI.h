@@ -100,7 +100,11 @@ typedef enum snug_text_op {
   SNUG_TEXT_PIECE = 11,      // string, delimiter (empty: white space), most splits (-1: any) -> its first piece, what is
                              // behind the delimiter, whether there is a piece (0, 1), whether there may be another
   SNUG_TEXT_AT_MOST = 12,    // number of pieces, most that there is room for -> the smaller one; fails where it is that
+  SNUG_TEXT_DECODE_IMAGE = 13, // an encoded image, where its pixels go, SNUG_PIXELS_*, height, width -> 1; fails, and gives
+                             // 0, where it is no image of that size
 } snug_text_op;
+
+typedef enum snug_pixel_format { SNUG_PIXELS_RGB = 0, SNUG_PIXELS_BGR = 1, SNUG_PIXELS_GRAYSCALE = 2 } snug_pixel_format;
 
 // What the runtime offers to a running model.
 typedef struct snug_runtime_table {

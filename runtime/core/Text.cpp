@@ -251,6 +251,28 @@ void Text::run(int64_t op, int64_t launch, const int64_t *operands, int64_t *res
                        std::to_string(operands[1]) + ": compile the model with a larger --text-pieces");
     results[0] = std::min(operands[0], operands[1]);
     return;
+  case SNUG_TEXT_DECODE_IMAGE: {
+    std::string_view pixels = stringAt(operands + 2);
+    PixelFormat format = operands[4] == SNUG_PIXELS_BGR   ? PixelFormat::BGR
+                         : operands[4] == SNUG_PIXELS_RGB ? PixelFormat::RGB
+                                                          : PixelFormat::Grayscale;
+    ImageSize size{operands[5], operands[6]}, found;
+    auto *bytes = reinterpret_cast<const uint8_t *>(text.data());
+    try {
+      results[0] = decodeImage(bytes, text.size(), format, size, reinterpret_cast<uint8_t *>(const_cast<char *>(pixels.data())));
+      if (!results[0])
+        found = imageSize(bytes, text.size());
+    } catch (const Failure &failure) {
+      return fail(launch, failure.what());
+    }
+    auto sizeText = [](ImageSize s) { return std::to_string(s.height) + "x" + std::to_string(s.width); };
+    if (!results[0])
+      fail(launch, !found.height ? "it is no image that can be decoded"
+                   : found.height == size.height && found.width == size.width
+                       ? "its pixels cannot be decoded"
+                       : "the image has " + sizeText(found) + " pixels, the model says " + sizeText(size));
+    return;
+  }
   default: // of a newer compiler
     fail(launch, std::string("the model needs a newer runtime than this ") + snug_version());
   }
