@@ -15,7 +15,7 @@ using namespace snug::codegen;
 static_assert(static_cast<int>(nn::TextKind::Compare) == SNUG_TEXT_COMPARE &&
               static_cast<int>(nn::TextKind::AtMost) == SNUG_TEXT_AT_MOST &&
               static_cast<int>(nn::TextKind::DecodeImage) == SNUG_TEXT_DECODE_IMAGE &&
-              nn::getMaxEnumValForTextKind() == SNUG_TEXT_AT_MOST);
+              nn::getMaxEnumValForTextKind() == SNUG_TEXT_DECODE_IMAGE);
 
 KernelRange codegen::planScalarKernel(nn::ScalarKernelOp op) {
   SmallVector<AffineMap> maps = op.getMaps();

@@ -2,6 +2,7 @@
 
 #include "runtime/core/Text.h"
 #include "runtime/core/Error.h"
+#include "runtime/core/Images.h"
 #include "runtime/core/Unicode.h"
 
 #include <algorithm>

@@ -139,7 +139,7 @@ def forced_dynamic(model, inputs):
                 dim.dim_value = extent
     del copy.graph.value_info[:]
     for info in copy.graph.output:
-        if info.type.HasField("tensor_type"):
+        if info.type.HasField("tensor_type") and not any(node.op_type == "ImageDecoder" for node in copy.graph.node):
             for dim in info.type.tensor_type.shape.dim:
                 dim.Clear()
     return copy, extents

@@ -5,6 +5,9 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/ScalarKernel.h"
+#include "passes/canonicalize/ops/Strings.h"
+#include "snug/ModelABI.h"
+#include "llvm/ADT/StringSwitch.h"
 
 using namespace mlir;
 using namespace snug;
@@ -260,9 +263,44 @@ LogicalResult powerNorm(Lowering &l) {
     return b.createOrFold<arith::SelectOp>(loc, empty, zero, b.createOrFold<arith::DivFOp>(loc, a[0], norm));
   }));
 }
+
+// The runtime decodes; how large an image is would be known at run time only, so the file has to say it.
+LogicalResult imageDecoder(Lowering &l) {
+  LoweredValue &stream = l.input(0);
+  StringRef name = l.stringAttr("pixel_format", "RGB");
+  auto format = llvm::StringSwitch<int64_t>(name)
+                    .Case("RGB", SNUG_PIXELS_RGB)
+                    .Case("BGR", SNUG_PIXELS_BGR)
+                    .Case("Grayscale", SNUG_PIXELS_GRAYSCALE)
+                    .Default(-1);
+  if (format < 0 || stream.rank() != 1)
+    return l.error() << "pixel_format '" << name << "' of an input of shape " << l.print(stream.shape)
+                     << " is none that the standard knows";
+  int64_t channels = format == SNUG_PIXELS_GRAYSCALE ? 1 : 3;
+  auto said = dyn_cast<RankedTensorType>(l.node()->getResult(0).getType());
+  if (!said || said.getRank() != 3 || said.isDynamicDim(0) || said.isDynamicDim(1) ||
+      (!said.isDynamicDim(2) && said.getDimSize(2) != channels))
+    return l.error() << "the image's height and width are data; state them in the model, as the shape [HEIGHT, WIDTH, "
+                     << channels << "] of the node's output";
+  Extents shape = {l.constant(said.getDimSize(0)), l.constant(said.getDimSize(1)), l.constant(channels)};
+  ScalarKernel kernel(l, 0);
+  unsigned from = kernel.read(stream, {any}), to = kernel.write(shape, stream.elementType, {any, any, any});
+  unsigned done = kernel.write({l.constant(1)}, l.b.getI64Type(), {any});
+  l.define(0, kernel.build([&](ScalarCode &c, ValueRange) {
+    Type i64 = c.b.getI64Type();
+    auto bytes = [&](unsigned operand) -> Value {
+      return nn::BytesOp::create(c.b, c.loc, c.b.getIntegerType(128), operand);
+    };
+    Value height = c.convert(c.extent(to, 0), i64), width = c.convert(c.extent(to, 1), i64);
+    Value pixels = c.constant(c.b.getI64IntegerAttr(format));
+    c.store(textOp(c, nn::TextKind::DecodeImage, {bytes(from), bytes(to), pixels, height, width})[0], done, {c.index(0)});
+  })[0]);
+  return success();
+}
 } // namespace
 
 void snug::addImageOps(LoweringTable &t) {
+  t.add("ImageDecoder", 20, imageDecoder);
   t.add("Col2Im", 18, col2Im);
   t.add("CenterCropPad", 18, centerCropPad);
   t.add("LRN", 1, localResponse);
