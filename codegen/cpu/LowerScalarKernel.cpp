@@ -5,6 +5,7 @@
 #include "dialects/nn/TextOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
 #include "snug/ModelABI.h"
 
@@ -86,7 +87,7 @@ LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b
   for (unsigned dim = 0; dim < parallel; ++dim)
     sizes.push_back(b.size(op, extentPlace(maps, dim)));
   Block &body = op.getBody().front();
-  for (nn::BytesOp bytes : body.getOps<nn::BytesOp>())
+  for (nn::TextBytesOp bytes : body.getOps<nn::TextBytesOp>())
     if (!cast<MemRefType>(op->getOperand(bytes.getNumber()).getType()).getLayout().isIdentity())
       return op.emitOpError("needs the bytes of an operand in a row");
   auto point = [&](ArrayRef<Value> place) {
@@ -96,7 +97,7 @@ LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b
     SmallVector<Operation *> accesses;
     for (Operation &inner : body.without_terminator())
       b.clone(inner, mapping)->walk([&](Operation *copy) {
-        if (isa<nn::LoadOp, nn::StoreOp, nn::ExtentOp, nn::IndexOp, nn::TextOp, nn::BytesOp>(copy))
+        if (isa<nn::LoadOp, nn::StoreOp, nn::ExtentOp, nn::IndexOp, nn::TextOp, nn::TextBytesOp>(copy))
           accesses.push_back(copy);
       });
     OpBuilder::InsertionGuard guard(b);
@@ -108,7 +109,7 @@ LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b
         b.store(store.getValue(), op->getOperand(store.getNumber()), store.getIndices());
       } else if (auto text = dyn_cast<nn::TextOp>(access)) {
         text->replaceAllUsesWith(callText(b, text));
-      } else if (auto bytes = dyn_cast<nn::BytesOp>(access)) {
+      } else if (auto bytes = dyn_cast<nn::TextBytesOp>(access)) {
         bytes.getResult().replaceAllUsesWith(bytesOf(b, op->getOperand(bytes.getNumber())));
       } else if (auto extent = dyn_cast<nn::ExtentOp>(access)) {
         extent.getResult().replaceAllUsesWith(b.size(op->getOperand(extent.getNumber()), extent.getDim()));

@@ -25,7 +25,7 @@ void NnDialect::initialize() {
 #define GET_OP_LIST
 #include "dialects/nn/NnOps.cpp.inc"
       >();
-  addOperations<TextOp, BytesOp>();
+  addOperations<TextOp, TextBytesOp>();
 }
 
 namespace {

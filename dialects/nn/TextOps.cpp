@@ -20,7 +20,7 @@ StringRef TextOp::resultsOf(TextKind kind) {
 // A piece is a part of the string that it is of.
 bool TextOp::makesStrings(TextKind kind) { return resultsOf(kind).contains('s') && kind != TextKind::Piece; }
 
-LogicalResult BytesOp::verify() {
+LogicalResult TextBytesOp::verify() {
   auto scalar = (*this)->getParentOfType<ScalarKernelOp>();
   if (!scalar || getNumber() >= scalar->getNumOperands() ||
       cast<ShapedType>(scalar->getOperand(getNumber()).getType()).getElementTypeBitWidth() != 8)

@@ -27,7 +27,7 @@ def Nn_TextOp : Op<Nn_Dialect, "text", [NoMemoryEffect]> {
   let hasVerifier = 1;
 }
 
-def Nn_BytesOp : Op<Nn_Dialect, "bytes", [NoMemoryEffect]> {
+def Nn_TextBytesOp : Op<Nn_Dialect, "text_bytes", [NoMemoryEffect]> {
   let summary = "An operand of the enclosing scalar kernel, of elements of a byte each, as a string";
   let description = [{
     For snug_nn.text, which may write into it where the operand is a destination.

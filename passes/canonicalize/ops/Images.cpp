@@ -289,7 +289,7 @@ LogicalResult imageDecoder(Lowering &l) {
   l.define(0, kernel.build([&](ScalarCode &c, ValueRange) {
     Type i64 = c.b.getI64Type();
     auto bytes = [&](unsigned operand) -> Value {
-      return nn::BytesOp::create(c.b, c.loc, c.b.getIntegerType(128), operand);
+      return nn::TextBytesOp::create(c.b, c.loc, c.b.getIntegerType(128), operand);
     };
     Value height = c.convert(c.extent(to, 0), i64), width = c.convert(c.extent(to, 1), i64);
     Value pixels = c.constant(c.b.getI64IntegerAttr(format));
