@@ -4,9 +4,11 @@ import os
 import pathlib
 import subprocess
 import sys
+import unittest
 
 import numpy as np
 import onnx
+import onnx.backend.test
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -14,6 +16,7 @@ sys.path.insert(0, str(HERE))
 import cases  # noqa: E402
 import expected  # noqa: E402
 import modes  # noqa: E402
+import snug.onnx_backend  # noqa: E402
 
 
 def score(*options):
@@ -100,3 +103,14 @@ def test_a_crash_is_the_failure_of_one_test(monkeypatch):
     scoreboard.run_all([case("test_a"), case("test_dies"), case("test_b")], [(0, "given"), (1, "given"), (2, "given")], 1,
                        lambda task, result: results.update({task: result[0]}))
     assert results == {(0, "given"): "", (1, "given"): "the process died with code 9", (2, "given"): ""}
+
+
+def test_the_package_has_a_backend():
+    """As onnx/backend-scoreboard runs it: ONNX's own runner over the module that the package installs."""
+    tests = onnx.backend.test.BackendTest(snug.onnx_backend, __name__)
+    tests.include("^test_(softmax_example|sequence_insert_at_back|reshape_one_dim|string_concat)_cpu$")
+    run = unittest.TestResult()
+    for case in tests.test_cases.values():
+        unittest.defaultTestLoader.loadTestsFromTestCase(case).run(run)
+    assert run.wasSuccessful(), run.failures + run.errors
+    assert run.testsRun - len(run.skipped) == 4
