@@ -292,3 +292,9 @@ std::string Lowering::print(ArrayRef<AffineExpr> shape) {
   return text + "]";
 }
 
+LogicalResult snug::finish(Lowering &l, FailureOr<LoweredValue> value, unsigned result) {
+  if (failed(value))
+    return failure();
+  l.define(result, *value);
+  return success();
+}

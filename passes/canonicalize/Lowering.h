@@ -264,6 +264,9 @@ private:
   unsigned numDenseData = 0, numBodies = 0;
 };
 
+// The end of most table functions: the value is the node's result, unless making it failed.
+mlir::LogicalResult finish(Lowering &l, mlir::FailureOr<LoweredValue> value, unsigned result = 0);
+
 } // namespace snug
 
 #endif

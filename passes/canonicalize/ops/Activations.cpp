@@ -11,13 +11,6 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value) {
-  if (failed(value))
-    return failure();
-  l.define(0, *value);
-  return success();
-}
-
 LogicalResult apply(Lowering &l, llvm::function_ref<Scalar(Scalar)> function) {
   LoweredValue &in = l.input(0);
   if (!isa<FloatType>(in.elementType)) {

@@ -46,13 +46,6 @@ std::optional<SmallVector<StringRef>> snug::stringsAttr(Lowering &l, StringRef n
 namespace {
 constexpr int any = ScalarKernel::Any;
 
-LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value) {
-  if (failed(value))
-    return failure();
-  l.define(0, *value);
-  return success();
-}
-
 LogicalResult binarizer(Lowering &l) {
   LoweredValue &x = l.input(0);
   Type type = x.elementType;

@@ -380,13 +380,6 @@ Convolution ofInputs(Lowering &l) {
   return Convolution(l, l.input(0), l.input(1), l.hasInput(2) ? &l.input(2) : nullptr);
 }
 
-LogicalResult finish(Lowering &l, FailureOr<LoweredValue> result) {
-  if (failed(result))
-    return failure();
-  l.define(0, *result);
-  return success();
-}
-
 LogicalResult convolutionTransposed(Lowering &l) { return finish(l, ofInputs(l).runTransposed()); }
 LogicalResult convolution(Lowering &l) { return finish(l, ofInputs(l).run()); }
 } // namespace

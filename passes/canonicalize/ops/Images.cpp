@@ -15,13 +15,6 @@ using namespace snug;
 namespace {
 constexpr int any = ScalarKernel::Any;
 
-LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value) {
-  if (failed(value))
-    return failure();
-  l.define(0, *value);
-  return success();
-}
-
 // Sums of the columns that blocks of an image were spread into. A point is an element of the image, which looks for the
 // blocks that it is in.
 LogicalResult col2Im(Lowering &l) {

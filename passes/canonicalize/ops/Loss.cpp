@@ -63,13 +63,6 @@ FailureOr<LoweredValue> negativeLogLikelihood(Lowering &l, LoweredValue &logs) {
   });
 }
 
-LogicalResult finish(Lowering &l, FailureOr<LoweredValue> loss) {
-  if (failed(loss))
-    return failure();
-  l.define(0, *loss);
-  return success();
-}
-
 LogicalResult likelihoodLoss(Lowering &l) {
   LoweredValue logs = l.input(0);
   return finish(l, negativeLogLikelihood(l, logs));

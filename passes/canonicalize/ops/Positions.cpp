@@ -26,13 +26,6 @@ Value equal(OpBuilder &b, Location loc, Value x, Value y) {
   return b.createOrFold<arith::CmpIOp>(loc, arith::CmpIPredicate::eq, x, y);
 }
 
-LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value) {
-  if (failed(value))
-    return failure();
-  l.define(0, *value);
-  return success();
-}
-
 // The value with a dim of 1 at `axis`.
 FailureOr<LoweredValue> withAxis(Lowering &l, LoweredValue &value, int64_t axis) {
   Extents shape = value.shape;

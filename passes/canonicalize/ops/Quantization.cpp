@@ -11,13 +11,6 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value, unsigned result = 0) {
-  if (failed(value))
-    return failure();
-  l.define(result, *value);
-  return success();
-}
-
 bool isSingle(Lowering &l, const LoweredValue &value) {
   return llvm::all_of(value.shape, [&](AffineExpr extent) { return extent == l.constant(1); });
 }

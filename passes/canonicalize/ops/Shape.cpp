@@ -33,13 +33,6 @@ LogicalResult sizeOf(Lowering &l) {
   return success();
 }
 
-LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value) {
-  if (failed(value))
-    return failure();
-  l.define(0, *value);
-  return success();
-}
-
 AffineExpr product(Lowering &l, ArrayRef<AffineExpr> extents) {
   AffineExpr result = l.constant(1);
   for (AffineExpr extent : extents)

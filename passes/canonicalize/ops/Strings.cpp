@@ -55,13 +55,6 @@ Value snug::sameText(ScalarCode &c, Value x, Value y) {
 }
 
 namespace {
-LogicalResult finish(Lowering &l, FailureOr<LoweredValue> value) {
-  if (failed(value))
-    return failure();
-  l.define(0, *value);
-  return success();
-}
-
 Type stringType(Lowering &l) { return onnx::StringType::get(l.b.getContext()); }
 
 // One op of the runtime on each element.
