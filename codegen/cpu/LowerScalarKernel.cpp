@@ -13,6 +13,8 @@ using namespace mlir;
 using namespace snug;
 using namespace snug::codegen;
 
+static_assert(static_cast<int>(nn::PixelsRGB) == SNUG_PIXELS_RGB && static_cast<int>(nn::PixelsBGR) == SNUG_PIXELS_BGR &&
+              static_cast<int>(nn::PixelsGrayscale) == SNUG_PIXELS_GRAYSCALE);
 static_assert(static_cast<int>(nn::TextKind::Compare) == SNUG_TEXT_COMPARE &&
               static_cast<int>(nn::TextKind::AtMost) == SNUG_TEXT_AT_MOST &&
               static_cast<int>(nn::TextKind::DecodeImage) == SNUG_TEXT_DECODE_IMAGE &&

@@ -10,4 +10,9 @@
 #define GET_OP_CLASSES
 #include "dialects/nn/TextOps.h.inc"
 
+namespace snug::nn {
+// Formats of decode_image, by the numbers of snug_pixel_format.
+enum PixelFormat : int64_t { PixelsRGB = 0, PixelsBGR = 1, PixelsGrayscale = 2 };
+} // namespace snug::nn
+
 #endif

@@ -37,7 +37,8 @@ PARALLEL_FOR = C.CFUNCTYPE(None, C.c_void_p, KERNEL, C.c_void_p, C.c_int64, C.c_
 
 
 class RuntimeTable(C.Structure):
-    _fields_ = [("abi_version", C.c_uint32), ("struct_size", C.c_uint32), ("parallel_for", PARALLEL_FOR)]
+    _fields_ = [("abi_version", C.c_uint32), ("struct_size", C.c_uint32), ("parallel_for", PARALLEL_FOR),
+                ("text", C.c_void_p), ("text_state", C.c_void_p)]
 
 
 class RunArgs(C.Structure):
@@ -63,7 +64,9 @@ class Header(C.Structure):
                 ("shapes", C.CFUNCTYPE(None, C.c_void_p, C.c_void_p)),
                 ("run", C.CFUNCTYPE(None, C.POINTER(RunArgs))),
                 ("num_launches", C.c_uint32), ("num_requirements", C.c_uint32), ("launches_table", C.POINTER(LaunchInfo)),
-                ("arena_need", C.c_void_p), ("requirements", C.POINTER(C.c_char_p)), ("unmet", C.c_void_p)]
+                ("arena_need", C.c_void_p), ("requirements", C.POINTER(C.c_char_p)), ("unmet", C.c_void_p),
+                ("num_data_shapes", C.c_uint32), ("num_value_dims", C.c_uint32), ("data_shapes", C.c_void_p),
+                ("value_dims", C.c_void_p), ("text_bytes", C.c_uint64)]
 
 
 def aligned(num_bytes, fill=0):

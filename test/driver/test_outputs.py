@@ -406,6 +406,6 @@ def test_values_of_inputs_that_decide_shapes(tmp_path):
     assert snug_run(library, "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "out.npz").code == 0
     np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["y"], x.reshape(3, 8))
     for text, words in {"nope=1": ["'nope'", "x, shape"], "shape=1": ["2 elements, given are 1"],
-                        "shape=1,z": ["'z' is no number"], "shape=1..4": ["a range"], "shape=1.5,2": ["'1.5'"],
+                        "shape=1,z": ["'z' is no number"], "shape=4..1": ["a range goes up"], "shape=1.5,2": ["'1.5'"],
                         "x=1": ["not fixed"]}.items():
         refused(snugc(path, "-o", library, "--dim", "n=4", "--value", text), 1, "--value", *words)

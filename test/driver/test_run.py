@@ -50,7 +50,8 @@ def test_onnx_tensor_files(copies, tmp_path, raw):
     (b"", ["no ONNX TensorProto"]),
     (TensorProto(dims=[3], data_type=TensorProto.FLOAT, raw_data=b"123").SerializeToString(), ["size that its dims"]),
     (TensorProto(dims=[-3], data_type=TensorProto.FLOAT).SerializeToString(), ["negative"]),
-    (TensorProto(dims=[3], data_type=TensorProto.STRING).SerializeToString(), ["element type 8"]),
+    (TensorProto(dims=[3], data_type=TensorProto.STRING).SerializeToString(), ["as many strings as its dims"]),
+    (TensorProto(dims=[3], data_type=99).SerializeToString(), ["element type 99"]),
     (TensorProto(dims=[3], data_type=TensorProto.DOUBLE, raw_data=bytes(24)).SerializeToString(), ["'i1'", "float64"]),
 ])
 def test_bad_onnx_tensor_files(copies, tmp_path, data, words):

@@ -6,7 +6,6 @@
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/ScalarKernel.h"
 #include "passes/canonicalize/ops/Strings.h"
-#include "snug/ModelABI.h"
 #include "llvm/ADT/StringSwitch.h"
 
 using namespace mlir;
@@ -262,14 +261,14 @@ LogicalResult imageDecoder(Lowering &l) {
   LoweredValue &stream = l.input(0);
   StringRef name = l.stringAttr("pixel_format", "RGB");
   auto format = llvm::StringSwitch<int64_t>(name)
-                    .Case("RGB", SNUG_PIXELS_RGB)
-                    .Case("BGR", SNUG_PIXELS_BGR)
-                    .Case("Grayscale", SNUG_PIXELS_GRAYSCALE)
+                    .Case("RGB", nn::PixelsRGB)
+                    .Case("BGR", nn::PixelsBGR)
+                    .Case("Grayscale", nn::PixelsGrayscale)
                     .Default(-1);
   if (format < 0 || stream.rank() != 1)
     return l.error() << "pixel_format '" << name << "' of an input of shape " << l.print(stream.shape)
                      << " is none that the standard knows";
-  int64_t channels = format == SNUG_PIXELS_GRAYSCALE ? 1 : 3;
+  int64_t channels = format == nn::PixelsGrayscale ? 1 : 3;
   auto said = dyn_cast<RankedTensorType>(l.node()->getResult(0).getType());
   if (!said || said.getRank() != 3 || said.isDynamicDim(0) || said.isDynamicDim(1) ||
       (!said.isDynamicDim(2) && said.getDimSize(2) != channels))

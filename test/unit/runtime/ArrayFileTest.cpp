@@ -109,7 +109,8 @@ TEST_F(ArrayFile, RefusesWhatItCannotRead) {
   refuses(npy("{'descr': '<f4', 'fortran_order': True, 'shape': (2,), }", 8), "Fortran order");
   refuses(npy("{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }", 8), "big-endian");
   refuses(npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }", 8), "structured dtype");
-  refuses(npy("{'descr': '<U4', 'fortran_order': False, 'shape': (2,), }", 8), "'<U4' is not one of");
+  refuses(npy("{'descr': '<U4', 'fortran_order': False, 'shape': (2,), }", 8), "shorter than its header says");
+  refuses(npy("{'descr': '<M8', 'fortran_order': False, 'shape': (2,), }", 16), "'<M8' is not one of");
   refuses(npy("{'descr': '<f3', 'fortran_order': False, 'shape': (2,), }", 8), "'<f3' is not one of");
   refuses(npy("{'descr': '<f4', 'shape': (2,), }", 8), "lacks");
   refuses(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,", 0), "header is damaged");
