@@ -60,6 +60,8 @@ FailureOr<LoweredValues> Lowering::lowerBody(Region &body, ArrayRef<LoweredValue
 }
 
 LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
+  if (node->getNumResults() == 0) // nobody reads what it computes
+    return success();
   current = node;
   schema = OpSchema::find(node.getDomain(), node.getOpType(), node.getOpset());
   isInputMissing = false;

@@ -12,6 +12,10 @@ namespace {
 FailureOr<LoweredValue> negativeLogLikelihood(Lowering &l, LoweredValue &logs) {
   LoweredValue &target = l.input(1);
   StringRef reduction = l.stringAttr("reduction", "mean");
+  if (!llvm::is_contained({"none", "sum", "mean"}, reduction)) {
+    l.error() << "reduction '" << reduction << "' is none that the standard knows";
+    return failure();
+  }
   std::optional<int64_t> ignored;
   if (auto attribute = dyn_cast_or_null<IntegerAttr>(l.attr("ignore_index")))
     ignored = attribute.getInt();
