@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <string>
 #include <unistd.h>
 
@@ -19,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     return 0;
   std::memcpy(numbers, data, sizeof(numbers));
   static const std::string folder = [] {
-    std::string name = "/tmp/fuzz-weights-XXXXXX";
+    std::string name = (std::filesystem::temp_directory_path() / "fuzz-weights-XXXXXX").string();
     if (!mkdtemp(name.data()))
       abort();
     return name;

@@ -92,22 +92,29 @@ LoweredValue gatherFirst(Lowering &l, LoweredValue &x, LoweredValue &positions, 
   return l.tensorValue(op->getResult(0), shape, x.elementType);
 }
 
+// The axis that the node names; where it names none, `x` becomes the row of all its elements.
+FailureOr<int64_t> chosenAxis(Lowering &l, LoweredValue &x) {
+  if (l.attr("axis")) {
+    auto axis = l.normalizeAxis(l.intAttr("axis", 0), x.rank());
+    if (!axis)
+      return failure();
+    return *axis;
+  }
+  auto row = l.reshape(x, {numElements(l, x.shape)});
+  if (failed(row))
+    return failure();
+  x = *row;
+  return 0;
+}
+
 LogicalResult compress(Lowering &l) {
   LoweredValue x = l.input(0), &condition = l.input(1);
   if (condition.rank() != 1)
     return l.error() << "a condition of shape " << l.print(condition.shape) << " is no list";
-  int64_t axis = 0;
-  if (l.attr("axis")) {
-    auto given = l.normalizeAxis(l.intAttr("axis", 0), x.rank());
-    if (!given)
-      return failure();
-    axis = *given;
-  } else {
-    auto row = l.reshape(x, {numElements(l, x.shape)});
-    if (failed(row))
-      return failure();
-    x = *row;
-  }
+  auto chosen = chosenAxis(l, x);
+  if (failed(chosen))
+    return failure();
+  int64_t axis = *chosen;
   // What the condition does not speak of is left out, and it may not speak of more than there is.
   AffineExpr most = condition.shape[0], there = x.shape[axis];
   if (auto less = l.extremum(most, there, /*larger=*/false))
@@ -154,19 +161,11 @@ Value compare(ScalarCode &c, Value x, Value y) {
 // side with the first one first.
 LogicalResult unique(Lowering &l) {
   LoweredValue x = l.input(0);
-  int64_t axis = 0;
   bool isSorted = l.intAttr("sorted", 1), hasAxis = bool(l.attr("axis"));
-  if (hasAxis) {
-    auto given = l.normalizeAxis(l.intAttr("axis", 0), x.rank());
-    if (!given)
-      return failure();
-    axis = *given;
-  } else {
-    auto row = l.reshape(x, {numElements(l, x.shape)});
-    if (failed(row))
-      return failure();
-    x = *row;
-  }
+  auto chosen = chosenAxis(l, x);
+  if (failed(chosen))
+    return failure();
+  int64_t axis = *chosen;
   ArrayRef<AffineExpr> extents = x.shape;
   AffineExpr length = x.shape[axis];
   auto cube = l.reshape(x, {numElements(l, extents.take_front(axis)), length, numElements(l, extents.drop_front(axis + 1))});

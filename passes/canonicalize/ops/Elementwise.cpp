@@ -51,20 +51,24 @@ Value logicalNot(Builder &b, Location loc, Value x) {
 template <Value (*Function)(Builder &, Location, Value), bool ToBool = false> LogicalResult unary(Lowering &l) {
   LoweredValue *in = &l.input(0);
   Type type = ToBool ? Type(l.b.getI1Type()) : in->elementType;
-  if (Function == logicalNot) {
-    auto folded = foldLists(l, {in}, type, [&](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> { return 1 - e[0]; });
-    if (folded) {
-      l.define(0, *folded);
-      return success();
-    }
-  }
   auto result = l.elementwise({in}, type, [](Builder &b, Location loc, ValueRange x) { return Function(b, loc, x[0]); });
   if (failed(result))
     return failure();
-  if (Function == logicalNot && in->relations.size() == 1)
-    result->relations = {{in->relations[0].expr, !in->relations[0].isZero}};
   l.define(0, *result);
   return success();
+}
+
+// Truth values that are known of dims stay so.
+LogicalResult notOp(Lowering &l) {
+  LoweredValue &in = l.input(0);
+  auto folded = foldLists(l, {&in}, in.elementType, [](ArrayRef<AffineExpr> e) -> std::optional<AffineExpr> { return 1 - e[0]; });
+  auto result = folded ? FailureOr<LoweredValue>(*folded)
+                       : l.elementwise({&in}, in.elementType, [](Builder &b, Location loc, ValueRange x) {
+                           return logicalNot(b, loc, x[0]);
+                         });
+  if (succeeded(result) && in.relations.size() == 1)
+    result->relations = {{in.relations[0].expr, !in.relations[0].isZero}};
+  return finish(l, result);
 }
 
 LogicalResult negateOp(Lowering &l) {
@@ -417,7 +421,7 @@ void snug::addElementwiseOps(LoweringTable &t) {
   t.add("Reciprocal", 6, unary<reciprocal>);
   t.add("Sigmoid", 6, unary<sigmoid>);
   t.add("IsNaN", 9, unary<isNan, true>);
-  t.add("Not", 1, unary<logicalNot>);
+  t.add("Not", 1, notOp);
   t.add("Gelu", 20, gelu);
   t.add("Add", 7, arithmetic<Arithmetic::Add, arith::AddFOp, arith::AddIOp>);
   t.add("Sub", 7, arithmetic<Arithmetic::Sub, arith::SubFOp, arith::SubIOp>);
