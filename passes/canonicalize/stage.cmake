@@ -43,6 +43,8 @@ snug_add_passes(Canonicalize canonicalize
     ops/LabelEncoder.cpp
     ops/Layout.cpp
     ops/Legacy.cpp
+    ops/Loop.cpp
+    ops/LoopCourse.cpp
     ops/Loss.cpp
     ops/NonMaxSuppression.cpp
     ops/Optional.cpp

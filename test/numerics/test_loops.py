@@ -95,12 +95,67 @@ def test_a_condition_that_is_false_at_once(tmp_path):
     check(nodes, {"x": noise(4, 8)}, {"count": np.int64(9), "huge": np.float32(1e9)}, [info("p")], tmp_path)
 
 
-def test_shapes_that_grow_are_written_out(tmp_path):
+def test_shapes_that_grow(tmp_path):
+    """As much in each iteration: a part of one buffer, and no code for each."""
     step = body(loop_head([info("a", None)]), [node("Concat", "a x", "b", axis=0), node("Identity", "go_in", "go")],
                 [info("go", (), BOOL), info("b")])
     _, got = check([node("Loop", "count yes x", "p", body=step)], {"x": noise(3, 8)},
+                   {"count": np.int64(4000), "yes": np.bool_(True)}, [info("p")], tmp_path)
+    assert got["p"].shape == (12003, 8)
+
+
+def test_shapes_that_change_otherwise_are_written_out(tmp_path):
+    step = body(loop_head([info("a", None)]), [node("Concat", "a a", "b", axis=0), node("Identity", "go_in", "go")],
+                [info("go", (), BOOL), info("b")])
+    _, got = check([node("Loop", "count yes x", "p", body=step)], {"x": noise(3, 8)},
                    {"count": np.int64(4), "yes": np.bool_(True)}, [info("p")], tmp_path)
-    assert got["p"].shape == (15, 8)
+    assert got["p"].shape == (48, 8)
+
+
+def decoder(tmp_path, ends):
+    """`while running and n < steps` as exporters write it: no trip count, a counter that is carried, and what is written grows
+    by a column. `ends` are the nodes that make "go" of "running", "n1" (the counter) and "steps"."""
+    step = body(loop_head([info("h", ["batch", 8]), info("written", None, INT64), info("n", (), INT64)]),
+                [node("MatMul", "h w", "m"), node("Tanh", "m", "h1"), node("ArgMax", "h1", "token", axis=1),
+                 node("Concat", "written token", "written1", axis=1), node("Add", "n one", "n1"),
+                 node("Sub", "token stop", "differ"), node("Abs", "differ", "far"), node("ReduceSum", "far", "sum", keepdims=0),
+                 node("Greater", "sum zero", "running"), *ends],
+                [info("go", (), BOOL), info("h1", ["batch", 8]), info("written1", None, INT64), info("n1", (), INT64),
+                 info("token", ["batch", 1], INT64)])
+    constants = {"endless": np.int64(2**63 - 1), "w": np.roll(np.eye(8, dtype=np.float32), 1, axis=1), "one": np.int64(1), "zero": np.int64(0),
+                 "no": np.bool_(False)}
+    nodes = [node("Less", "zero steps", "start"), node("Loop", "endless start x begin zero", "h_out tokens count each", body=step)]
+    inputs = [info("x", ["batch", 8]), info("begin", ["batch", 1], INT64), info("steps", (), INT64), info("stop", (), INT64)]
+    outputs = [info("h_out"), info("tokens", None, INT64), info("count", None, INT64), info("each", None, INT64)]
+    made = [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()]
+    path = tmp_path / "decoder.onnx"
+    save(helper.make_model(helper.make_graph(nodes, "g", inputs, outputs, made),
+                           opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+def and_of_branches():
+    less = body([], [node("Less", "n1 steps", "less")], [info("less", (), BOOL)])
+    return [node("If", "running", "go", then_branch=less, else_branch=body([], [node("Identity", "no", "never")], [info("never", (), BOOL)]))]
+
+
+@pytest.mark.parametrize("ends", [and_of_branches, lambda: [node("GreaterOrEqual", "n1 steps", "full"), node("Not", "full", "room"),
+                                                            node("And", "room running", "go")]])
+def test_a_counter_bounds_a_loop(ends, tmp_path):
+    path = decoder(tmp_path, ends())
+    _, report = snug.compile_model(path, tmp_path / "m.so", {"batch": "1..3"}, flags=["--value", "steps=0..20"])
+    lengths = set()
+    for batch, steps, stop in ((1, 20, 0), (3, 20, 3), (2, 5, 1), (1, 20, 2), (1, 20, 5), (1, 1, 0), (2, 0, 0)):
+        values = {"x": noise(batch, 8, seed=stop), "begin": np.ones((batch, 1), np.int64), "steps": np.array(steps), "stop": np.array(stop)}
+        got, stats = snug.run_model(tmp_path / "m.so", values)
+        assert stats["measured"]["arena_high_water"] <= report["memory"]["arena"]
+        want = snug.reference(path, values)
+        lengths.add(int(want["count"]))
+        assert got["tokens"].shape == (batch, 1 + want["count"])
+        for key, value in want.items():
+            if steps or key != "each":  # of no parts ONNX Runtime does not know how large they would be
+                assert got[key].shape == value.shape and np.allclose(got[key], value, rtol=1e-5, atol=1e-6), key
+    assert len(lengths) > 3  # some were ended by data
 
 
 @pytest.mark.parametrize("axis,turned", [(0, 0), (1, 1)])

@@ -47,10 +47,13 @@ module {
 
 // -----
 
-// What changes its shape from one iteration to the next is written out; the tensor of the loop that was tried is gone.
+// What grows by as much in each iteration is a part of one buffer, whose first elements were there before.
 // CHECK-LABEL: func.func @main
-// CHECK-NOT: scf.for
-// CHECK: return %{{.*}} : tensor<16xf32>
+// CHECK-SAME: %[[X:[a-z0-9]+]]: tensor<4xf32>
+// CHECK: %[[ALL:.*]] = tensor.insert_slice %[[X]] into %{{.*}}[0] [4] [1] : tensor<4xf32> into tensor<16xf32>
+// CHECK: scf.for %[[I:[a-z0-9]+]] = %{{.*}} iter_args(%[[A:[a-z0-9]+]] = %[[ALL]]) -> (tensor<16xf32>)
+// CHECK: tensor.extract_slice %[[A]][0] [%{{.*}}] [1] : tensor<16xf32> to tensor<?xf32>
+// CHECK: tensor.insert_slice %{{.*}} into %[[A]][0] [%{{.*}}] [1] : tensor<?xf32> into tensor<16xf32>
 module {
   snug_onnx.initializer @three value dense<3> : tensor<i64>
   snug_onnx.initializer @yes value dense<true> : tensor<i1>
@@ -60,6 +63,27 @@ module {
     %y = snug_onnx.node "Loop"(%n, %c, %x) {} opset 20 : (tensor<i64>, tensor<i1>, tensor<4xf32>) -> tensor<*xf32> body "body" {
     ^bb0(%i: tensor<i64>, %go: tensor<i1>, %a: tensor<*xf32>):
       %b = snug_onnx.node "Concat"(%a, %x) {axis = 0 : i64} opset 20 : (tensor<*xf32>, tensor<4xf32>) -> tensor<*xf32>
+      snug_onnx.yield %go, %b : tensor<i1>, tensor<*xf32>
+    }
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+// What changes its shape in another way is written out; the loop that was tried is gone.
+// CHECK-LABEL: func.func @main
+// CHECK-NOT: scf.for
+// CHECK: return %{{.*}} : tensor<32xf32>
+module {
+  snug_onnx.initializer @three value dense<3> : tensor<i64>
+  snug_onnx.initializer @yes value dense<true> : tensor<i1>
+  func.func @main(%x: tensor<4xf32> {snug.name = "x", snug.dims = ["4"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %n = snug_onnx.get @three : tensor<i64>
+    %c = snug_onnx.get @yes : tensor<i1>
+    %y = snug_onnx.node "Loop"(%n, %c, %x) {} opset 20 : (tensor<i64>, tensor<i1>, tensor<4xf32>) -> tensor<*xf32> body "body" {
+    ^bb0(%i: tensor<i64>, %go: tensor<i1>, %a: tensor<*xf32>):
+      %b = snug_onnx.node "Concat"(%a, %a) {axis = 0 : i64} opset 20 : (tensor<*xf32>, tensor<*xf32>) -> tensor<*xf32>
       snug_onnx.yield %go, %b : tensor<i1>, tensor<*xf32>
     }
     return %y : tensor<*xf32>
