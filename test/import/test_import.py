@@ -287,10 +287,11 @@ def test_external_data_behind_links(tmp_path):
 
 def nested(levels):
     graph = helper.make_graph([relu("x", "r", name="innermost")], "g", [], [info("r")])
+    other = helper.make_graph([relu("x", "r")], "g", [], [info("r")])
     for level in range(levels):
-        node = helper.make_node("If", ["x"], ["r"], name=f"level{level}", then_branch=graph)
+        node = helper.make_node("If", ["x"], ["r"], name=f"level{level}", then_branch=graph, else_branch=other)
         graph = helper.make_graph([node], "g", [], [info("r")])
-    return model([helper.make_node("If", ["x"], ["y"], name="outermost", then_branch=graph)])
+    return model([helper.make_node("If", ["x"], ["y"], name="outermost", then_branch=graph, else_branch=other)])
 
 
 @pytest.mark.parametrize("proto, words", [
@@ -341,6 +342,32 @@ def test_attribute_refused(tmp_path):
     node.attribute.pop()
     node.attribute[0].name = ""
     refused(save(tmp_path, model([node])), 2, "node 'n'", "attribute without a name")
+
+
+@pytest.mark.parametrize("node, words", [
+    (helper.make_node("Relu", ["x", "x"], ["y"], name="n"), "has 2 inputs, where Relu of opset 20 has 1"),
+    (helper.make_node("Relu", ["x"], ["y", "z"], name="n"), "has 2 outputs, where Relu of opset 20 has 1"),
+    (helper.make_node("Conv", ["x"], ["y"], name="n"), "has 1 input, where Conv of opset 20 has 2 to 3"),
+    (helper.make_node("Concat", [], ["y"], name="n", axis=0), "has 0 inputs, where Concat of opset 20 has at least 1"),
+    (helper.make_node("Conv", ["x", ""], ["y"], name="n"), "leaves out input 1, which Conv of opset 20 must have"),
+    (helper.make_node("Squeeze", ["x"], ["y"], name="n", axes=[0]), "has attribute 'axes', which Squeeze of opset 20 does not know"),
+    (helper.make_node("Softmax", ["x"], ["y"], name="n", axis=1.0),
+     "has attribute 'axis' of type float, where Softmax of opset 20 has one of type int"),
+    (helper.make_node("Concat", ["x"], ["y"], name="n"), "lacks attribute 'axis', which Concat of opset 20 must have"),
+    (helper.make_node("If", ["x"], ["y"], name="n", then_branch=1, else_branch=1),
+     "has attribute 'else_branch' of type int, where If of opset 20 has one of type graph"),
+])
+def test_node_that_the_standard_does_not_allow(node, words, tmp_path):
+    node.attribute.sort(key=lambda attribute: attribute.name)
+    refused(save(tmp_path, model([node])), 2, f"node 'n' ({node.op_type}) {words}")
+
+
+def test_what_another_opset_allows(tmp_path):
+    squeeze = helper.make_node("Squeeze", ["x"], ["y"], axes=[0])
+    assert "axes = array<i64: 0>" in imported(tmp_path, model([squeeze], opset=11))
+    own = helper.make_function("", "Relu", ["a", "b"], ["c"], [helper.make_node("Add", ["a", "b"], ["c"])],
+                               [helper.make_opsetid("", 20)])
+    imported(tmp_path, model([helper.make_node("Relu", ["x", "x"], ["y"])], functions=[own]))  # the model's own Relu
 
 
 def test_unknown_element_type(tmp_path):

@@ -5,29 +5,13 @@
 #include "lib/import/onnx/GraphImporter.h"
 
 #include "dialects/onnx/OnnxDialect.h"
+#include "lib/import/onnx/NodeSchemas.h"
 
 using namespace mlir;
 using google::protobuf::RepeatedPtrField;
 using ::onnx::AttributeProto;
 
 namespace snug {
-
-/// Files of IR version 1 may leave the type out; then the field that is set tells it.
-static int typeOf(const AttributeProto &a) {
-  if (a.type() != AttributeProto::UNDEFINED)
-    return a.type();
-  return a.has_f()          ? AttributeProto::FLOAT
-         : a.has_i()        ? AttributeProto::INT
-         : a.has_s()        ? AttributeProto::STRING
-         : a.has_t()        ? AttributeProto::TENSOR
-         : a.has_g()        ? AttributeProto::GRAPH
-         : a.floats_size()  ? AttributeProto::FLOATS
-         : a.ints_size()    ? AttributeProto::INTS
-         : a.strings_size() ? AttributeProto::STRINGS
-         : a.tensors_size() ? AttributeProto::TENSORS
-         : a.graphs_size()  ? AttributeProto::GRAPHS
-                            : AttributeProto::UNDEFINED;
-}
 
 LogicalResult GraphImporter::importAttributes(const RepeatedPtrField<AttributeProto> &attributes, StringRef name,
                                               const Twine &owner, DictionaryAttr &result,
@@ -41,7 +25,7 @@ LogicalResult GraphImporter::importAttributes(const RepeatedPtrField<AttributePr
     if (!seen.insert(attribute.name()).second)
       return tensors.fail(2, owner + " has attribute '" + attribute.name() + "' twice");
     StringAttr attributeName = builder.getStringAttr(attribute.name());
-    int type = typeOf(attribute);
+    int type = attributeType(attribute);
     bool isReference = !attribute.ref_attr_name().empty();
     if (!isReference && (type == AttributeProto::GRAPH || type == AttributeProto::GRAPHS)) {
       if (type == AttributeProto::GRAPH)

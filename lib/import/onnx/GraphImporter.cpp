@@ -3,6 +3,7 @@
 #include "lib/import/onnx/GraphImporter.h"
 
 #include "dialects/onnx/OnnxDialect.h"
+#include "lib/import/onnx/NodeSchemas.h"
 
 using namespace mlir;
 using google::protobuf::RepeatedPtrField;
@@ -212,6 +213,10 @@ LogicalResult GraphImporter::importNode(const ::onnx::NodeProto &node, Scope &sc
   SmallVector<Attribute> bodyNames;
   if (failed(importAttributes(node.attribute(), label, owner, attributes, bodies, bodyNames)))
     return failure();
+  // A function of the model comes before an op of its name.
+  if (!symbols.contains(snug::onnx::functionSymbol(domain, node.op_type(), node.overload())))
+    if (std::string violation = schemaViolation(node, domain, version); !violation.empty())
+      return tensors.fail(2, owner + " " + violation);
   if (!bodies.empty() && scope.depth == kDeepestSubgraph)
     return tensors.fail(2, owner + " nests subgraphs deeper than " + Twine(kDeepestSubgraph) +
                                " levels, which Snug refuses");
