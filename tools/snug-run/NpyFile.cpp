@@ -22,6 +22,7 @@ struct NpyHeader {
   snug_dtype dtype;
   std::vector<int64_t> shape;
   uint64_t units; // of a string
+  bool isFortranOrder;
 };
 
 // Reads the Python dict literal of a header: {'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }
@@ -49,7 +50,7 @@ public:
     }
     if (!hasDtype || !hasOrder || !hasShape)
       fail("its header lacks descr, fortran_order or shape");
-    return {dtype, std::move(shape), units};
+    return {dtype, std::move(shape), units, isFortranOrder};
   }
 
 private:
@@ -135,11 +136,10 @@ private:
   void parseOrder() {
     hasOrder = true;
     skipSpace();
-    if (text.compare(at, 4, "True") == 0)
-      fail("it is in Fortran order; save it with numpy.ascontiguousarray");
-    if (text.compare(at, 5, "False") != 0)
+    isFortranOrder = text.compare(at, 4, "True") == 0;
+    if (!isFortranOrder && text.compare(at, 5, "False") != 0)
       fail("its header is damaged");
-    at += 5;
+    at += isFortranOrder ? 4 : 5;
   }
 
   void parseShape() {
@@ -165,12 +165,33 @@ private:
 
   const std::string &file, &text;
   size_t at = 0;
-  bool hasDtype = false, hasOrder = false, hasShape = false;
+  bool hasDtype = false, hasOrder = false, hasShape = false, isFortranOrder = false;
   snug_dtype dtype{};
   uint64_t units = 0;
   std::vector<int64_t> shape;
 };
 } // namespace
+
+// Elements whose first index runs fastest, to such whose last one does.
+static std::string toRowMajor(const char *data, const std::vector<int64_t> &shape, uint64_t elementBytes) {
+  std::vector<uint64_t> strides(shape.size());
+  uint64_t total = elementBytes;
+  for (size_t dim = 0; dim < shape.size(); total *= shape[dim++])
+    strides[dim] = total;
+  std::string rows(total, 0);
+  std::vector<int64_t> index(shape.size(), 0);
+  for (uint64_t to = 0, from = 0; to < total; to += elementBytes) {
+    memcpy(&rows[to], data + from, elementBytes);
+    for (size_t dim = shape.size(); dim-- > 0;) {
+      from += strides[dim];
+      if (++index[dim] < shape[dim])
+        break;
+      from -= strides[dim] * shape[dim];
+      index[dim] = 0;
+    }
+  }
+  return rows;
+}
 
 HostTensor snug::readNpy(const std::string &name, const std::function<uint64_t(void *, uint64_t)> &read) {
   auto fail = [&](const char *why) { throw Failure(SNUG_EXIT_RUN, "cannot read the array '" + name + "': " + why); };
@@ -196,9 +217,14 @@ HostTensor snug::readNpy(const std::string &name, const std::function<uint64_t(v
     std::string rows(bytes, 0);
     if (read(&rows[0], bytes) != bytes)
       fail("it is shorter than its header says");
+    if (parsed.isFortranOrder)
+      rows = toRowMajor(rows.data(), parsed.shape, 4 * parsed.units);
     tensor = stringsFromUtf32(parsed.shape, rows, parsed.units);
   } else if (read(tensor.data(), tensor.bytes()) != tensor.bytes()) {
     fail("it is shorter than its header says");
+  } else if (parsed.isFortranOrder && tensor.elements() > 0) {
+    std::string rows = toRowMajor(reinterpret_cast<const char *>(tensor.data()), parsed.shape, tensor.bytes() / tensor.elements());
+    memcpy(tensor.data(), rows.data(), rows.size());
   }
   if (read(&more, 1) != 0)
     fail("it is longer than its header says");
