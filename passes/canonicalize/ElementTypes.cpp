@@ -56,6 +56,8 @@ Type snug::elementTypeOf(MLIRContext *context, int64_t code) {
 }
 
 int64_t snug::codeOf(Type elementType) {
+  if (!elementType)
+    return 0;
   for (int64_t code = 1; code < kNumTypes; ++code)
     if (elementTypeOf(elementType.getContext(), code) == elementType)
       return code;

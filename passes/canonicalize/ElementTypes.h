@@ -29,7 +29,7 @@ constexpr TypeSet All = Ordinary | Codes;
 // The type of that number; null where Snug has none (strings, complex numbers).
 mlir::Type elementTypeOf(mlir::MLIRContext *context, int64_t code);
 // The number of a type; 0 where it has none.
-int64_t codeOf(mlir::Type elementType);
+int64_t codeOf(mlir::Type elementType); // 0 where there is none
 // "float32", "uint8": as NumPy says it.
 llvm::StringRef nameOf(int64_t code);
 std::string nameOf(mlir::Type elementType);

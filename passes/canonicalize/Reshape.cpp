@@ -55,9 +55,10 @@ std::optional<SmallVector<DimGroup>> matchGroups(ArrayRef<AffineExpr> source, Ar
 }
 } // namespace
 
-static AffineExpr product(ArrayRef<AffineExpr> extents) {
-  AffineExpr result = extents[0];
-  for (AffineExpr extent : extents.drop_front())
+// The number of elements; of a scalar 1.
+static AffineExpr product(Lowering &l, ArrayRef<AffineExpr> extents) {
+  AffineExpr result = l.constant(1);
+  for (AffineExpr extent : extents)
     result = result * extent;
   return result;
 }
@@ -80,7 +81,7 @@ bool Lowering::relate(ArrayRef<AffineExpr> source, ArrayRef<AffineExpr> target) 
       });
   if (isRelated)
     return true;
-  same(product(source), product(target));
+  same(product(*this, source), product(*this, target));
   // A dim in its place: the batch.
   for (auto [left, right] : llvm::zip(source, target))
     if (isa<AffineSymbolExpr>(left) && isa<AffineSymbolExpr>(right))
@@ -98,8 +99,8 @@ static LoweredValue sideBySide(Lowering &l, LoweredValue &value, bool wantsRow) 
   if (wantsRow && whole && llvm::equal(ArrayRef(*whole).drop_front(), ArrayRef(value.shape).drop_front()) &&
       llvm::all_of(slice.getMixedOffsets(), isZeroInteger) && slice.hasUnitStride()) {
     LoweredValue source = l.tensorValue(slice.getSource(), *whole, value.elementType);
-    if (auto row = l.reshape(source, {normalExtent(product(*whole))}); succeeded(row))
-      return l.slice(*row, {l.constant(0)}, {normalExtent(product(value.shape))}, {1});
+    if (auto row = l.reshape(source, {normalExtent(product(l, *whole))}); succeeded(row))
+      return l.slice(*row, {l.constant(0)}, {normalExtent(product(l, value.shape))}, {1});
   }
   ScalarKernel kernel(l, value.rank());
   unsigned from = kernel.read(value, dimsInOrder(value.rank()));
@@ -182,17 +183,21 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
   auto groups = match();
   if (!groups && relate(sourceShape, shape))
     groups = match();
-  if (!groups && !solution && !step && requireSame(product(sourceShape), product(shape))) {
+  if (!groups && !solution && !step && requireSame(product(*this, sourceShape), product(*this, shape))) {
     // A run that gets here has as many elements: all of them, in a row.
     SmallVector<ReassociationIndices> all(1), parts(1);
     llvm::append_range(all[0], llvm::seq<int64_t>(sourceShape.size()));
     llvm::append_range(parts[0], llvm::seq<int64_t>(shape.size()));
-    Extents row = {product(sourceShape)}, wanted = {product(shape)};
+    Extents row = {product(*this, sourceShape)}, wanted = {product(*this, shape)};
     Value flat = source;
     if (sourceShape.size() > 1)
       flat = tensor::CollapseShapeOp::create(b, loc(), tensorType(row, value.elementType), source, all);
+    else if (sourceShape.empty())
+      flat = tensor::ExpandShapeOp::create(b, loc(), tensorType(row, value.elementType), source, ArrayRef<ReassociationIndices>());
     SmallVector<OpFoldResult> first = {b.getIndexAttr(0)}, size = {fold(wanted[0])}, step = {b.getIndexAttr(1)};
     flat = tensor::ExtractSliceOp::create(b, loc(), flat, first, size, step);
+    if (shape.empty())
+      flat = tensor::CollapseShapeOp::create(b, loc(), targetType, flat, ArrayRef<ReassociationIndices>());
     if (shape.size() > 1) {
       SmallVector<OpFoldResult> sizes = llvm::map_to_vector(shape, [&](AffineExpr e) { return fold(e); });
       flat = tensor::ExpandShapeOp::create(b, loc(), targetType, flat, parts, sizes);
@@ -200,7 +205,7 @@ FailureOr<LoweredValue> Lowering::reshape(LoweredValue &value, ArrayRef<AffineEx
     return tensorValue(flat, Extents(shape), value.elementType);
   }
   if (!groups) {
-    same(product(sourceShape), product(shape)); // an open dim may be found
+    same(product(*this, sourceShape), product(*this, shape)); // an open dim may be found
     error() << "cannot show that shapes " << print(sourceShape) << " and " << print(shape)
             << " have the same number of elements";
     return failure();

@@ -99,6 +99,15 @@ def test_shapes_of_as_many_elements(tmp_path):
     assert "== 24" in said and "a=2, b=3, c=5" in said and "Reshape1_0" in said
 
 
+def test_the_one_element_of_a_matrix(tmp_path):
+    graph = Graph()
+    x = graph.input("x", noise(1, 1), ("a", "b"))
+    graph.output(graph.node("Reshape", graph.node("Tanh", x), graph.constant(np.array([], np.int64))), 0)
+    reference = compiled(graph, tmp_path, {"a": "1..4", "b": "1..8"})
+    agrees(reference, tmp_path, x=noise(1, 1))
+    assert "a*b == 1" in refused(tmp_path, x=noise(2, 1))
+
+
 def test_windows_and_parts(tmp_path):
     """Numbers of windows, automatic pads, parts and scales that are no whole numbers, of every extent of a range."""
     graph = Graph()
