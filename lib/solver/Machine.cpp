@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/solver/Machine.h"
+#include "lib/solver/JsonReader.h"
 
-#include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
-#include <set>
 
 namespace snug {
-
-using Json = nlohmann::ordered_json;
 
 static constexpr int64_t kVersion = 1;
 
@@ -63,16 +59,15 @@ double rounded(double value) {
   return std::round(value * scale) / scale;
 }
 
-class Reader {
+class Reader : JsonReader {
 public:
-  explicit Reader(std::string &error) : error(error) {}
+  using JsonReader::JsonReader;
 
   std::optional<Machine> read(const std::string &text) {
-    Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (json.is_discarded() || !json.is_object())
-      return fail("it is no JSON object");
-    if (!keysAre(json, "", keys()))
+    std::optional<Json> parsed = object(text);
+    if (!parsed || !keysAre(*parsed, "", keys()))
       return std::nullopt;
+    Json &json = *parsed;
     Machine m;
     if (!json["version"].is_number_integer() || json["version"] != kVersion)
       return fail("'version' is not " + std::to_string(kVersion) + ", the one that this snugc reads");
@@ -125,43 +120,6 @@ private:
       result.push_back(n.key);
     return result;
   }
-
-  std::nullopt_t fail(const std::string &message) {
-    error = message;
-    return std::nullopt;
-  }
-
-  bool keysAre(const Json &object, const std::string &prefix, const std::vector<std::string> &known) {
-    for (const auto &[key, value] : object.items())
-      if (std::find(known.begin(), known.end(), key) == known.end())
-        return fail("it has a key that is not known, '" + prefix + key + "'"), false;
-    for (const std::string &key : known)
-      if (!object.contains(key))
-        return fail("it lacks the key '" + prefix + key + "'"), false;
-    return true;
-  }
-
-  static std::string text(double value) { return Json(value).dump(); }
-
-  bool number(const Json &json, const std::string &key, double least, double most, double unit, double &result) {
-    if (!json.is_number() || !(json.get<double>() >= least && json.get<double>() <= most))
-      return fail("'" + key + "' is " + json.dump(-1, ' ', true, Json::error_handler_t::replace) +
-                  ", not a number from " + text(least) + " to " + text(most)),
-             false;
-    result = json.get<double>() * unit;
-    return true;
-  }
-
-  bool integer(const Json &json, const std::string &key, int64_t least, int64_t most, int64_t &result) {
-    double value = 0;
-    if (!number(json, key, static_cast<double>(least), static_cast<double>(most), 1, value))
-      return false;
-    result = static_cast<int64_t>(value);
-    return static_cast<double>(result) == value ||
-           (fail("'" + key + "' is " + json.dump() + ", not a whole number"), false);
-  }
-
-  std::string &error;
 };
 } // namespace
 

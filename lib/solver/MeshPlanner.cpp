@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/solver/MeshPlanner.h"
+#include "lib/solver/MeshFlips.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace snug {
+
+const char *nameOf(MeshFamily family) {
+  switch (family) {
+  case MeshFamily::OneD:
+    return "1D";
+  case MeshFamily::ColumnFirst:
+    return "column-first";
+  case MeshFamily::HierarchicalOneD:
+    return "hierarchical 1D";
+  case MeshFamily::RowFirst:
+    return "row-first";
+  }
+  return "";
+}
+
+const char *nameOf(Collective kind) {
+  switch (kind) {
+  case Collective::AllReduce:
+    return "all-reduce";
+  case Collective::ReduceScatter:
+    return "reduce-scatter";
+  case Collective::AllGather:
+    return "all-gather";
+  case Collective::AllToAll:
+    return "all-to-all";
+  }
+  return "";
+}
+
+namespace {
+// One collective over one ring of the mesh.
+struct Step {
+  Collective kind;
+  size_t ring;
+  double bytes;
+};
+
+struct Placement {
+  MeshFamily family;
+  MeshShape mesh;
+
+  // Along which ring the cut's groups lie.
+  size_t ringOf(Cut cut) const {
+    if (cut == Cut::Both)
+      return mesh.d2 == 1 ? 0 : mesh.d1 == 1 ? 1 : 2;
+    return (cut == Cut::Outputs) == (family != MeshFamily::RowFirst) ? 0 : 1;
+  }
+
+  int64_t sizeOf(size_t ring) const { return ring == 0 ? mesh.d1 : ring == 1 ? mesh.d2 : mesh.d1 * mesh.d2; }
+
+  std::vector<Step> steps(const CollectiveEvent &event) const {
+    if (family != MeshFamily::HierarchicalOneD)
+      return {{event.kind, ringOf(event.cut), event.bytes}};
+    if (event.cut == Cut::Inputs) // in one part
+      return {};
+    // Over all devices, in steps: what passes the first axis is cut over the second by then.
+    double part = event.bytes / static_cast<double>(mesh.d2);
+    switch (event.kind) {
+    case Collective::AllReduce:
+      return {{Collective::ReduceScatter, 1, event.bytes},
+              {Collective::AllReduce, 0, part},
+              {Collective::AllGather, 1, event.bytes}};
+    case Collective::ReduceScatter:
+      return {{event.kind, 1, event.bytes}, {event.kind, 0, part}};
+    case Collective::AllGather:
+      return {{event.kind, 0, part}, {event.kind, 1, event.bytes}};
+    case Collective::AllToAll:
+      return {{event.kind, 1, event.bytes}, {event.kind, 0, event.bytes}};
+    }
+    return {};
+  }
+};
+
+// The candidates of one pair of cuts.
+std::vector<Placement> placements(int64_t outputs, int64_t inputs) {
+  std::vector<Placement> result;
+  if (inputs == 1) {
+    result.push_back({MeshFamily::OneD, {outputs, 1}});
+    for (int64_t d1 = 2; d1 < outputs; ++d1)
+      if (outputs % d1 == 0)
+        result.push_back({MeshFamily::HierarchicalOneD, {d1, outputs / d1}});
+    return result;
+  }
+  result.push_back({MeshFamily::ColumnFirst, {outputs, inputs}});
+  if (outputs > 1) // else all devices are one ring either way
+    result.push_back({MeshFamily::RowFirst, {inputs, outputs}});
+  return result;
+}
+
+class Planner {
+public:
+  explicit Planner(const MeshProblem &problem) : problem(problem) {}
+
+  MeshPlan run() {
+    MeshPlan plan;
+    plan.problem = topologyProblem(problem.topology);
+    if (!plan.problem.empty())
+      return plan;
+    int64_t devices = problem.topology.size();
+    std::vector<MeshCandidate> refused;
+    for (int64_t inputs = 1; inputs <= devices; ++inputs) {
+      if (devices % inputs != 0)
+        continue;
+      std::vector<Placement> wanted = placements(devices / inputs, inputs);
+      wanted.erase(
+          std::remove_if(wanted.begin(), wanted.end(), [&](const Placement &p) { return !isWanted(p.family); }),
+          wanted.end());
+      if (wanted.empty())
+        continue;
+      MeshTerms terms = problem.terms(devices / inputs, inputs);
+      for (const Placement &placement : wanted) {
+        MeshCandidate c = price(placement, terms);
+        (c.refused.empty() ? plan.candidates : refused).push_back(std::move(c));
+      }
+    }
+    plan.candidates = ordered(std::move(plan.candidates));
+    plan.admissible = plan.candidates.size();
+    plan.candidates.insert(plan.candidates.end(), refused.begin(), refused.end());
+    plan.flips = findFlips(problem, plan);
+    return plan;
+  }
+
+private:
+  bool isWanted(MeshFamily family) const {
+    return std::find(problem.families.begin(), problem.families.end(), family) != problem.families.end();
+  }
+
+  MeshCandidate price(const Placement &placement, const MeshTerms &terms) const {
+    MeshCandidate c;
+    c.family = placement.family;
+    c.mesh = placement.mesh;
+    c.refused = terms.refused;
+    if (c.refused.empty() && terms.phases.size() != problem.phases.size())
+      c.refused = "the model states " + std::to_string(terms.phases.size()) + " phases of " +
+                  std::to_string(problem.phases.size());
+    if (!c.refused.empty())
+      return c;
+    MeshShape whole{1, c.mesh.d1 * c.mesh.d2};
+    for (size_t r = 0; r < kRings; ++r) {
+      std::vector<LevelUse> use = ringUse(problem.topology, r == 2 ? whole : c.mesh, r == 0 ? 1 : 2);
+      double bandwidth = ringBandwidth(problem.topology, use), latency = ringLatency(problem.topology, use);
+      c.rings[r] = {std::move(use), bandwidth, latency};
+    }
+    for (size_t p = 0; p < terms.phases.size(); ++p) {
+      PhasePrice phase;
+      bool found = false;
+      std::string why = "the model states no layout";
+      for (const LayoutTerms &layout : terms.phases[p]) {
+        phase.layouts.push_back(price(placement, c, layout));
+        size_t last = phase.layouts.size() - 1;
+        if (!layout.refused.empty()) {
+          why = layout.refused;
+        } else if (!found || isFaster(phase.layouts[last].time(), phase.price().time())) {
+          phase.chosen = last;
+          found = true;
+        }
+      }
+      if (!found) {
+        c.refused = problem.phases[p].name + ": " + why;
+        return c;
+      }
+      c.time_s += problem.phases[p].runs * phase.price().time();
+      c.phases.push_back(std::move(phase));
+    }
+    return c;
+  }
+
+  LayoutPrice price(const Placement &placement, const MeshCandidate &c, const LayoutTerms &terms) const {
+    LayoutPrice price;
+    price.layout = terms.layout;
+    price.refused = terms.refused;
+    if (!terms.refused.empty())
+      return price;
+    for (const CollectiveEvent &event : terms.collectives)
+      for (const Step &step : placement.steps(event)) {
+        auto d = static_cast<double>(placement.sizeOf(step.ring));
+        if (d <= 1)
+          continue;
+        AxisTraffic &traffic = price.traffic[step.ring];
+        double sent = event.count * (step.kind == Collective::AllReduce ? 2 : 1) * (d - 1) / d * step.bytes;
+        traffic.collectives += event.count;
+        traffic.bytes += sent;
+        traffic.latency_s += event.count * c.rings[step.ring].latency;
+        traffic.transfer_s += sent / c.rings[step.ring].bandwidth;
+      }
+    for (const AxisTraffic &traffic : price.traffic) {
+      price.latency_s += traffic.latency_s;
+      price.transfer_s += traffic.transfer_s;
+    }
+    if (problem.machine)
+      for (const ComputeTerm &term : terms.compute)
+        price.compute_s += term.count * kernelTime(*problem.machine, term.cost, problem.threads);
+    return price;
+  }
+
+  // Best first by the rule, which is no order of pairs (ties do not chain): the best of those that are left, again and
+  // again.
+  static std::vector<MeshCandidate> ordered(std::vector<MeshCandidate> left) {
+    std::vector<MeshCandidate> result;
+    while (!left.empty()) {
+      double least = std::numeric_limits<double>::infinity();
+      for (const MeshCandidate &c : left)
+        least = std::min(least, c.time_s);
+      auto best = left.end();
+      for (auto c = left.begin(); c != left.end(); ++c)
+        if (!isFaster(least, c->time_s) && (best == left.end() || precedes(*c, *best)))
+          best = c;
+      result.push_back(std::move(*best));
+      left.erase(best);
+    }
+    return result;
+  }
+
+  static bool precedes(const MeshCandidate &a, const MeshCandidate &b) {
+    return a.mesh.d1 != b.mesh.d1 ? a.mesh.d1 > b.mesh.d1 : a.family < b.family;
+  }
+
+  const MeshProblem &problem;
+};
+} // namespace
+
+MeshPlan planMesh(const MeshProblem &problem) { return Planner(problem).run(); }
+
+} // namespace snug
