@@ -103,16 +103,18 @@ unsigned KernelGraph::classOf(Value value) {
 }
 
 void KernelGraph::findProducers(Value value, SmallVectorImpl<unsigned> &producers) const {
-  Operation *op = value.getDefiningOp();
-  if (!op)
-    return;
-  if (auto found = kernelIds.find(op); found != kernelIds.end()) {
-    if (!llvm::is_contained(producers, found->second))
+  // What is free may lead to the same producers in many ways.
+  llvm::SetVector<Value> leading;
+  leading.insert(value);
+  for (size_t next = 0; next < leading.size(); ++next) {
+    Operation *op = leading[next].getDefiningOp();
+    if (!op)
+      continue;
+    if (auto found = kernelIds.find(op); found == kernelIds.end())
+      leading.insert_range(op->getOperands());
+    else if (!llvm::is_contained(producers, found->second))
       producers.push_back(found->second);
-    return;
   }
-  for (Value operand : op->getOperands())
-    findProducers(operand, producers);
 }
 
 KernelGraph::KernelGraph(Block &block, IndexBounds &bounds, bool inPlace, const OrderFacts &facts)

@@ -56,6 +56,17 @@ LoweredValue rebuild(Lowering &l, const LoweredValue &like, ValueRange &tensors)
   return value;
 }
 
+// The value as the first part of a whole, whose other elements nobody reads.
+LoweredValue firstOf(Lowering &l, LoweredValue value, const Extents &whole) {
+  Value into = l.empty(whole, value.elementType);
+  if (!llvm::is_contained(value.shape, l.constant(0))) {
+    SmallVector<OpFoldResult> offsets(whole.size(), l.b.getIndexAttr(0)), strides(whole.size(), l.b.getIndexAttr(1));
+    auto sizes = llvm::map_to_vector(value.shape, [&](AffineExpr extent) { return l.fold(extent); });
+    into = tensor::InsertSliceOp::create(l.b, l.loc(), l.tensor(value), into, offsets, sizes, strides);
+  }
+  return l.tensorValue(into, whole, value.elementType);
+}
+
 SmallVector<Value> tensorsOf(Lowering &l, ArrayRef<LoweredValue> values) {
   LoweredValues flat;
   for (const LoweredValue &value : values)
@@ -223,11 +234,45 @@ FailureOr<LoweredValues> Lowering::branch(LoweredValue &condition, BranchBody wh
     return failure();
   if (results[0].size() != results[1].size())
     return error() << "one branch gives " << results[0].size() << " values, the other one " << results[1].size();
-  for (auto [index, one, other] : llvm::enumerate(results[0], results[1]))
-    if (!areSameShapes(*this, one, other))
+  // What is of another size in each branch is yielded as a part of a whole for the largest, and its extents beside it.
+  struct Part {
+    size_t output, dim, sizeAt; // the size is among the yielded values, behind the outputs
+    AffineExpr most;
+  };
+  SmallVector<Part> parts;
+  size_t numOutputs = results[0].size();
+  for (size_t index = 0; index < numOutputs; ++index) {
+    const LoweredValue &one = results[0][index], &other = results[1][index];
+    if (areSameShapes(*this, one, other))
+      continue;
+    Extents whole = one.shape;
+    bool canBeParts = !one.isSequence && !other.isSequence && !one.isAbsent && !other.isAbsent &&
+                      one.elementType == other.elementType && one.rank() == other.rank();
+    for (int64_t dim = 0; canBeParts && dim < one.rank(); ++dim) {
+      if (areEqualExtents(one.shape[dim], other.shape[dim]))
+        continue;
+      auto most = extremum(dims.atMost(one.shape[dim]), dims.atMost(other.shape[dim]), /*larger=*/true);
+      if ((canBeParts = most.has_value())) {
+        whole[dim] = *most;
+        parts.push_back({index, static_cast<size_t>(dim), 0, *most});
+      }
+    }
+    if (!canBeParts)
       return error() << "output " << index << " is " << describe(*this, one) << " of one branch and " << describe(*this, other)
                      << " of the other; where the condition is computed from data both must be alike (a condition that an "
                         "input states is known with --value NAME=1)";
+    for (int side : {0, 1}) {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint((side == 0 ? made.thenBlock() : made.elseBlock())->getTerminator());
+      LoweredValue value = results[side][index];
+      for (Part &part : parts)
+        if (part.output == index) {
+          part.sizeAt = results[side].size();
+          results[side].push_back(intsValue(b.getI64Type(), {value.shape[part.dim]}, /*scalar=*/true));
+        }
+      results[side][index] = firstOf(*this, value, whole);
+    }
+  }
   for (int side : {0, 1}) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPoint((side == 0 ? made.thenBlock() : made.elseBlock())->getTerminator());
@@ -252,5 +297,15 @@ FailureOr<LoweredValues> Lowering::branch(LoweredValue &condition, BranchBody wh
       value = one;
     chosen.push_back(value);
   }
+  for (size_t index = 0; index < numOutputs; ++index) {
+    Extents sizes = chosen[index].shape;
+    for (const Part &part : parts)
+      if (part.output == index)
+        sizes[part.dim] = dataExtent(chosen[part.sizeAt], part.most);
+    SmallVector<AffineExpr> offsets(sizes.size(), constant(0));
+    if (sizes != chosen[index].shape)
+      chosen[index] = slice(chosen[index], offsets, sizes, SmallVector<int64_t>(sizes.size(), 1));
+  }
+  chosen.resize(numOutputs);
   return chosen;
 }

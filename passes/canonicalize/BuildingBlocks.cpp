@@ -42,6 +42,45 @@ Value Lowering::generic(ArrayRef<Value> inputs, ArrayRef<AffineMap> maps, ArrayR
   return op.getResult(0);
 }
 
+std::optional<LoweredValue> Lowering::elementwiseConstants(ArrayRef<LoweredValue *> inputs, ArrayRef<AffineExpr> shape,
+                                                           Type resultType, function_ref<TypedAttr(ArrayRef<TypedAttr>)> computed) {
+  if (!resultType.isIntOrFloat() || storedAs(resultType) != resultType)
+    return std::nullopt;
+  std::vector<SmallVector<Attribute>> elements;
+  for (LoweredValue *in : inputs)
+    if (auto known = constantElements(*in))
+      elements.push_back(*known);
+    else
+      return std::nullopt;
+  // Row-major places, of inputs where they are repeated along dims of one.
+  SmallVector<Attribute> results;
+  auto sizeOf = [](AffineExpr extent) { return cast<AffineConstantExpr>(extent).getValue(); };
+  int64_t count = 1;
+  for (AffineExpr extent : shape)
+    count *= sizeOf(extent);
+  constexpr int64_t kMost = 64;
+  if (count == 0 || count > kMost)
+    return std::nullopt;
+  for (int64_t place = 0; place < count; ++place) {
+    SmallVector<TypedAttr> scalars;
+    for (auto [in, own] : llvm::zip_equal(inputs, elements)) {
+      int64_t rest = place, at = 0, stride = 1;
+      for (int64_t back = 1; back <= in->rank(); ++back) {
+        int64_t size = sizeOf(in->shape[in->rank() - back]), whole = sizeOf(shape[shape.size() - back]);
+        at += size == 1 ? 0 : rest % whole * stride;
+        rest /= whole;
+        stride *= size;
+      }
+      scalars.push_back(cast<TypedAttr>(own[at]));
+    }
+    TypedAttr result = computed(scalars);
+    if (!result || result.getType() != resultType)
+      return std::nullopt;
+    results.push_back(result);
+  }
+  return constantValue(results, shape, resultType);
+}
+
 FailureOr<LoweredValue> Lowering::elementwise(ArrayRef<LoweredValue *> inputs, Type resultType, Body body) {
   Extents shape;
   for (LoweredValue *in : inputs) {
@@ -51,15 +90,19 @@ FailureOr<LoweredValue> Lowering::elementwise(ArrayRef<LoweredValue *> inputs, T
     shape = *merged;
   }
   // Constants stay constants.
-  if (llvm::all_of(inputs, [](LoweredValue *in) { return in->splat != nullptr; })) {
+  auto computed = [&](ArrayRef<TypedAttr> scalars) {
     OpBuilder::InsertionGuard guard(b);
-    SmallVector<Value> scalars;
-    for (LoweredValue *in : inputs)
-      scalars.push_back(arith::ConstantOp::create(b, loc(), in->splat));
-    Value folded = body(b, loc(), scalars);
-    Attribute constantAttr;
-    if (matchPattern(folded, m_Constant(&constantAttr)))
-      return splatValue(cast<TypedAttr>(constantAttr), shape, resultType);
+    SmallVector<Value> values;
+    for (TypedAttr scalar : scalars)
+      values.push_back(arith::ConstantOp::create(b, loc(), scalar));
+    Attribute result;
+    return matchPattern(body(b, loc(), values), m_Constant(&result)) ? dyn_cast<TypedAttr>(result) : TypedAttr();
+  };
+  if (llvm::all_of(inputs, [](LoweredValue *in) { return in->splat != nullptr; })) {
+    if (TypedAttr known = computed(llvm::map_to_vector(inputs, [](LoweredValue *in) { return in->splat; })))
+      return splatValue(known, shape, resultType);
+  } else if (auto known = elementwiseConstants(inputs, shape, resultType, computed)) {
+    return *known;
   }
   SmallVector<Value> operands;
   SmallVector<AffineMap> maps;
@@ -235,6 +278,16 @@ FailureOr<LoweredValue> Lowering::concat(MutableArrayRef<LoweredValue> parts, in
   }
   if (parts.size() == 1)
     return parts[0];
+  if (rank == 1) { // numbers that shapes are computed from
+    SmallVector<Attribute> known;
+    if (llvm::all_of(parts, [&](LoweredValue &part) {
+          auto own = constantElements(part);
+          if (own)
+            llvm::append_range(known, *own);
+          return own.has_value();
+        }))
+      return constantValue(known, shape, elementType);
+  }
   // Each part is copied into its place of the result.
   Value result = empty(shape, elementType);
   AffineExpr offset = constant(0);

@@ -133,6 +133,40 @@ LoweredValue Lowering::dataValue(DenseElementsAttr value) {
   return weightValue(FlatSymbolRefAttr::get(name), type);
 }
 
+std::optional<SmallVector<Attribute>> Lowering::constantElements(const LoweredValue &value) {
+  constexpr int64_t kMost = 64; // shape arithmetic has few; others are better computed where they are used
+  Type type = value.elementType;
+  if (value.isSequence || value.isAbsent || !type || !type.isIntOrFloat() || storedAs(type) != type)
+    return std::nullopt;
+  SmallVector<int64_t> sizes;
+  int64_t count = 1;
+  for (AffineExpr extent : value.shape) {
+    auto number = dyn_cast<AffineConstantExpr>(extent);
+    if (!number || number.getValue() > kMost || (count *= number.getValue()) > kMost)
+      return std::nullopt;
+    sizes.push_back(number.getValue());
+  }
+  if (value.splat)
+    return SmallVector<Attribute>(count, value.splat);
+  if (auto weight = value.tensor ? value.tensor.getDefiningOp<nn::WeightOp>() : nullptr; weight && weight.getRecipe().empty()) {
+    auto data = module.lookupSymbol<nn::DataOp>(weight.getData());
+    auto dense = data ? dyn_cast_or_null<DenseElementsAttr>(data.getValueAttr()) : nullptr;
+    if (dense && dense.getElementType() == type)
+      return SmallVector<Attribute>(dense.getValues<Attribute>());
+  }
+  auto numbers = constantInts(value);
+  if (!numbers || static_cast<int64_t>(numbers->size()) != count)
+    return std::nullopt;
+  return SmallVector<Attribute>(llvm::map_range(*numbers, [&](int64_t number) { return numberAttr(type, number); }));
+}
+
+LoweredValue Lowering::constantValue(ArrayRef<Attribute> elements, ArrayRef<AffineExpr> shape, Type type) {
+  SmallVector<int64_t> sizes;
+  for (AffineExpr extent : shape)
+    sizes.push_back(cast<AffineConstantExpr>(extent).getValue());
+  return denseValue(DenseElementsAttr::get(RankedTensorType::get(sizes, type), elements), Value());
+}
+
 std::optional<SmallVector<double>> Lowering::constantFloats(const LoweredValue &value) {
   if (value.rank() > 1)
     return std::nullopt;

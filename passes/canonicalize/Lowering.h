@@ -112,6 +112,9 @@ public:
   LoweredValue denseValue(mlir::DenseElementsAttr value, mlir::Value onnxValue);
   // A constant as a weight, whatever its elements.
   LoweredValue dataValue(mlir::DenseElementsAttr value);
+  // Elements of a small constant, in row-major order, where they are stored as what they are.
+  std::optional<llvm::SmallVector<mlir::Attribute>> constantElements(const LoweredValue &value);
+  LoweredValue constantValue(llvm::ArrayRef<mlir::Attribute> elements, llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type type);
   // Elements of a small constant of floats.
   std::optional<llvm::SmallVector<double>> constantFloats(const LoweredValue &value);
   // A constant that is a reference into a file.
@@ -173,6 +176,10 @@ public:
   // result[i] = body(inputs[broadcast i]...); folds where all inputs are splats. Inputs known as splat or closed are
   // computed in the body and read no memory.
   mlir::FailureOr<LoweredValue> elementwise(llvm::ArrayRef<LoweredValue *> inputs, mlir::Type resultType, Body body);
+  // The same of small constants, where `computed` gives an element of theirs.
+  std::optional<LoweredValue> elementwiseConstants(llvm::ArrayRef<LoweredValue *> inputs, llvm::ArrayRef<mlir::AffineExpr> shape,
+                                                   mlir::Type resultType,
+                                                   llvm::function_ref<mlir::TypedAttr(llvm::ArrayRef<mlir::TypedAttr>)> computed);
   // result[i] = body(input operands read through maps...) over `shape`.
   mlir::Value generic(llvm::ArrayRef<mlir::Value> inputs, llvm::ArrayRef<mlir::AffineMap> maps,
                       llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type resultType, Body body);

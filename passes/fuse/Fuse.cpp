@@ -91,23 +91,32 @@ struct FusePass : snug::impl::FuseBase<FusePass> {
     tensor::ExtractSliceOp::getCanonicalizationPatterns(elementwise, context);
     populateConvolutionPatterns(elementwise);
     populateFoldCopyPatterns(elementwise);
-    if (failed(applyPatternsGreedily(function, std::move(elementwise))))
-      return signalPassFailure();
+    rewrite(function, std::move(elementwise));
     RewritePatternSet epilogues(context);
     populateEpiloguePatterns(epilogues);
     populateFoldCopyPatterns(epilogues);
     linalg::populateElementwiseOpsFusionPatterns(epilogues, readsCopy);
-    if (failed(applyPatternsGreedily(function, std::move(epilogues))))
-      return signalPassFailure();
+    rewrite(function, std::move(epilogues));
     // Last, for what reads a copy reads through it where it can.
     RewritePatternSet writes(context);
     populateWriteThroughPatterns(writes);
-    if (failed(applyPatternsGreedily(function, std::move(writes))))
-      return signalPassFailure();
+    rewrite(function, std::move(writes));
+    copyScatteredViews(function);
     ownDestinations(function);
   }
 
 private:
+  // To the end, however deep a model is: a block may wait for what becomes of the one before it. Should patterns undo each
+  // other, what they have made by then is as right as any other.
+  void rewrite(func::FuncOp function, RewritePatternSet &&patterns) {
+    int64_t numOps = 0;
+    function.walk([&](Operation *) { ++numOps; });
+    constexpr int64_t kRewritesPerOp = 64;
+    GreedyRewriteConfig config;
+    config.setMaxIterations(GreedyRewriteConfig::kNoLimit).setMaxNumRewrites(kRewritesPerOp * numOps);
+    (void)applyPatternsGreedily(function, std::move(patterns), config);
+  }
+
   // A destination is one buffer: tensor.empty ops that several kernels share are made one each, right before its use.
   void ownDestinations(func::FuncOp function) {
     SmallVector<tensor::EmptyOp> empties;

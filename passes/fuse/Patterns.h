@@ -40,6 +40,9 @@ void populateWriteThroughPatterns(mlir::RewritePatternSet &patterns);
 // Elementwise consumers of a contraction become its epilogue, also through views and changes of layout.
 void populateEpiloguePatterns(mlir::RewritePatternSet &patterns);
 
+// What a view cannot make one dim of is copied first. After all fusing, which may read through the view.
+void copyScatteredViews(mlir::func::FuncOp function);
+
 } // namespace snug
 
 #endif

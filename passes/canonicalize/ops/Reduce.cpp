@@ -3,6 +3,7 @@
 // Reductions over any axes: a fill of the neutral element, a linalg.generic, and what is left to do on the result.
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/Matchers.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 
@@ -26,17 +27,25 @@ Value combine(OpBuilder &b, Location loc, Reduction kind, Type type, Value eleme
   case Reduction::Min:
     return smaller(b, loc, type, element, accumulator);
   case Reduction::Prod:
-    return integer ? Value(arith::MulIOp::create(b, loc, element, accumulator))
-                   : Value(arith::MulFOp::create(b, loc, element, accumulator));
+    return integer ? Value(b.createOrFold<arith::MulIOp>(loc, element, accumulator))
+                   : Value(b.createOrFold<arith::MulFOp>(loc, element, accumulator));
   default:
-    return integer ? Value(arith::AddIOp::create(b, loc, element, accumulator))
-                   : Value(arith::AddFOp::create(b, loc, element, accumulator, reassociate));
+    return integer ? Value(b.createOrFold<arith::AddIOp>(loc, element, accumulator))
+                   : Value(b.createOrFold<arith::AddFOp>(loc, element, accumulator, reassociate));
   }
 }
 } // namespace
 
 LoweredValue Lowering::reduce(Reduction kind, LoweredValue &in, ArrayRef<bool> reduced) {
   MLIRContext *context = b.getContext();
+  // Numbers that shapes are computed from.
+  if (auto elements = llvm::all_of(reduced, [](bool is) { return is; }) ? constantElements(in) : std::nullopt) {
+    Value all = arith::ConstantOp::create(b, loc(), neutral(kind, in.elementType));
+    for (Attribute element : *elements)
+      all = combine(b, loc(), kind, in.elementType, arith::ConstantOp::create(b, loc(), cast<TypedAttr>(element)), all);
+    if (Attribute known; matchPattern(all, m_Constant(&known)))
+      return splatValue(cast<TypedAttr>(known), {}, in.elementType);
+  }
   Extents kept;
   SmallVector<AffineExpr> resultExprs;
   SmallVector<utils::IteratorType> iterators;
