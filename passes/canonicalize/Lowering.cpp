@@ -234,12 +234,24 @@ std::optional<Extents> Lowering::broadcast(ArrayRef<AffineExpr> left, ArrayRef<A
 }
 
 std::optional<AffineExpr> Lowering::extremum(AffineExpr left, AffineExpr right, bool larger) {
-  AffineExpr difference = larger ? left - right : right - left;
+  AffineExpr difference = sumOfProducts(larger ? left - right : right - left);
   if (auto low = dims.lowerBound(difference); low && *low >= 0)
     return left;
   if (auto high = dims.upperBound(difference); high && *high <= 0)
     return right;
-  return std::nullopt;
+  // One of both for some values of the dims: found when a run begins.
+  if (!difference.isSymbolicOrConstant() || dims.isOfData(difference) || dims.isOfIteration(difference))
+    return std::nullopt;
+  AffineExpr found = dims.extremum(sumOfProducts(left), sumOfProducts(right), larger);
+  if (symbolValues.size() == dims.symbols().size()) // known before
+    return found;
+  OpBuilder::InsertionGuard guard(b);
+  setInsertionPointBehind(left + right);
+  Value first = affine::expandAffineExpr(b, b.getUnknownLoc(), left, {}, symbolValues),
+        second = affine::expandAffineExpr(b, b.getUnknownLoc(), right, {}, symbolValues);
+  symbolValues.push_back(larger ? arith::MaxSIOp::create(b, b.getUnknownLoc(), first, second).getResult()
+                                : arith::MinSIOp::create(b, b.getUnknownLoc(), first, second).getResult());
+  return found;
 }
 
 RankedTensorType Lowering::tensorType(ArrayRef<AffineExpr> shape, Type elementType) {
@@ -251,23 +263,31 @@ RankedTensorType Lowering::tensorType(ArrayRef<AffineExpr> shape, Type elementTy
   return RankedTensorType::get(sizes, storedAs(elementType));
 }
 
+void Lowering::setInsertionPointBehind(AffineExpr extent) {
+  // After all dims and what is computed from them alone, or where the innermost iteration that it is of begins, or a size
+  // of data is known.
+  Value last;
+  bool isInside = false;
+  for (unsigned symbol = 0; symbol < symbolValues.size(); ++symbol) {
+    const DimRange &range = dims.ranges()[dims.symbols()[symbol]];
+    bool isInner = range.isIteration || range.bound, isUsed = isInner && extent.isFunctionOfSymbol(symbol);
+    if (isInner ? isUsed : !isInside)
+      last = symbolValues[symbol];
+    isInside |= isUsed;
+  }
+  if (last)
+    b.setInsertionPointAfterValue(last);
+  else
+    b.setInsertionPointToStart(entry);
+}
+
 Value Lowering::materialize(AffineExpr extent) {
   if (auto symbol = dyn_cast<AffineSymbolExpr>(extent))
     return symbolValues[symbol.getPosition()];
   Value &value = materialized[extent];
   if (!value) {
     OpBuilder::InsertionGuard guard(b);
-    // After all dims, or where the innermost iteration that it is of begins, or a size of data is known.
-    Value last;
-    for (unsigned symbol = 0; symbol < symbolValues.size(); ++symbol) {
-      const DimRange &range = dims.ranges()[dims.symbols()[symbol]];
-      if ((!range.isIteration && !range.bound) || extent.isFunctionOfSymbol(symbol))
-        last = symbolValues[symbol];
-    }
-    if (last)
-      b.setInsertionPointAfterValue(last);
-    else
-      b.setInsertionPointToStart(entry);
+    setInsertionPointBehind(extent);
     if (auto number = dyn_cast<AffineConstantExpr>(extent))
       value = arith::ConstantIndexOp::create(b, b.getUnknownLoc(), number.getValue());
     else

@@ -159,7 +159,8 @@ public:
       ending = dims.solve(extent, end);
   }
   std::optional<Extents> broadcast(llvm::ArrayRef<mlir::AffineExpr> left, llvm::ArrayRef<mlir::AffineExpr> right);
-  // The larger (or smaller) of two expressions, where one is so for all values of the dims.
+  // The larger (or smaller) of two expressions of dims. Where neither is so for all values, it is found when a run begins;
+  // nothing where that is too early (iterations, sizes that are computed from data).
   std::optional<mlir::AffineExpr> extremum(mlir::AffineExpr left, mlir::AffineExpr right, bool larger);
   // As stored.
   mlir::RankedTensorType tensorType(llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type elementType);
@@ -246,6 +247,7 @@ public:
 
 private:
   mlir::LogicalResult checkTypes(TypeSet types);
+  void setInsertionPointBehind(mlir::AffineExpr extent);
   onnx::NodeOp current, caller; // `caller`: the node that is made of others, of which `current` is one
   const OpSchema *schema = nullptr; // of the node at hand; null where the standard has none
   bool relate(llvm::ArrayRef<mlir::AffineExpr> source, llvm::ArrayRef<mlir::AffineExpr> target);

@@ -4,6 +4,7 @@ snug_add_passes(Canonicalize canonicalize
     BuildingBlocks.cpp
     Canonicalize.cpp
     DataExtents.cpp
+    DimBounds.cpp
     DimSymbols.cpp
     ElementTypes.cpp
     ExpandInputs.cpp

@@ -33,17 +33,24 @@ LogicalResult transpose(Lowering &l) {
 
 // --- slice --------------------------------------------------------------------------------------------------------
 
+// Exporters write INT64_MIN for "from the start" and INT64_MAX for "to the end".
+bool isFarBefore(AffineExpr offset) {
+  auto number = dyn_cast<AffineConstantExpr>(offset);
+  return number && number.getValue() < -(int64_t(1) << 40);
+}
+bool isFarBehind(AffineExpr offset) {
+  auto number = dyn_cast<AffineConstantExpr>(offset);
+  return number && number.getValue() > int64_t(1) << 30;
+}
+
 // min(max(value, 0), extent) for an offset given from the start or the end; std::nullopt where named dims leave it open.
 std::optional<AffineExpr> clampOffset(Lowering &l, AffineExpr value, AffineExpr extent) {
-  auto number = dyn_cast<AffineConstantExpr>(value);
-  if (number && number.getValue() < 0) {
-    // Exporters write INT64_MIN for "from the start".
-    if (number.getValue() < -(int64_t(1) << 40))
-      return l.constant(0);
-    value = extent + number.getValue();
-  } else if (number && number.getValue() > (int64_t(1) << 30)) {
-    return extent;
-  }
+  if (isFarBefore(value) || isFarBehind(value))
+    return isFarBefore(value) ? l.constant(0) : extent;
+  auto most = l.dims.upperBound(value);
+  bool isFromEnd = most && *most < 0;
+  if (isFromEnd)
+    value = extent + value;
   auto low = l.dims.lowerBound(value), high = l.dims.upperBound(value);
   auto room = l.dims.lowerBound(extent - value), lack = l.dims.upperBound(extent - value);
   if (high && *high <= 0)
@@ -52,9 +59,18 @@ std::optional<AffineExpr> clampOffset(Lowering &l, AffineExpr value, AffineExpr 
     return extent;
   if (low && *low >= 0 && room && *room >= 0)
     return value;
+  // Of several dims, runs that clamp nothing are those that are meant, and sizes stay sums of dims.
   if (l.requireAtLeast(value, l.constant(0)) && l.requireAtLeast(extent, value))
     return value;
-  return std::nullopt;
+  if (!isFromEnd && (!low || *low < 0)) // from the start in some runs, from the end in others
+    return std::nullopt;
+  auto inside = l.extremum(value, l.constant(0), /*larger=*/true);
+  return inside ? l.extremum(*inside, extent, /*larger=*/false) : std::nullopt;
+}
+
+// How many elements lie between two offsets.
+std::optional<AffineExpr> lengthOf(Lowering &l, AffineExpr start, AffineExpr end) {
+  return l.requireAtLeast(end, start) ? end - start : l.extremum(end - start, l.constant(0), /*larger=*/true);
 }
 
 // Elements of a list or table by constant bounds, whose steps may go backwards.
@@ -107,14 +123,12 @@ std::optional<LoweredValue> sliceTable(Lowering &l, LoweredValue &in, ArrayRef<A
 
 // Where a walk downwards begins, or ends before: -1 is before the first element.
 std::optional<AffineExpr> lastOffset(Lowering &l, AffineExpr offset, AffineExpr extent) {
-  auto number = dyn_cast<AffineConstantExpr>(offset);
-  if (!number)
-    return std::nullopt;
-  if (number.getValue() < 0) {
-    auto room = l.dims.upperBound(extent);
-    return room && number.getValue() < -*room ? l.constant(-1) : l.extremum(extent + number.getValue(), l.constant(-1), /*larger=*/true);
-  }
-  return l.extremum(offset, extent - 1, /*larger=*/false);
+  if (isFarBefore(offset) || isFarBehind(offset))
+    return isFarBefore(offset) ? l.constant(-1) : extent - 1;
+  auto low = l.dims.lowerBound(offset), high = l.dims.upperBound(offset);
+  if (high && *high < 0)
+    return l.extremum(extent + offset, l.constant(-1), /*larger=*/true);
+  return low && *low >= 0 ? l.extremum(offset, extent - 1, /*larger=*/false) : std::nullopt;
 }
 
 LogicalResult slice(Lowering &l) {
@@ -158,26 +172,27 @@ LogicalResult slice(Lowering &l) {
       int64_t by = -step.getValue();
       AffineExpr extent = in.shape[*axis];
       auto first = lastOffset(l, (*starts)[i], extent), end = lastOffset(l, (*ends)[i], extent);
-      auto taken = first && end ? l.dims.lowerBound(*first - *end) : std::nullopt;
-      if (!taken || *taken < 0) {
+      auto taken = first && end ? lengthOf(l, *end, *first) : std::nullopt;
+      if (!taken) {
         l.error() << "cannot show the range from " << l.dims.print((*starts)[i]) << " down to " << l.dims.print((*ends)[i])
                   << " to lie inside extent " << l.dims.print(extent) << " for all dims";
         return failure();
       }
-      sizes[*axis] = (*first - *end).ceilDiv(by);
+      sizes[*axis] = taken->ceilDiv(by);
       offsets[*axis] = *first - (sizes[*axis] - 1) * by;
       strides[*axis] = by;
       turned.push_back(*axis);
       continue;
     }
     auto start = clampOffset(l, (*starts)[i], in.shape[*axis]), end = clampOffset(l, (*ends)[i], in.shape[*axis]);
-    if (!start || !end || !l.requireAtLeast(*end, *start)) {
+    auto taken = start && end ? lengthOf(l, *start, *end) : std::nullopt;
+    if (!taken) {
       l.error() << "cannot show the range from " << l.dims.print((*starts)[i]) << " to " << l.dims.print((*ends)[i]) << " to lie inside extent "
                 << l.dims.print(in.shape[*axis]) << " for all dims";
       return failure();
     }
     offsets[*axis] = *start;
-    sizes[*axis] = (*end - *start).ceilDiv(step.getValue());
+    sizes[*axis] = taken->ceilDiv(step.getValue());
     strides[*axis] = step.getValue();
   }
   LoweredValue part = l.slice(in, offsets, sizes, strides);
