@@ -55,6 +55,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Recurrent.cpp
     ops/Reduce.cpp
     ops/Resize.cpp
+    ops/ResizeAxes.cpp
     ops/RotaryEmbedding.cpp
     ops/Rows.cpp
     ops/Sampling.cpp
