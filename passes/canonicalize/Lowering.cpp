@@ -54,8 +54,11 @@ FailureOr<LoweredValues> Lowering::lowerBody(Region &body, ArrayRef<LoweredValue
     if (failed(lowerOp(&op)))
       return failure();
   LoweredValues results;
-  for (Value value : block.getTerminator()->getOperands())
+  for (Value value : block.getTerminator()->getOperands()) {
     results.push_back(lookup(value));
+    if (results.back().parts)
+      return error() << kOpenSequence;
+  }
   return results;
 }
 
@@ -70,6 +73,9 @@ LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
     if (values[operand].isSequence && !type.contains("Sequence") && !type.contains("Optional") &&
         !llvm::is_contained({"Identity", "Loop", "Scan"}, type))
       return error() << "takes no sequence";
+  for (Value operand : node->getOperands())
+    if (values[operand].parts && !llvm::is_contained({"SequenceAt", "SequenceLength", "ConcatFromSequence", "Identity"}, type))
+      return error() << kOpenSequence;
   const LoweringTable::Entry *entry = LoweringTable::get().find(node.getDomain(), type, node.getOpset());
   if (!entry) // inside a branch, which was not looked at before
     return error() << "the op of opset " << node.getOpset() << " is not supported";

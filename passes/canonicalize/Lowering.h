@@ -33,6 +33,15 @@ struct Relation {
   bool isZero;
 };
 
+// A sequence of as many elements as the run tells: equal parts of one value, the last one maybe shorter.
+struct Parts {
+  int64_t axis = 0, length = 1;
+  bool drops = false; // parts of one element lack the axis
+};
+inline constexpr llvm::StringLiteral kOpenSequence =
+    "a sequence whose length only the run tells can be read at a place, counted, or put together again; fix the extent that was "
+    "split with --dim";
+
 struct LoweredValue {
   mlir::Type elementType;       // what the elements mean (ui8, f8E4M3FN); `tensor` has them as storedAs() says
   Extents shape;
@@ -45,6 +54,7 @@ struct LoweredValue {
   // A sequence is a list of values at compile time and has none of the above.
   bool isSequence = false;
   std::vector<LoweredValue> elements;
+  std::optional<Parts> parts; // of the only one of `elements`, where the run tells how many there are
   bool isAbsent = false; // an optional without a value
 
   int64_t rank() const { return shape.size(); }

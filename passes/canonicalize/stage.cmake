@@ -60,6 +60,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Rows.cpp
     ops/Sampling.cpp
     ops/Scans.cpp
+    ops/Sequences.cpp
     ops/Shape.cpp
     ops/Spectrum.cpp
     ops/Strings.cpp

@@ -3,6 +3,7 @@
 import numpy as np
 import onnx.reference
 import pytest
+from onnx import TensorProto
 
 import snug
 from ops import Graph, noise
@@ -71,4 +72,22 @@ def test_pads_of_transposed_convolutions(attributes, tmp_path):
     model = compiled(graph, tmp_path, {"n": "5..12", "k": "2..4"}, opset=22)
     for n, k in (5, 3), (6, 4), (8, 3), (11, 2), (12, 3), (12, 4):
         given = dict(x=noise(1, 2, n), kernel=noise(2, 3, k, seed=1))
+        agrees(snug.reference(model, given), tmp_path, **given)
+
+
+def test_parts_of_a_sequence(tmp_path):
+    """How many there are only the run tells, and the last one may be shorter."""
+    graph = Graph()
+    x = graph.input("x", noise(9, 2), ("n", 2))
+    parts = graph.node("SplitToSequence", x, graph.constant(np.array(3)), axis=0)
+    places = 0, 1, -1, -2
+    for place in places:
+        graph.output(graph.node("SequenceAt", parts, graph.constant(np.array(place))), 2)
+    rows = graph.node("SplitToSequence", graph.node("Neg", x), axis=0, keepdims=0)
+    graph.output(graph.node("SequenceAt", rows, graph.constant(np.array(-4))), 1)
+    graph.output(graph.node("ConcatFromSequence", rows, axis=0, new_axis=1), 2)
+    graph.output(graph.node("SequenceLength", parts), 0, kind=TensorProto.INT64)
+    model = compiled(graph, tmp_path, {"n": "4..14"}, opset=20)
+    for n in range(4, 15):
+        given = dict(x=noise(n, 2))
         agrees(snug.reference(model, given), tmp_path, **given)
