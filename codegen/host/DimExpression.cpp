@@ -61,8 +61,15 @@ private:
       return;
     }
     skip();
-    if (take("(")) {
+    char extremum = take("max(") ? '>' : take("min(") ? '<' : 0;
+    if (extremum || take("(")) {
       sum();
+      if (extremum) {
+        if (error.empty() && !take(","))
+          error = "a ',' is missing";
+        sum();
+        result.steps.push_back({extremum, 0});
+      }
       if (error.empty() && !take(")"))
         error = "a ')' is missing";
     } else if (!rest.empty() && llvm::isDigit(rest[0])) {
@@ -104,6 +111,10 @@ int64_t DimExpression::evaluate(llvm::ArrayRef<int64_t> dims) const {
                                return a - b;
                              case '*':
                                return a * b;
+                             case '>':
+                               return std::max(a, b);
+                             case '<':
+                               return std::min(a, b);
                              case '/':
                                return b ? a / b : 0;
                              default:
@@ -137,6 +148,8 @@ DimExpression::Linear DimExpression::linear() const {
                                 product.symbol = -1;
                               return product;
                             }
+                            if (a.symbol == -1 && b.symbol == -1 && (op == '>' || op == '<'))
+                              return Linear{-1, 0, op == '>' ? std::max(a.offset, b.offset) : std::min(a.offset, b.offset)};
                             if (a.symbol == -1 && b.symbol == -1 && b.offset)
                               return Linear{-1, 0, op == '/' ? a.offset / b.offset : a.offset % b.offset};
                             return other;

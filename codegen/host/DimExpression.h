@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// An extent as the plan writes it: a number, a dim's name, or an expression such as "past + 1" or "2*(seq+1)".
+// An extent as the plan writes it: a number, a dim's name, or an expression such as "past + 1", "2*(seq+1)" or
+// "max(seq, 10)".
 #ifndef SNUG_CODEGEN_HOST_DIMEXPRESSION_H
 #define SNUG_CODEGEN_HOST_DIMEXPRESSION_H
 
@@ -49,7 +50,7 @@ public:
 private:
   friend class DimExpressionParser;
   struct Step {
-    char kind; // 'n'umber, 'd'im, or one of + - * / %
+    char kind; // 'n'umber, 'd'im, or one of + - * / % and, for the larger and the smaller one, > <
     int64_t value;
   };
   std::vector<Step> steps; // postfix

@@ -153,6 +153,10 @@ Value emitExtent(LocBuilder &b, const DimExpression &extent, ArrayRef<Value> dim
                                     return arith::SubIOp::create(b, x, y);
                                   case '*':
                                     return arith::MulIOp::create(b, x, y);
+                                  case '>':
+                                    return arith::MaxSIOp::create(b, x, y);
+                                  case '<':
+                                    return arith::MinSIOp::create(b, x, y);
                                   default: { // rounds down
                                     Value rest = arith::RemSIOp::create(b, x, y), zero = arith::ConstantIndexOp::create(b, 0);
                                     Value isBelow = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, rest, zero);

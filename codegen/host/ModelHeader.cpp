@@ -157,6 +157,10 @@ private:
                                         return b.CreateSub(x, y);
                                       case '*':
                                         return b.CreateMul(x, y);
+                                      case '>':
+                                        return b.CreateBinaryIntrinsic(Intrinsic::smax, x, y);
+                                      case '<':
+                                        return b.CreateBinaryIntrinsic(Intrinsic::smin, x, y);
                                       default: { // rounds down: (h - kernel) / 2 + 2 is an extent where h < kernel, too
                                         Value *rest = b.CreateSRem(x, y);
                                         Value *isBelow = b.CreateICmpSLT(rest, number(0));

@@ -93,7 +93,8 @@ Bound ofAffine(AffineExpr expr, ArrayRef<Bound> dims, ArrayRef<Bound> symbols) {
   }
 }
 
-// sum := product (('+' | '-') product)*, product := atom (('*' | '/') atom)*, atom := int | name | '(' sum ')'
+// sum := product (('+' | '-') product)*, product := atom (('*' | '/') atom)*,
+// atom := int | name | '(' sum ')' | ('max' | 'min') '(' sum ',' sum ')'
 struct ExpressionParser {
   StringRef rest;
   const llvm::StringMap<Interval> &dims;
@@ -104,10 +105,14 @@ struct ExpressionParser {
     return rest.consume_front(StringRef(&c, 1));
   }
   Bound atom() {
-    if (eat('(')) {
+    rest = rest.ltrim();
+    bool larger = rest.consume_front("max("), smaller = !larger && rest.consume_front("min(");
+    if (larger || smaller || eat('(')) {
       if (++depth > 64) // untrusted text: no deep recursion
         return std::nullopt;
       Bound inner = sum();
+      if (inner && (larger || smaller))
+        inner = !eat(',') ? std::nullopt : larger ? maximum(inner, sum()) : minimum(inner, sum());
       --depth;
       return eat(')') ? inner : std::nullopt;
     }

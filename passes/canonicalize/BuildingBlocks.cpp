@@ -316,7 +316,7 @@ FailureOr<LoweredValue> Lowering::pad(LoweredValue &value, ArrayRef<AffineExpr> 
       error() << "pads " << dims.print(low) << " and " << dims.print(high) << " may be negative";
       return failure();
     }
-    shape.push_back(extent + low + high);
+    shape.push_back(normalExtent(extent + low + high)); // its bound is that of the buffer
     offsets.push_back(fold(low));
     sizes.push_back(fold(extent));
   }

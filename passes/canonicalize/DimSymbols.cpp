@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/DimSymbols.h"
 #include "passes/canonicalize/Extents.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/Twine.h"
-#include "llvm/Support/MathExtras.h"
 #include "llvm/Support/raw_ostream.h"
 #include <numeric>
 
@@ -41,12 +41,7 @@ AffineExpr DimSymbols::addIteration(AffineExpr count) {
 }
 
 bool DimSymbols::isOfIteration(AffineExpr expr) const {
-  bool found = false;
-  expr.walk([&](AffineExpr e) {
-    if (auto symbol = dyn_cast<AffineSymbolExpr>(e))
-      found |= all[symbolRanges[symbol.getPosition()]].isIteration;
-  });
-  return found;
+  return llvm::any_of(rangesOf(expr), [](const DimRange *range) { return range->isIteration; });
 }
 
 AffineExpr DimSymbols::addData(StringRef name, AffineExpr bound) {
@@ -89,11 +84,19 @@ AffineExpr DimSymbols::inSteps(AffineExpr expr) const {
 }
 
 SmallVector<const DimRange *> DimSymbols::rangesOf(AffineExpr expr) const {
-  SmallVector<const DimRange *> result;
-  for (unsigned symbol = 0; symbol < symbolRanges.size(); ++symbol)
-    if (expr.isFunctionOfSymbol(symbol))
-      result.push_back(&all[symbolRanges[symbol]]);
-  return result;
+  llvm::SmallSetVector<const DimRange *, 4> result;
+  for (unsigned symbol = 0; symbol < symbolRanges.size(); ++symbol) {
+    const DimRange &range = all[symbolRanges[symbol]];
+    if (!expr.isFunctionOfSymbol(symbol))
+      continue;
+    if (!range.isExtremum())
+      result.insert(&range);
+    else
+      for (AffineExpr side : {range.first, range.second})
+        for (const DimRange *inner : rangesOf(side))
+          result.insert(inner);
+  }
+  return result.takeVector();
 }
 
 bool DimSymbols::isOpen(AffineExpr expr) const {
@@ -113,6 +116,8 @@ static void factorsOf(AffineExpr expr, SmallVectorImpl<AffineExpr> &factors) {
 
 std::optional<std::string> DimSymbols::solveLinear(AffineExpr difference) const {
   if (isOfIteration(difference) || isOfData(difference)) // which are known inside of a run only
+    return std::nullopt;
+  if (isOfExtremum(difference)) // no definition of a dim can say it
     return std::nullopt;
   AffineExpr zero = getAffineConstantExpr(0, context), one = getAffineConstantExpr(1, context);
   for (unsigned symbol = symbolRanges.size(); symbol-- > 0;) { // the dims of the first inputs are those that stay
@@ -169,6 +174,31 @@ std::optional<std::pair<std::string, int64_t>> DimSymbols::solveStep(AffineExpr 
       return std::pair(range->name, std::lcm(range->step, divisor));
   }
   return std::nullopt;
+}
+
+std::optional<std::pair<std::string, int64_t>> DimSymbols::solveDivided(AffineExpr left, AffineExpr right) const {
+  std::optional<std::pair<std::string, int64_t>> found;
+  (left - right).walk([&](AffineExpr part) {
+    auto divided = dyn_cast<AffineBinaryOpExpr>(part);
+    auto by = divided && part.getKind() == AffineExprKind::FloorDiv ? dyn_cast<AffineConstantExpr>(divided.getRHS())
+                                                                   : AffineConstantExpr();
+    if (!by || by.getValue() < 2 || by.getValue() >= (int64_t(1) << 20))
+      return;
+    for (unsigned symbol = symbolRanges.size(); symbol-- > 0 && !found;) {
+      const DimRange &range = all[symbolRanges[symbol]];
+      if (!range.isOpen() || range.bound || range.step >= (int64_t(1) << 20) || !part.isFunctionOfSymbol(symbol))
+        continue;
+      DimSymbols stepped(*this);
+      DimRange &own = stepped.all[symbolRanges[symbol]];
+      own.min = own.step = std::lcm(range.step, by.getValue());
+      if (own.step == range.step)
+        continue;
+      AffineExpr difference = sumOfProducts(stepped.inSteps(left) - stepped.inSteps(right));
+      if (difference == getAffineConstantExpr(0, context) || stepped.solveLinear(difference))
+        found = {range.name, own.step};
+    }
+  });
+  return found;
 }
 
 bool DimSymbols::add(StringRef definition, std::string &error) {
@@ -282,11 +312,11 @@ std::optional<AffineExpr> DimSymbols::parse(StringRef text, SmallVectorImpl<std:
       if (known == name && depth <= static_cast<int>(expressions.size()))
         if (auto value = parse(expression, missing, depth + 1))
           return *value;
-    unsigned symbol = 0;
-    for (const DimRange &range : all) {
-      if (range.name == name)
-        return range.isFixed() ? getAffineConstantExpr(range.min, context) : getAffineSymbolExpr(symbol, context);
-      symbol += !range.isFixed();
+    for (auto [index, range] : llvm::enumerate(all)) {
+      auto symbol = llvm::find(symbolRanges, index);
+      if (range.name == name && !range.isExtremum())
+        return symbol == symbolRanges.end() ? getAffineConstantExpr(range.min, context)
+                                            : getAffineSymbolExpr(symbol - symbolRanges.begin(), context);
     }
     if (!llvm::is_contained(missing, name))
       missing.push_back(name.str());
@@ -304,8 +334,14 @@ std::optional<AffineExpr> DimSymbols::parse(StringRef text, SmallVectorImpl<std:
 }
 
 std::string DimSymbols::print(AffineExpr expr) const {
-  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr))
-    return all[symbolRanges[symbol.getPosition()]].name;
+  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr)) {
+    const DimRange &range = all[symbolRanges[symbol.getPosition()]];
+    auto side = [&](AffineExpr e) { // there are no signs in the syntax
+      auto number = dyn_cast<AffineConstantExpr>(e);
+      return number && number.getValue() < 0 ? "0 - " + print(e * -1) : print(e);
+    };
+    return range.isExtremum() ? (range.isLarger ? "max(" : "min(") + side(range.first) + ", " + side(range.second) + ")" : range.name;
+  }
   auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
   if (!binary) {
     std::string text;
@@ -319,7 +355,7 @@ std::string DimSymbols::print(AffineExpr expr) const {
   case AffineExprKind::Add: {
     if (number && number.getValue() < 0)
       return print(left) + " - " + std::to_string(-number.getValue());
-    // x * -c as a subtraction: there are no signs in the syntax.
+    // x * -c as a subtraction.
     auto product = dyn_cast<AffineBinaryOpExpr>(right);
     auto factor = product && right.getKind() == AffineExprKind::Mul ? dyn_cast<AffineConstantExpr>(product.getRHS())
                                                                     : AffineConstantExpr();
@@ -340,69 +376,3 @@ std::string DimSymbols::print(AffineExpr expr) const {
     return side(left) + "%" + side(right);
   }
 }
-
-std::optional<int64_t> DimSymbols::evaluate(AffineExpr expr, bool upper) const {
-  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
-    return constant.getValue();
-  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr)) {
-    const DimRange &range = all[symbolRanges[symbol.getPosition()]];
-    if (upper && range.isOpen())
-      return std::nullopt;
-    return upper ? range.max : range.min;
-  }
-  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
-  if (!binary)
-    return std::nullopt;
-  std::optional<int64_t> left = evaluate(binary.getLHS(), upper);
-  // A negative factor turns the direction around.
-  auto factor = dyn_cast<AffineConstantExpr>(binary.getRHS());
-  if (expr.getKind() == AffineExprKind::Mul && factor && factor.getValue() < 0)
-    left = evaluate(binary.getLHS(), !upper);
-  std::optional<int64_t> right = evaluate(binary.getRHS(), upper);
-  if (!left || !right)
-    return std::nullopt;
-  int64_t result;
-  switch (expr.getKind()) {
-  case AffineExprKind::Add:
-    return llvm::AddOverflow(*left, *right, result) ? std::nullopt : std::optional<int64_t>(result);
-  case AffineExprKind::Mul:
-    return llvm::MulOverflow(*left, *right, result) ? std::nullopt : std::optional<int64_t>(result);
-  case AffineExprKind::FloorDiv:
-    return *right <= 0 ? std::nullopt : std::optional<int64_t>(llvm::divideFloorSigned(*left, *right));
-  case AffineExprKind::CeilDiv:
-    return *right <= 0 ? std::nullopt : std::optional<int64_t>(llvm::divideCeilSigned(*left, *right));
-  case AffineExprKind::Mod:
-    return *right <= 0 ? std::nullopt : std::optional<int64_t>(upper ? *right - 1 : 0);
-  default:
-    return std::nullopt;
-  }
-}
-
-// The value of an expression of one symbol.
-static std::optional<int64_t> valueAt(AffineExpr expr, unsigned numSymbols, int64_t value) {
-  SmallVector<AffineExpr> values(numSymbols, getAffineConstantExpr(value, expr.getContext()));
-  auto number = dyn_cast<AffineConstantExpr>(expr.replaceSymbols(values));
-  return number ? std::optional(number.getValue()) : std::nullopt;
-}
-
-std::optional<int64_t> DimSymbols::bound(AffineExpr expr, bool upper) const {
-  std::optional<int64_t> result = evaluate(expr, upper);
-  if (isa<AffineConstantExpr, AffineSymbolExpr>(expr))
-    return result;
-  auto dims = rangesOf(expr);
-  constexpr int64_t few = 256;
-  if (dims.size() != 1 || dims[0]->isOpen() || (dims[0]->max - dims[0]->min) / dims[0]->step >= few ||
-      dims[0]->max >= (int64_t(1) << 24)) // else products may overflow
-    return result;
-  result.reset();
-  for (int64_t value = dims[0]->min; value <= dims[0]->max; value += dims[0]->step) {
-    auto at = valueAt(expr, symbolRanges.size(), value);
-    if (!at)
-      return std::nullopt;
-    result = !result ? *at : upper ? std::max(*result, *at) : std::min(*result, *at);
-  }
-  return result;
-}
-
-std::optional<int64_t> DimSymbols::upperBound(AffineExpr expr) const { return bound(expr, true); }
-std::optional<int64_t> DimSymbols::lowerBound(AffineExpr expr) const { return bound(expr, false); }

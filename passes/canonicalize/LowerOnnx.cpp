@@ -303,6 +303,8 @@ private:
       LoweredValue &value = l.lookup(operand);
       auto given = main.getResultAttrOfType<StringAttr>(index, "snug.name");
       std::string name = given ? given.str() : "output" + std::to_string(index);
+      if (value.parts)
+        return main.emitError() << "output '" << name << "': " << kOpenSequence;
       if (!value.isSequence && !value.isAbsent && failed(add(value, name)))
         return failure();
       for (auto [place, element] : llvm::enumerate(value.elements)) {

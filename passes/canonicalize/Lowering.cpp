@@ -54,8 +54,11 @@ FailureOr<LoweredValues> Lowering::lowerBody(Region &body, ArrayRef<LoweredValue
     if (failed(lowerOp(&op)))
       return failure();
   LoweredValues results;
-  for (Value value : block.getTerminator()->getOperands())
+  for (Value value : block.getTerminator()->getOperands()) {
     results.push_back(lookup(value));
+    if (results.back().parts)
+      return error() << kOpenSequence;
+  }
   return results;
 }
 
@@ -70,6 +73,9 @@ LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
     if (values[operand].isSequence && !type.contains("Sequence") && !type.contains("Optional") &&
         !llvm::is_contained({"Identity", "Loop", "Scan"}, type))
       return error() << "takes no sequence";
+  for (Value operand : node->getOperands())
+    if (values[operand].parts && !llvm::is_contained({"SequenceAt", "SequenceLength", "ConcatFromSequence", "Identity"}, type))
+      return error() << kOpenSequence;
   const LoweringTable::Entry *entry = LoweringTable::get().find(node.getDomain(), type, node.getOpset());
   if (!entry) // inside a branch, which was not looked at before
     return error() << "the op of opset " << node.getOpset() << " is not supported";
@@ -234,12 +240,24 @@ std::optional<Extents> Lowering::broadcast(ArrayRef<AffineExpr> left, ArrayRef<A
 }
 
 std::optional<AffineExpr> Lowering::extremum(AffineExpr left, AffineExpr right, bool larger) {
-  AffineExpr difference = larger ? left - right : right - left;
+  AffineExpr difference = sumOfProducts(larger ? left - right : right - left);
   if (auto low = dims.lowerBound(difference); low && *low >= 0)
     return left;
   if (auto high = dims.upperBound(difference); high && *high <= 0)
     return right;
-  return std::nullopt;
+  // One of both for some values of the dims: found when a run begins.
+  if (!difference.isSymbolicOrConstant() || dims.isOfData(difference) || dims.isOfIteration(difference))
+    return std::nullopt;
+  AffineExpr found = dims.extremum(sumOfProducts(left), sumOfProducts(right), larger);
+  if (symbolValues.size() == dims.symbols().size()) // known before
+    return found;
+  OpBuilder::InsertionGuard guard(b);
+  setInsertionPointBehind(left + right);
+  Value first = affine::expandAffineExpr(b, b.getUnknownLoc(), left, {}, symbolValues),
+        second = affine::expandAffineExpr(b, b.getUnknownLoc(), right, {}, symbolValues);
+  symbolValues.push_back(larger ? arith::MaxSIOp::create(b, b.getUnknownLoc(), first, second).getResult()
+                                : arith::MinSIOp::create(b, b.getUnknownLoc(), first, second).getResult());
+  return found;
 }
 
 RankedTensorType Lowering::tensorType(ArrayRef<AffineExpr> shape, Type elementType) {
@@ -251,23 +269,31 @@ RankedTensorType Lowering::tensorType(ArrayRef<AffineExpr> shape, Type elementTy
   return RankedTensorType::get(sizes, storedAs(elementType));
 }
 
+void Lowering::setInsertionPointBehind(AffineExpr extent) {
+  // After all dims and what is computed from them alone, or where the innermost iteration that it is of begins, or a size
+  // of data is known.
+  Value last;
+  bool isInside = false;
+  for (unsigned symbol = 0; symbol < symbolValues.size(); ++symbol) {
+    const DimRange &range = dims.ranges()[dims.symbols()[symbol]];
+    bool isInner = range.isIteration || range.bound, isUsed = isInner && extent.isFunctionOfSymbol(symbol);
+    if (isInner ? isUsed : !isInside)
+      last = symbolValues[symbol];
+    isInside |= isUsed;
+  }
+  if (last)
+    b.setInsertionPointAfterValue(last);
+  else
+    b.setInsertionPointToStart(entry);
+}
+
 Value Lowering::materialize(AffineExpr extent) {
   if (auto symbol = dyn_cast<AffineSymbolExpr>(extent))
     return symbolValues[symbol.getPosition()];
   Value &value = materialized[extent];
   if (!value) {
     OpBuilder::InsertionGuard guard(b);
-    // After all dims, or where the innermost iteration that it is of begins, or a size of data is known.
-    Value last;
-    for (unsigned symbol = 0; symbol < symbolValues.size(); ++symbol) {
-      const DimRange &range = dims.ranges()[dims.symbols()[symbol]];
-      if ((!range.isIteration && !range.bound) || extent.isFunctionOfSymbol(symbol))
-        last = symbolValues[symbol];
-    }
-    if (last)
-      b.setInsertionPointAfterValue(last);
-    else
-      b.setInsertionPointToStart(entry);
+    setInsertionPointBehind(extent);
     if (auto number = dyn_cast<AffineConstantExpr>(extent))
       value = arith::ConstantIndexOp::create(b, b.getUnknownLoc(), number.getValue());
     else

@@ -33,6 +33,15 @@ struct Relation {
   bool isZero;
 };
 
+// A sequence of as many elements as the run tells: equal parts of one value, the last one maybe shorter.
+struct Parts {
+  int64_t axis = 0, length = 1;
+  bool drops = false; // parts of one element lack the axis
+};
+inline constexpr llvm::StringLiteral kOpenSequence =
+    "a sequence whose length only the run tells can be read at a place, counted, or put together again; fix the extent that was "
+    "split with --dim";
+
 struct LoweredValue {
   mlir::Type elementType;       // what the elements mean (ui8, f8E4M3FN); `tensor` has them as storedAs() says
   Extents shape;
@@ -45,6 +54,7 @@ struct LoweredValue {
   // A sequence is a list of values at compile time and has none of the above.
   bool isSequence = false;
   std::vector<LoweredValue> elements;
+  std::optional<Parts> parts; // of the only one of `elements`, where the run tells how many there are
   bool isAbsent = false; // an optional without a value
 
   int64_t rank() const { return shape.size(); }
@@ -162,7 +172,8 @@ public:
       ending = dims.solve(extent, end);
   }
   std::optional<Extents> broadcast(llvm::ArrayRef<mlir::AffineExpr> left, llvm::ArrayRef<mlir::AffineExpr> right);
-  // The larger (or smaller) of two expressions, where one is so for all values of the dims.
+  // The larger (or smaller) of two expressions of dims. Where neither is so for all values, it is found when a run begins;
+  // nothing where that is too early (iterations, sizes that are computed from data).
   std::optional<mlir::AffineExpr> extremum(mlir::AffineExpr left, mlir::AffineExpr right, bool larger);
   // As stored.
   mlir::RankedTensorType tensorType(llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type elementType);
@@ -253,6 +264,7 @@ public:
 
 private:
   mlir::LogicalResult checkTypes(TypeSet types);
+  void setInsertionPointBehind(mlir::AffineExpr extent);
   onnx::NodeOp current, caller; // `caller`: the node that is made of others, of which `current` is one
   const OpSchema *schema = nullptr; // of the node at hand; null where the standard has none
   bool relate(llvm::ArrayRef<mlir::AffineExpr> source, llvm::ArrayRef<mlir::AffineExpr> target);

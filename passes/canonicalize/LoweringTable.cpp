@@ -15,6 +15,7 @@ const LoweringTable &LoweringTable::get() {
     addElementwiseOps(t);
     addShapeOps(t);
     addLayoutOps(t);
+    addSequenceOps(t);
     addContractionOps(t);
     addQuantizationOps(t);
     addRowOps(t);

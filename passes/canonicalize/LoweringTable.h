@@ -51,6 +51,7 @@ private:
 void addElementwiseOps(LoweringTable &table);
 void addShapeOps(LoweringTable &table);
 void addLayoutOps(LoweringTable &table);
+void addSequenceOps(LoweringTable &table);
 void addContractionOps(LoweringTable &table);
 void addQuantizationOps(LoweringTable &table);
 void addRowOps(LoweringTable &table);

@@ -26,6 +26,8 @@ bool Lowering::same(AffineExpr left, AffineExpr right) {
     return true;
   if (!solution && !step)
     solution = dims.solve(left, right);
+  if (!solution && !step)
+    step = dims.solveDivided(left, right);
   return false;
 }
 

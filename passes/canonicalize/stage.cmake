@@ -4,6 +4,7 @@ snug_add_passes(Canonicalize canonicalize
     BuildingBlocks.cpp
     Canonicalize.cpp
     DataExtents.cpp
+    DimBounds.cpp
     DimSymbols.cpp
     ElementTypes.cpp
     ExpandInputs.cpp
@@ -56,10 +57,12 @@ snug_add_passes(Canonicalize canonicalize
     ops/Recurrent.cpp
     ops/Reduce.cpp
     ops/Resize.cpp
+    ops/ResizeAxes.cpp
     ops/RotaryEmbedding.cpp
     ops/Rows.cpp
     ops/Sampling.cpp
     ops/Scans.cpp
+    ops/Sequences.cpp
     ops/Shape.cpp
     ops/Spectrum.cpp
     ops/Strings.cpp

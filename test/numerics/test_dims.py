@@ -51,6 +51,22 @@ def test_attention_of_open_heads(tmp_path):
     assert "[q0, k1, k2, q3]" in refused(tmp_path, **(wrong | dict(k=noise(1, 2, 4, 7))))
 
 
+def test_masks_of_a_cache_with_room(tmp_path):
+    """Where keys are counted, the mask may be shorter than they are: both are dims of their own."""
+    graph = Graph()
+    names = [graph.input(name, noise(*[2] * len(dims)), dims) for name, dims in (
+        ("q", (2, 4, "rows", 8)), ("k", (2, 2, "room", 8)), ("v", (2, 2, "room", 8)), ("mask", ("rows", "used")))]
+    graph.output(graph.node("Attention", *names, "", "", graph.input("count", np.array([3, 4]))), 4)
+    reference = compiled(graph, tmp_path, {"rows": "1..4", "room": "4..9", "used": "4..9"}, opset=24)
+
+    def given(rows, room, used):
+        return dict(q=noise(2, 4, rows, 8), k=noise(2, 2, room, 8, seed=1), v=noise(2, 2, room, 8, seed=2),
+                    mask=noise(rows, used, seed=3), count=np.array([3, 4]))
+    for sizes in (1, 9, 4), (4, 6, 5), (3, 7, 7):
+        agrees(reference, tmp_path, **given(*sizes))
+    assert "room >= used" in refused(tmp_path, **given(3, 7, 8))
+
+
 def test_kernels_of_open_extents(tmp_path):
     graph = Graph()
     x = graph.input("x", noise(1, 4, 9, 9), ("n", "c", "h", "w"))

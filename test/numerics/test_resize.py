@@ -51,6 +51,8 @@ DYNAMIC = [
     dict(mode="linear", coordinate_transformation_mode="pytorch_half_pixel"),
     dict(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
     dict(mode="nearest", nearest_mode="ceil"),
+    dict(mode="linear", antialias=1),
+    dict(mode="cubic", antialias=1),
 ]
 
 
@@ -79,6 +81,23 @@ def test_extents_of_dims(tmp_path):
     graph.output(graph.node("Resize", x, "", half, mode="cubic"), 4)
     graph.output(graph.node("Resize", x, "", more, mode="cubic", coordinate_transformation_mode="asymmetric"), 4)
     check(graph, tmp_path, {"h": "2..32", "w": "2..32"})
+
+
+@pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
+def test_one_scale_of_dims(policy, tmp_path):
+    """Which dim decides the scale of both depends on the run; extents are rounded, halves up."""
+    graph = Graph()
+    x, sizes = graph.input("x", noise(1, 2, 5, 5), (1, 2, "h", "w")), graph.constant(np.array([7, 9]))
+    for attributes in dict(mode="nearest"), dict(mode="linear"), dict(mode="cubic", antialias=1):
+        graph.output(graph.node("Resize", x, "", "", sizes, axes=[2, 3], keep_aspect_ratio_policy=policy, **attributes), 4)
+    model = graph.save(tmp_path / "ops.onnx")
+    snug.compile_model(model, tmp_path / "ops.so", {"h": "2..21", "w": "3..18"})
+    evaluator = onnx.reference.ReferenceEvaluator(str(model))
+    for h, w in (2, 3), (7, 9), (14, 9), (7, 18), (3, 17), (21, 4), (13, 18), (5, 6):
+        x = noise(1, 2, h, w)
+        got, _ = snug.run_model(tmp_path / "ops.so", {"x": x})
+        for output, value in zip(graph.outputs, evaluator.run(None, {"x": x})):
+            assert got[output.name].shape == value.shape and snug.relative_error(got[output.name], value) <= 2e-6, output.name
 
 
 @pytest.mark.parametrize("mode", ["linear", "cubic"])

@@ -49,8 +49,8 @@ def forced_dynamic(model, inputs):
 
 
 # Ops that cut an extent into as many parts as an attribute or an input says, so that not all extents are possible.
-CUTTING = {"Attention", "Col2Im", "Conv", "ConvTranspose", "DepthToSpace", "GroupNormalization", "Reshape", "RotaryEmbedding",
-           "SpaceToDepth", "Split"}
+CUTTING = {"Attention", "Col2Im", "Conv", "ConvTranspose", "DeformConv", "DepthToSpace", "GroupNormalization", "Reshape",
+           "RotaryEmbedding", "SpaceToDepth", "Split"}
 
 
 def ranges(model, extents):

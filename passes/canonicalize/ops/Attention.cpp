@@ -158,6 +158,16 @@ FailureOr<Heads> snug::withPast(Lowering &l, LoweredValue *past, const Heads &he
   return Heads{*whole};
 }
 
+FailureOr<bool> snug::isShorterMask(Lowering &l, const AttentionInputs &in, AffineExpr length, AffineExpr keys) {
+  if (in.keyCount ? areEqualExtents(length, keys) : l.same(length, keys))
+    return false;
+  bool isFound = !in.keyCount && l.dims.isOpen(length - keys); // what an open one has to be
+  if (isFound || !l.requireAtLeast(keys, length))
+    return l.error() << "a mask for " << l.dims.print(length) << " keys does not go with " << l.dims.print(keys)
+                     << "; it may have fewer, not more";
+  return true;
+}
+
 FailureOr<AttentionOutputs> snug::attend(Lowering &l, AttentionInputs in) {
   OpBuilder &b = l.b;
   MLIRContext *context = b.getContext();
@@ -176,8 +186,10 @@ FailureOr<AttentionOutputs> snug::attend(Lowering &l, AttentionInputs in) {
   // Keys beyond a mask's end are hidden from every row: they take no part at all.
   if (in.masks.size() == 1 && in.masks[0].rank() > 0) {
     AffineExpr length = in.masks[0].shape.back();
-    auto most = l.dims.upperBound(length - k.length());
-    if (!l.same(length, k.length()) && most && *most <= 0) {
+    auto isShorter = isShorterMask(l, in, length, k.length());
+    if (failed(isShorter))
+      return failure();
+    if (*isShorter) {
       cutLength(l, k, length);
       cutLength(l, v, length);
     }

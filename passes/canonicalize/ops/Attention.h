@@ -47,6 +47,10 @@ struct AttentionOutputs {
 // A cache of [batch, heads, past, size] (null: none) and what is new, one after the other.
 mlir::FailureOr<Heads> withPast(Lowering &l, LoweredValue *past, const Heads &fresh);
 
+// Whether a mask of that length lacks the last of the keys. Where keys are counted they are a cache with room behind what is
+// in use, which the mask may leave out; else an open length is taken to be that of the keys. Fails for a longer one.
+mlir::FailureOr<bool> isShorterMask(Lowering &l, const AttentionInputs &in, mlir::AffineExpr length, mlir::AffineExpr keys);
+
 // One snug_nn.attention, unless the scores are asked for or it has no form for the extents or the element type.
 mlir::FailureOr<AttentionOutputs> attend(Lowering &l, AttentionInputs in);
 

@@ -39,7 +39,8 @@ FailureOr<AttentionOutputs> snug::attentionBySteps(Lowering &l, const AttentionI
   LoweredValue q = in.q.value, k = in.k.value, v = in.v.value;
   Type type = q.elementType;
   AffineExpr heads = k.shape[1], group = l.constant(1);
-  if (!l.same(q.shape[1], heads)) {
+  // Not same(), which would take open numbers of heads to be equal.
+  if (!areEqualExtents(q.shape[1], heads)) {
     auto quotient = l.quotient(q.shape[1], heads);
     if (!quotient && l.requireMultiple(q.shape[1], heads))
       quotient = q.shape[1].floorDiv(heads);
@@ -86,7 +87,10 @@ FailureOr<AttentionOutputs> snug::attentionBySteps(Lowering &l, const AttentionI
     if (!isLogical && !isa<FloatType>(mask.elementType))
       return l.error() << "a mask of type " << nameOf(mask.elementType) << " is not supported";
     // Keys behind its end are hidden.
-    if (mask.rank() && mask.shape.back() != l.constant(1) && !l.same(mask.shape.back(), k.shape[2])) {
+    auto isShorter = mask.rank() ? isShorterMask(l, in, mask.shape.back(), k.shape[2]) : FailureOr<bool>(false);
+    if (failed(isShorter))
+      return failure();
+    if (*isShorter) {
       Extents none(mask.rank(), l.constant(0)), after = none;
       after.back() = k.shape[2] - mask.shape.back();
       TypedAttr hidden = isLogical ? TypedAttr(l.b.getBoolAttr(false)) : l.b.getFloatAttr(mask.elementType, -INFINITY);

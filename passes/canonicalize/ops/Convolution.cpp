@@ -298,31 +298,40 @@ FailureOr<LoweredValue> Convolution::blocks() {
   return succeeded(moved) ? l.reshape(*moved, whole) : moved;
 }
 
-// Any other one: a convolution of stride 1 over the input with zeros between its elements.
+// Any other one: a convolution of stride 1 over the input with zeros between its elements and around them. Pads take them
+// away again, and those larger than the kernel elements of the result.
 FailureOr<LoweredValue> Convolution::spread(ArrayRef<int64_t> outputPads) {
-  Extents shape = {x.shape[0], x.shape[1]};
+  AffineExpr zero = l.constant(0);
+  Extents shape = {x.shape[0], x.shape[1]}, cutOffsets(rank + 2, zero), cutSizes = {x.shape[0], filters};
   SmallVector<OpFoldResult> offsets(rank + 2, l.b.getIndexAttr(0)), strides(2, l.b.getIndexAttr(1)), sizes;
   for (AffineExpr extent : x.shape)
     sizes.push_back(l.fold(extent));
   window.out.clear();
   for (unsigned i = 0; i < rank; ++i) {
     AffineExpr reach = (window.kernel[i] - 1) * window.dilations[i];
-    AffineExpr before = reach - window.before[i], after = reach - window.after[i] + outputPads[i];
-    AffineExpr extent = (x.shape[2 + i] - 1) * window.strides[i] + 1 + before + after;
-    if (!l.requireAtLeast(before, l.constant(0)) || !l.requireAtLeast(after, l.constant(0))) {
-      l.error() << "pads larger than the kernel are not supported";
-      return failure();
-    }
-    offsets[2 + i] = l.fold(before);
+    AffineExpr between = (x.shape[2 + i] - 1) * window.strides[i] + 1;
+    auto around = [&](AffineExpr pad) { return l.extremum(reach - pad, zero, /*larger=*/true); };
+    auto cut = [&](AffineExpr pad) { return l.extremum(pad - reach, zero, /*larger=*/true); };
+    AffineExpr last = window.after[i] - outputPads[i], size = between + reach - window.before[i] - last;
+    auto before = around(window.before[i]), after = around(last), cutBefore = cut(window.before[i]);
+    if (!before || !after || !cutBefore || !l.requireAtLeast(size, zero))
+      return l.error() << "pads of " << l.dims.print(window.before[i]) << " and " << l.dims.print(window.after[i])
+                       << " leave spatial dim " << i << " an extent of " << l.dims.print(size) << ", which may be below 0";
+    offsets[2 + i] = l.fold(*before);
     strides.push_back(l.b.getIndexAttr(window.strides[i]));
-    shape.push_back(extent);
-    window.out.push_back(extent - reach);
+    shape.push_back(between + *before + *after);
+    window.out.push_back(shape.back() - reach);
+    cutOffsets[2 + i] = *cutBefore;
+    cutSizes.push_back(normalExtent(size));
   }
-  Value zero = arith::ConstantOp::create(l.b, l.loc(), l.b.getZeroAttr(x.elementType));
-  Value filled = linalg::FillOp::create(l.b, l.loc(), zero, l.empty(shape, x.elementType)).getResult(0);
+  Value nothing = arith::ConstantOp::create(l.b, l.loc(), l.b.getZeroAttr(x.elementType));
+  Value filled = linalg::FillOp::create(l.b, l.loc(), nothing, l.empty(shape, x.elementType)).getResult(0);
   LoweredValue padded = l.tensorValue(
       tensor::InsertSliceOp::create(l.b, l.loc(), l.tensor(x), filled, offsets, sizes, strides), shape);
-  return loops(padded);
+  auto result = loops(padded);
+  if (failed(result) || llvm::equal(result->shape, cutSizes, areEqualExtents))
+    return result;
+  return l.slice(*result, cutOffsets, cutSizes, SmallVector<int64_t>(rank + 2, 1));
 }
 
 FailureOr<LoweredValue> Convolution::runTransposed() {
@@ -361,7 +370,7 @@ FailureOr<LoweredValue> Convolution::runTransposed() {
       auto cut = l.extremum(total, l.constant(0), /*larger=*/true);
       if (!cut)
         return l.error() << "the pads of spatial dim " << i << ", " << l.dims.print(total)
-                         << " in all, may be negative or not; give the dim a range where they are one of both";
+                         << " in all, may be negative or not";
       AffineExpr smaller = (*cut).floorDiv(2);
       before = automatic == "SAME_UPPER" ? smaller : *cut - smaller;
       after = total - before;

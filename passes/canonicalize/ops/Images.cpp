@@ -132,13 +132,10 @@ LogicalResult centerCropPad(Lowering &l) {
     auto smaller = l.extremum(given, extent, /*larger=*/false);
     if (!smaller)
       return cropOrPad(l, axes, *wanted);
-    if (*smaller == extent) {
-      offsets[*dim] = (given - extent).floorDiv(2);
-      sizes[*dim] = extent;
-    } else {
-      before[*dim] = (extent - given).floorDiv(2);
-      after[*dim] = extent - given - before[*dim];
-    }
+    offsets[*dim] = (given - *smaller).floorDiv(2);
+    sizes[*dim] = *smaller;
+    before[*dim] = (extent - *smaller).floorDiv(2);
+    after[*dim] = (extent - *smaller + 1).floorDiv(2);
   }
   LoweredValue cut = l.slice(value, offsets, sizes, SmallVector<int64_t>(value.rank(), 1));
   return finish(l, l.pad(cut, before, after, cast<TypedAttr>(l.b.getZeroAttr(value.elementType))));

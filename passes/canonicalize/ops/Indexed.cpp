@@ -303,6 +303,9 @@ LogicalResult snug::gatherSlices(Lowering &l) {
   LoweredValue &data = l.input(0), &indices = l.input(1);
   auto count = indices.rank() ? dyn_cast<AffineConstantExpr>(indices.shape.back()) : AffineConstantExpr();
   int64_t batch = l.intAttr("batch_dims", 0);
+  if (indices.rank() && !count)
+    return l.error() << "how many indices there are for an element, " << l.dims.print(indices.shape.back())
+                     << ", decides the rank of the result; fix it with --dim";
   bool fits = count && batch >= 0 && batch < indices.rank() && batch + count.getValue() <= data.rank();
   for (int64_t dim = 0; fits && dim < batch; ++dim)
     fits = l.same(data.shape[dim], indices.shape[dim]);

@@ -7,6 +7,7 @@
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/StringType.h"
 #include "passes/canonicalize/ScalarKernel.h"
+#include "passes/canonicalize/ops/Layout.h"
 
 using namespace mlir;
 using namespace snug;
@@ -33,17 +34,24 @@ LogicalResult transpose(Lowering &l) {
 
 // --- slice --------------------------------------------------------------------------------------------------------
 
+// Exporters write INT64_MIN for "from the start" and INT64_MAX for "to the end".
+bool isFarBefore(AffineExpr offset) {
+  auto number = dyn_cast<AffineConstantExpr>(offset);
+  return number && number.getValue() < -(int64_t(1) << 40);
+}
+bool isFarBehind(AffineExpr offset) {
+  auto number = dyn_cast<AffineConstantExpr>(offset);
+  return number && number.getValue() > int64_t(1) << 30;
+}
+
 // min(max(value, 0), extent) for an offset given from the start or the end; std::nullopt where named dims leave it open.
 std::optional<AffineExpr> clampOffset(Lowering &l, AffineExpr value, AffineExpr extent) {
-  auto number = dyn_cast<AffineConstantExpr>(value);
-  if (number && number.getValue() < 0) {
-    // Exporters write INT64_MIN for "from the start".
-    if (number.getValue() < -(int64_t(1) << 40))
-      return l.constant(0);
-    value = extent + number.getValue();
-  } else if (number && number.getValue() > (int64_t(1) << 30)) {
-    return extent;
-  }
+  if (isFarBefore(value) || isFarBehind(value))
+    return isFarBefore(value) ? l.constant(0) : extent;
+  auto most = l.dims.upperBound(value);
+  bool isFromEnd = most && *most < 0;
+  if (isFromEnd)
+    value = extent + value;
   auto low = l.dims.lowerBound(value), high = l.dims.upperBound(value);
   auto room = l.dims.lowerBound(extent - value), lack = l.dims.upperBound(extent - value);
   if (high && *high <= 0)
@@ -52,9 +60,18 @@ std::optional<AffineExpr> clampOffset(Lowering &l, AffineExpr value, AffineExpr 
     return extent;
   if (low && *low >= 0 && room && *room >= 0)
     return value;
+  // Of several dims, runs that clamp nothing are those that are meant, and sizes stay sums of dims.
   if (l.requireAtLeast(value, l.constant(0)) && l.requireAtLeast(extent, value))
     return value;
-  return std::nullopt;
+  if (!isFromEnd && (!low || *low < 0)) // from the start in some runs, from the end in others
+    return std::nullopt;
+  auto inside = l.extremum(value, l.constant(0), /*larger=*/true);
+  return inside ? l.extremum(*inside, extent, /*larger=*/false) : std::nullopt;
+}
+
+// How many elements lie between two offsets.
+std::optional<AffineExpr> lengthOf(Lowering &l, AffineExpr start, AffineExpr end) {
+  return l.requireAtLeast(end, start) ? end - start : l.extremum(end - start, l.constant(0), /*larger=*/true);
 }
 
 // Elements of a list or table by constant bounds, whose steps may go backwards.
@@ -107,14 +124,12 @@ std::optional<LoweredValue> sliceTable(Lowering &l, LoweredValue &in, ArrayRef<A
 
 // Where a walk downwards begins, or ends before: -1 is before the first element.
 std::optional<AffineExpr> lastOffset(Lowering &l, AffineExpr offset, AffineExpr extent) {
-  auto number = dyn_cast<AffineConstantExpr>(offset);
-  if (!number)
-    return std::nullopt;
-  if (number.getValue() < 0) {
-    auto room = l.dims.upperBound(extent);
-    return room && number.getValue() < -*room ? l.constant(-1) : l.extremum(extent + number.getValue(), l.constant(-1), /*larger=*/true);
-  }
-  return l.extremum(offset, extent - 1, /*larger=*/false);
+  if (isFarBefore(offset) || isFarBehind(offset))
+    return isFarBefore(offset) ? l.constant(-1) : extent - 1;
+  auto low = l.dims.lowerBound(offset), high = l.dims.upperBound(offset);
+  if (high && *high < 0)
+    return l.extremum(extent + offset, l.constant(-1), /*larger=*/true);
+  return low && *low >= 0 ? l.extremum(offset, extent - 1, /*larger=*/false) : std::nullopt;
 }
 
 LogicalResult slice(Lowering &l) {
@@ -158,26 +173,27 @@ LogicalResult slice(Lowering &l) {
       int64_t by = -step.getValue();
       AffineExpr extent = in.shape[*axis];
       auto first = lastOffset(l, (*starts)[i], extent), end = lastOffset(l, (*ends)[i], extent);
-      auto taken = first && end ? l.dims.lowerBound(*first - *end) : std::nullopt;
-      if (!taken || *taken < 0) {
+      auto taken = first && end ? lengthOf(l, *end, *first) : std::nullopt;
+      if (!taken) {
         l.error() << "cannot show the range from " << l.dims.print((*starts)[i]) << " down to " << l.dims.print((*ends)[i])
                   << " to lie inside extent " << l.dims.print(extent) << " for all dims";
         return failure();
       }
-      sizes[*axis] = (*first - *end).ceilDiv(by);
+      sizes[*axis] = taken->ceilDiv(by);
       offsets[*axis] = *first - (sizes[*axis] - 1) * by;
       strides[*axis] = by;
       turned.push_back(*axis);
       continue;
     }
     auto start = clampOffset(l, (*starts)[i], in.shape[*axis]), end = clampOffset(l, (*ends)[i], in.shape[*axis]);
-    if (!start || !end || !l.requireAtLeast(*end, *start)) {
+    auto taken = start && end ? lengthOf(l, *start, *end) : std::nullopt;
+    if (!taken) {
       l.error() << "cannot show the range from " << l.dims.print((*starts)[i]) << " to " << l.dims.print((*ends)[i]) << " to lie inside extent "
                 << l.dims.print(in.shape[*axis]) << " for all dims";
       return failure();
     }
     offsets[*axis] = *start;
-    sizes[*axis] = (*end - *start).ceilDiv(step.getValue());
+    sizes[*axis] = taken->ceilDiv(step.getValue());
     strides[*axis] = step.getValue();
   }
   LoweredValue part = l.slice(in, offsets, sizes, strides);
@@ -195,28 +211,6 @@ LogicalResult slice(Lowering &l) {
     c.store(c.load(from, place), to, at);
   })[0]);
   return success();
-}
-
-// The value in parts of the given lengths along `axis`.
-FailureOr<std::vector<LoweredValue>> cut(Lowering &l, LoweredValue &in, int64_t axis, ArrayRef<AffineExpr> lengths) {
-  AffineExpr total = l.constant(0);
-  for (AffineExpr length : lengths)
-    total = total + length;
-  if (!l.same(in.shape[axis], total)) {
-    l.error() << "the parts have " << l.dims.print(total) << " elements together, the input has "
-              << l.dims.print(in.shape[axis]);
-    return failure();
-  }
-  std::vector<LoweredValue> pieces;
-  AffineExpr offset = l.constant(0);
-  for (AffineExpr length : lengths) {
-    Extents offsets(in.rank(), l.constant(0)), sizes = in.shape;
-    offsets[axis] = offset;
-    sizes[axis] = length;
-    pieces.push_back(l.slice(in, offsets, sizes, SmallVector<int64_t>(in.rank(), 1)));
-    offset = offset + length;
-  }
-  return pieces;
 }
 
 LogicalResult split(Lowering &l) {
@@ -260,151 +254,6 @@ LogicalResult split(Lowering &l) {
   return success();
 }
 
-// --- sequences ----------------------------------------------------------------------------------------------------
-
-LoweredValue sequenceOf(std::vector<LoweredValue> elements) {
-  LoweredValue value;
-  value.isSequence = true;
-  value.elements = std::move(elements);
-  return value;
-}
-
-LogicalResult splitToSequence(Lowering &l) {
-  LoweredValue &in = l.input(0);
-  auto axis = l.normalizeAxis(l.intAttr("axis", 0), in.rank());
-  if (!axis)
-    return failure();
-  auto extent = dyn_cast<AffineConstantExpr>(in.shape[*axis]);
-  auto given = l.hasInput(1) ? l.ints(l.input(1)) : std::nullopt;
-  bool drop = !l.hasInput(1) && !l.intAttr("keepdims", 1);
-  std::optional<Extents> lengths;
-  if (given && l.input(1).rank() == 1) {
-    lengths = given;
-  } else if (auto step = given ? dyn_cast<AffineConstantExpr>((*given)[0]) : AffineConstantExpr();
-             extent && (step ? step.getValue() > 0 : !l.hasInput(1))) {
-    // A scalar is the length of each part but the last; without it each part has one element.
-    int64_t length = step ? step.getValue() : 1;
-    lengths.emplace();
-    for (int64_t at = 0; at < extent.getValue(); at += length)
-      lengths->push_back(l.constant(std::min(length, extent.getValue() - at)));
-  }
-  if (!lengths) {
-    l.error() << "cannot tell the lengths of the parts of extent " << l.dims.print(in.shape[*axis])
-              << "; only sequences whose length is known at compile time are supported";
-    return failure();
-  }
-  auto pieces = cut(l, in, *axis, *lengths);
-  if (failed(pieces))
-    return failure();
-  for (LoweredValue &piece : *pieces) {
-    if (!drop)
-      continue;
-    Extents shape = piece.shape;
-    shape.erase(shape.begin() + *axis);
-    auto dropped = l.reshape(piece, shape);
-    if (failed(dropped))
-      return failure();
-    piece = *dropped;
-  }
-  l.define(0, sequenceOf(std::move(*pieces)));
-  return success();
-}
-
-// The sequence of input 0 and the place in it that input `index` says, counted from the end where negative; `room` is
-// 1 where a place behind the last element is meant.
-std::optional<int64_t> placeIn(Lowering &l, unsigned index, int64_t room) {
-  int64_t count = l.input(0).elements.size();
-  if (!l.input(0).isSequence) {
-    l.error() << "input 0 is no sequence";
-    return std::nullopt;
-  }
-  auto position = l.constantInts(l.input(index));
-  if (!position || position->size() != 1) {
-    l.error() << "a position that is not constant is not supported";
-    return std::nullopt;
-  }
-  int64_t place = (*position)[0] < 0 ? (*position)[0] + count : (*position)[0];
-  if (place < 0 || place >= count + room) {
-    l.error() << "position " << (*position)[0] << " is outside a sequence of " << count << " elements";
-    return std::nullopt;
-  }
-  return place;
-}
-
-LogicalResult sequenceAt(Lowering &l) {
-  auto place = placeIn(l, 1, 0);
-  if (!place)
-    return failure();
-  LoweredValue element = l.input(0).elements[*place];
-  l.define(0, element);
-  return success();
-}
-
-LogicalResult sequenceConstruct(Lowering &l) {
-  std::vector<LoweredValue> elements;
-  for (unsigned i = 0; i < l.numInputs(); ++i)
-    elements.push_back(l.input(i));
-  l.define(0, sequenceOf(std::move(elements)));
-  return success();
-}
-
-LogicalResult sequenceEmpty(Lowering &l) {
-  l.define(0, sequenceOf({}));
-  return success();
-}
-
-LogicalResult sequenceInsert(Lowering &l) {
-  std::vector<LoweredValue> elements = l.input(0).elements;
-  auto place = l.hasInput(2) ? placeIn(l, 2, 1) : std::optional<int64_t>(elements.size());
-  if (!place)
-    return failure();
-  elements.insert(elements.begin() + *place, l.input(1));
-  l.define(0, sequenceOf(std::move(elements)));
-  return success();
-}
-
-LogicalResult sequenceErase(Lowering &l) {
-  std::vector<LoweredValue> elements = l.input(0).elements;
-  auto place = l.hasInput(1) ? placeIn(l, 1, 0) : std::optional<int64_t>(static_cast<int64_t>(elements.size()) - 1);
-  if (!place || *place < 0)
-    return failure();
-  elements.erase(elements.begin() + *place);
-  l.define(0, sequenceOf(std::move(elements)));
-  return success();
-}
-
-LogicalResult sequenceLength(Lowering &l) {
-  l.define(0, l.intsValue(l.b.getI64Type(), {l.constant(l.input(0).elements.size())}, /*scalar=*/true));
-  return success();
-}
-
-LogicalResult concatFromSequence(Lowering &l) {
-  std::vector<LoweredValue> parts = l.input(0).elements;
-  if (parts.empty()) {
-    l.error() << "the sequence is empty";
-    return failure();
-  }
-  bool newAxis = l.intAttr("new_axis", 0);
-  auto axis = l.normalizeAxis(l.intAttr("axis", 0), parts[0].rank() + newAxis);
-  if (!axis)
-    return failure();
-  for (LoweredValue &part : parts) {
-    if (!newAxis)
-      continue;
-    Extents shape = part.shape;
-    shape.insert(shape.begin() + std::min<int64_t>(*axis, part.rank()), l.constant(1));
-    auto grown = l.reshape(part, shape);
-    if (failed(grown))
-      return failure();
-    part = *grown;
-  }
-  auto result = l.concat(parts, *axis);
-  if (failed(result))
-    return failure();
-  l.define(0, *result);
-  return success();
-}
-
 // --- concat -------------------------------------------------------------------------------------------------------
 
 LogicalResult concat(Lowering &l) {
@@ -420,17 +269,30 @@ LogicalResult concat(Lowering &l) {
 }
 } // namespace
 
+FailureOr<LoweredValues> snug::cut(Lowering &l, LoweredValue &in, int64_t axis, ArrayRef<AffineExpr> lengths) {
+  AffineExpr total = l.constant(0);
+  for (AffineExpr length : lengths)
+    total = total + length;
+  if (!l.same(in.shape[axis], total)) {
+    l.error() << "the parts have " << l.dims.print(total) << " elements together, the input has "
+              << l.dims.print(in.shape[axis]);
+    return failure();
+  }
+  LoweredValues pieces;
+  AffineExpr offset = l.constant(0);
+  for (AffineExpr length : lengths) {
+    Extents offsets(in.rank(), l.constant(0)), sizes = in.shape;
+    offsets[axis] = offset;
+    sizes[axis] = length;
+    pieces.push_back(l.slice(in, offsets, sizes, SmallVector<int64_t>(in.rank(), 1)));
+    offset = offset + length;
+  }
+  return pieces;
+}
+
 void snug::addLayoutOps(LoweringTable &t) {
   t.add("Transpose", 1, transpose, types::Any);
   t.add("Slice", 1, slice, types::Any);
   t.add("Split", 1, split, types::Any);
   t.add("Concat", 4, concat, types::Any);
-  t.add("SplitToSequence", 11, splitToSequence, types::Any);
-  t.add("SequenceAt", 11, sequenceAt, types::Any);
-  t.add("SequenceConstruct", 11, sequenceConstruct, types::Any);
-  t.add("SequenceEmpty", 11, sequenceEmpty, types::Any);
-  t.add("SequenceInsert", 11, sequenceInsert, types::Any);
-  t.add("SequenceErase", 11, sequenceErase, types::Any);
-  t.add("SequenceLength", 11, sequenceLength, types::Any);
-  t.add("ConcatFromSequence", 11, concatFromSequence, types::Any);
 }

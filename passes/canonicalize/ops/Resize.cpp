@@ -7,6 +7,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
+#include "passes/canonicalize/ops/Resize.h"
 #include <cmath>
 
 using namespace mlir;
@@ -16,13 +17,7 @@ using arith::CmpFPredicate;
 namespace {
 enum class Mode { Nearest, Linear, Cubic };
 
-// One dim that is resized.
-struct Axis {
-  int64_t dim;
-  AffineExpr from, to;
-  std::optional<double> scale; // none: to / from
-  double first = 0, last = 1;  // region of interest
-};
+using Axis = ResizedAxis;
 
 // f64 arithmetic in a body.
 struct Scalars {
@@ -51,12 +46,11 @@ public:
 
 private:
   LogicalResult readAttributes();
-  FailureOr<SmallVector<Axis>> axesOf();
-  LogicalResult keepAspectRatio(MutableArrayRef<Axis> axes);
   std::optional<int64_t> blockFactor(const Axis &axis) const;
   FailureOr<LoweredValue> blocks(ArrayRef<std::pair<const Axis *, int64_t>> factors);
   FailureOr<LoweredValue> resize(LoweredValue &value, const Axis &axis);
-  FailureOr<LoweredValue> weights(const Axis &axis, int64_t taps, int64_t begin, double squeeze);
+  std::optional<AffineExpr> tapsOf(const Axis &axis);
+  FailureOr<LoweredValue> weights(const Axis &axis, AffineExpr taps);
   LoweredValue table(ArrayRef<AffineExpr> shape, Type type, function_ref<Value(Scalars &)> body) {
     auto wrapped = [&](OpBuilder &b, Location loc, ValueRange) -> Value {
       Scalars s{b, loc};
@@ -68,10 +62,21 @@ private:
     return s.b.createOrFold<arith::SIToFPOp>(s.loc, s.b.getF64Type(), l.scalarOf(s.b, s.loc, expr, s.b.getI64Type()));
   }
   Value scaleOf(Scalars &s, const Axis &axis) {
-    return axis.scale ? s.c(*axis.scale) : s.div(extent(s, axis.to), extent(s, axis.from));
+    if (axis.scale)
+      return s.c(*axis.scale);
+    Value scale;
+    for (auto [to, from] : axis.ratios) {
+      Value one = s.div(extent(s, to), extent(s, from));
+      scale = !scale ? one : s.select(s.compare(axis.isLargest ? CmpFPredicate::OGT : CmpFPredicate::OLT, one, scale), one, scale);
+    }
+    return scale;
   }
   Value place(Scalars &s, const Axis &axis); // in a body whose first loop is the output's dim
-  // The first of `taps` indices around a place, less `begin`, and how far behind it the place is, in (0, 1].
+  // An antialiased kernel is as much wider as the image becomes smaller.
+  bool squeezes(const Axis &axis) const { return antialias && !(axis.scale && *axis.scale >= 1); }
+  // Of the indices around a place, where tap 0 is, counted from the index below the place.
+  Value firstTap(Scalars &s, AffineExpr taps) { return extent(s, 1 - taps.floorDiv(2)); }
+  // The index below a place, and how far behind it the place is, in (0, 1].
   std::pair<Value, Value> around(Scalars &s, const Axis &axis) {
     Value at = place(s, axis), below = s.sub(s.ceil(at), s.c(1));
     return {below, s.sub(at, below)};
@@ -112,108 +117,6 @@ LogicalResult Resizing::readAttributes() {
   return success();
 }
 
-// floor(extent * scale), where that is an expression of the dims.
-std::optional<AffineExpr> scaled(Lowering &l, AffineExpr extent, double scale) {
-  if (auto number = dyn_cast<AffineConstantExpr>(extent))
-    return l.constant(static_cast<int64_t>(std::floor(static_cast<double>(number.getValue()) * scale)));
-  // A float is a whole number over a power of two; small extents times that number are exact.
-  for (int64_t divisor = 1; divisor <= int64_t(1) << 40; divisor *= 2)
-    if (double product = scale * static_cast<double>(divisor); product == std::floor(product)) {
-      auto most = l.dims.upperBound(extent);
-      if (product > 0x1p40 || (most && *most > int64_t(1) << 22))
-        return std::nullopt;
-      return (extent * static_cast<int64_t>(product)).floorDiv(divisor);
-    }
-  return std::nullopt;
-}
-
-FailureOr<SmallVector<Axis>> Resizing::axesOf() {
-  SmallVector<Axis> axes;
-  std::optional<SmallVector<int64_t>> dims = l.intsAttr("axes");
-  if (!dims)
-    dims = llvm::to_vector(llvm::seq<int64_t>(x.rank()));
-  for (int64_t dim : *dims) {
-    auto normal = l.normalizeAxis(dim, x.rank());
-    if (!normal)
-      return failure();
-    axes.push_back({*normal, x.shape[*normal], {}, {}});
-  }
-  unsigned scalesAt = old ? 1 : 2;
-  std::optional<SmallVector<double>> scales;
-  if (auto attribute = dyn_cast_or_null<ArrayAttr>(l.attr("scales"))) { // Upsample of opset 7
-    scales.emplace();
-    for (Attribute value : attribute)
-      if (auto number = dyn_cast<FloatAttr>(value))
-        scales->push_back(number.getValueAsDouble());
-  } else if (l.hasInput(scalesAt)) {
-    scales = l.constantFloats(l.input(scalesAt));
-  }
-  auto sizes = !old && l.hasInput(3) ? l.ints(l.input(3)) : std::nullopt;
-  bool hasScales = scales && scales->size() == axes.size(), hasSizes = sizes && sizes->size() == axes.size();
-  if (!hasScales && !hasSizes) {
-    l.error() << "scales must be constants, or sizes follow from shapes, one for each of the " << axes.size()
-              << " dims that are resized";
-    return failure();
-  }
-  auto roi = coordinates == "tf_crop_and_resize" && l.hasInput(1) ? l.constantFloats(l.input(1)) : std::nullopt;
-  if (coordinates == "tf_crop_and_resize" && (!roi || roi->size() != 2 * axes.size())) {
-    l.error() << "the region of interest must be constant, with two numbers for each of the " << axes.size()
-              << " dims that are resized";
-    return failure();
-  }
-  for (auto [index, axis] : llvm::enumerate(axes)) {
-    if (hasScales) {
-      double scale = (*scales)[index];
-      auto to = scale > 0 && scale < 1e9 ? scaled(l, axis.from, scale) : std::nullopt;
-      if (!to) {
-        l.error() << "dim " << axis.dim << " of extent " << l.dims.print(axis.from) << " times " << scale
-                  << " is no extent that follows from the dims; fix them with --dim, or export the model with sizes";
-        return failure();
-      }
-      axis.to = *to;
-      axis.scale = scale;
-    } else {
-      axis.to = (*sizes)[index];
-      auto from = dyn_cast<AffineConstantExpr>(axis.from), to = dyn_cast<AffineConstantExpr>(axis.to);
-      if (from && to && from.getValue() > 0)
-        axis.scale = static_cast<double>(to.getValue()) / static_cast<double>(from.getValue());
-    }
-    auto least = l.dims.lowerBound(axis.to), leastFrom = l.dims.lowerBound(axis.from);
-    if (!least || *least < 0 || !leastFrom || (*leastFrom < 1 && axis.from != axis.to)) {
-      l.error() << "dim " << axis.dim << " of extent " << l.dims.print(axis.from) << " to "
-                << l.dims.print(axis.to) << " is not supported";
-      return failure();
-    }
-    if (roi) {
-      axis.first = (*roi)[index];
-      axis.last = (*roi)[axes.size() + index];
-    }
-  }
-  if (!hasScales && failed(keepAspectRatio(axes)))
-    return failure();
-  return axes;
-}
-
-LogicalResult Resizing::keepAspectRatio(MutableArrayRef<Axis> axes) {
-  StringRef policy = l.stringAttr("keep_aspect_ratio_policy", "stretch");
-  if (policy == "stretch")
-    return success();
-  std::optional<double> one;
-  for (const Axis &axis : axes) {
-    if (!axis.scale || (policy != "not_larger" && policy != "not_smaller")) {
-      l.error() << "keep_aspect_ratio_policy '" << policy << "' with extents that are not fixed is not supported; fix them with --dim";
-      return failure();
-    }
-    one = !one ? *axis.scale : policy == "not_larger" ? std::min(*one, *axis.scale) : std::max(*one, *axis.scale);
-  }
-  for (Axis &axis : axes) {
-    axis.scale = one;
-    double from = static_cast<double>(cast<AffineConstantExpr>(axis.from).getValue());
-    axis.to = l.constant(static_cast<int64_t>(*one * from + 0.5));
-  }
-  return success();
-}
-
 // Nearest neighbours at a whole factor: each element becomes a block.
 std::optional<int64_t> Resizing::blockFactor(const Axis &axis) const {
   bool floors = (coordinates == "asymmetric" && nearest == "floor") ||
@@ -224,6 +127,8 @@ std::optional<int64_t> Resizing::blockFactor(const Axis &axis) const {
     bool whole = *axis.scale >= 1 && *axis.scale == std::floor(*axis.scale);
     return whole ? std::optional(static_cast<int64_t>(*axis.scale)) : std::nullopt;
   }
+  if (axis.ratios.size() > 1)
+    return std::nullopt;
   auto quotient = exactQuotient(l.dims.inSteps(axis.to), l.dims.inSteps(axis.from));
   auto number = quotient ? dyn_cast<AffineConstantExpr>(*quotient) : AffineConstantExpr();
   return number && number.getValue() > 0 ? std::optional(number.getValue()) : std::nullopt;
@@ -273,16 +178,41 @@ Value Resizing::place(Scalars &s, const Axis &axis) {
   return middle;
 }
 
+// How many elements the kernel spans: 2 ceil(reach / min(scale, 1)).
+std::optional<AffineExpr> Resizing::tapsOf(const Axis &axis) {
+  int64_t reach = mode == Mode::Cubic ? 2 : 1;
+  if (!squeezes(axis))
+    return l.constant(2 * reach);
+  if (axis.scale) {
+    double half = std::ceil(static_cast<double>(reach) / *axis.scale);
+    return half < 1e9 ? std::optional(l.constant(2 * static_cast<int64_t>(half))) : std::nullopt;
+  }
+  std::optional<AffineExpr> half;
+  for (auto [to, from] : axis.ratios) {
+    auto least = l.dims.lowerBound(to);
+    if (!least || *least < 1)
+      return std::nullopt;
+    AffineExpr one = (from * reach + to - 1).floorDiv(to);
+    half = !half ? one : l.extremum(*half, one, /*larger=*/!axis.isLargest);
+    if (!half)
+      return std::nullopt;
+  }
+  half = l.extremum(*half, l.constant(reach), /*larger=*/true);
+  return half ? std::optional(*half * 2) : std::nullopt;
+}
+
 // The interpolation's kernel at the distance of each tap, of (output's dim, taps).
-FailureOr<LoweredValue> Resizing::weights(const Axis &axis, int64_t taps, int64_t begin, double squeeze) {
+FailureOr<LoweredValue> Resizing::weights(const Axis &axis, AffineExpr taps) {
   Type f64 = l.b.getF64Type(), real = computeType(cast<FloatType>(x.elementType));
-  Extents shape = {axis.to, l.constant(taps)};
-  bool normalizes = excludes || squeeze != 1;
+  Extents shape = {axis.to, taps};
+  bool normalizes = excludes || squeezes(axis);
   auto raw = table(shape, normalizes ? f64 : real, [&](Scalars &s) -> Value {
     auto [below, ratio] = around(s, axis);
-    Value offset = s.add(s.index(1), s.c(static_cast<double>(begin)));
-    Value distance = math::AbsFOp::create(s.b, s.loc, s.mul(s.sub(offset, ratio), s.c(squeeze)));
-    Value zero = s.c(0), one = s.c(1), weight;
+    Value offset = s.add(s.index(1), firstTap(s, taps)), zero = s.c(0), one = s.c(1), weight;
+    Value apart = s.sub(offset, ratio);
+    if (squeezes(axis))
+      apart = s.mul(apart, arith::MinimumFOp::create(s.b, s.loc, scaleOf(s, axis), one));
+    Value distance = math::AbsFOp::create(s.b, s.loc, apart);
     if (mode == Mode::Linear) {
       weight = arith::MaximumFOp::create(s.b, s.loc, s.sub(one, distance), zero);
     } else {
@@ -331,20 +261,15 @@ FailureOr<LoweredValue> Resizing::resize(LoweredValue &value, const Axis &axis) 
                                                                : s.ceil(s.sub(at, half)));
     });
   } else {
-    // An antialiased kernel is as much wider as the image becomes smaller.
-    if (antialias && !axis.scale) {
-      l.error() << "antialiasing of dim " << axis.dim << ", whose scale is not fixed, is not supported; fix extent "
-                << l.dims.print(axis.from) << " with --dim";
-      return failure();
-    }
-    double squeeze = antialias ? std::min(*axis.scale, 1.0) : 1, reach = mode == Mode::Cubic ? 2 : 1;
-    auto begin = static_cast<int64_t>(std::floor(-reach / squeeze) + 1);
-    int64_t taps = 2 - 2 * begin;
-    indices = table({axis.to, l.constant(taps)}, i64, [&](Scalars &s) {
+    auto taps = tapsOf(axis);
+    if (!taps)
+      return l.error() << "antialiasing of dim " << axis.dim << " from " << l.dims.print(axis.from) << " to "
+                       << l.dims.print(axis.to) << " elements is not supported; fix these extents with --dim";
+    indices = table({axis.to, *taps}, i64, [&](Scalars &s) {
       Value below = around(s, axis).first;
-      return nearestInside(s, s.add(below, s.add(s.index(1), s.c(static_cast<double>(begin)))));
+      return nearestInside(s, s.add(below, s.add(s.index(1), firstTap(s, *taps))));
     });
-    auto made = weights(axis, taps, begin, squeeze);
+    auto made = weights(axis, *taps);
     if (failed(made))
       return failure();
     factors = *made;
@@ -376,13 +301,13 @@ FailureOr<LoweredValue> Resizing::resize(LoweredValue &value, const Axis &axis) 
 LogicalResult Resizing::run() {
   if (failed(readAttributes()))
     return failure();
-  auto axes = axesOf();
+  auto axes = resizedAxes(l, old, coordinates == "tf_crop_and_resize");
   if (failed(axes))
     return failure();
   SmallVector<const Axis *> others;
   SmallVector<std::pair<const Axis *, int64_t>> whole;
   for (const Axis &axis : *axes) {
-    bool same = axis.from == axis.to && (!axis.scale || std::abs(*axis.scale - 1) < 1e-9);
+    bool same = axis.from == axis.to && (axis.scale ? std::abs(*axis.scale - 1) < 1e-9 : axis.ratios.size() == 1);
     if (same && axis.first == 0 && axis.last == 1)
       continue;
     if (auto factor = blockFactor(axis))

@@ -358,13 +358,19 @@ LogicalResult deformConv(Lowering &l) {
   SmallVector<int64_t> strides = l.intsAttr("strides").value_or(SmallVector<int64_t>{1, 1});
   SmallVector<int64_t> dilations = l.intsAttr("dilations").value_or(SmallVector<int64_t>{1, 1});
   SmallVector<int64_t> pads = l.intsAttr("pads").value_or(SmallVector<int64_t>{0, 0, 0, 0});
+  auto stated = l.intsAttr("kernel_shape");
   bool fits = x.rank() == 4 && type && w.rank() == 4 && offset.rank() == 4 && strides.size() == 2 && dilations.size() == 2 &&
-              pads.size() == 4 && groups > 0 && offsetGroups > 0;
+              pads.size() == 4 && groups > 0 && offsetGroups > 0 && (!stated || stated->size() == 2);
+  for (unsigned i = 0; fits && stated && i < 2; ++i)
+    fits = l.same(w.shape[2 + i], (*stated)[i]);
   if (!fits || !l.same(x.shape[1], w.shape[1] * groups) ||
-      !l.same(offset.shape[1], w.shape[2] * w.shape[3] * (2 * offsetGroups)) || (w.shape[0] % groups) != l.constant(0) ||
-      (x.shape[1] % offsetGroups) != l.constant(0))
+      !l.same(offset.shape[1], w.shape[2] * w.shape[3] * (2 * offsetGroups)))
     return l.error() << "a weight of shape " << l.print(w.shape) << " and offsets of shape " << l.print(offset.shape)
                      << " do not fit an input of shape " << l.print(x.shape);
+  for (auto [extent, parts] : {std::pair(w.shape[0], groups), std::pair(x.shape[1], offsetGroups)})
+    if (!l.quotient(extent, l.constant(parts)))
+      return l.error() << "extent " << l.dims.print(extent) << " cannot be cut into " << parts << " groups"
+                       << l.stepHint(extent, parts);
   ScalarKernel kernel(l, 4);
   unsigned image = kernel.read(x, {0, any, any, any}), weight = kernel.read(w, {1, any, any, any});
   unsigned shifts = kernel.read(offset, {0, any, 2, 3}), bias = 0, mask = 0;

@@ -73,3 +73,35 @@ module {
     return %y : tensor<*xf32>
   }
 }
+
+// -----
+
+// Elements at even places and at odd ones are as many where the extent is even; and what is 28 where it is divided by 8 and
+// rounded up is taken to be 8 * 28.
+// CHECK-LABEL: func.func @main(
+// CHECK-SAME: snug.dims = ["8"], snug.name = "pairs"{{.*}}snug.dims = ["1", "1", "224"], snug.name = "image"
+module {
+  snug_onnx.initializer @zero value dense<0> : tensor<1xi64>
+  snug_onnx.initializer @one value dense<1> : tensor<1xi64>
+  snug_onnx.initializer @two value dense<2> : tensor<1xi64>
+  snug_onnx.initializer @end value dense<9223372036854775807> : tensor<1xi64>
+  snug_onnx.initializer @four value dense<1.0> : tensor<4xf32>
+  snug_onnx.initializer @many value dense<1.0> : tensor<1x1x28xf32>
+  func.func @main(%past: tensor<?xf32> {snug.name = "past", snug.dims = ["past"]}, %pairs: tensor<?xf32> {snug.name = "pairs", snug.dims = ["p"]}, %image: tensor<1x1x?xf32> {snug.name = "image", snug.dims = ["1", "1", "w"]}) -> (tensor<*xf32> {snug.name = "y"}, tensor<*xf32> {snug.name = "z"}) {
+    %zero = snug_onnx.get @zero : tensor<1xi64>
+    %one = snug_onnx.get @one : tensor<1xi64>
+    %two = snug_onnx.get @two : tensor<1xi64>
+    %end = snug_onnx.get @end : tensor<1xi64>
+    %four = snug_onnx.get @four : tensor<4xf32>
+    %many = snug_onnx.get @many : tensor<1x1x28xf32>
+    %even = snug_onnx.node "Slice"(%pairs, %zero, %end, %zero, %two) {} opset 20 : (tensor<?xf32>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<*xf32>
+    %odd = snug_onnx.node "Slice"(%pairs, %one, %end, %zero, %two) {} opset 20 : (tensor<?xf32>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>, tensor<1xi64>) -> tensor<*xf32>
+    %sum = snug_onnx.node "Add"(%even, %odd) {} opset 20 : (tensor<*xf32>, tensor<*xf32>) -> tensor<*xf32>
+    %y = snug_onnx.node "Add"(%sum, %four) {} opset 20 : (tensor<*xf32>, tensor<4xf32>) -> tensor<*xf32>
+    %half = snug_onnx.node "MaxPool"(%image) {kernel_shape = array<i64: 3>, strides = array<i64: 2>, pads = array<i64: 1, 1>} opset 20 : (tensor<1x1x?xf32>) -> tensor<*xf32>
+    %quarter = snug_onnx.node "MaxPool"(%half) {kernel_shape = array<i64: 3>, strides = array<i64: 2>, pads = array<i64: 1, 1>} opset 20 : (tensor<*xf32>) -> tensor<*xf32>
+    %eighth = snug_onnx.node "MaxPool"(%quarter) {kernel_shape = array<i64: 3>, strides = array<i64: 2>, pads = array<i64: 1, 1>} opset 20 : (tensor<*xf32>) -> tensor<*xf32>
+    %z = snug_onnx.node "Add"(%eighth, %many) {} opset 20 : (tensor<*xf32>, tensor<1x1x28xf32>) -> tensor<*xf32>
+    return %y, %z : tensor<*xf32>, tensor<*xf32>
+  }
+}

@@ -199,3 +199,16 @@ module {
     return %b : tensor<*xf32>
   }
 }
+
+// -----
+
+// What does not follow from other dims: heads of queries are a multiple of those of keys, and where keys are counted, they
+// are a cache with room that the mask may leave out.
+module {
+  // expected-error @+1 {{dims 'a', 'b', 'm' have no value; add --dim a=1 --dim b=1 --dim m=1}}
+  func.func @main(%q: tensor<2x?x3x8xf32> {snug.name = "q", snug.dims = ["2", "a", "3", "8"]}, %k: tensor<2x?x9x8xf32> {snug.name = "k", snug.dims = ["2", "b", "9", "8"]}, %v: tensor<2x?x9x8xf32> {snug.name = "v", snug.dims = ["2", "c", "9", "8"]}, %mask: tensor<3x?xf32> {snug.name = "mask", snug.dims = ["3", "m"]}, %count: tensor<?xi64> {snug.name = "count", snug.dims = ["d"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %none = snug_onnx.none
+    %y = snug_onnx.node "Attention"(%q, %k, %v, %mask, %none, %none, %count) {} opset 24 : (tensor<2x?x3x8xf32>, tensor<2x?x9x8xf32>, tensor<2x?x9x8xf32>, tensor<3x?xf32>, none, none, tensor<?xi64>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
