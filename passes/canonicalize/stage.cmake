@@ -61,6 +61,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Shape.cpp
     ops/Spectrum.cpp
     ops/Strings.cpp
+    ops/SupportVectors.cpp
     ops/Training.cpp
     ops/Trees.cpp
   LINK SnugNn SnugOnnx)

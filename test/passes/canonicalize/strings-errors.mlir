@@ -18,13 +18,3 @@ module {
     return %y : tensor<*xi64>
   }
 }
-
-// -----
-
-module {
-  func.func @main(%x: tensor<?x2xf32> {snug.name = "x", snug.dims = ["n", "2"]}) -> (tensor<*xf32> {snug.name = "y"}) {
-    // expected-error @+1 {{TreeEnsembleRegressor: node 0 is reached twice}}
-    %y = snug_onnx.node "TreeEnsembleRegressor"(%x) {n_targets = 1 : i64, nodes_treeids = array<i64: 0, 0>, nodes_nodeids = array<i64: 0, 1>, nodes_featureids = array<i64: 0, 0>, nodes_modes = ["BRANCH_LEQ", "LEAF"], nodes_values = array<f32: 0.0, 0.0>, nodes_truenodeids = array<i64: 0, 0>, nodes_falsenodeids = array<i64: 1, 0>, target_treeids = array<i64: 0>, target_nodeids = array<i64: 1>, target_ids = array<i64: 0>, target_weights = array<f32: 1.0>} opset 3 domain "ai.onnx.ml" : (tensor<?x2xf32>) -> tensor<*xf32>
-    return %y : tensor<*xf32>
-  }
-}
