@@ -44,6 +44,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Layout.cpp
     ops/Legacy.cpp
     ops/Loss.cpp
+    ops/Maps.cpp
     ops/NonMaxSuppression.cpp
     ops/Optional.cpp
     ops/Pad.cpp

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Classic machine learning (ai.onnx.ml), against ONNX Runtime."""
+import subprocess
+
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
-from ops import ML, Graph, against_onnxruntime
+import snug
+from ops import ML, Graph, against_onnxruntime, compiled
 
 ROWS = np.array([[0.2, -1, 3], [1.5, 0, -2], [-0.7, 2, 0.1], [0, 0, 0.3]], np.float32)
 
@@ -132,3 +135,29 @@ def test_features_side_by_side(tmp_path):
     graph.output(graph.node("Imputer", whole, domain=ML, imputed_value_int64s=[9, 8], replaced_value_int64=4), 2,
                  TensorProto.INT64)
     against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
+
+
+def add_map(graph, name, key_type):
+    value = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    kind = helper.make_sequence_type_proto(helper.make_map_type_proto(key_type, value))
+    graph.outputs.append(helper.make_value_info(name, kind))
+
+
+def test_maps_keep_their_name_and_have_keys(tmp_path):
+    graph = Graph()
+    x = graph.input("x", ROWS, ("rows", 3))
+    words, numbers = ["ja", "", "ä\n'"], [5, -1, 2**40]
+    first = graph.node("ZipMap", x, domain=ML, classlabels_strings=words)
+    second = graph.node("ZipMap", graph.node("Neg", x), domain=ML, classlabels_int64s=numbers)
+    add_map(graph, first, TensorProto.STRING)
+    add_map(graph, second, TensorProto.INT64)
+    add_map(graph, graph.node("ZipMap", graph.input("row", ROWS[1]), domain=ML, classlabels_strings=words), TensorProto.STRING)
+    model = compiled(graph, tmp_path, {"rows": "1..5"})
+    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+    for name, maps in snug.reference(model, graph.values).items():
+        keys = numbers if name == second else words
+        assert sorted(maps[0]) == sorted(keys)
+        assert got[name].tolist() == [[row[key] for key in keys] for row in maps]
+    said = subprocess.run([snug.tool("SNUG_RUN"), tmp_path / "ops.so", "--info"], capture_output=True, text=True, check=True)
+    assert f"keys    {first}: 'ja', '', 'ä\\x0a''\n" in said.stdout
+    assert f"keys    {second}: 5, -1, {2**40}\n" in said.stdout

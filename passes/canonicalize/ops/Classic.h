@@ -36,6 +36,7 @@ LoweredValue labelsOf(Lowering &l, LoweredValue &scores, ClassLabels &labels);
 
 void addLabelEncoderOps(LoweringTable &table);
 void addClassifierOps(LoweringTable &table);
+void addMapOps(LoweringTable &table);
 void addSupportVectorOps(LoweringTable &table);
 void addTreeOps(LoweringTable &table);
 

@@ -107,3 +107,44 @@ module {
     return %y : tensor<*xf32>
   }
 }
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x2xf32> {snug.name = "x", snug.dims = ["n", "2"]}) -> (!snug_onnx.sequence<!snug_onnx.map<i64, tensor<f32>>> {snug.name = "y"}) {
+    // expected-error @+1 {{ZipMap: needs either classlabels_strings or classlabels_int64s}}
+    %y = snug_onnx.node "ZipMap"(%x) {} opset 1 domain "ai.onnx.ml" : (tensor<?x2xf32>) -> !snug_onnx.sequence<!snug_onnx.map<i64, tensor<f32>>>
+    return %y : !snug_onnx.sequence<!snug_onnx.map<i64, tensor<f32>>>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x2xf32> {snug.name = "x", snug.dims = ["n", "2"]}) -> (!snug_onnx.sequence<!snug_onnx.map<i64, tensor<f32>>> {snug.name = "y"}) {
+    // expected-error @+1 {{ZipMap: needs either classlabels_strings or classlabels_int64s}}
+    %y = snug_onnx.node "ZipMap"(%x) {classlabels_strings = ["a", "b"], classlabels_int64s = array<i64: 1, 2>} opset 1 domain "ai.onnx.ml" : (tensor<?x2xf32>) -> !snug_onnx.sequence<!snug_onnx.map<i64, tensor<f32>>>
+    return %y : !snug_onnx.sequence<!snug_onnx.map<i64, tensor<f32>>>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x2xf32> {snug.name = "x", snug.dims = ["n", "2"]}) -> (!snug_onnx.sequence<!snug_onnx.map<i64, tensor<f32>>> {snug.name = "y"}) {
+    // expected-error @+1 {{ZipMap: an input of shape [4, 2] has not one value for each of 3 keys}}
+    %y = snug_onnx.node "ZipMap"(%x) {classlabels_int64s = array<i64: 1, 2, 3>} opset 1 domain "ai.onnx.ml" : (tensor<?x2xf32>) -> !snug_onnx.sequence<!snug_onnx.map<i64, tensor<f32>>>
+    return %y : !snug_onnx.sequence<!snug_onnx.map<i64, tensor<f32>>>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x2xf32> {snug.name = "x", snug.dims = ["n", "2"]}) -> (tensor<i64> {snug.name = "y"}) {
+    // expected-error @+1 {{ZipMap: maps are supported as outputs of the model only, and node 'the length' reads these}}
+    %y = snug_onnx.node "ZipMap"(%x) {classlabels_int64s = array<i64: 1, 2>} opset 1 domain "ai.onnx.ml" : (tensor<?x2xf32>) -> !snug_onnx.sequence<!snug_onnx.map<i64, tensor<f32>>>
+    %z = snug_onnx.node "SequenceLength"(%y) {} opset 20 : (!snug_onnx.sequence<!snug_onnx.map<i64, tensor<f32>>>) -> tensor<i64> loc("the length")
+    return %z : tensor<i64>
+  }
+}
