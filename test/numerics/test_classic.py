@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 import snug
 from ops import ML, Graph, against_onnxruntime, compiled
 
+TRANSFORMS = ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT"]
 ROWS = np.array([[0.2, -1, 3], [1.5, 0, -2], [-0.7, 2, 0.1], [0, 0, 0.3]], np.float32)
 
 
@@ -55,6 +56,20 @@ def test_trees_choose_a_class(transform, tmp_path):
     against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
 
 
+@pytest.mark.parametrize("transform", TRANSFORMS[:-1])  # PROBIT of 0 is what it likes
+def test_trees_of_one_class_choose_of_two(transform, tmp_path):
+    graph = Graph()
+    x = graph.input("x", np.random.default_rng(1).standard_normal((12, 3)).astype(np.float32), ("rows", 3))
+    for weights in ([-0.5, 0.25, 1.0, 0.5, -0.75, 0.125], [0.1, 0.2, 0.3, 0.05, 0.4, 0.15]):
+        for which, base in ((0, []), (0, [0.25]), (1, [])):
+            attributes = {**trees("class", [which] * 6), "class_weights": weights, **({"base_values": base} if base else {})}
+            label, scores = graph.node("TreeEnsembleClassifier", x, outputs=2, domain=ML, post_transform=transform,
+                                       classlabels_int64s=[4, -4], **attributes)
+            graph.output(label, 1, TensorProto.INT64)
+            graph.output(scores, 2)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..12"})
+
+
 @pytest.mark.parametrize("kind", ["LINEAR", "POLY", "RBF", "SIGMOID"])
 def test_support_vectors(kind, tmp_path):
     graph = Graph()
@@ -64,8 +79,6 @@ def test_support_vectors(kind, tmp_path):
     graph.output(result, 2)
     against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
 
-
-TRANSFORMS = ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT"]
 
 
 def machine(classes, strings, signs=1, seed=0, probabilities=False, **attributes):

@@ -97,7 +97,8 @@ struct Pairs {
 };
 
 // The first one's score against the second one, of each pair: (rows, pairs). Coefficients are (classes - 1, vectors); those of
-// class i against class j, for vectors of i, are in row j - 1, and for vectors of j in row i.
+// class i against class j, for vectors of i, are in row j - 1, and for vectors of j in row i. Large terms cancel each other:
+// they are summed up in float64, as in ONNX Runtime.
 LoweredValue pairScores(Lowering &l, LoweredValue &like, Pairs pairs, ArrayRef<int64_t> perClass, ArrayRef<double> coefficients,
                         ArrayRef<double> rho) {
   int64_t vectors = coefficients.size() / (pairs.classes - 1);
@@ -114,15 +115,16 @@ LoweredValue pairScores(Lowering &l, LoweredValue &like, Pairs pairs, ArrayRef<i
   unsigned shiftAt = kernel.read(shifts, {1}), to = kernel.write({like.shape[0], l.constant(pairs.count)}, f32, {0, 1});
   return kernel.build([&](ScalarCode &c, ValueRange i) {
     Value first = c.mul(c.place(1), c.index(6));
-    Value score = c.number(f32, 0);
+    Type f64 = c.b.getF64Type();
+    Value score = c.number(f64, 0);
     for (int64_t part : {0, 3}) {
       auto field = [&](int64_t k) { return c.toIndex(c.load(partAt, {c.add(first, c.index(part + k))})); };
       Value row = field(0);
       score = c.sum(field(1), field(2), score, [&](Value k, Value sum) {
-        return c.add(sum, c.mul(c.load(weightAt, {c.add(row, k)}), c.load(from, {i[0], k})));
+        return c.add(sum, c.convert(c.mul(c.load(weightAt, {c.add(row, k)}), c.load(from, {i[0], k})), f64));
       });
     }
-    c.store(c.add(score, c.load(shiftAt, {i[1]})), to, i);
+    c.store(c.convert(c.add(score, c.convert(c.load(shiftAt, {i[1]}), f64)), f32), to, i);
   })[0];
 }
 

@@ -148,3 +148,23 @@ module {
     return %z : tensor<i64>
   }
 }
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x2xf32> {snug.name = "x", snug.dims = ["n", "2"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TreeEnsembleRegressor: 1 base_values for 2 targets}}
+    %y = snug_onnx.node "TreeEnsembleRegressor"(%x) {nodes_treeids = array<i64: 0, 0, 0>, nodes_nodeids = array<i64: 0, 1, 2>, nodes_featureids = array<i64: 0, 0, 0>, nodes_modes = ["BRANCH_LEQ", "LEAF", "LEAF"], nodes_values = array<f32: 0.0, 0.0, 0.0>, nodes_truenodeids = array<i64: 1, 0, 0>, nodes_falsenodeids = array<i64: 2, 0, 0>, target_treeids = array<i64: 0, 0>, target_nodeids = array<i64: 1, 2>, target_ids = array<i64: 0, 0>, target_weights = array<f32: 1.0, 2.0>, n_targets = 2 : i64, base_values = array<f32: 1.0>} opset 3 domain "ai.onnx.ml" : (tensor<?x2xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x2xf32> {snug.name = "x", snug.dims = ["n", "2"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TreeEnsembleClassifier: all leafs are of class 0 of two: 2 base_values with post_transform NONE are not supported}}
+    %l, %y = snug_onnx.node "TreeEnsembleClassifier"(%x) {nodes_treeids = array<i64: 0, 0, 0>, nodes_nodeids = array<i64: 0, 1, 2>, nodes_featureids = array<i64: 0, 0, 0>, nodes_modes = ["BRANCH_LEQ", "LEAF", "LEAF"], nodes_values = array<f32: 0.0, 0.0, 0.0>, nodes_truenodeids = array<i64: 1, 0, 0>, nodes_falsenodeids = array<i64: 2, 0, 0>, class_treeids = array<i64: 0, 0>, class_nodeids = array<i64: 1, 2>, class_ids = array<i64: 0, 0>, class_weights = array<f32: 1.0, 2.0>, classlabels_int64s = array<i64: 1, 2>, base_values = array<f32: 1.0, 2.0>} opset 3 domain "ai.onnx.ml" : (tensor<?x2xf32>) -> (tensor<*xi64>, tensor<*xf32>)
+    return %y : tensor<*xf32>
+  }
+}
