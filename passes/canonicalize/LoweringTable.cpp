@@ -47,6 +47,7 @@ const LoweringTable &LoweringTable::get() {
     addStringOps(t);
     addLabelEncoderOps(t);
     addClassifierOps(t);
+    addGramOps(t);
     addMapOps(t);
     addSupportVectorOps(t);
     addTreeOps(t);

@@ -38,6 +38,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Einsum.cpp
     ops/Elementwise.cpp
     ops/Gather.cpp
+    ops/Grams.cpp
     ops/Images.cpp
     ops/Indexed.cpp
     ops/LabelEncoder.cpp

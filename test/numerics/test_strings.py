@@ -116,3 +116,19 @@ def test_labels_are_looked_up(tmp_path):
                              (mapped, 2, TensorProto.INT64), (hot, 3, TensorProto.FLOAT)):
         graph.output(name, rank, kind)
     against_onnxruntime(graph, tmp_path, {"rows": "1..3"})
+
+
+@pytest.mark.parametrize("mode", ["TF", "IDF", "TFIDF"])
+def test_grams_of_words_are_counted(mode, tmp_path):
+    words = np.array([["ja", "nein", "ä", "ja", "ja", "nein", ""], ["fremd", "ä", "ja", "nein", "ä", "", ""]], object)
+    pool = ["nein", "ja", "", "ja", "nein", "ä", "ja", "ja", "ja", "nein", "ä", "ja"]  # 3 words, 3 pairs, a triple
+    attributes = dict(ngram_counts=[0, 3, 9], ngram_indexes=[5, 1, 0, 2, 3, 6, 4], mode=mode, pool_strings=pool)
+    graph = Graph()
+    x = strings(graph, "x", words, ("rows", 7))
+    row = strings(graph, "row", words[0], ("length",))
+    for value, rank in ((x, 2), (row, 1)):
+        for shortest, longest, skips in ((1, 1, 0), (1, 2, 0), (2, 3, 2), (1, 3, 5)):
+            for weights in ({}, {"weights": [0.5, 2.0, -1.0, 3.0, 0.25, 1.5, 9.0]}):
+                graph.output(graph.node("TfIdfVectorizer", value, min_gram_length=shortest, max_gram_length=longest,
+                                        max_skip_count=skips, **attributes, **weights), rank)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..4", "length": "1..9"})

@@ -17,6 +17,9 @@ std::optional<llvm::SmallVector<llvm::StringRef>> stringsAttr(Lowering &l, llvm:
 LoweredValue listOf(Lowering &l, llvm::ArrayRef<double> values, mlir::FloatType type);
 LoweredValue listOf(Lowering &l, llvm::ArrayRef<int64_t> values);
 
+// Of each string of `x` its place among `words`, which differ from each other, or -1.
+mlir::FailureOr<LoweredValue> placesOf(Lowering &l, LoweredValue &x, llvm::ArrayRef<llvm::StringRef> words);
+
 // Scores of (rows, outputs): x * coefficients^T + intercepts, of which there may be none.
 mlir::FailureOr<LoweredValue> linearScores(Lowering &l, LoweredValue &x, int64_t outputs, llvm::ArrayRef<double> intercepts);
 // 1 / (1 + exp(-x)) without overflow.
@@ -36,6 +39,7 @@ LoweredValue labelsOf(Lowering &l, LoweredValue &scores, ClassLabels &labels);
 
 void addLabelEncoderOps(LoweringTable &table);
 void addClassifierOps(LoweringTable &table);
+void addGramOps(LoweringTable &table);
 void addMapOps(LoweringTable &table);
 void addSupportVectorOps(LoweringTable &table);
 void addTreeOps(LoweringTable &table);

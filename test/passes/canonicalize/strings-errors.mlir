@@ -18,3 +18,33 @@ module {
     return %y : tensor<*xi64>
   }
 }
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TfIdfVectorizer: there is no pool of the input's element type, string}}
+    %y = snug_onnx.node "TfIdfVectorizer"(%x) {mode = "TF", ngram_counts = array<i64: 0>, ngram_indexes = array<i64: 0>, pool_int64s = array<i64: 3>, min_gram_length = 1 : i64, max_gram_length = 1 : i64, max_skip_count = 0 : i64} opset 9 : (tensor<?x!snug_onnx.string>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TfIdfVectorizer: ngram_indexes has fewer elements than there are n-grams}}
+    %y = snug_onnx.node "TfIdfVectorizer"(%x) {mode = "TF", ngram_counts = array<i64: 0>, ngram_indexes = array<i64: 0>, pool_strings = ["a", "b"], min_gram_length = 1 : i64, max_gram_length = 1 : i64, max_skip_count = 0 : i64} opset 9 : (tensor<?x!snug_onnx.string>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TfIdfVectorizer: ngram_counts do not fit a pool of 2 members}}
+    %y = snug_onnx.node "TfIdfVectorizer"(%x) {mode = "TF", ngram_counts = array<i64: 0, 3>, ngram_indexes = array<i64: 0>, pool_strings = ["a", "b"], min_gram_length = 1 : i64, max_gram_length = 1 : i64, max_skip_count = 0 : i64} opset 9 : (tensor<?x!snug_onnx.string>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
