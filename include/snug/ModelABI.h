@@ -111,6 +111,8 @@ typedef enum snug_text_op {
   SNUG_TEXT_AT_MOST = 12,    // number of pieces, most that there is room for -> the smaller one; fails where it is that
   SNUG_TEXT_DECODE_IMAGE = 13, // an encoded image, where its pixels go, SNUG_PIXELS_*, height, width -> 1; fails, and gives
                              // 0, where it is no image of that size
+  SNUG_TEXT_MATCH = 14,      // string, regular expression of RE2, least number of characters, byte to begin at -> the next longest
+                             // match of that many characters, the byte behind it, whether there is one (0, 1)
 } snug_text_op;
 
 typedef enum snug_pixel_format { SNUG_PIXELS_RGB = 0, SNUG_PIXELS_BGR = 1, SNUG_PIXELS_GRAYSCALE = 2 } snug_pixel_format;

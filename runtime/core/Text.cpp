@@ -163,14 +163,42 @@ static void cut(std::string_view text, std::string_view delimiter, int64_t split
 //===-- Regular expressions ---------------------------------------------------------------------------------------===//
 
 // A run has few of them; the address stays as it is.
-const re2::RE2 &Text::expression(std::string_view pattern) {
+const re2::RE2 &Text::expression(std::string_view pattern, bool longest) {
   std::lock_guard<std::mutex> lock(mutex);
-  auto found = expressions.find(pattern);
-  if (found == expressions.end()) {
-    auto made = std::make_unique<re2::RE2>(re2::StringPiece(pattern.data(), pattern.size()), re2::RE2::Quiet);
-    found = expressions.emplace(std::string(pattern), std::move(made)).first;
+  auto &known = expressions[longest];
+  auto found = known.find(pattern);
+  if (found == known.end()) {
+    re2::RE2::Options options(re2::RE2::Quiet);
+    options.set_longest_match(longest);
+    auto made = std::make_unique<re2::RE2>(re2::StringPiece(pattern.data(), pattern.size()), options);
+    found = known.emplace(std::string(pattern), std::move(made)).first;
   }
   return *found->second;
+}
+
+// What the match is next to counts for ^ and \b, so that all of the text is looked at.
+void Text::match(std::string_view text, const int64_t *operands, int64_t launch, int64_t *results) {
+  const re2::RE2 &wanted = expression(stringAt(operands + 2), /*longest=*/true);
+  setString(results, {});
+  results[2] = operands[5];
+  results[3] = 0;
+  if (!wanted.ok())
+    return fail(launch, "'" + printableText(stringAt(operands + 2)) + "' is no regular expression: " + wanted.error());
+  re2::StringPiece whole(text.data(), text.size()), found;
+  size_t begin = size_t(operands[5]);
+  while (begin < text.size() && wanted.Match(whole, begin, text.size(), re2::RE2::UNANCHORED, &found, 1)) {
+    size_t end = size_t(found.data() - text.data()) + found.size();
+    auto isStart = [](char byte) { return (uint8_t(byte) & 0xc0) != 0x80; }; // of a character
+    if (!found.empty() && std::count_if(found.begin(), found.end(), isStart) >= operands[4]) {
+      setString(results, {found.data(), found.size()});
+      results[2] = int64_t(end);
+      results[3] = 1;
+      return;
+    }
+    begin = found.empty() ? end + 1 : end;
+    while (begin < text.size() && !isStart(text[begin]))
+      ++begin;
+  }
 }
 
 //===-- The ops ---------------------------------------------------------------------------------------------------===//
@@ -230,12 +258,14 @@ void Text::run(int64_t op, int64_t launch, const int64_t *operands, int64_t *res
       noNumber("number");
     return;
   case SNUG_TEXT_FULL_MATCH: {
-    const re2::RE2 &wanted = expression(stringAt(operands + 2));
+    const re2::RE2 &wanted = expression(stringAt(operands + 2), /*longest=*/false);
     results[0] = wanted.ok() && re2::RE2::FullMatch(re2::StringPiece(text.data(), text.size()), wanted);
     if (!wanted.ok())
       fail(launch, "'" + printableText(stringAt(operands + 2)) + "' is no regular expression: " + wanted.error());
     return;
   }
+  case SNUG_TEXT_MATCH:
+    return match(text, operands, launch, results);
   case SNUG_TEXT_LOWER:
   case SNUG_TEXT_UPPER: {
     size_t bytes = changeCase(text, op == SNUG_TEXT_UPPER, nullptr);

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 import snug
 
 OPSET = 20
-ML = "ai.onnx.ml"
+ML, CONTRIB = "ai.onnx.ml", "com.microsoft"
 
 
 def noise(*shape, seed=0):
@@ -43,7 +43,7 @@ class Graph:
 
     def save(self, path, opset=OPSET):
         graph = helper.make_graph(self.nodes, "ops", self.inputs, self.outputs, self.constants)
-        imports = [helper.make_opsetid("", opset), helper.make_opsetid(ML, 3)]
+        imports = [helper.make_opsetid("", opset), helper.make_opsetid(ML, 3), helper.make_opsetid(CONTRIB, 1)]
         model = helper.make_model(graph, opset_imports=imports, ir_version=9)
         onnx.save(model, path)
         return path

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto
 
 import snug
-from ops import Graph, against_onnxruntime, compiled, strings
+from ops import CONTRIB, Graph, against_onnxruntime, compiled, strings
 
 FAILED_RUN = 6
 TEXTS = np.array([["Kopf", "", "naïve", "日本"], ["a b", "Kopf", "ÄRGER", "𝄞!"]], object)
@@ -132,3 +132,27 @@ def test_grams_of_words_are_counted(mode, tmp_path):
                 graph.output(graph.node("TfIdfVectorizer", value, min_gram_length=shortest, max_gram_length=longest,
                                         max_skip_count=skips, **attributes, **weights), rank)
     against_onnxruntime(graph, tmp_path, {"rows": "1..4", "length": "1..9"})
+
+
+@pytest.mark.parametrize("pattern", ["[a-zA-Z0-9_]+", "a|ab", "x*", ".", "..", "^a", r"\bab?"])
+def test_tokens_are_what_matches(pattern, tmp_path):
+    texts = np.array([["ab abc d", "naïve x\nab"], ["", "日本 go"], ["aab", "  "]], object)
+    graph = Graph()
+    x, row = strings(graph, "x", texts, ("rows", 2)), strings(graph, "row", texts[2], ("length",))
+    for value, rank in ((x, 3), (row, 2)):
+        for least in (1,) if pattern == "." else (1, 2):
+            tokens = graph.node("Tokenizer", value, domain=CONTRIB, tokenexp=pattern, pad_value="#", mark=0, mincharnum=least)
+            graph.output(tokens, rank, TensorProto.STRING)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..4", "length": "1..3"})
+
+
+def test_more_tokens_than_there_is_room_for(tmp_path):
+    graph = Graph()
+    x = strings(graph, "x", np.array(["a b c"], object))
+    graph.output(graph.node("Tokenizer", x, domain=CONTRIB, tokenexp="[a-z]", pad_value="", mark=0, mincharnum=1), 2,
+                 TensorProto.STRING)
+    compiled(graph, tmp_path, flags=("--text-pieces", "2"))
+    np.save(tmp_path / "x.npy", graph.values["x"])
+    done = subprocess.run([snug.tool("SNUG_RUN"), tmp_path / "ops.so", "--input", f"x={tmp_path / 'x.npy'}"],
+                          capture_output=True, text=True)
+    assert done.returncode == FAILED_RUN and "has 3 pieces, and there is room for 2" in done.stderr, done.stderr

@@ -48,3 +48,33 @@ module {
     return %y : tensor<*xf32>
   }
 }
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*x!snug_onnx.string> {snug.name = "y"}) {
+    // expected-error @+1 {{Tokenizer: tokens are supported as what tokenexp matches, without separators and marks}}
+    %y = snug_onnx.node "Tokenizer"(%x) {tokenexp = "a", mark = 1 : i64, pad_value = "#", mincharnum = 1 : i64} opset 1 domain "com.microsoft" : (tensor<?x!snug_onnx.string>) -> tensor<*x!snug_onnx.string>
+    return %y : tensor<*x!snug_onnx.string>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*x!snug_onnx.string> {snug.name = "y"}) {
+    // expected-error @+1 {{Tokenizer: tokens are supported as what tokenexp matches, without separators and marks}}
+    %y = snug_onnx.node "Tokenizer"(%x) {separators = [" "], pad_value = "#", mincharnum = 1 : i64} opset 1 domain "com.microsoft" : (tensor<?x!snug_onnx.string>) -> tensor<*x!snug_onnx.string>
+    return %y : tensor<*x!snug_onnx.string>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*x!snug_onnx.string> {snug.name = "y"}) {
+    // expected-error @+1 {{Tokenizer: tokens are supported as what tokenexp matches, without separators and marks}}
+    %y = snug_onnx.node "Tokenizer"(%x) {tokenexp = "a", separators = [" "], pad_value = "#", mincharnum = 1 : i64} opset 1 domain "com.microsoft" : (tensor<?x!snug_onnx.string>) -> tensor<*x!snug_onnx.string>
+    return %y : tensor<*x!snug_onnx.string>
+  }
+}
