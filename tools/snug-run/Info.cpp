@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "tools/snug-run/Info.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 
 #include <cinttypes>
 #include <cstdio>
