@@ -11,12 +11,12 @@ using namespace snug::nn;
 
 StringRef TextOp::operandsOf(TextKind kind) {
   static constexpr llvm::StringLiteral letters[] = {"ss", "ss", "n", "n", "nn", "snn", "sn", "s", "ss", "s", "s", "ssn", "nn", "ssnnn",
-                                                    "ssnn"};
+                                                    "ssnn", "snn"};
   return letters[static_cast<unsigned>(kind)];
 }
 StringRef TextOp::resultsOf(TextKind kind) {
   static constexpr llvm::StringLiteral letters[] = {"n", "s", "s", "s", "s", "n", "n", "n", "n", "s", "s", "ssnn", "n", "n",
-                                                    "snn"};
+                                                    "snn", "nn"};
   return letters[static_cast<unsigned>(kind)];
 }
 // A piece or match is a part of the string that it is of.

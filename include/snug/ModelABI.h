@@ -113,6 +113,8 @@ typedef enum snug_text_op {
                              // 0, where it is no image of that size
   SNUG_TEXT_MATCH = 14,      // string, regular expression of RE2, least number of characters, byte to begin at -> the next longest
                              // match of that many characters, the byte behind it, whether there is one (0, 1)
+  SNUG_TEXT_IMAGE_SIZE = 15, // an encoded image, largest height and width -> height, width; fails, and gives 0 and 0, where it is
+                             // no image or larger
 } snug_text_op;
 
 typedef enum snug_pixel_format { SNUG_PIXELS_RGB = 0, SNUG_PIXELS_BGR = 1, SNUG_PIXELS_GRAYSCALE = 2 } snug_pixel_format;

@@ -203,6 +203,8 @@ void Text::match(std::string_view text, const int64_t *operands, int64_t launch,
 
 //===-- The ops ---------------------------------------------------------------------------------------------------===//
 
+static std::string sizeText(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
+
 void Text::run(int64_t op, int64_t launch, const int64_t *operands, int64_t *results) {
   std::string_view text = op == SNUG_TEXT_FROM_INT || op == SNUG_TEXT_FROM_UINT || op == SNUG_TEXT_FROM_FLOAT || op == SNUG_TEXT_AT_MOST
                               ? std::string_view()
@@ -282,6 +284,23 @@ void Text::run(int64_t op, int64_t launch, const int64_t *operands, int64_t *res
                        std::to_string(operands[1]) + ": compile the model with a larger --text-pieces");
     results[0] = std::min(operands[0], operands[1]);
     return;
+  case SNUG_TEXT_IMAGE_SIZE: {
+    results[0] = results[1] = 0;
+    ImageSize found, most{operands[2], operands[3]};
+    try {
+      found = imageSize(reinterpret_cast<const uint8_t *>(text.data()), text.size());
+    } catch (const Failure &failure) {
+      return fail(launch, failure.what());
+    }
+    if (!found.height)
+      return fail(launch, "it is no image that can be decoded");
+    if (found.height > most.height || found.width > most.width)
+      return fail(launch, "the image has " + sizeText(found) + " pixels, and there is room for " + sizeText(most) +
+                              ": compile the model with a larger --image-size");
+    results[0] = found.height;
+    results[1] = found.width;
+    return;
+  }
   case SNUG_TEXT_DECODE_IMAGE: {
     std::string_view pixels = stringAt(operands + 2);
     PixelFormat format = operands[4] == SNUG_PIXELS_BGR   ? PixelFormat::BGR
@@ -296,7 +315,6 @@ void Text::run(int64_t op, int64_t launch, const int64_t *operands, int64_t *res
     } catch (const Failure &failure) {
       return fail(launch, failure.what());
     }
-    auto sizeText = [](ImageSize s) { return std::to_string(s.height) + "x" + std::to_string(s.width); };
     if (!results[0])
       fail(launch, !found.height ? "it is no image that can be decoded"
                    : found.height == size.height && found.width == size.width
