@@ -18,7 +18,8 @@ static_assert(static_cast<int>(nn::PixelsRGB) == SNUG_PIXELS_RGB && static_cast<
 static_assert(static_cast<int>(nn::TextKind::Compare) == SNUG_TEXT_COMPARE &&
               static_cast<int>(nn::TextKind::AtMost) == SNUG_TEXT_AT_MOST &&
               static_cast<int>(nn::TextKind::DecodeImage) == SNUG_TEXT_DECODE_IMAGE &&
-              nn::getMaxEnumValForTextKind() == SNUG_TEXT_DECODE_IMAGE);
+              static_cast<int>(nn::TextKind::ImageSize) == SNUG_TEXT_IMAGE_SIZE &&
+              nn::getMaxEnumValForTextKind() == SNUG_TEXT_IMAGE_SIZE);
 
 KernelRange codegen::planScalarKernel(nn::ScalarKernelOp op) {
   SmallVector<AffineMap> maps = op.getMaps();

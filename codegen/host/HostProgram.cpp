@@ -123,6 +123,18 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
       }
     (isInput ? signature.inputs : signature.outputs).push_back(std::move(value));
   }
+  if (auto maps = module->getAttrOfType<ArrayAttr>(kMaps))
+    for (auto map : maps.getAsRange<DictionaryAttr>())
+      for (Value &output : signature.outputs) {
+        auto name = map.getAs<StringAttr>("output");
+        if (!name || name.getValue() != output.name || output.shapeOf)
+          continue;
+        if (auto strings = map.getAs<ArrayAttr>("keys"))
+          for (StringRef key : strings.getAsValueRange<StringAttr>())
+            output.stringKeys.push_back(key.str());
+        if (auto ints = map.getAs<DenseI64ArrayAttr>("keys"))
+          output.intKeys = ints.asArrayRef().vec();
+      }
   main.walk([&](plan::ArenaOp arena) {
     signature.arenaBytes = cast<MemRefType>(arena.getType()).getNumElements();
     signature.arenaAlignment = arena.getAlignment();

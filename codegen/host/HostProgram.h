@@ -37,6 +37,8 @@ struct ModelSignature {
     std::vector<std::string> declaredText;
     std::vector<DimExpression> declared;
     bool hasDataShape = false;
+    std::vector<std::string> stringKeys; // of an output that is a sequence of maps: either of these
+    std::vector<int64_t> intKeys;
     std::optional<unsigned> shapeOf; // the actual extents of that output; the header does not list it
   };
   std::string name;

@@ -66,6 +66,15 @@ public:
         dataShapes.push_back(number32(*value.shapeOf));
     for (const ModelSignature::ValueDim &value : s.valueDims)
       valueDims.push_back(record({number32(value.dim), number32(value.input), number(value.element)}));
+    std::vector<Constant *> maps;
+    for (auto [place, value] : enumerate(s.outputs))
+      if (size_t count = value.stringKeys.size() + value.intKeys.size()) {
+        Constant *none = ConstantPointerNull::get(pointer), *ints = none;
+        if (!value.intKeys.empty())
+          ints = table(ConstantDataArray::get(context, ArrayRef(reinterpret_cast<const uint64_t *>(value.intKeys.data()), count)));
+        Constant *strings = value.stringKeys.empty() ? none : stringList(value.stringKeys);
+        maps.push_back(record({number32(place), number32(0), number(count), ints, strings}));
+      }
     // As few readers as need be are shut out.
     oldest = dataShapes.empty() && valueDims.empty() && !s.usesText ? 1 : 2;
     Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(in.libraryBytes),
@@ -88,7 +97,8 @@ public:
                 number32(s.threads), array(dims), inputs, outputs, memory, embedded, file, number(in.weightsOffset),
                 text(in.weightsId), shapes(), run(), number32(s.launches.size()), number32(s.requirements.size()),
                 array(launches), arenaNeed(), requirements(), unmet(), number32(dataShapes.size()),
-                number32(valueDims.size()), array(dataShapes), array(valueDims), number(s.textBytes)});
+                number32(valueDims.size()), array(dataShapes), array(valueDims), number(s.textBytes), number32(maps.size()), number32(0),
+                array(maps)});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }
@@ -231,10 +241,10 @@ private:
     return f;
   }
 
-  // The strings of constants, as snug_string.
-  Constant *strings() {
+  // As snug_string.
+  template <class Strings> Constant *stringList(const Strings &strings) {
     std::vector<Constant *> items;
-    for (StringRef string : in.strings.strings) {
+    for (StringRef string : strings) {
       Constant *bytes = ConstantPointerNull::get(pointer);
       if (!string.empty())
         bytes = table(ConstantDataArray::getString(context, string, /*AddNull=*/false));
@@ -253,7 +263,8 @@ private:
     IRBuilder<> b(BasicBlock::Create(context, "entry", f));
     Value *args = f->getArg(0);
     auto field = [&](uint64_t offset) { return loadAt(b, pointer, args, offset); };
-    std::vector<Value *> operands{field(offsetof(snug_run_args, arena)), field(offsetof(snug_run_args, weights)), strings()};
+    std::vector<Value *> operands{field(offsetof(snug_run_args, arena)), field(offsetof(snug_run_args, weights)),
+                                  stringList(in.strings.strings)};
     auto tensors = [&](uint64_t offset, size_t count) {
       Value *list = field(offset);
       for (size_t i = 0; i < count; ++i)

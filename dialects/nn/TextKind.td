@@ -19,10 +19,12 @@ def Nn_TextUpper : I32EnumAttrCase<"Upper", 10, "upper">;
 def Nn_TextPiece : I32EnumAttrCase<"Piece", 11, "piece">;
 def Nn_TextAtMost : I32EnumAttrCase<"AtMost", 12, "at_most">;
 def Nn_TextDecodeImage : I32EnumAttrCase<"DecodeImage", 13, "decode_image">;
+def Nn_TextMatch : I32EnumAttrCase<"Match", 14, "match">;
+def Nn_TextImageSize : I32EnumAttrCase<"ImageSize", 15, "image_size">;
 def Nn_TextKind : I32EnumAttr<"TextKind", "what is done with strings", [
     Nn_TextCompare, Nn_TextConcat, Nn_TextFromInt, Nn_TextFromUint, Nn_TextFromFloat, Nn_TextToInt, Nn_TextToUint,
     Nn_TextToFloat, Nn_TextFullMatch, Nn_TextLower, Nn_TextUpper, Nn_TextPiece, Nn_TextAtMost,
-    Nn_TextDecodeImage]> {
+    Nn_TextDecodeImage, Nn_TextMatch, Nn_TextImageSize]> {
   let cppNamespace = "::snug::nn";
 }
 

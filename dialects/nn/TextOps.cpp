@@ -10,15 +10,19 @@ using namespace snug::nn;
 #include "dialects/nn/TextOps.cpp.inc"
 
 StringRef TextOp::operandsOf(TextKind kind) {
-  static constexpr llvm::StringLiteral letters[] = {"ss", "ss", "n", "n", "nn", "snn", "sn", "s", "ss", "s", "s", "ssn", "nn", "ssnnn"};
+  static constexpr llvm::StringLiteral letters[] = {"ss", "ss", "n", "n", "nn", "snn", "sn", "s", "ss", "s", "s", "ssn", "nn", "ssnnn",
+                                                    "ssnn", "snn"};
   return letters[static_cast<unsigned>(kind)];
 }
 StringRef TextOp::resultsOf(TextKind kind) {
-  static constexpr llvm::StringLiteral letters[] = {"n", "s", "s", "s", "s", "n", "n", "n", "n", "s", "s", "ssnn", "n", "n"};
+  static constexpr llvm::StringLiteral letters[] = {"n", "s", "s", "s", "s", "n", "n", "n", "n", "s", "s", "ssnn", "n", "n",
+                                                    "snn", "nn"};
   return letters[static_cast<unsigned>(kind)];
 }
-// A piece is a part of the string that it is of.
-bool TextOp::makesStrings(TextKind kind) { return resultsOf(kind).contains('s') && kind != TextKind::Piece; }
+// A piece or match is a part of the string that it is of.
+bool TextOp::makesStrings(TextKind kind) {
+  return resultsOf(kind).contains('s') && kind != TextKind::Piece && kind != TextKind::Match;
+}
 
 LogicalResult TextBytesOp::verify() {
   auto scalar = (*this)->getParentOfType<ScalarKernelOp>();

@@ -15,6 +15,10 @@
   X(SNUG_EXIT_RUN, 6, "a run failed (input shape or dtype, a bound exceeded, a peer lost)")                            \
   X(SNUG_EXIT_FAULT, 70, "a fault of Snug's own: please report it")
 
+// The table as the text that --help ends with.
+#define SNUG_EXIT_CODE_LINE(name, value, meaning) "  " #value "  " meaning "\n"
+#define SNUG_EXIT_CODES_TEXT "Exit codes:\n" SNUG_EXIT_CODES(SNUG_EXIT_CODE_LINE)
+
 typedef enum snug_exit_code {
 #define SNUG_EXIT_CODE(name, value, meaning) name = value,
   SNUG_EXIT_CODES(SNUG_EXIT_CODE)

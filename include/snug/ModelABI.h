@@ -78,6 +78,15 @@ typedef struct snug_value_dim {
   uint64_t element;
 } snug_value_dim;
 
+// Of an output that is a sequence of maps (ONNX's ZipMap): the keys, of one kind; the other pointer is NULL. The output is a
+// tensor [maps, count]; the map in a row has the element in column k under key k.
+typedef struct snug_map_keys {
+  uint32_t output, reserved;
+  uint64_t count;
+  const int64_t *ints;
+  const snug_string *strings;
+} snug_map_keys;
+
 // A kernel computes iterations [lo, hi) of its outermost parallel dim. `args` is the launch's argument array (pointers
 // and sizes as 64-bit integers, read-only); args[-1] is the launch's index in snug_model_header.launches. `thread` in
 // [0, num_threads) selects the thread-private scratch. Kernels never fail, allocate or call back.
@@ -102,6 +111,10 @@ typedef enum snug_text_op {
   SNUG_TEXT_AT_MOST = 12,    // number of pieces, most that there is room for -> the smaller one; fails where it is that
   SNUG_TEXT_DECODE_IMAGE = 13, // an encoded image, where its pixels go, SNUG_PIXELS_*, height, width -> 1; fails, and gives
                              // 0, where it is no image of that size
+  SNUG_TEXT_MATCH = 14,      // string, regular expression of RE2, least number of characters, byte to begin at -> the next longest
+                             // match of that many characters, the byte behind it, whether there is one (0, 1)
+  SNUG_TEXT_IMAGE_SIZE = 15, // an encoded image, largest height and width -> height, width; fails, and gives 0 and 0, where it is
+                             // no image or larger
 } snug_text_op;
 
 typedef enum snug_pixel_format { SNUG_PIXELS_RGB = 0, SNUG_PIXELS_BGR = 1, SNUG_PIXELS_GRAYSCALE = 2 } snug_pixel_format;
@@ -182,6 +195,9 @@ typedef struct snug_model_header {
   const snug_value_dim *value_dims;
   // Bytes that strings made by a run may have in all, in memory of the context's that is part of memory.library_bytes.
   uint64_t text_bytes;
+  // Keys of the outputs that are sequences of maps.
+  uint32_t num_maps, reserved;
+  const snug_map_keys *maps;
 } snug_model_header;
 
 // Returns NULL when the library cannot serve a reader of at most `max_abi_version`.

@@ -84,6 +84,9 @@ SNUG_API const snug_value_info *snug_model_output(const snug_model *model, uint3
 // The dims that are elements of inputs (snugc --value NAME=A..B), one after the other.
 SNUG_API const snug_value_dim *snug_model_value_dim(const snug_model *model, uint32_t index);
 
+// The keys of an output that is a sequence of maps, for which the model has a tensor [maps, keys] of values; NULL of any other.
+SNUG_API const snug_map_keys *snug_model_output_keys(const snug_model *model, uint32_t index);
+
 // What a process needs to run the model, in bytes.
 typedef struct snug_memory_need {
   uint64_t weights; // shared by all contexts of the model: file-backed, read-only

@@ -24,6 +24,10 @@ constexpr llvm::StringLiteral kShapeOf = "snug.shape_of";
 /// Of an input: the names of the dims that its elements are, in order.
 constexpr llvm::StringLiteral kValueDims = "snug.value_dims";
 
+/// Of the module: the outputs that are sequences of maps. Each is a dictionary of the output's name ("output") and its keys
+/// ("keys": a list of strings or int64s); the output itself has a row of values for each map.
+constexpr llvm::StringLiteral kMaps = "snug.maps";
+
 /// Whether the value is an argument of a function, and of that kind.
 bool isOutputArgument(mlir::Value value);
 bool isDonatedArgument(mlir::Value value);

@@ -9,18 +9,10 @@
 
 using namespace snug;
 
-static std::string exitCodes() {
-  std::string text = "Exit codes:\n";
-#define SNUG_EXIT_CODE(name, value, meaning) text += "  " #value "  " meaning "\n";
-  SNUG_EXIT_CODES(SNUG_EXIT_CODE)
-#undef SNUG_EXIT_CODE
-  return text;
-}
-
 int snug::runCommand(const std::vector<std::string> &words, const CommandContext &context) {
   CLI::App app("snugc compiles an ONNX model into a shared library that runs inside a memory budget.", "snugc");
   app.set_version_flag("--version", SNUG_VERSION);
-  app.footer(exitCodes());
+  app.footer(SNUG_EXIT_CODES_TEXT);
   CompileOptions options;
   bindOptions(app, options);
   options.command = words;

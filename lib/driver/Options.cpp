@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Options.h"
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <map>
@@ -154,9 +155,23 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
          "Room for the strings that a run makes, if the model makes any (default: 1MiB)")
       ->type_name("BYTES");
   app.add_option("--text-pieces", o.textPieces,
-                 "Pieces that StringSplit can give, where the model does not say how many there can be (default: 64)")
+                 "Pieces that StringSplit or Tokenizer can give, where the model does not say how many there can be (default: 64)")
       ->check(CLI::Range(1, 1 << 20).description(""))
       ->type_name("N");
+  app.add_option_function<std::string>(
+         "--image-size",
+         [&o](const std::string &text) {
+           constexpr int64_t most = 1 << 20;
+           int64_t height = 0, width = 0;
+           const char *end = text.data() + text.size();
+           const char *middle = std::from_chars(text.data(), end, height).ptr;
+           bool isWhole = middle != end && *middle == 'x' && std::from_chars(middle + 1, end, width).ptr == end;
+           if (!isWhole || height < 1 || height > most || width < 1 || width > most)
+             throw CLI::ValidationError("--image-size", "'" + text + "' is no HEIGHTxWIDTH, each from 1 to " + std::to_string(most));
+           o.imageSize = {height, width};
+         },
+         "The largest image that ImageDecoder can give, where the model does not state its size")
+      ->type_name("HEIGHTxWIDTH");
   app.add_option("--donate", o.donated, "An input that a run may overwrite, so as to need less memory; once for each")
       ->type_name("NAME")
       ->expected(1)

@@ -50,6 +50,7 @@ struct CompileOptions {
   std::vector<std::string> values;  // NAME=V[,V...]: inputs whose elements are known
   int64_t textBytes = 1 << 20;      // room for the strings that a run makes
   int64_t textPieces = 64;          // into how many a run can split a string
+  std::vector<int64_t> imageSize;   // largest height and width of images, where the model states none; or none
   std::vector<std::string> donated; // inputs that a run may overwrite
   Stage emit = Stage::Library;      // last stage to run; its IR goes to standard output
   std::vector<std::string> reports; // paths of reports: a page for .html, else JSON

@@ -209,6 +209,8 @@ int Pipeline::canonicalize() {
     if (int code = (this->*check)())
       return code;
   (*program)->setAttr("snug.text_pieces", Builder(&context).getI64IntegerAttr(options.textPieces));
+  if (!options.imageSize.empty())
+    (*program)->setAttr("snug.image_size", DenseI64ArrayAttr::get(&context, options.imageSize));
   int code = runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) { addCanonicalizePasses(pm, dims); });
   if (!code && options.emit >= Stage::Chunk)
     report.eagerArena = eagerArena(*program);

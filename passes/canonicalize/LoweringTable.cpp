@@ -48,6 +48,9 @@ const LoweringTable &LoweringTable::get() {
     addStringOps(t);
     addLabelEncoderOps(t);
     addClassifierOps(t);
+    addGramOps(t);
+    addMapOps(t);
+    addSupportVectorOps(t);
     addTreeOps(t);
     addLegacyOps(t);
     addContribNorms(t);

@@ -39,6 +39,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Einsum.cpp
     ops/Elementwise.cpp
     ops/Gather.cpp
+    ops/Grams.cpp
     ops/Images.cpp
     ops/Indexed.cpp
     ops/LabelEncoder.cpp
@@ -47,6 +48,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Loop.cpp
     ops/LoopCourse.cpp
     ops/Loss.cpp
+    ops/Maps.cpp
     ops/NonMaxSuppression.cpp
     ops/Optional.cpp
     ops/Pad.cpp
@@ -66,6 +68,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Shape.cpp
     ops/Spectrum.cpp
     ops/Strings.cpp
+    ops/SupportVectors.cpp
     ops/Training.cpp
     ops/Trees.cpp
   LINK SnugNn SnugOnnx)

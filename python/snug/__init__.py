@@ -51,6 +51,16 @@ class _Value(ctypes.Structure):  # snug_value_info
     ]
 
 
+class _Keys(ctypes.Structure):  # snug_map_keys
+    _fields_ = [
+        ("output", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+        ("count", ctypes.c_uint64),
+        ("ints", ctypes.POINTER(ctypes.c_int64)),
+        ("strings", ctypes.c_void_p),
+    ]
+
+
 class _Need(ctypes.Structure):  # snug_memory_need
     _fields_ = [
         (name, ctypes.c_uint64)
@@ -120,6 +130,7 @@ def _open():
         "snug_model_dim": (ctypes.POINTER(_Dim), pointer, u32),
         "snug_model_input": (ctypes.POINTER(_Value), pointer, u32),
         "snug_model_output": (ctypes.POINTER(_Value), pointer, u32),
+        "snug_model_output_keys": (ctypes.POINTER(_Keys), pointer, u32),
         "snug_model_launch": (ctypes.POINTER(_Launch), pointer, u32),
         "snug_model_memory": (pointer, pointer, dims, ctypes.POINTER(_Need)),
         "snug_model_bind_dims": (pointer, pointer, tensors, u32, dims),
@@ -171,6 +182,14 @@ def _strings(words):
     return texts
 
 
+def _keys(found):
+    """The keys of a map, as a list, of what the runtime knows of them."""
+    if found.ints:
+        return found.ints[:found.count]
+    words = ctypes.string_at(found.strings, found.count * _WORDS.itemsize)
+    return _strings(numpy.frombuffer(words, _WORDS)).tolist()
+
+
 def _numpy_dtype(dtype, name):
     if (dtype.code, dtype.bits) == _STRING:
         return _WORDS
@@ -220,6 +239,8 @@ class Model:
         self._inputs, self._outputs = self._values("input"), self._values("output")
         self._overwritten = [value.name.decode() for value in self._all("input") if value.flags & _OVERWRITTEN]
         self._data_shapes = [value.name.decode() for value in self._all("output") if value.flags & _DATA_SHAPE]
+        self._maps = {name: _keys(found.contents) for index, name in enumerate(self._outputs)
+                      if (found := _library.snug_model_output_keys(self._model, index))}
         self._dims = [dim.name.decode() for dim in self._all("dim")]
         self._fixed = dict(dims or {})
         for name, value in self._fixed.items():
@@ -255,6 +276,11 @@ class Model:
         """Names of the inputs that runs overwrite (snugc --donate)."""
         return list(self._overwritten)
 
+    @property
+    def maps(self):
+        """Keys, as lists, of the outputs that are sequences of maps, by their names."""
+        return {name: list(keys) for name, keys in self._maps.items()}
+
     def memory(self):
         """What the model needs for its largest dims, in bytes."""
         need = _Need()
@@ -269,7 +295,7 @@ class Model:
         return found
 
     def __call__(self, *arrays, **named):
-        """Runs the model and returns its outputs by name. An array that is not C-contiguous is copied, and so is one that
+        """Runs the model and returns its outputs by name: arrays, and for a sequence of maps a list of dicts. An array that is not C-contiguous is copied, and so is one that
         the model overwrites, unless it was loaded with donate=True (a read-only array even then); a wrong dtype or shape
         is an Error, never converted."""
         names = list(self._inputs)
@@ -308,7 +334,10 @@ class Model:
             _check(_library.snug_context_output_shape(self._context, self.outputs.index(name), shape))
             shape = tuple(shape[:results[name].ndim])
             results[name] = results[name].reshape(-1)[:math.prod(shape)].reshape(shape)
-        return {name: _strings(array) if array.dtype == _WORDS else array for name, array in results.items()}
+        outputs = {name: _strings(array) if array.dtype == _WORDS else array for name, array in results.items()}
+        for name, keys in self._maps.items():
+            outputs[name] = [dict(zip(keys, row)) for row in outputs[name].tolist()]
+        return outputs
 
 
 def load(path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False):

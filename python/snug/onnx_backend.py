@@ -175,7 +175,7 @@ def put_together(infos, outputs):
     for info in infos:
         kind, is_optional = info.type, info.type.HasField("optional_type")
         kind = kind.optional_type.elem_type if is_optional else kind
-        if kind.HasField("sequence_type"):
+        if kind.HasField("sequence_type") and not kind.sequence_type.elem_type.HasField("map_type"):
             count = 0
             while f"{info.name}.{count}" in outputs:
                 count += 1

@@ -157,6 +157,10 @@ uint32_t snug::numDataShapes(const snug_model_header &header) {
   return header.struct_size >= offsetof(snug_model_header, data_shapes) + sizeof(header.data_shapes) ? header.num_data_shapes : 0;
 }
 
+uint32_t snug::numMaps(const snug_model_header &header) {
+  return header.struct_size >= offsetof(snug_model_header, maps) + sizeof(header.maps) ? header.num_maps : 0;
+}
+
 uint32_t snug::numValueDims(const snug_model_header &header) {
   return header.struct_size >= offsetof(snug_model_header, value_dims) + sizeof(header.value_dims) ? header.num_value_dims : 0;
 }

@@ -36,10 +36,11 @@ uint64_t tensorBytes(const snug_value_info &value, const int64_t *extents);
 // Bytes of the arena that a run with `dims` uses, NULL for the largest. The dims are checked.
 uint64_t arenaNeed(const snug_model_header &header, const int64_t *dims);
 
-// Outputs whose shape is computed from data, and dims that are elements of inputs; none where an older compiler wrote the
+// Outputs whose shape is computed from data, dims that are elements of inputs, and outputs that are maps; none where an older compiler wrote the
 // header.
 uint32_t numDataShapes(const snug_model_header &header);
 uint32_t numValueDims(const snug_model_header &header);
+uint32_t numMaps(const snug_model_header &header);
 // Bytes for the strings that a run makes.
 uint64_t textBytes(const snug_model_header &header);
 

@@ -69,6 +69,10 @@ void snug_model::check() const {
     checkValue(header->outputs[i]);
   for (uint32_t i = 0; sound && i < numDataShapes(*header); ++i)
     sound = header->data_shapes[i] < header->num_outputs;
+  for (uint32_t i = 0; sound && i < numMaps(*header); ++i) {
+    const snug_map_keys &keys = header->maps[i];
+    sound = keys.output < header->num_outputs && header->outputs[keys.output].rank == 2 && !keys.ints != !keys.strings;
+  }
   for (uint32_t i = 0; sound && i < numValueDims(*header); ++i) {
     const snug_value_dim &value = header->value_dims[i];
     sound = value.dim < header->num_dims && value.input < header->num_inputs && header->inputs[value.input].rank <= 1 &&
@@ -158,6 +162,13 @@ const snug_value_info *snug_model_output(const snug_model *model, uint32_t index
 
 const snug_value_dim *snug_model_value_dim(const snug_model *model, uint32_t index) {
   return index < numValueDims(*model->header) ? &model->header->value_dims[index] : nullptr;
+}
+
+const snug_map_keys *snug_model_output_keys(const snug_model *model, uint32_t index) {
+  for (uint32_t i = 0; i < numMaps(*model->header); ++i)
+    if (model->header->maps[i].output == index)
+      return &model->header->maps[i];
+  return nullptr;
 }
 
 snug_error *snug_model_memory(const snug_model *model, const int64_t *dims, snug_memory_need *out_need) {

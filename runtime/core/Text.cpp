@@ -163,17 +163,47 @@ static void cut(std::string_view text, std::string_view delimiter, int64_t split
 //===-- Regular expressions ---------------------------------------------------------------------------------------===//
 
 // A run has few of them; the address stays as it is.
-const re2::RE2 &Text::expression(std::string_view pattern) {
+const re2::RE2 &Text::expression(std::string_view pattern, bool longest) {
   std::lock_guard<std::mutex> lock(mutex);
-  auto found = expressions.find(pattern);
-  if (found == expressions.end()) {
-    auto made = std::make_unique<re2::RE2>(re2::StringPiece(pattern.data(), pattern.size()), re2::RE2::Quiet);
-    found = expressions.emplace(std::string(pattern), std::move(made)).first;
+  auto &known = expressions[longest];
+  auto found = known.find(pattern);
+  if (found == known.end()) {
+    re2::RE2::Options options(re2::RE2::Quiet);
+    options.set_longest_match(longest);
+    auto made = std::make_unique<re2::RE2>(re2::StringPiece(pattern.data(), pattern.size()), options);
+    found = known.emplace(std::string(pattern), std::move(made)).first;
   }
   return *found->second;
 }
 
+// What the match is next to counts for ^ and \b, so that all of the text is looked at.
+void Text::match(std::string_view text, const int64_t *operands, int64_t launch, int64_t *results) {
+  const re2::RE2 &wanted = expression(stringAt(operands + 2), /*longest=*/true);
+  setString(results, {});
+  results[2] = operands[5];
+  results[3] = 0;
+  if (!wanted.ok())
+    return fail(launch, "'" + printableText(stringAt(operands + 2)) + "' is no regular expression: " + wanted.error());
+  re2::StringPiece whole(text.data(), text.size()), found;
+  size_t begin = size_t(operands[5]);
+  while (begin < text.size() && wanted.Match(whole, begin, text.size(), re2::RE2::UNANCHORED, &found, 1)) {
+    size_t end = size_t(found.data() - text.data()) + found.size();
+    auto isStart = [](char byte) { return (uint8_t(byte) & 0xc0) != 0x80; }; // of a character
+    if (!found.empty() && std::count_if(found.begin(), found.end(), isStart) >= operands[4]) {
+      setString(results, {found.data(), found.size()});
+      results[2] = int64_t(end);
+      results[3] = 1;
+      return;
+    }
+    begin = found.empty() ? end + 1 : end;
+    while (begin < text.size() && !isStart(text[begin]))
+      ++begin;
+  }
+}
+
 //===-- The ops ---------------------------------------------------------------------------------------------------===//
+
+static std::string sizeText(ImageSize size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
 void Text::run(int64_t op, int64_t launch, const int64_t *operands, int64_t *results) {
   std::string_view text = op == SNUG_TEXT_FROM_INT || op == SNUG_TEXT_FROM_UINT || op == SNUG_TEXT_FROM_FLOAT || op == SNUG_TEXT_AT_MOST
@@ -230,12 +260,14 @@ void Text::run(int64_t op, int64_t launch, const int64_t *operands, int64_t *res
       noNumber("number");
     return;
   case SNUG_TEXT_FULL_MATCH: {
-    const re2::RE2 &wanted = expression(stringAt(operands + 2));
+    const re2::RE2 &wanted = expression(stringAt(operands + 2), /*longest=*/false);
     results[0] = wanted.ok() && re2::RE2::FullMatch(re2::StringPiece(text.data(), text.size()), wanted);
     if (!wanted.ok())
       fail(launch, "'" + printableText(stringAt(operands + 2)) + "' is no regular expression: " + wanted.error());
     return;
   }
+  case SNUG_TEXT_MATCH:
+    return match(text, operands, launch, results);
   case SNUG_TEXT_LOWER:
   case SNUG_TEXT_UPPER: {
     size_t bytes = changeCase(text, op == SNUG_TEXT_UPPER, nullptr);
@@ -252,6 +284,23 @@ void Text::run(int64_t op, int64_t launch, const int64_t *operands, int64_t *res
                        std::to_string(operands[1]) + ": compile the model with a larger --text-pieces");
     results[0] = std::min(operands[0], operands[1]);
     return;
+  case SNUG_TEXT_IMAGE_SIZE: {
+    results[0] = results[1] = 0;
+    ImageSize found, most{operands[2], operands[3]};
+    try {
+      found = imageSize(reinterpret_cast<const uint8_t *>(text.data()), text.size());
+    } catch (const Failure &failure) {
+      return fail(launch, failure.what());
+    }
+    if (!found.height)
+      return fail(launch, "it is no image that can be decoded");
+    if (found.height > most.height || found.width > most.width)
+      return fail(launch, "the image has " + sizeText(found) + " pixels, and there is room for " + sizeText(most) +
+                              ": compile the model with a larger --image-size");
+    results[0] = found.height;
+    results[1] = found.width;
+    return;
+  }
   case SNUG_TEXT_DECODE_IMAGE: {
     std::string_view pixels = stringAt(operands + 2);
     PixelFormat format = operands[4] == SNUG_PIXELS_BGR   ? PixelFormat::BGR
@@ -266,7 +315,6 @@ void Text::run(int64_t op, int64_t launch, const int64_t *operands, int64_t *res
     } catch (const Failure &failure) {
       return fail(launch, failure.what());
     }
-    auto sizeText = [](ImageSize s) { return std::to_string(s.height) + "x" + std::to_string(s.width); };
     if (!results[0])
       fail(launch, !found.height ? "it is no image that can be decoded"
                    : found.height == size.height && found.width == size.width

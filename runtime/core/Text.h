@@ -42,7 +42,9 @@ private:
   char *make(uint64_t bytes, int64_t launch);
   void store(std::string_view text, int64_t launch, int64_t *results);
   void fail(int64_t launch, std::string why);
-  const re2::RE2 &expression(std::string_view pattern);
+  // Of several matches at a place, the longest or the first one that the pattern names.
+  const re2::RE2 &expression(std::string_view pattern, bool longest);
+  void match(std::string_view text, const int64_t *operands, int64_t launch, int64_t *results);
 
   char *pool = nullptr;
   uint64_t poolBytes = 0;
@@ -51,7 +53,7 @@ private:
   std::mutex mutex; // of what follows
   int64_t failedLaunch = 0;
   std::string failure;
-  std::map<std::string, std::unique_ptr<re2::RE2>, std::less<>> expressions;
+  std::map<std::string, std::unique_ptr<re2::RE2>, std::less<>> expressions[2]; // by `longest`
 };
 
 // Text of a model or caller for a message: no control characters, of bounded length.

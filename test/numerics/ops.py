@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 import snug
 
 OPSET = 20
+ML, CONTRIB = "ai.onnx.ml", "com.microsoft"
 
 
 def noise(*shape, seed=0):
@@ -42,7 +43,8 @@ class Graph:
 
     def save(self, path, opset=OPSET):
         graph = helper.make_graph(self.nodes, "ops", self.inputs, self.outputs, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+        imports = [helper.make_opsetid("", opset), helper.make_opsetid(ML, 3), helper.make_opsetid(CONTRIB, 1)]
+        model = helper.make_model(graph, opset_imports=imports, ir_version=9)
         onnx.save(model, path)
         return path
 
@@ -76,3 +78,28 @@ def operator(op, inputs, tmp_path, outputs, dims=None, tolerance=2e-6, opset=23,
     want = onnx.reference.ReferenceEvaluator(str(model)).run(None, graph.values)
     for output, value in zip(graph.outputs, want):
         assert snug.relative_error(got[output.name], value) <= tolerance, output.name
+
+
+def strings(graph, name, value, dims=None):
+    graph.inputs.append(helper.make_tensor_value_info(name, TensorProto.STRING, dims or value.shape))
+    graph.values[name] = value.astype(str)
+    return name
+
+
+def compiled(graph, tmp_path, dims=None, flags=(), opset=20):
+    model = graph.save(tmp_path / "ops.onnx", opset)
+    snug.compile_model(model, tmp_path / "ops.so", dims or {}, flags=flags)
+    return model
+
+
+def against_onnxruntime(graph, tmp_path, dims=None, flags=()):
+    model = compiled(graph, tmp_path, dims, flags)
+    want = snug.reference(model, {name: value.astype(object) if value.dtype.kind == "U" else value
+                                  for name, value in graph.values.items()})
+    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+    for name, value in want.items():
+        assert got[name].shape == value.shape, name
+        if value.dtype == np.float32:
+            assert np.allclose(got[name], value, rtol=1e-5, atol=1e-6), name
+        else:
+            assert got[name].tolist() == value.tolist(), name

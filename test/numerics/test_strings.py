@@ -5,41 +5,13 @@ import subprocess
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 import snug
-from ops import Graph
+from ops import CONTRIB, Graph, against_onnxruntime, compiled, strings
 
 FAILED_RUN = 6
 TEXTS = np.array([["Kopf", "", "naïve", "日本"], ["a b", "Kopf", "ÄRGER", "𝄞!"]], object)
-
-
-def strings(graph, name, value, dims=None):
-    graph.inputs.append(helper.make_tensor_value_info(name, TensorProto.STRING, dims or value.shape))
-    graph.values[name] = value.astype(str)
-    return name
-
-
-def compiled(graph, tmp_path, dims=None, flags=(), opset=20):
-    model = graph.save(tmp_path / "ops.onnx", opset)
-    loaded = onnx.load(model)
-    loaded.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
-    onnx.save(loaded, model)
-    snug.compile_model(model, tmp_path / "ops.so", dims or {}, flags=flags)
-    return model
-
-
-def against_onnxruntime(graph, tmp_path, dims=None, flags=()):
-    model = compiled(graph, tmp_path, dims, flags)
-    want = snug.reference(model, {name: value.astype(object) if value.dtype.kind == "U" else value
-                                  for name, value in graph.values.items()})
-    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
-    for name, value in want.items():
-        assert got[name].shape == value.shape, name
-        if value.dtype == np.float32:
-            assert np.allclose(got[name], value, rtol=1e-5, atol=1e-6), name
-        else:
-            assert got[name].tolist() == value.tolist(), name
 
 
 def test_strings_are_moved(tmp_path):
@@ -146,68 +118,41 @@ def test_labels_are_looked_up(tmp_path):
     against_onnxruntime(graph, tmp_path, {"rows": "1..3"})
 
 
-ROWS = np.array([[0.2, -1, 3], [1.5, 0, -2], [-0.7, 2, 0.1], [0, 0, 0.3]], np.float32)
-
-
-@pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"])
-@pytest.mark.parametrize("labels", [{"classlabels_ints": [4, 2, 9]}, {"classlabels_strings": ["a", "b", "c"]}])
-def test_linear_classifier(labels, transform, tmp_path):
+@pytest.mark.parametrize("mode", ["TF", "IDF", "TFIDF"])
+def test_grams_of_words_are_counted(mode, tmp_path):
+    words = np.array([["ja", "nein", "ä", "ja", "ja", "nein", ""], ["fremd", "ä", "ja", "nein", "ä", "", ""]], object)
+    pool = ["nein", "ja", "", "ja", "nein", "ä", "ja", "ja", "ja", "nein", "ä", "ja"]  # 3 words, 3 pairs, a triple
+    attributes = dict(ngram_counts=[0, 3, 9], ngram_indexes=[5, 1, 0, 2, 3, 6, 4], mode=mode, pool_strings=pool)
     graph = Graph()
-    x = graph.input("x", ROWS, ("rows", 3))
-    chosen, scores = graph.node("LinearClassifier", x, outputs=2, domain="ai.onnx.ml", post_transform=transform, multi_class=1,
-                                coefficients=[0.1, 0.7, -0.4, 0.5, -1.0, 0.3, 0.2, 0.2, 0.9], intercepts=[0.5, -0.25, 0.0], **labels)
-    graph.output(chosen, 1, TensorProto.INT64 if "classlabels_ints" in labels else TensorProto.STRING)
-    graph.output(scores, 2)
-    against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
+    x = strings(graph, "x", words, ("rows", 7))
+    row = strings(graph, "row", words[0], ("length",))
+    for value, rank in ((x, 2), (row, 1)):
+        for shortest, longest, skips in ((1, 1, 0), (1, 2, 0), (2, 3, 2), (1, 3, 5)):
+            for weights in ({}, {"weights": [0.5, 2.0, -1.0, 3.0, 0.25, 1.5, 9.0]}):
+                graph.output(graph.node("TfIdfVectorizer", value, min_gram_length=shortest, max_gram_length=longest,
+                                        max_skip_count=skips, **attributes, **weights), rank)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..4", "length": "1..9"})
 
 
-def trees(prefix, ids):
-    """Two trees of depth 2 and 1, over three features; each leaf adds to one or two ids."""
-    return {"nodes_treeids": [0, 0, 0, 0, 0, 1, 1, 1], "nodes_nodeids": [0, 1, 2, 3, 4, 0, 1, 2],
-            "nodes_modes": ["BRANCH_LEQ", "BRANCH_LT", "LEAF", "LEAF", "LEAF", "BRANCH_GT", "LEAF", "LEAF"],
-            "nodes_featureids": [0, 2, 0, 0, 0, 1, 0, 0], "nodes_values": [0.5, 0.1, 0.0, 0.0, 0.0, -0.5, 0.0, 0.0],
-            "nodes_truenodeids": [1, 3, 0, 0, 0, 1, 0, 0], "nodes_falsenodeids": [2, 4, 0, 0, 0, 2, 0, 0],
-            f"{prefix}_treeids": [0, 0, 0, 0, 1, 1], f"{prefix}_nodeids": [2, 3, 3, 4, 1, 2], f"{prefix}_ids": ids,
-            f"{prefix}_weights": [0.5, 0.25, 1.0, -0.5, 0.75, 0.125]}
-
-
-@pytest.mark.parametrize("aggregate", ["SUM", "AVERAGE", "MIN", "MAX"])
-def test_trees_add_up(aggregate, tmp_path):
+@pytest.mark.parametrize("pattern", ["[a-zA-Z0-9_]+", "a|ab", "x*", ".", "..", "^a", r"\bab?"])
+def test_tokens_are_what_matches(pattern, tmp_path):
+    texts = np.array([["ab abc d", "naïve x\nab"], ["", "日本 go"], ["aab", "  "]], object)
     graph = Graph()
-    x = graph.input("x", ROWS, ("rows", 3))
-    result = graph.node("TreeEnsembleRegressor", x, domain="ai.onnx.ml", n_targets=1, aggregate_function=aggregate,
-                        base_values=[0.5], **trees("target", [0] * 6))
-    graph.output(result, 2)
-    against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
+    x, row = strings(graph, "x", texts, ("rows", 2)), strings(graph, "row", texts[2], ("length",))
+    for value, rank in ((x, 3), (row, 2)):
+        for least in (1,) if pattern == "." else (1, 2):
+            tokens = graph.node("Tokenizer", value, domain=CONTRIB, tokenexp=pattern, pad_value="#", mark=0, mincharnum=least)
+            graph.output(tokens, rank, TensorProto.STRING)
+    against_onnxruntime(graph, tmp_path, {"rows": "1..4", "length": "1..3"})
 
 
-@pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX"])
-def test_trees_choose_a_class(transform, tmp_path):
+def test_more_tokens_than_there_is_room_for(tmp_path):
     graph = Graph()
-    x = graph.input("x", ROWS, ("rows", 3))
-    label, scores = graph.node("TreeEnsembleClassifier", x, outputs=2, domain="ai.onnx.ml", post_transform=transform,
-                               classlabels_strings=["a", "b", "c"], **trees("class", [0, 1, 2, 2, 1, 0]))
-    graph.output(label, 1, TensorProto.STRING)
-    graph.output(scores, 2)
-    against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
-
-
-@pytest.mark.parametrize("kind", ["LINEAR", "POLY", "RBF", "SIGMOID"])
-def test_support_vectors(kind, tmp_path):
-    graph = Graph()
-    x = graph.input("x", ROWS, ("rows", 3))
-    result = graph.node("SVMRegressor", x, domain="ai.onnx.ml", kernel_type=kind, kernel_params=[0.5, 0.25, 3.0], n_supports=2,
-                        coefficients=[0.5, -1.5], support_vectors=[0.1, 0.2, 0.3, -1.0, 0.5, 2.0], rho=[0.75])
-    graph.output(result, 2)
-    against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
-
-
-def test_features_side_by_side(tmp_path):
-    graph = Graph()
-    x = graph.input("x", ROWS, ("rows", 3))
-    whole = graph.input("whole", np.arange(8).reshape(4, 2), ("rows", 2))
-    one = graph.input("one", ROWS[:, 1:2], ("rows", 1))
-    graph.output(graph.node("FeatureVectorizer", x, one, domain="ai.onnx.ml", inputdimensions=[3, 1]), 2)
-    graph.output(graph.node("Imputer", whole, domain="ai.onnx.ml", imputed_value_int64s=[9, 8], replaced_value_int64=4), 2,
-                 TensorProto.INT64)
-    against_onnxruntime(graph, tmp_path, {"rows": "1..5"})
+    x = strings(graph, "x", np.array(["a b c"], object))
+    graph.output(graph.node("Tokenizer", x, domain=CONTRIB, tokenexp="[a-z]", pad_value="", mark=0, mincharnum=1), 2,
+                 TensorProto.STRING)
+    compiled(graph, tmp_path, flags=("--text-pieces", "2"))
+    np.save(tmp_path / "x.npy", graph.values["x"])
+    done = subprocess.run([snug.tool("SNUG_RUN"), tmp_path / "ops.so", "--input", f"x={tmp_path / 'x.npy'}"],
+                          capture_output=True, text=True)
+    assert done.returncode == FAILED_RUN and "has 3 pieces, and there is room for 2" in done.stderr, done.stderr

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "tools/snug-run/HostTensor.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 
 #include <cstring>
 #include <string>
@@ -23,7 +23,7 @@ HostTensor::HostTensor(snug_dtype type, std::vector<int64_t> extents) : dtype(ty
   if (!tooLarge)
     memory.reset(static_cast<uint8_t *>(aligned_alloc(64, padded)));
   if (!memory)
-    throw Failure(SNUG_EXIT_MACHINE, "cannot get memory for a tensor of shape " + shapeText(shape));
+    throw CommandFailure(SNUG_EXIT_MACHINE, "cannot get memory for a tensor of shape " + shapeText(shape));
   memset(memory.get(), 0, padded);
 }
 

@@ -15,7 +15,7 @@ namespace snug {
 class HostTensor {
 public:
   HostTensor() = default;
-  HostTensor(snug_dtype dtype, std::vector<int64_t> shape); // throws Failure when it is too large
+  HostTensor(snug_dtype dtype, std::vector<int64_t> shape); // throws CommandFailure when it is too large
 
   uint8_t *data() { return memory.get(); }
   const uint8_t *data() const { return memory.get(); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "tools/snug-run/Info.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 
 #include <cinttypes>
 #include <cstdio>
@@ -30,6 +30,30 @@ std::string snug::bytesText(uint64_t bytes) {
   return text;
 }
 
+// Keys of maps are text of the model's: what is no printable character is written as its code.
+static std::string quoted(const snug_string &text) {
+  std::string result = "'";
+  for (uint64_t i = 0; i < text.size; ++i) {
+    char code[8];
+    auto byte = static_cast<unsigned char>(text.data[i]);
+    snprintf(code, sizeof code, "\\x%02x", byte);
+    result += byte < 0x20 || byte == 0x7f ? std::string(code) : std::string(1, text.data[i]);
+  }
+  return result + "'";
+}
+
+static void printKeys(const snug_model *model) {
+  for (uint32_t i = 0; i < snug_model_num_outputs(model); ++i) {
+    const snug_map_keys *keys = snug_model_output_keys(model, i);
+    if (!keys)
+      continue;
+    printf("keys    %s:", snug_model_output(model, i)->name);
+    for (uint64_t k = 0; k < keys->count; ++k)
+      printf("%s%s", k ? ", " : " ", keys->ints ? std::to_string(keys->ints[k]).c_str() : quoted(keys->strings[k]).c_str());
+    printf("\n");
+  }
+}
+
 static void printValues(const snug_model *model, const char *kind,
                         const snug_value_info *(*at)(const snug_model *, uint32_t)) {
   for (uint32_t i = 0; const snug_value_info *info = at(model, i); ++i) {
@@ -47,6 +71,7 @@ void snug::printInfo(const snug_model *model) {
          snug_model_compiler_version(model), snug_model_target(model), snug_model_num_threads(model));
   printValues(model, "input", snug_model_input);
   printValues(model, "output", snug_model_output);
+  printKeys(model);
   for (uint32_t i = 0; const snug_dim_info *dim = snug_model_dim(model, i); ++i) {
     printf("dim     %s = %" PRId64, dim->name, dim->min);
     if (dim->max != dim->min)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "tools/snug-run/Inputs.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 #include "tools/snug-run/Info.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/NpzFile.h"
@@ -24,7 +24,7 @@ static void checkName(const snug_model *model, const char *kind, InfoAt at, cons
       return;
     known += (known.empty() ? "" : ", ") + std::string(info->name);
   }
-  throw Failure(SNUG_EXIT_USAGE, source + ": the model has no " + kind + " '" + name + "'; it has " + known);
+  throw CommandFailure(SNUG_EXIT_USAGE, source + ": the model has no " + kind + " '" + name + "'; it has " + known);
 }
 
 static std::map<std::string, HostTensor> readInputs(const snug_model *model, const RunOptions &options) {
@@ -66,7 +66,7 @@ static void checkOpenDims(const snug_model *model, const std::vector<bool> &isGi
     flags += std::string(" --dim ") + dim->name + "=" + std::to_string(dim->max);
   }
   if (!names.empty())
-    throw Failure(SNUG_EXIT_USAGE, "no input file determines " + names + "; with the largest values, add" + flags);
+    throw CommandFailure(SNUG_EXIT_USAGE, "no input file determines " + names + "; with the largest values, add" + flags);
 }
 
 static std::vector<int64_t> bindDims(const snug_model *model, const RunOptions &options,
@@ -81,9 +81,9 @@ static std::vector<int64_t> bindDims(const snug_model *model, const RunOptions &
       found = true;
     }
     if (!found)
-      throw Failure(SNUG_EXIT_USAGE, "--dim: the model has no dim '" + name + "'");
+      throw CommandFailure(SNUG_EXIT_USAGE, "--dim: the model has no dim '" + name + "'");
     if (value < 0)
-      throw Failure(SNUG_EXIT_USAGE, "--dim " + name + ": cannot be negative");
+      throw CommandFailure(SNUG_EXIT_USAGE, "--dim " + name + ": cannot be negative");
   }
   checkOpenDims(model, isGiven, dims);
   std::vector<DLTensor> views;
@@ -109,7 +109,7 @@ RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options)
     if (isGiven[i])
       tensors.inputs[i] = std::move(found->second);
     else if (!options.randomSeed)
-      throw Failure(SNUG_EXIT_USAGE, "input '" + std::string(name) + "' is missing: add --input " + name +
+      throw CommandFailure(SNUG_EXIT_USAGE, "input '" + std::string(name) + "' is missing: add --input " + name +
                                          "=FILE.npy, or --random-inputs SEED");
   }
   tensors.dims = bindDims(model, options, tensors.inputs, isGiven);
@@ -125,11 +125,11 @@ RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options)
     shape.pop_back();
     tensors.inputs[i] = HostTensor(info->dtype, shape);
     if (info->kind == SNUG_VALUE_STRING_TENSOR)
-      throw Failure(SNUG_EXIT_USAGE, "input '" + std::string(info->name) + "' takes strings, which are not made at random: add --input " +
+      throw CommandFailure(SNUG_EXIT_USAGE, "input '" + std::string(info->name) + "' takes strings, which are not made at random: add --input " +
                                          info->name + "=FILE.npy");
     auto range = options.randomRanges.find(info->name);
     if (range != options.randomRanges.end() && info->dtype.code != kDLInt && info->dtype.code != kDLUInt)
-      throw Failure(SNUG_EXIT_USAGE, "--random-range " + range->first + ": the input is " + dtypeText(info->dtype) +
+      throw CommandFailure(SNUG_EXIT_USAGE, "--random-range " + range->first + ": the input is " + dtypeText(info->dtype) +
                                          ", and only integers take a range");
     fillRandom(tensors.inputs[i], *options.randomSeed + i,
                range == options.randomRanges.end() ? nullptr : &range->second);

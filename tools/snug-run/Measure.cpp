@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "tools/snug-run/Measure.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -22,7 +22,7 @@ WatchedArena::WatchedArena(uint64_t bytes, uint64_t alignment) : numBytes(bytes)
   mappingBytes = inner + 2 * slack + 2 * page; // its start and its end are both rounded down
   void *address = mmap(nullptr, mappingBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (address == MAP_FAILED)
-    throw Failure(SNUG_EXIT_MACHINE,
+    throw CommandFailure(SNUG_EXIT_MACHINE,
                   "cannot get " + std::to_string(bytes) + " bytes for the arena: " + strerror(errno));
   mapping = address;
   // The last multiple of both alignment and page that leaves a page behind it; the start follows from the end.
@@ -32,7 +32,7 @@ WatchedArena::WatchedArena(uint64_t bytes, uint64_t alignment) : numBytes(bytes)
   arena = reinterpret_cast<uint8_t *>(starts);
   uint64_t first = starts / page * page;
   if (ends > first && mprotect(reinterpret_cast<void *>(first), ends - first, PROT_READ | PROT_WRITE) != 0)
-    throw Failure(SNUG_EXIT_MACHINE, std::string("cannot make the arena writable: ") + strerror(errno));
+    throw CommandFailure(SNUG_EXIT_MACHINE, std::string("cannot make the arena writable: ") + strerror(errno));
   for (uint64_t i = 0; i < bytes; ++i)
     arena[i] = pattern(i);
 }
@@ -68,7 +68,7 @@ uint64_t snug::residentAnonymousBytes() {
   uint64_t kib = 0;
   // The first counts pages, the second may lag behind by some pages a thread.
   if (!readKiB("/proc/self/smaps_rollup", "\nAnonymous:", kib) && !readKiB("/proc/self/status", "\nRssAnon:", kib))
-    throw Failure(SNUG_EXIT_MACHINE, "cannot measure: neither /proc/self/smaps_rollup nor /proc/self/status tells the "
+    throw CommandFailure(SNUG_EXIT_MACHINE, "cannot measure: neither /proc/self/smaps_rollup nor /proc/self/status tells the "
                                      "resident anonymous memory");
   return kib * 1024;
 }

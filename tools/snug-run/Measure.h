@@ -13,7 +13,7 @@ namespace snug {
 // its end ends the program at once, as long as the size is a multiple of the alignment).
 class WatchedArena {
 public:
-  WatchedArena(uint64_t bytes, uint64_t alignment); // throws Failure
+  WatchedArena(uint64_t bytes, uint64_t alignment); // throws CommandFailure
   WatchedArena(const WatchedArena &) = delete;
   WatchedArena &operator=(const WatchedArena &) = delete;
   ~WatchedArena();

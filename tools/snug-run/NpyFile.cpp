@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "tools/snug-run/NpyFile.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 #include "tools/snug-run/StringTensor.h"
 #include "tools/snug-run/WholeFile.h"
 
@@ -55,7 +55,7 @@ public:
 
 private:
   [[noreturn]] void fail(const std::string &why) const {
-    throw Failure(SNUG_EXIT_RUN, "cannot read the array '" + file + "': " + why);
+    throw CommandFailure(SNUG_EXIT_RUN, "cannot read the array '" + file + "': " + why);
   }
   void skipSpace() {
     while (at < text.size() && (text[at] == ' ' || text[at] == '\n'))
@@ -194,7 +194,7 @@ static std::string toRowMajor(const char *data, const std::vector<int64_t> &shap
 }
 
 HostTensor snug::readNpy(const std::string &name, const std::function<uint64_t(void *, uint64_t)> &read) {
-  auto fail = [&](const char *why) { throw Failure(SNUG_EXIT_RUN, "cannot read the array '" + name + "': " + why); };
+  auto fail = [&](const char *why) { throw CommandFailure(SNUG_EXIT_RUN, "cannot read the array '" + name + "': " + why); };
   unsigned char prefix[12] = {};
   if (read(prefix, 8) != 8 || memcmp(prefix, kMagic, 6) != 0)
     fail("it is not a NumPy .npy file");
@@ -234,7 +234,7 @@ HostTensor snug::readNpy(const std::string &name, const std::function<uint64_t(v
 HostTensor snug::readNpyFile(const std::string &path) {
   std::unique_ptr<FILE, int (*)(FILE *)> file(fopen(path.c_str(), "rb"), &fclose);
   if (!file)
-    throw Failure(SNUG_EXIT_MACHINE, "cannot open '" + path + "': " + strerror(errno));
+    throw CommandFailure(SNUG_EXIT_MACHINE, "cannot open '" + path + "': " + strerror(errno));
   return readNpy(path, [&](void *to, uint64_t bytes) { return fread(to, 1, bytes, file.get()); });
 }
 
@@ -243,7 +243,7 @@ std::string snug::npyHeader(const HostTensor &tensor) {
   snug_dtype dtype = tensor.dtype;
   bool isText = isString(dtype);
   if (!isText && (dtype.code > 6 || kinds[dtype.code] == '?' || dtype.bits < 8 || dtype.bits % 8 != 0 || dtype.lanes != 1))
-    throw Failure(SNUG_EXIT_UNSUPPORTED, "NumPy has no dtype for DLPack type " + std::to_string(dtype.code) + " of " +
+    throw CommandFailure(SNUG_EXIT_UNSUPPORTED, "NumPy has no dtype for DLPack type " + std::to_string(dtype.code) + " of " +
                                              std::to_string(dtype.bits) + " bits, so no .npy can hold it");
   char kind = kinds[dtype.code]; // of a string '?', which is not looked at
   std::string dict = "{'descr': '";

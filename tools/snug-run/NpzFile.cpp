@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "tools/snug-run/NpzFile.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/StringTensor.h"
 
@@ -19,7 +19,7 @@ static const std::string kSuffix = ".npy";
   zip_error_init_with_code(&error, code);
   std::string why = zip_error_strerror(&error);
   zip_error_fini(&error);
-  throw Failure(isSystem ? SNUG_EXIT_MACHINE : SNUG_EXIT_RUN, "cannot open '" + path + "': " + why);
+  throw CommandFailure(isSystem ? SNUG_EXIT_MACHINE : SNUG_EXIT_RUN, "cannot open '" + path + "': " + why);
 }
 
 std::map<std::string, HostTensor> snug::readNpzFile(const std::string &path) {
@@ -37,14 +37,14 @@ std::map<std::string, HostTensor> snug::readNpzFile(const std::string &path) {
     std::unique_ptr<zip_file_t, int (*)(zip_file_t *)> file(zip_fopen_index(archive.get(), zip_uint64_t(i), 0),
                                                             &zip_fclose);
     if (!file)
-      throw Failure(SNUG_EXIT_RUN, "cannot read '" + name + "' in '" + path + "': " + zip_strerror(archive.get()));
+      throw CommandFailure(SNUG_EXIT_RUN, "cannot read '" + name + "' in '" + path + "': " + zip_strerror(archive.get()));
     auto read = [&](void *to, uint64_t bytes) {
       uint64_t done = 0;
       while (done < bytes) {
         zip_int64_t got =
             zip_fread(file.get(), static_cast<char *>(to) + done, std::min<uint64_t>(bytes - done, 1 << 30));
         if (got < 0)
-          throw Failure(SNUG_EXIT_RUN,
+          throw CommandFailure(SNUG_EXIT_RUN,
                         "cannot read '" + name + "' in '" + path + "': " + zip_file_strerror(file.get()));
         if (got == 0)
           break;
@@ -63,7 +63,7 @@ void snug::writeNpzFile(const std::string &path, const std::map<std::string, con
                                                     &zip_discard);
   if (!archive)
     failOpen(path, code, true);
-  auto fail = [&] { throw Failure(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + zip_strerror(archive.get())); };
+  auto fail = [&] { throw CommandFailure(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + zip_strerror(archive.get())); };
   std::list<std::string> headers, rows; // read by zip_close, as the data is: so both have to live until then
   for (const auto &[name, tensor] : tensors) {
     headers.push_back(npyHeader(*tensor));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "tools/snug-run/Options.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 
 #include <CLI/CLI.hpp>
 #include <charconv>
@@ -14,7 +14,7 @@ using namespace snug;
 static std::pair<std::string, std::string> cut(const std::string &flag, const std::string &text) {
   size_t equals = text.find('=');
   if (equals == 0 || equals == std::string::npos || equals + 1 == text.size())
-    throw Failure(SNUG_EXIT_USAGE, flag + " " + text + ": expected NAME=VALUE");
+    throw CommandFailure(SNUG_EXIT_USAGE, flag + " " + text + ": expected NAME=VALUE");
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
@@ -22,7 +22,7 @@ static int64_t integer(const std::string &flag, const std::string &text) {
   int64_t value = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size())
-    throw Failure(SNUG_EXIT_USAGE, flag + ": '" + text + "' is not a whole number");
+    throw CommandFailure(SNUG_EXIT_USAGE, flag + ": '" + text + "' is not a whole number");
   return value;
 }
 
@@ -31,17 +31,9 @@ static std::map<std::string, std::string> named(const std::string &flag, const s
   for (const std::string &text : texts) {
     auto [name, value] = cut(flag, text);
     if (!values.emplace(name, value).second)
-      throw Failure(SNUG_EXIT_USAGE, flag + " names '" + name + "' twice");
+      throw CommandFailure(SNUG_EXIT_USAGE, flag + " names '" + name + "' twice");
   }
   return values;
-}
-
-static std::string exitCodes() {
-  std::string text = "Exit codes:\n";
-#define SNUG_EXIT_CODE(name, value, meaning) text += "  " #value "  " meaning "\n";
-  SNUG_EXIT_CODES(SNUG_EXIT_CODE)
-#undef SNUG_EXIT_CODE
-  return text;
 }
 
 std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
@@ -49,7 +41,7 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
   std::vector<std::string> inputs, outputs, dims, ranges;
   uint64_t seed = 0;
   CLI::App app("snug-run runs a model that snugc compiled.", "snug-run");
-  app.footer(exitCodes());
+  app.footer(SNUG_EXIT_CODES_TEXT);
   app.set_version_flag("--version", snug_version());
   // Required, but not said so here: CLI11 would name it before a flag that it does not know.
   app.add_option("MODEL", options.model, "The compiled model (.so)")->type_name("");
@@ -87,14 +79,14 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
       app.exit(error);
       return std::nullopt;
     }
-    throw Failure(SNUG_EXIT_USAGE, std::string(error.what()) + " (see --help)");
+    throw CommandFailure(SNUG_EXIT_USAGE, std::string(error.what()) + " (see --help)");
   }
   if (options.model.empty())
-    throw Failure(SNUG_EXIT_USAGE, "no model named; write snug-run MODEL.so (see --help)");
+    throw CommandFailure(SNUG_EXIT_USAGE, "no model named; write snug-run MODEL.so (see --help)");
   if (*random)
     options.randomSeed = seed;
   else if (!ranges.empty())
-    throw Failure(SNUG_EXIT_USAGE, "--random-range needs --random-inputs SEED");
+    throw CommandFailure(SNUG_EXIT_USAGE, "--random-range needs --random-inputs SEED");
   options.inputs = named("--input", inputs);
   options.outputs = named("--output", outputs);
   for (const auto &[name, value] : named("--dim", dims))
@@ -103,10 +95,10 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
     std::string flag = "--random-range " + name;
     size_t dots = value.find("..");
     if (dots == std::string::npos)
-      throw Failure(SNUG_EXIT_USAGE, flag + ": expected LO..HI");
+      throw CommandFailure(SNUG_EXIT_USAGE, flag + ": expected LO..HI");
     auto range = std::make_pair(integer(flag, value.substr(0, dots)), integer(flag, value.substr(dots + 2)));
     if (range.first > range.second)
-      throw Failure(SNUG_EXIT_USAGE, flag + ": " + value + " is empty");
+      throw CommandFailure(SNUG_EXIT_USAGE, flag + ": " + value + " is empty");
     options.randomRanges[name] = range;
   }
   return options;

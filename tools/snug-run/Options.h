@@ -25,7 +25,7 @@ struct RunOptions {
   bool info = false, profile = false;
 };
 
-// Parses the command line; throws Failure (SNUG_EXIT_USAGE). Without a value, help or version was printed and all is
+// Parses the command line; throws CommandFailure (SNUG_EXIT_USAGE). Without a value, help or version was printed and all is
 // done.
 std::optional<RunOptions> parseOptions(int argc, char **argv);
 

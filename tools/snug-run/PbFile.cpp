@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "tools/snug-run/PbFile.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 #include "tools/snug-run/StringTensor.h"
 #include "tools/snug-run/WholeFile.h"
 
@@ -65,11 +65,11 @@ bool snug::isPbFile(const std::string &path) { return path.size() > 3 && path.co
 
 HostTensor snug::readPbFile(const std::string &path) {
   auto fail = [&](const std::string &why) {
-    throw Failure(SNUG_EXIT_RUN, "cannot read the tensor '" + path + "': " + why);
+    throw CommandFailure(SNUG_EXIT_RUN, "cannot read the tensor '" + path + "': " + why);
   };
   std::ifstream file(path, std::ios::binary);
   if (!file)
-    throw Failure(SNUG_EXIT_MACHINE, "cannot open '" + path + "': " + strerror(errno));
+    throw CommandFailure(SNUG_EXIT_MACHINE, "cannot open '" + path + "': " + strerror(errno));
   TensorProto tensor;
   if (!tensor.ParseFromIstream(&file) || !tensor.has_data_type())
     fail("it is no ONNX TensorProto");
@@ -110,10 +110,10 @@ void snug::writePbFile(const std::string &path, const std::string &name, const H
   if (isString(tensor.dtype))
     proto.set_data_type(TensorProto::STRING);
   if (!proto.has_data_type())
-    throw Failure(SNUG_EXIT_UNSUPPORTED, "a .pb file of DLPack type " + std::to_string(tensor.dtype.code) + " of " +
+    throw CommandFailure(SNUG_EXIT_UNSUPPORTED, "a .pb file of DLPack type " + std::to_string(tensor.dtype.code) + " of " +
                                              std::to_string(tensor.dtype.bits) + " bits cannot be written; use .npy");
   if (tensor.bytes() > INT32_MAX / 2)
-    throw Failure(SNUG_EXIT_UNSUPPORTED, "'" + path + "' would be larger than a .pb file can be; use .npy");
+    throw CommandFailure(SNUG_EXIT_UNSUPPORTED, "'" + path + "' would be larger than a .pb file can be; use .npy");
   proto.set_name(name);
   for (int64_t extent : tensor.shape)
     proto.add_dims(extent);

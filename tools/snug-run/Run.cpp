@@ -2,7 +2,7 @@
 
 #include "tools/snug-run/Run.h"
 #include "tools/snug-run/AllocationCount.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 #include "tools/snug-run/Info.h"
 #include "tools/snug-run/Inputs.h"
 #include "tools/snug-run/Measure.h"

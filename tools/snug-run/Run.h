@@ -6,7 +6,7 @@
 
 namespace snug {
 
-// Does what the command line asks for; throws Failure.
+// Does what the command line asks for; throws CommandFailure.
 void runModel(const RunOptions &options);
 
 } // namespace snug

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "tools/snug-run/WholeFile.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -12,7 +12,7 @@
 
 using namespace snug;
 
-void WholeFile::fail() const { throw Failure(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + strerror(errno)); }
+void WholeFile::fail() const { throw CommandFailure(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + strerror(errno)); }
 
 WholeFile::WholeFile(const std::string &path) : path(path), temporary(path + ".XXXXXX") {
   descriptor = mkstemp(&temporary[0]);

@@ -8,7 +8,7 @@
 namespace snug {
 
 // Writes a file that is either whole or not there: into a temporary file of the same folder, renamed by commit() and
-// removed by the destructor otherwise. Failures throw Failure with SNUG_EXIT_MACHINE.
+// removed by the destructor otherwise. Failures throw CommandFailure with SNUG_EXIT_MACHINE.
 class WholeFile {
 public:
   explicit WholeFile(const std::string &path);

@@ -2,7 +2,7 @@
 //
 // snug-run: runs a compiled model on files or random data, and measures it.
 
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 #include "tools/snug-run/Options.h"
 #include "tools/snug-run/Run.h"
 
@@ -14,7 +14,7 @@ int main(int argc, char **argv) {
     if (auto options = snug::parseOptions(argc, argv))
       snug::runModel(*options);
     return SNUG_EXIT_DONE;
-  } catch (const snug::Failure &failure) {
+  } catch (const snug::CommandFailure &failure) {
     fprintf(stderr, "snug-run: error: %s\n", failure.what());
     return failure.code;
   } catch (const std::bad_alloc &) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Classic machine learning: what ai.onnx.ml does to features, and counts of n-grams.
+// Classic machine learning: what ai.onnx.ml does to features.
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/ops/Classic.h"
@@ -204,91 +204,9 @@ LogicalResult oneHotEncoder(Lowering &l) {
   }));
 }
 
-// --- n-grams ------------------------------------------------------------------------------------------------------
-
-// How often each n-gram of a pool stands in a row of numbers, where its members may be up to some places apart.
-LogicalResult countGrams(Lowering &l) {
-  LoweredValue &x = l.input(0);
-  auto pool = l.intsAttr("pool_int64s"), counts = l.intsAttr("ngram_counts"), places = l.intsAttr("ngram_indexes");
-  auto weights = floatsAttr(l, "weights");
-  int64_t shortest = l.intAttr("min_gram_length", 1), longest = l.intAttr("max_gram_length", 1), skips = l.intAttr("max_skip_count", 0);
-  StringRef mode = l.stringAttr("mode", "TF");
-  if (!pool || !counts || !places || places->empty() || !isa<IntegerType>(x.elementType) || x.rank() < 1 || x.rank() > 2 ||
-      shortest < 1 || longest < shortest || skips < 0 || (mode != "TF" && mode != "IDF" && mode != "TFIDF"))
-    return l.error() << "a pool of integers for an input of rank 1 or 2 is supported, not this one of shape " << l.print(x.shape)
-                     << " and type " << x.elementType;
-  int64_t outputs = 0;
-  for (int64_t place : *places) {
-    if (place < 0)
-      return l.error() << "ngram_indexes has " << place;
-    outputs = std::max(outputs, place + 1);
-  }
-  // First member, length and output of each n-gram.
-  SmallVector<int64_t> table;
-  size_t number = 0, size = 1;
-  for (size_t i = 0; i < counts->size(); ++i, ++size) {
-    int64_t begin = (*counts)[i], end = i + 1 < counts->size() ? (*counts)[i + 1] : static_cast<int64_t>(pool->size());
-    if (begin < 0 || end < begin || end > static_cast<int64_t>(pool->size()))
-      return l.error() << "ngram_counts do not fit a pool of " << pool->size() << " members";
-    for (int64_t at = begin; at + static_cast<int64_t>(size) <= end; at += size, ++number) {
-      if (number >= places->size())
-        return l.error() << "ngram_indexes has fewer elements than there are n-grams";
-      if (static_cast<int64_t>(size) >= shortest && static_cast<int64_t>(size) <= longest)
-        table.append({at, static_cast<int64_t>(size), (*places)[number]});
-    }
-  }
-  if (weights && static_cast<int64_t>(weights->size()) < outputs)
-    return l.error() << weights->size() << " weights for " << outputs << " outputs";
-  int64_t grams = table.size() / 3;
-  if (!grams)
-    table.append({0, 1, 0});
-  LoweredValue members = listOf(l, *pool), entries = listOf(l, table);
-  FloatType f32 = l.b.getF32Type();
-  LoweredValue factors = listOf(l, weights ? *weights : SmallVector<double>(outputs, 1), f32);
-  bool hasRows = x.rank() == 2;
-  ScalarKernel kernel(l, hasRows ? 1 : 0);
-  SmallVector<int> dims = hasRows ? SmallVector<int>{0, any} : SmallVector<int>{any};
-  Extents shape = hasRows ? Extents{x.shape[0], l.constant(outputs)} : Extents{l.constant(outputs)};
-  unsigned from = kernel.read(x, dims), poolAt = kernel.read(members, {any}), entryAt = kernel.read(entries, {any});
-  unsigned factorAt = kernel.read(factors, {any}), to = kernel.write(shape, f32, dims);
-  l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
-    Type i64 = c.b.getI64Type();
-    Value zero = c.number(f32, 0), one = c.number(f32, 1), length = c.extent(from, hasRows ? 1 : 0);
-    auto at = [&](Value place) {
-      SmallVector<Value> full(i);
-      full.push_back(place);
-      return full;
-    };
-    c.loop(c.index(outputs), [&](Value k) { c.store(zero, to, at(k)); });
-    c.loop(c.index(grams), [&](Value gram) {
-      auto field = [&](int64_t k) { return c.toIndex(c.load(entryAt, {c.add(c.mul(gram, c.index(3)), c.index(k))})); };
-      Value first = field(0), members = field(1), place = field(2);
-      Value single = c.equal(members, c.index(1)), distances = c.select(single, c.index(1), c.index(skips + 1));
-      Value count = c.sum(c.index(0), distances, zero, [&](Value less, Value outer) {
-        Value step = c.add(less, c.index(1)), reach = c.mul(step, c.sub(members, c.index(1)));
-        return c.sum(c.index(0), c.max(c.sub(length, reach), c.index(0)), outer, [&](Value start, Value total) {
-          Value same = c.sum(c.index(0), members, c.constant(c.b.getBoolAttr(true)), [&](Value k, Value so) {
-            Value element = c.convert(c.load(from, at(c.add(start, c.mul(k, step)))), i64);
-            return c.both(so, c.equal(element, c.load(poolAt, {c.add(first, k)})));
-          });
-          return c.select(same, c.add(total, one), total);
-        });
-      });
-      c.store(c.add(c.load(to, at(place)), count), to, at(place));
-    });
-    if (mode == "TF")
-      return;
-    c.loop(c.index(outputs), [&](Value k) {
-      Value count = c.load(to, at(k)), factor = c.load(factorAt, {k});
-      c.store(mode == "IDF" ? c.select(c.less(zero, count), factor, zero) : c.mul(factor, count), to, at(k));
-    });
-  })[0]);
-  return success();
-}
 } // namespace
 
 void snug::addClassicOps(LoweringTable &t) {
-  t.add("TfIdfVectorizer", 9, countGrams);
   constexpr llvm::StringLiteral domain = "ai.onnx.ml";
   t.add("ArrayFeatureExtractor", 1, arrayFeatureExtractor, types::Numbers | types::String, domain);
   t.add("FeatureVectorizer", 1, featureVectorizer, domain);

@@ -17,8 +17,13 @@ std::optional<llvm::SmallVector<llvm::StringRef>> stringsAttr(Lowering &l, llvm:
 LoweredValue listOf(Lowering &l, llvm::ArrayRef<double> values, mlir::FloatType type);
 LoweredValue listOf(Lowering &l, llvm::ArrayRef<int64_t> values);
 
-// Scores of (rows, outputs): x * coefficients^T + intercepts.
-mlir::FailureOr<LoweredValue> linearScores(Lowering &l, LoweredValue &x, int64_t outputs);
+// Of each string of `x` its place among `words`, which differ from each other, or -1.
+mlir::FailureOr<LoweredValue> placesOf(Lowering &l, LoweredValue &x, llvm::ArrayRef<llvm::StringRef> words);
+
+// Scores of (rows, outputs): x * coefficients^T + intercepts, of which there may be none.
+mlir::FailureOr<LoweredValue> linearScores(Lowering &l, LoweredValue &x, int64_t outputs, llvm::ArrayRef<double> intercepts);
+// 1 / (1 + exp(-x)) without overflow.
+mlir::Value logistic(ScalarCode &c, mlir::Value x);
 // Rows of scores, each made what attribute post_transform says.
 mlir::FailureOr<LoweredValue> postTransform(Lowering &l, LoweredValue scores, int64_t columns, llvm::StringRef kind);
 // One score is taken for that of the second of two classes: (-s, s), or (1 - s, s).
@@ -34,6 +39,9 @@ LoweredValue labelsOf(Lowering &l, LoweredValue &scores, ClassLabels &labels);
 
 void addLabelEncoderOps(LoweringTable &table);
 void addClassifierOps(LoweringTable &table);
+void addGramOps(LoweringTable &table);
+void addMapOps(LoweringTable &table);
+void addSupportVectorOps(LoweringTable &table);
 void addTreeOps(LoweringTable &table);
 
 } // namespace snug

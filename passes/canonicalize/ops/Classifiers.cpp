@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// ai.onnx.ml: linear models and support vector machines, and what classifiers make of scores.
+// ai.onnx.ml: linear models, and what classifiers make of scores.
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/ops/Classic.h"
@@ -11,19 +11,18 @@ using namespace snug;
 
 // --- scores -------------------------------------------------------------------------------------------------------
 
-// Scores of (rows, outputs): x * coefficients^T + intercepts.
-FailureOr<LoweredValue> snug::linearScores(Lowering &l, LoweredValue &x, int64_t outputs) {
-  auto coefficients = floatsAttr(l, "coefficients"), intercepts = floatsAttr(l, "intercepts");
+FailureOr<LoweredValue> snug::linearScores(Lowering &l, LoweredValue &x, int64_t outputs, ArrayRef<double> intercepts) {
+  auto coefficients = floatsAttr(l, "coefficients");
   auto features = x.rank() == 2 ? x.shape[1] : AffineExpr();
   int64_t count = coefficients && outputs > 0 ? static_cast<int64_t>(coefficients->size()) / outputs : 0;
-  if (!features || count < 1 || !l.same(features, l.constant(count)) ||
-      (intercepts && !intercepts->empty() && static_cast<int64_t>(intercepts->size()) != outputs)) {
+  if (!features || count < 1 || static_cast<int64_t>(coefficients->size()) % outputs || !l.same(features, l.constant(count)) ||
+      (!intercepts.empty() && static_cast<int64_t>(intercepts.size()) != outputs)) {
     l.error() << "coefficients or intercepts do not fit an input of shape " << l.print(x.shape);
     return failure();
   }
   FloatType f32 = l.b.getF32Type();
-  LoweredValue weights = listOf(l, *coefficients, f32), bias = listOf(l, intercepts.value_or(SmallVector<double>()), f32);
-  bool hasBias = intercepts && !intercepts->empty();
+  LoweredValue weights = listOf(l, *coefficients, f32), bias = listOf(l, intercepts, f32);
+  bool hasBias = !intercepts.empty();
   ScalarKernel kernel(l, 2);
   unsigned from = kernel.read(x, {0, ScalarKernel::Any}), factors = kernel.read(weights, {ScalarKernel::Any});
   unsigned shift = hasBias ? kernel.read(bias, {1}) : 0, to = kernel.write({x.shape[0], l.constant(outputs)}, f32, {0, 1});
@@ -42,12 +41,15 @@ constexpr int kAny = ScalarKernel::Any;
 Value exponential(ScalarCode &c, Value x) { return math::ExpOp::create(c.b, c.loc, x); }
 Value negative(ScalarCode &c, Value x) { return c.sub(c.number(x.getType(), 0), x); }
 
-Value logistic(ScalarCode &c, Value x) {
+} // namespace
+
+Value snug::logistic(ScalarCode &c, Value x) {
   Value one = c.number(x.getType(), 1), isBelow = c.less(x, c.number(x.getType(), 0));
   Value small = exponential(c, c.select(isBelow, x, negative(c, x))), upper = c.div(one, c.add(one, small));
   return c.select(isBelow, c.sub(one, upper), upper);
 }
 
+namespace {
 // The normal distribution's quantile, by Winitzki's approximation of the inverse error function, as ONNX has it.
 Value probit(ScalarCode &c, Value x) {
   Type type = x.getType();
@@ -141,10 +143,12 @@ LoweredValue snug::labelsOf(Lowering &l, LoweredValue &scores, ClassLabels &labe
 // --- linear models ------------------------------------------------------------------------------------------------
 
 namespace {
+SmallVector<double> interceptsOf(Lowering &l) { return floatsAttr(l, "intercepts").value_or(SmallVector<double>()); }
+
 LogicalResult linearRegressor(Lowering &l) {
   LoweredValue &x = l.input(0);
   int64_t targets = l.intAttr("targets", 1);
-  auto scores = linearScores(l, x, targets);
+  auto scores = linearScores(l, x, targets, interceptsOf(l));
   auto result = failed(scores) ? scores : postTransform(l, *scores, targets, l.stringAttr("post_transform", "NONE"));
   if (failed(result))
     return failure();
@@ -175,7 +179,7 @@ LogicalResult linearClassifier(Lowering &l) {
   int64_t columns = features && features.getValue() > 0 && coefficients ? coefficients->size() / features.getValue() : 0;
   if (columns < 1 || (columns > 1 && columns != labels->count))
     return l.error() << "coefficients do not fit an input of shape " << l.print(x.shape) << " and " << labels->count << " classes";
-  auto scores = linearScores(l, x, columns);
+  auto scores = linearScores(l, x, columns, interceptsOf(l));
   if (failed(scores))
     return failure();
   if (columns == 1 && labels->count == 2) {
@@ -189,94 +193,10 @@ LogicalResult linearClassifier(Lowering &l) {
   l.define(1, *result);
   return success();
 }
-
-// --- support vector machines --------------------------------------------------------------------------------------
-
-// How like each other a row and a vector are.
-struct Kernel {
-  enum Kind { Linear, Poly, Rbf, Sigmoid } kind;
-  double gamma = 0, coef0 = 0, degree = 0;
-
-  static std::optional<Kernel> of(Lowering &l, bool isLinear) {
-    StringRef name = isLinear ? "LINEAR" : l.stringAttr("kernel_type", "LINEAR");
-    auto kind = llvm::StringSwitch<std::optional<Kind>>(name)
-                    .Case("LINEAR", Linear).Case("POLY", Poly).Case("RBF", Rbf).Case("SIGMOID", Sigmoid).Default(std::nullopt);
-    auto parameters = floatsAttr(l, "kernel_params").value_or(SmallVector<double>{0, 0, 0});
-    if (!kind || parameters.size() != 3) {
-      l.error() << "kernel_type '" << name << "' with " << parameters.size() << " kernel_params is none that the standard knows";
-      return std::nullopt;
-    }
-    return Kernel{*kind, parameters[0], parameters[1], parameters[2]};
-  }
-
-  Value operator()(ScalarCode &c, int64_t features, function_ref<Value(Value)> x, function_ref<Value(Value)> y) const {
-    Type type = c.b.getF32Type();
-    Value sum = c.sum(c.index(0), c.index(features), c.number(type, 0), [&](Value k, Value total) {
-      Value a = x(k), b = y(k), difference = c.sub(a, b);
-      return c.add(total, kind == Rbf ? c.mul(difference, difference) : c.mul(a, b));
-    });
-    Value moved = c.add(c.mul(sum, c.number(type, gamma)), c.number(type, coef0));
-    switch (kind) {
-    case Linear:
-      return sum;
-    case Poly:
-      return math::PowFOp::create(c.b, c.loc, moved, c.number(type, degree));
-    case Rbf:
-      return exponential(c, c.mul(sum, c.number(type, -gamma)));
-    default:
-      return math::TanhOp::create(c.b, c.loc, moved);
-    }
-  }
-};
-
-LogicalResult svmRegressor(Lowering &l) {
-  LoweredValue &x = l.input(0);
-  int64_t supports = l.intAttr("n_supports", 0);
-  auto coefficients = floatsAttr(l, "coefficients"), vectors = floatsAttr(l, "support_vectors"), rho = floatsAttr(l, "rho");
-  auto kernel = Kernel::of(l, supports == 0);
-  if (!kernel)
-    return failure();
-  auto features = x.rank() == 2 ? dyn_cast<AffineConstantExpr>(x.shape[1]) : AffineConstantExpr();
-  int64_t columns = features ? features.getValue() : 0;
-  int64_t factors = supports ? supports : columns;
-  if (columns < 1 || supports < 0 || !rho || rho->empty() || !coefficients ||
-      static_cast<int64_t>(coefficients->size()) != factors ||
-      (supports && (!vectors || vectors->size() / supports != static_cast<size_t>(columns) || vectors->size() % supports)))
-    return l.error() << "coefficients, support_vectors or rho do not fit an input of shape " << l.print(x.shape);
-  FloatType f32 = l.b.getF32Type();
-  LoweredValue weights = listOf(l, *coefficients, f32), rows = listOf(l, supports ? *vectors : *coefficients, f32);
-  bool oneClass = l.intAttr("one_class", 0);
-  ScalarKernel code(l, 1);
-  unsigned from = code.read(x, {0, kAny}), weightAt = code.read(weights, {kAny}), vectorAt = code.read(rows, {kAny});
-  unsigned to = code.write({x.shape[0], l.constant(1)}, f32, {0, kAny});
-  LoweredValue scores = code.build([&](ScalarCode &c, ValueRange i) {
-    auto element = [&](Value k) { return c.convert(c.load(from, {i[0], k}), f32); };
-    auto like = [&](Value vector) {
-      return (*kernel)(c, columns, element, [&](Value k) {
-        return c.load(vectorAt, {c.add(c.mul(vector, c.index(columns)), k)});
-      });
-    };
-    Value sum = c.sum(c.index(0), c.index(supports), c.number(f32, 0), [&](Value j, Value total) {
-      return c.add(total, c.mul(c.load(weightAt, {j}), like(j)));
-    });
-    if (!supports)
-      sum = like(c.index(0));
-    sum = c.add(sum, c.number(f32, (*rho)[0]));
-    if (oneClass)
-      sum = c.select(c.less(c.number(f32, 0), sum), c.number(f32, 1), c.number(f32, -1));
-    c.store(sum, to, {i[0], c.index(0)});
-  })[0];
-  auto result = postTransform(l, scores, 1, l.stringAttr("post_transform", "NONE"));
-  if (failed(result))
-    return failure();
-  l.define(0, *result);
-  return success();
-}
 } // namespace
 
 void snug::addClassifierOps(LoweringTable &t) {
   constexpr llvm::StringLiteral domain = "ai.onnx.ml";
   t.add("LinearClassifier", 1, linearClassifier, domain);
   t.add("LinearRegressor", 1, linearRegressor, domain);
-  t.add("SVMRegressor", 1, svmRegressor, domain);
 }

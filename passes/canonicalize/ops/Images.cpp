@@ -253,7 +253,7 @@ LogicalResult powerNorm(Lowering &l) {
   }));
 }
 
-// The runtime decodes; how large an image is would be known at run time only, so the file has to say it.
+// The runtime decodes. Where the file does not say how large the image is, the run does, within bounds of the command's.
 LogicalResult imageDecoder(Lowering &l) {
   LoweredValue &stream = l.input(0);
   StringRef name = l.stringAttr("pixel_format", "RGB");
@@ -267,11 +267,33 @@ LogicalResult imageDecoder(Lowering &l) {
                      << " is none that the standard knows";
   int64_t channels = format == nn::PixelsGrayscale ? 1 : 3;
   auto said = dyn_cast<RankedTensorType>(l.node()->getResult(0).getType());
-  if (!said || said.getRank() != 3 || said.isDynamicDim(0) || said.isDynamicDim(1) ||
-      (!said.isDynamicDim(2) && said.getDimSize(2) != channels))
-    return l.error() << "the image's height and width are data; state them in the model, as the shape [HEIGHT, WIDTH, "
-                     << channels << "] of the node's output";
-  Extents shape = {l.constant(said.getDimSize(0)), l.constant(said.getDimSize(1)), l.constant(channels)};
+  auto extent = [&](int64_t dim) { return said && !said.isDynamicDim(dim) ? said.getDimSize(dim) : ShapedType::kDynamic; };
+  if (said && (said.getRank() != 3 || (!said.isDynamicDim(2) && said.getDimSize(2) != channels)))
+    return l.error() << "the model states a shape that is not [HEIGHT, WIDTH, " << channels << "]";
+  Extents shape = {l.constant(extent(0)), l.constant(extent(1)), l.constant(channels)};
+  if (ShapedType::isDynamic(extent(0)) || ShapedType::isDynamic(extent(1))) {
+    auto bounds = l.module->getAttrOfType<DenseI64ArrayAttr>("snug.image_size");
+    if (!bounds || bounds.size() != 2)
+      return l.error() << "the image's height and width are data; bound them with --image-size HEIGHTxWIDTH, or state them in the "
+                       << "model, as the shape [HEIGHT, WIDTH, " << channels << "] of the node's output";
+    int64_t most[2] = {extent(0), extent(1)};
+    for (int dim : {0, 1})
+      most[dim] = ShapedType::isDynamic(most[dim]) ? bounds[dim] : most[dim];
+    ScalarKernel looking(l, 0);
+    unsigned from = looking.read(stream, {any});
+    unsigned sizes[2];
+    for (unsigned &size : sizes)
+      size = looking.write({l.constant(1)}, l.b.getI64Type(), {any});
+    auto found = looking.build([&](ScalarCode &c, ValueRange) {
+      Value bytes = nn::TextBytesOp::create(c.b, c.loc, c.b.getIntegerType(128), from);
+      Value height = c.constant(c.b.getI64IntegerAttr(most[0])), width = c.constant(c.b.getI64IntegerAttr(most[1]));
+      for (auto [size, value] : llvm::zip(sizes, textOp(c, nn::TextKind::ImageSize, {bytes, height, width})))
+        c.store(value, size, {c.index(0)});
+    });
+    for (int dim : {0, 1}) // an image of another size than the file states is refused when it is decoded
+      if (ShapedType::isDynamic(extent(dim)))
+        shape[dim] = l.dataExtent(found[dim], l.constant(most[dim]));
+  }
   ScalarKernel kernel(l, 0);
   unsigned from = kernel.read(stream, {any}), to = kernel.write(shape, stream.elementType, {any, any, any});
   unsigned done = kernel.write({l.constant(1)}, l.b.getI64Type(), {any});

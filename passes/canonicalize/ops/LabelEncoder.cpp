@@ -102,14 +102,17 @@ LoweredValue constantOf(Lowering &l, const Items &items) {
 }
 
 // Each element of the input as the value of its key, or as `fallback`.
-LogicalResult lookUp(Lowering &l, const Items &keys, Items values, const Items &fallback) {
-  LoweredValue &x = l.input(0);
+FailureOr<LoweredValue> lookUp(Lowering &l, LoweredValue &x, const Items &keys, Items values, const Items &fallback) {
   if (!keys.type || !values.type || !keys.size() || keys.size() != values.size() || fallback.type != values.type ||
-      fallback.size() != 1)
-    return l.error() << "there are not as many values as keys, or keys, values or the default are missing or of a type that is "
-                        "not supported";
-  if (x.elementType != keys.type)
-    return l.error() << "the input has elements of type " << nameOf(x.elementType) << ", the keys are of type " << nameOf(keys.type);
+      fallback.size() != 1) {
+    l.error() << "there are not as many values as keys, or keys, values or the default are missing or of a type that is "
+                 "not supported";
+    return failure();
+  }
+  if (x.elementType != keys.type) {
+    l.error() << "the input has elements of type " << nameOf(x.elementType) << ", the keys are of type " << nameOf(keys.type);
+    return failure();
+  }
   SmallVector<size_t> order(keys.size());
   std::iota(order.begin(), order.end(), 0);
   llvm::stable_sort(order, [&](size_t a, size_t b) { return keys.less(a, b); }); // of equal keys the first one counts
@@ -128,7 +131,7 @@ LogicalResult lookUp(Lowering &l, const Items &keys, Items values, const Items &
   ScalarKernel kernel(l, rank);
   unsigned from = kernel.read(x, dimsInOrder(rank)), keyAt = kernel.read(table, {any}), valueAt = kernel.read(outputs, {any});
   unsigned to = kernel.write(x.shape, values.type, dimsInOrder(rank));
-  l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
+  return kernel.build([&](ScalarCode &c, ValueRange i) {
     Value element = c.load(from, i), end = c.index(count);
     Type i64 = c.b.getI64Type();
     auto isLess = [&](Value x, Value y) {
@@ -147,8 +150,7 @@ LogicalResult lookUp(Lowering &l, const Items &keys, Items values, const Items &
     if (hasNan)
       found = c.select(c.equal(element, element), found, c.index(firstNan));
     c.store(c.load(valueAt, {found}), to, i);
-  })[0]);
-  return success();
+  })[0];
 }
 
 Items itemsOf(Lowering &l, ArrayRef<StringRef> names) {
@@ -179,13 +181,14 @@ Items defaultOf(Lowering &l, Type type) {
 LogicalResult labelEncoder(Lowering &l) {
   Items keys = itemsOf(l, {"keys_strings", "keys_int64s", "keys_floats", "keys_tensor"});
   Items values = itemsOf(l, {"values_strings", "values_int64s", "values_floats", "values_tensor"});
-  return lookUp(l, keys, values, defaultOf(l, values.type));
+  return finish(l, lookUp(l, l.input(0), keys, values, defaultOf(l, values.type)));
 }
 
 // From strings to integers, or back: by which the input is.
 LogicalResult translate(Lowering &l, const Items &strings, const Items &ints) {
   bool isText = isString(l.input(0).elementType);
-  return isText ? lookUp(l, strings, ints, defaultOf(l, ints.type)) : lookUp(l, ints, strings, defaultOf(l, strings.type));
+  const Items &keys = isText ? strings : ints, &values = isText ? ints : strings;
+  return finish(l, lookUp(l, l.input(0), keys, values, defaultOf(l, values.type)));
 }
 
 LogicalResult firstLabelEncoder(Lowering &l) {
@@ -199,6 +202,14 @@ LogicalResult categoryMapper(Lowering &l) {
   return translate(l, itemsOf(l, {"cats_strings"}), itemsOf(l, {"cats_int64s"}));
 }
 } // namespace
+
+FailureOr<LoweredValue> snug::placesOf(Lowering &l, LoweredValue &x, ArrayRef<StringRef> words) {
+  Type i64 = l.b.getI64Type();
+  Items keys{elementTypeOf(l.b.getContext(), 8), {}, {}, SmallVector<StringRef>(words)}, places{i64, {}, {}, {}};
+  for (size_t i = 0; i < words.size(); ++i)
+    places.ints.push_back(i);
+  return lookUp(l, x, keys, places, {i64, {}, {-1}, {}});
+}
 
 void snug::addLabelEncoderOps(LoweringTable &t) {
   constexpr llvm::StringLiteral domain = "ai.onnx.ml";

@@ -74,49 +74,35 @@ LogicalResult fullMatch(Lowering &l) {
 // --- sizes that data decides --------------------------------------------------------------------------------------
 
 // Calls body(place, piece) for each piece of a string; gives their number.
-Value eachPiece(ScalarCode &c, Value text, Value delimiter, int64_t mostSplits,
-                function_ref<void(Value, Value)> body) {
-  Type i64 = c.b.getI64Type();
-  auto number = [&](int64_t value) { return c.constant(c.b.getI64IntegerAttr(value)); };
-  auto isSet = [&](Value flag) { return c.negate(c.equal(flag, number(0))); };
-  return c.whileLoop({text, number(1), c.index(0)}, [&](ValueRange at) { return isSet(at[1]); },
-                     [&](ValueRange at) -> ScalarCode::Values {
-                       Value splits = number(-1);
-                       if (mostSplits >= 0)
-                         splits = c.sub(number(mostSplits), c.convert(at[2], i64));
-                       auto cut = textOp(c, nn::TextKind::Piece, {at[0], delimiter, splits});
-                       c.ifThen(isSet(cut[2]), [&] { body(at[2], cut[0]); });
-                       return {cut[1], cut[3], c.add(at[2], c.convert(cut[2], c.b.getIndexType()))};
-                     })[2];
-}
+using PieceBody = function_ref<void(Value, Value)>;
+using EachPiece = function_ref<Value(ScalarCode &, Value text, Value pattern, PieceBody)>;
 
-// Strings cut at a delimiter: a row of pieces each, as long as the longest of them, and how many each has.
-LogicalResult split(Lowering &l) {
+// Rows of the pieces of each string, as long as the longest of them, and how many each has. `mostPieces` is what the node says
+// of their number, or nothing. Rows are filled up with `filling`.
+std::pair<LoweredValue, LoweredValue> allPieces(Lowering &l, StringRef pattern, std::optional<int64_t> mostPieces,
+                                                StringRef filling, EachPiece each) {
   LoweredValue &x = l.input(0);
-  int64_t mostSplits = l.attr("maxsplit") ? std::max<int64_t>(l.intAttr("maxsplit", -1), -1) : -1;
-  LoweredValue delimiter = stringsValue(l, {l.stringAttr("delimiter", "")}, {});
+  LoweredValue delimiter = stringsValue(l, {pattern}, {}), rest = stringsValue(l, {filling}, {});
   unsigned rank = x.rank();
   Type i64 = l.b.getI64Type();
   if (llvm::is_contained(x.shape, l.constant(0))) { // no string, so no piece
     Extents none = x.shape;
     none.push_back(l.constant(0));
-    l.define(0, l.tensorValue(l.empty(none, x.elementType), none, x.elementType));
-    l.define(1, l.tensorValue(l.empty(x.shape, i64), x.shape));
-    return success();
+    return {l.tensorValue(l.empty(none, x.elementType), none, x.elementType), l.tensorValue(l.empty(x.shape, i64), x.shape)};
   }
   ScalarKernel counting(l, rank);
   unsigned from = counting.read(x, dimsInOrder(rank)), by = counting.read(delimiter, {});
   unsigned to = counting.write(x.shape, i64, dimsInOrder(rank));
   LoweredValue counts = counting.build([&](ScalarCode &c, ValueRange i) {
-    Value count = eachPiece(c, c.load(from, i), c.load(by, {}), mostSplits, [](Value, Value) {});
+    Value count = each(c, c.load(from, i), c.load(by, {}), [](Value, Value) {});
     c.store(c.convert(count, i64), to, i);
   })[0];
 
   // Where the node does not say how many there can be, the command does.
   auto said = l.module->getAttrOfType<IntegerAttr>("snug.text_pieces");
-  int64_t mostPieces = said ? said.getInt() : 64;
-  bool isBounded = mostSplits >= 0 && mostSplits < mostPieces;
-  int64_t most = isBounded ? mostSplits + 1 : mostPieces;
+  int64_t limit = said ? said.getInt() : 64;
+  bool isBounded = mostPieces && *mostPieces <= limit;
+  int64_t most = isBounded ? *mostPieces : limit;
   ScalarKernel longest(l, 0);
   SmallVector<int> whole(rank, ScalarKernel::Any);
   unsigned of = longest.read(counts, whole), into = longest.write({l.constant(1)}, i64, {ScalarKernel::Any});
@@ -137,21 +123,71 @@ LogicalResult split(Lowering &l) {
   SmallVector<int> rows = dimsInOrder(rank);
   rows.push_back(ScalarKernel::Any);
   ScalarKernel writing(l, rank);
-  unsigned strings = writing.read(x, dimsInOrder(rank)), at = writing.read(delimiter, {});
+  unsigned strings = writing.read(x, dimsInOrder(rank)), at = writing.read(delimiter, {}), fillAt = writing.read(rest, {});
   unsigned pieces = writing.write(shape, x.elementType, rows);
-  l.define(0, writing.build([&](ScalarCode &c, ValueRange i) {
+  LoweredValue written = writing.build([&](ScalarCode &c, ValueRange i) {
     auto place = [&](Value k) {
       SmallVector<Value> full(i);
       full.push_back(k);
       return full;
     };
     Value room = c.extent(pieces, rank);
-    Value count = eachPiece(c, c.load(strings, i), c.load(at, {}), mostSplits, [&](Value k, Value piece) {
+    Value count = each(c, c.load(strings, i), c.load(at, {}), [&](Value k, Value piece) {
       c.ifThen(c.less(k, room), [&] { c.store(piece, pieces, place(k)); });
     });
-    c.loop(count, room, [&](Value k) { c.store(c.number(c.b.getIntegerType(128), 0), pieces, place(k)); });
-  })[0]);
+    c.loop(count, room, [&](Value k) { c.store(c.load(fillAt, {}), pieces, place(k)); });
+  })[0];
+  return {written, counts};
+}
+
+Value wholeNumber(ScalarCode &c, int64_t value) { return c.constant(c.b.getI64IntegerAttr(value)); }
+Value isSet(ScalarCode &c, Value flag) { return c.negate(c.equal(flag, wholeNumber(c, 0))); }
+
+// Strings cut at a delimiter.
+LogicalResult split(Lowering &l) {
+  int64_t mostSplits = l.attr("maxsplit") ? std::max<int64_t>(l.intAttr("maxsplit", -1), -1) : -1;
+  std::optional<int64_t> most;
+  if (mostSplits >= 0)
+    most = std::min<int64_t>(mostSplits, INT32_MAX) + 1;
+  auto each = [&](ScalarCode &c, Value text, Value delimiter, PieceBody body) {
+    Type i64 = c.b.getI64Type();
+    return c.whileLoop({text, wholeNumber(c, 1), c.index(0)}, [&](ValueRange at) { return isSet(c, at[1]); },
+                       [&](ValueRange at) -> ScalarCode::Values {
+                         Value splits = wholeNumber(c, -1);
+                         if (mostSplits >= 0)
+                           splits = c.sub(wholeNumber(c, mostSplits), c.convert(at[2], i64));
+                         auto cut = textOp(c, nn::TextKind::Piece, {at[0], delimiter, splits});
+                         c.ifThen(isSet(c, cut[2]), [&] { body(at[2], cut[0]); });
+                         return {cut[1], cut[3], c.add(at[2], c.convert(cut[2], c.b.getIndexType()))};
+                       })[2];
+  };
+  auto [pieces, counts] = allPieces(l, l.stringAttr("delimiter", ""), most, "", each);
+  l.define(0, pieces);
   l.define(1, counts);
+  return success();
+}
+
+// ONNX Runtime's: what a regular expression matches, or each character.
+LogicalResult tokenize(Lowering &l) {
+  LoweredValue &x = l.input(0);
+  StringRef pattern = l.stringAttr("tokenexp", "");
+  auto separators = dyn_cast_or_null<ArrayAttr>(l.attr("separators"));
+  bool isOfCharacters = pattern == "." || (separators && separators.size() == 1 && cast<StringAttr>(separators[0]).empty());
+  int64_t shortest = l.intAttr("mincharnum", 1);
+  if (x.rank() < 1 || x.rank() > 2 || shortest < 1)
+    return l.error() << "mincharnum " << shortest << " for an input of shape " << l.print(x.shape) << " is not supported";
+  if (l.intAttr("mark", 0) || (pattern.empty() && !isOfCharacters) || (!pattern.empty() && separators))
+    return l.error() << "tokens are supported as what tokenexp matches, without separators and marks";
+  auto each = [&](ScalarCode &c, Value text, Value expression, PieceBody body) {
+    return c.whileLoop({wholeNumber(c, 0), wholeNumber(c, 1), c.index(0)}, [&](ValueRange at) { return isSet(c, at[1]); },
+                       [&](ValueRange at) -> ScalarCode::Values {
+                         auto found = textOp(c, nn::TextKind::Match, {text, expression, wholeNumber(c, shortest), at[0]});
+                         c.ifThen(isSet(c, found[2]), [&] { body(at[2], found[0]); });
+                         return {found[1], found[2], c.add(at[2], c.convert(found[2], c.b.getIndexType()))};
+                       })[2];
+  };
+  // Where each character is a token, so is the end of a line.
+  l.define(0, allPieces(l, isOfCharacters ? "(?s)." : pattern, std::nullopt, l.stringAttr("pad_value", ""), each).first);
   return success();
 }
 
@@ -284,4 +320,5 @@ void snug::addStringOps(LoweringTable &t) {
   t.add("StringConcat", 20, concat, types::String);
   t.add("StringNormalizer", 10, normalizeStrings, types::String);
   t.add("StringSplit", 20, split, types::String);
+  t.add("Tokenizer", 1, tokenize, types::String, "com.microsoft");
 }

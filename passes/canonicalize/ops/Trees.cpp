@@ -51,6 +51,12 @@ struct Trees {
     return success();
   }
 
+  LogicalResult checkBase(Lowering &l) const {
+    if (!base.empty() && static_cast<int64_t>(base.size()) != targets)
+      return l.error() << base.size() << " base_values for " << targets << " targets";
+    return success();
+  }
+
   // (rows, targets)
   LoweredValue run(Lowering &l, LoweredValue &x, FloatType type) const;
 };
@@ -203,7 +209,7 @@ std::optional<Trees> olderTrees(Lowering &l, StringRef entries, int64_t targets)
   if (!count || !adds || !fits(nodeIds, count) || !fits(features, count) || !fits(trueIds, count) || !fits(falseIds, count) ||
       !fits(modes, count) || !fits(values, count) || (tracks && !tracks->empty() && tracks->size() != count) ||
       !fits(entryNodes, adds) || !fits(entryIds, adds) || !fits(weights, adds) || targets < 1 ||
-      (base && !base->empty() && base->size() != static_cast<size_t>(targets))) {
+      (base && base->size() > 1 && base->size() != static_cast<size_t>(targets))) {
     l.error() << "the trees' attributes do not fit together";
     return std::nullopt;
   }
@@ -275,7 +281,7 @@ LogicalResult treeRegressor(Lowering &l) {
   auto trees = olderTrees(l, "target_", l.intAttr("n_targets", 0));
   static constexpr StringLiteral names[] = {"AVERAGE", "SUM", "MIN", "MAX"};
   auto aggregate = llvm::find(names, l.stringAttr("aggregate_function", "SUM"));
-  if (!trees)
+  if (!trees || failed(trees->checkBase(l)))
     return failure();
   if (x.rank() != 2 || aggregate == std::end(names))
     return l.error() << "aggregate_function '" << l.stringAttr("aggregate_function", "") << "' of an input of shape "
@@ -296,6 +302,37 @@ LogicalResult treeRegressor(Lowering &l) {
   return success();
 }
 
+// The second of two labels where the score in a column is above a limit.
+LoweredValue labelAbove(Lowering &l, LoweredValue &scores, int64_t column, double limit, ClassLabels &labels) {
+  ScalarKernel kernel(l, 1);
+  unsigned from = kernel.read(scores, {0, any}), at = kernel.read(labels.list, {any});
+  unsigned to = kernel.write({scores.shape[0]}, labels.list.elementType, {0});
+  return kernel.build([&](ScalarCode &c, ValueRange row) {
+    Value score = c.load(from, {row[0], c.index(column)});
+    Value which = c.select(c.less(c.number(score.getType(), limit), score), c.index(1), c.index(0));
+    c.store(c.load(at, {which}), to, row);
+  })[0];
+}
+
+// Two classes, and all leafs are of the same one. The standard says nothing of it; this is what ONNX Runtime does: the second
+// class it is from a limit on that goes by the weights, and a score of the first class is that of the second one.
+LogicalResult oneScore(Lowering &l, Trees &trees, ClassLabels &labels, StringRef kind) {
+  bool isPositive = llvm::all_of(trees.entryWeights, [](double weight) { return weight >= 0; });
+  bool isOfFirst = trees.entryTargets.front() == 0;
+  if (trees.base.size() > (isOfFirst ? 1 : 0) || (isOfFirst && kind == "PROBIT"))
+    return l.error() << "all leafs are of class " << trees.entryTargets.front() << " of two: " << trees.base.size()
+                     << " base_values with post_transform " << kind << " are not supported";
+  if (isOfFirst)
+    trees.targets = 1;
+  LoweredValue scores = trees.run(l, l.input(0), l.b.getF32Type());
+  l.define(0, labelAbove(l, scores, isOfFirst ? 0 : 1, isPositive ? 0.5 : 0, labels));
+  if (isOfFirst) {
+    scores = withSecondClass(l, scores, /*isProbability=*/isPositive && kind != "LOGISTIC");
+    kind = kind == "LOGISTIC" ? kind : "NONE";
+  }
+  return finish(l, postTransform(l, scores, 2, kind), 1);
+}
+
 LogicalResult treeClassifier(Lowering &l) {
   LoweredValue &x = l.input(0);
   auto labels = classLabels(l, "classlabels_int64s", "classlabels_strings");
@@ -304,21 +341,14 @@ LogicalResult treeClassifier(Lowering &l) {
     return failure();
   if (x.rank() != 2)
     return l.error() << "an input of shape " << l.print(x.shape) << " is not supported";
+  if (labels->count < 2)
+    return l.error() << "a classifier with a single label is not supported";
   StringRef kind = l.stringAttr("post_transform", "NONE");
-  // Where all leafs speak of one class, they speak of the second of two.
-  bool isBinary = llvm::all_equal(trees->entryTargets) && labels->count <= 2;
-  if (isBinary) {
-    if (labels->count < 2)
-      return l.error() << "a classifier with a single label is not supported";
-    if (trees->base.size() == 2)
-      trees->base = {trees->base[trees->entryTargets.front()]};
-    llvm::fill(trees->entryTargets, 0);
-    trees->targets = 1;
-  }
-  LoweredValue scores = trees->run(l, x, l.b.getF32Type());
-  if (isBinary)
-    scores = withSecondClass(l, scores, /*isProbability=*/kind == "NONE" || kind == "PROBIT");
-  auto result = postTransform(l, scores, labels->count, kind);
+  if (labels->count == 2 && llvm::all_equal(trees->entryTargets))
+    return oneScore(l, *trees, *labels, kind);
+  if (failed(trees->checkBase(l)))
+    return failure();
+  auto result = postTransform(l, trees->run(l, x, l.b.getF32Type()), labels->count, kind);
   if (failed(result))
     return failure();
   l.define(0, labelsOf(l, *result, *labels));

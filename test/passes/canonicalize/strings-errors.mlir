@@ -22,9 +22,59 @@ module {
 // -----
 
 module {
-  func.func @main(%x: tensor<?x2xf32> {snug.name = "x", snug.dims = ["n", "2"]}) -> (tensor<*xf32> {snug.name = "y"}) {
-    // expected-error @+1 {{TreeEnsembleRegressor: node 0 is reached twice}}
-    %y = snug_onnx.node "TreeEnsembleRegressor"(%x) {n_targets = 1 : i64, nodes_treeids = array<i64: 0, 0>, nodes_nodeids = array<i64: 0, 1>, nodes_featureids = array<i64: 0, 0>, nodes_modes = ["BRANCH_LEQ", "LEAF"], nodes_values = array<f32: 0.0, 0.0>, nodes_truenodeids = array<i64: 0, 0>, nodes_falsenodeids = array<i64: 1, 0>, target_treeids = array<i64: 0>, target_nodeids = array<i64: 1>, target_ids = array<i64: 0>, target_weights = array<f32: 1.0>} opset 3 domain "ai.onnx.ml" : (tensor<?x2xf32>) -> tensor<*xf32>
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TfIdfVectorizer: there is no pool of the input's element type, string}}
+    %y = snug_onnx.node "TfIdfVectorizer"(%x) {mode = "TF", ngram_counts = array<i64: 0>, ngram_indexes = array<i64: 0>, pool_int64s = array<i64: 3>, min_gram_length = 1 : i64, max_gram_length = 1 : i64, max_skip_count = 0 : i64} opset 9 : (tensor<?x!snug_onnx.string>) -> tensor<*xf32>
     return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TfIdfVectorizer: ngram_indexes has fewer elements than there are n-grams}}
+    %y = snug_onnx.node "TfIdfVectorizer"(%x) {mode = "TF", ngram_counts = array<i64: 0>, ngram_indexes = array<i64: 0>, pool_strings = ["a", "b"], min_gram_length = 1 : i64, max_gram_length = 1 : i64, max_skip_count = 0 : i64} opset 9 : (tensor<?x!snug_onnx.string>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TfIdfVectorizer: ngram_counts do not fit a pool of 2 members}}
+    %y = snug_onnx.node "TfIdfVectorizer"(%x) {mode = "TF", ngram_counts = array<i64: 0, 3>, ngram_indexes = array<i64: 0>, pool_strings = ["a", "b"], min_gram_length = 1 : i64, max_gram_length = 1 : i64, max_skip_count = 0 : i64} opset 9 : (tensor<?x!snug_onnx.string>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*x!snug_onnx.string> {snug.name = "y"}) {
+    // expected-error @+1 {{Tokenizer: tokens are supported as what tokenexp matches, without separators and marks}}
+    %y = snug_onnx.node "Tokenizer"(%x) {tokenexp = "a", mark = 1 : i64, pad_value = "#", mincharnum = 1 : i64} opset 1 domain "com.microsoft" : (tensor<?x!snug_onnx.string>) -> tensor<*x!snug_onnx.string>
+    return %y : tensor<*x!snug_onnx.string>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*x!snug_onnx.string> {snug.name = "y"}) {
+    // expected-error @+1 {{Tokenizer: tokens are supported as what tokenexp matches, without separators and marks}}
+    %y = snug_onnx.node "Tokenizer"(%x) {separators = [" "], pad_value = "#", mincharnum = 1 : i64} opset 1 domain "com.microsoft" : (tensor<?x!snug_onnx.string>) -> tensor<*x!snug_onnx.string>
+    return %y : tensor<*x!snug_onnx.string>
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<?x!snug_onnx.string> {snug.name = "x", snug.dims = ["n"]}) -> (tensor<*x!snug_onnx.string> {snug.name = "y"}) {
+    // expected-error @+1 {{Tokenizer: tokens are supported as what tokenexp matches, without separators and marks}}
+    %y = snug_onnx.node "Tokenizer"(%x) {tokenexp = "a", separators = [" "], pad_value = "#", mincharnum = 1 : i64} opset 1 domain "com.microsoft" : (tensor<?x!snug_onnx.string>) -> tensor<*x!snug_onnx.string>
+    return %y : tensor<*x!snug_onnx.string>
   }
 }

@@ -3,7 +3,7 @@
 // snug-run's .npy and .npz files, and files that are whole or not there.
 
 #include "test/unit/runtime/Fixture.h"
-#include "tools/snug-run/Failure.h"
+#include "tools/snug-run/CommandFailure.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/NpzFile.h"
 #include "tools/snug-run/WholeFile.h"
@@ -55,7 +55,7 @@ static std::string npy(const std::string &dict, size_t bytes) {
 static std::string readFailure(const std::string &path) {
   try {
     readNpyFile(path);
-  } catch (const Failure &failure) {
+  } catch (const CommandFailure &failure) {
     return failure.what();
   }
   return "";
@@ -85,7 +85,7 @@ TEST_F(ArrayFile, WritesWhatNumPyWrites) {
   EXPECT_EQ(dict({0, 64, 1}, {5}), "{'descr': '<i8', 'fortran_order': False, 'shape': (5,), }");
   EXPECT_EQ(dict({6, 8, 1}, {}), "{'descr': '|b1', 'fortran_order': False, 'shape': (), }");
   EXPECT_EQ(dict({5, 64, 1}, {}), "{'descr': '<c8', 'fortran_order': False, 'shape': (), }");
-  EXPECT_THROW(npyHeader(HostTensor({0, 4, 1}, {2})), Failure);
+  EXPECT_THROW(npyHeader(HostTensor({0, 4, 1}, {2})), CommandFailure);
 }
 
 // What numpy.save writes of a transposed array.
@@ -163,7 +163,7 @@ TEST_F(ArrayFile, ReadsCompressedArchives) {
   expectSame(readNpzFile(path("c.npz")).at("z"), tensor);
 
   writeFile(path("c.npz"), contents(path("c.npz")).substr(0, 200));
-  EXPECT_THROW(readNpzFile(path("c.npz")), Failure);
+  EXPECT_THROW(readNpzFile(path("c.npz")), CommandFailure);
 }
 
 TEST_F(ArrayFile, IsWholeOrNotThere) {
@@ -183,5 +183,5 @@ TEST_F(ArrayFile, IsWholeOrNotThere) {
   }
   EXPECT_EQ(contents(path("w")), "new!");
   EXPECT_EQ(numFiles(), 2u);
-  EXPECT_THROW(WholeFile(path("none/w")), Failure);
+  EXPECT_THROW(WholeFile(path("none/w")), CommandFailure);
 }

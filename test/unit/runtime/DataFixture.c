@@ -2,7 +2,7 @@
 //
 // A model written by hand as the code generator would export it, with sizes that data decides: the input `counts` (int32,
 // two elements in 0..4 and 1..3) states the dims counts.0 and counts.1; y[counts.0, counts.1] has only as many rows as
-// elements of mask[counts.0] are not 0, each its number, and z[counts.1] is 7.
+// elements of mask[counts.0] are not 0, each its number, and z[counts.1] is 7. A row of y is said to be a map.
 #include "snug/ModelABI.h"
 
 #include <stddef.h>
@@ -15,6 +15,8 @@ static const snug_value_info inputs[] = {{"counts", SNUG_VALUE_TENSOR, {0, 32, 1
 static const snug_value_info outputs[] = {{"z", SNUG_VALUE_TENSOR, {2, 32, 1}, 1, 0, shape + 1},
                                           {"y", SNUG_VALUE_TENSOR, {2, 32, 1}, 2, SNUG_VALUE_DATA_SHAPE, shape}};
 static const uint32_t dataShapes[] = {1};
+static const int64_t keys[] = {-3, 1 << 20, 8};
+static const snug_map_keys maps[] = {{1, 0, 3, keys, NULL}};
 static const snug_value_dim valueDims[] = {{0, 0, 0}, {1, 0, 1}};
 
 static void shapes(const int64_t *values, int64_t *extents) {
@@ -59,6 +61,8 @@ static const snug_model_header header = {
     .num_value_dims = 2,
     .data_shapes = dataShapes,
     .value_dims = valueDims,
+    .num_maps = 1,
+    .maps = maps,
 };
 
 __attribute__((visibility("default"))) const snug_model_header *snug_model_query(uint32_t max_abi_version) {

@@ -47,6 +47,16 @@ TEST_F(DataSizes, DimsAreReadFromData) {
   EXPECT_OK(bind(set));
 }
 
+TEST_F(DataSizes, MapsHaveKeys) {
+  const snug_map_keys *keys = snug_model_output_keys(model, 1);
+  ASSERT_NE(keys, nullptr);
+  EXPECT_EQ(keys->count, 3u);
+  EXPECT_EQ(keys->ints[1], 1 << 20);
+  EXPECT_EQ(keys->strings, nullptr);
+  EXPECT_EQ(snug_model_output_keys(model, 0), nullptr);
+  EXPECT_EQ(snug_model_output_keys(model, 2), nullptr);
+}
+
 TEST_F(DataSizes, OutputsSayTheirShapeAfterTheRun) {
   create();
   int64_t shape[2] = {-7, -7};

@@ -89,6 +89,22 @@ protected:
 using Pieces = std::vector<std::string>;
 } // namespace
 
+TEST_F(TextTest, MatchesFollowEachOther) {
+  const std::string_view text = "aab \u00e4b abb";
+  auto next = [&](const char *pattern, int64_t least, int64_t from) { return string(SNUG_TEXT_MATCH, text, pattern, least, from); };
+  EXPECT_EQ(next("a|ab|b", 1, 1), "ab"); // the longest
+  EXPECT_EQ(results[2], 3);
+  EXPECT_EQ(results[3], 1);
+  EXPECT_EQ(next("[^ ]+", 3, 3), "abb"); // three characters, not bytes
+  EXPECT_EQ(results[2], 11);
+  EXPECT_EQ(next("^a|x*", 1, 1), ""); // the start of the text, not of what is left
+  EXPECT_EQ(results[3], 0);
+  EXPECT_EQ(problem(), "");
+  EXPECT_EQ(next("(", 1, 0), "");
+  EXPECT_EQ(results[3], 0);
+  EXPECT_NE(problem().find("'(' is no regular expression"), std::string::npos);
+}
+
 TEST_F(TextTest, ComparesBytes) {
   EXPECT_EQ(number(SNUG_TEXT_COMPARE, "a", "a"), 0);
   EXPECT_EQ(number(SNUG_TEXT_COMPARE, "a", "ab"), -1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#ifndef SNUG_TOOLS_SNUG_RUN_FAILURE_H
-#define SNUG_TOOLS_SNUG_RUN_FAILURE_H
+#ifndef SNUG_TOOLS_SNUG_RUN_COMMANDFAILURE_H
+#define SNUG_TOOLS_SNUG_RUN_COMMANDFAILURE_H
 
 #include "snug/Runtime.h"
 
@@ -10,8 +10,8 @@
 namespace snug {
 
 // Ends the program with `code` and one message.
-struct Failure : std::runtime_error {
-  Failure(snug_exit_code code, const std::string &message) : std::runtime_error(message), code(code) {}
+struct CommandFailure : std::runtime_error {
+  CommandFailure(snug_exit_code code, const std::string &message) : std::runtime_error(message), code(code) {}
   snug_exit_code code;
 };
 
@@ -19,7 +19,7 @@ struct Failure : std::runtime_error {
 inline void check(snug_error *error) {
   if (!error)
     return;
-  Failure failure(snug_error_code(error), snug_error_message(error));
+  CommandFailure failure(snug_error_code(error), snug_error_message(error));
   snug_error_destroy(error);
   throw failure;
 }
