@@ -65,7 +65,7 @@ std::optional<Slope> slopeOf(AffineExpr expr, AffineExpr symbol) {
 }
 } // namespace
 
-AffineExpr DimSymbols::extremum(AffineExpr left, AffineExpr right, bool larger) {
+AffineExpr DimSymbols::extremum(AffineExpr left, AffineExpr right, bool larger, AffineExpr most) {
   for (auto [symbol, index] : llvm::enumerate(symbolRanges)) {
     const DimRange &range = all[index];
     if (range.isExtremum() && range.isLarger == larger &&
@@ -78,6 +78,7 @@ AffineExpr DimSymbols::extremum(AffineExpr left, AffineExpr right, bool larger) 
   range.first = left;
   range.second = right;
   range.isLarger = larger;
+  range.bound = most;
   symbolRanges.push_back(all.size());
   all.push_back(range);
   return getAffineSymbolExpr(symbolRanges.size() - 1, context);

@@ -57,7 +57,7 @@ public:
   mlir::AffineExpr atMost(mlir::AffineExpr expr) const { return extreme(expr, true); }
   // The larger (or smaller) of two expressions of dims, where that is another one for other values: a symbol of its own,
   // the same one for the same two. It prints as max(a, b) or min(a, b), which no definition of a dim can have.
-  mlir::AffineExpr extremum(mlir::AffineExpr left, mlir::AffineExpr right, bool larger);
+  mlir::AffineExpr extremum(mlir::AffineExpr left, mlir::AffineExpr right, bool larger, mlir::AffineExpr most = {});
   // Whether the expression has such a symbol.
   bool isOfExtremum(mlir::AffineExpr expr) const;
   // Symbols whose dims go in steps as multiples of these, so that they can be divided by what divides the step.

@@ -14,6 +14,7 @@
 #include "passes/canonicalize/Lowering.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/Passes.h"
+#include "passes/canonicalize/ShareNodes.h"
 #include <map>
 
 #define DEBUG_TYPE "snug-lower-onnx"
@@ -38,6 +39,7 @@ struct ModelLowering {
   LogicalResult run() {
     if (failed(inlineFunctions(module, main)))
       return failure();
+    shareNodes(main.getBody());
     bool supported = succeeded(checkSupported());
     if (!supported && stopsAtFirst)
       return failure();

@@ -245,10 +245,18 @@ std::optional<AffineExpr> Lowering::extremum(AffineExpr left, AffineExpr right, 
     return left;
   if (auto high = dims.upperBound(difference); high && *high <= 0)
     return right;
-  // One of both for some values of the dims: found when a run begins.
-  if (!difference.isSymbolicOrConstant() || dims.isOfData(difference) || dims.isOfIteration(difference))
+  // One of both for some values of the dims: found when a run begins, or where a size of data is known.
+  if (!difference.isSymbolicOrConstant() || dims.isOfIteration(difference))
     return std::nullopt;
-  AffineExpr found = dims.extremum(sumOfProducts(left), sumOfProducts(right), larger);
+  AffineExpr most;
+  if (dims.isOfData(difference)) {
+    auto low = dims.lowerBound(left), otherLow = dims.lowerBound(right);
+    auto known = extremum(dims.atMost(left), dims.atMost(right), larger);
+    if (!known || !low || *low < 0 || !otherLow || *otherLow < 0) // a size of data is 0 or more
+      return std::nullopt;
+    most = *known;
+  }
+  AffineExpr found = dims.extremum(sumOfProducts(left), sumOfProducts(right), larger, most);
   if (symbolValues.size() == dims.symbols().size()) // known before
     return found;
   OpBuilder::InsertionGuard guard(b);

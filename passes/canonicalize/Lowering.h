@@ -172,8 +172,8 @@ public:
       ending = dims.solve(extent, end);
   }
   std::optional<Extents> broadcast(llvm::ArrayRef<mlir::AffineExpr> left, llvm::ArrayRef<mlir::AffineExpr> right);
-  // The larger (or smaller) of two expressions of dims. Where neither is so for all values, it is found when a run begins;
-  // nothing where that is too early (iterations, sizes that are computed from data).
+  // The larger (or smaller) of two expressions of dims. Where neither is so for all values, it is found when a run begins, or
+  // where sizes that are computed from data are known; nothing where that is too early (iterations).
   std::optional<mlir::AffineExpr> extremum(mlir::AffineExpr left, mlir::AffineExpr right, bool larger);
   // As stored.
   mlir::RankedTensorType tensorType(llvm::ArrayRef<mlir::AffineExpr> shape, mlir::Type elementType);

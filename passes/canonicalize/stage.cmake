@@ -18,6 +18,7 @@ snug_add_passes(Canonicalize canonicalize
     Requirements.cpp
     Reshape.cpp
     ScalarKernel.cpp
+    ShareNodes.cpp
     VerifyCanonical.cpp
     WidenFloats.cpp
     Window.cpp
