@@ -196,3 +196,37 @@ def test_budgets_hold_whatever_the_data_is(tmp_path):
     assert tight["chunk_loops"] and tight["memory"]["arena"] < free["memory"]["arena"]
     parts, _ = snug.run_model(tmp_path / "ops.so", graph.values)
     assert np.array_equal(whole[graph.outputs[0].name], parts[graph.outputs[0].name])
+
+
+def test_the_smaller_of_a_number_and_a_size_of_data(tmp_path):
+    """The best of what a mask leaves, as detectors pick them: both are counted from one mask that the file has twice."""
+    graph = Graph()
+    scores, limit = graph.input("scores", np.random.default_rng(3).random(12, dtype=np.float32), ("boxes",)), graph.constant(np.float32(0.5))
+    masks = [graph.node("Cast", graph.node("Greater", scores, limit), to=FLOAT) for _ in range(2)]
+    first, second = (graph.node("Squeeze", graph.node("NonZero", mask), graph.constant(np.array([0]))) for mask in masks)
+    kept = graph.node("Gather", scores, first)
+    count = graph.node("Min", graph.constant(np.array([5])), graph.node("Shape", second))
+    best, places = graph.node("TopK", kept, count, outputs=2)
+    graph.output(best, 1)
+    graph.output(graph.node("Gather", second, places), 1, INT64)
+    graph.output(graph.node("Slice", kept, graph.constant(np.array([0])), graph.constant(np.array([3]))), 1)
+    others = [{"scores": np.full(12, value, np.float32)} for value in (0.1, 0.9)]
+    check(graph, tmp_path, [{}, *others, {"scores": np.array([0.7, 0.2, 0.6], np.float32)}], {"boxes": "1..12"})
+
+
+@pytest.mark.parametrize("rows", [3, 0])
+def test_branches_of_different_sizes(rows, tmp_path):
+    """What nothing is left of is an empty list in one branch, and computed in the other."""
+    graph = Graph()
+    x, mask = graph.input("x", noise(9, 4), ("n", 4)), graph.input("mask", np.arange(9) < rows, ("n",))
+    places = graph.node("Squeeze", graph.node("NonZero", mask), graph.constant(np.array([0])))
+    chosen = graph.node("Gather", x, places)
+    is_empty = graph.node("Equal", graph.node("Size", chosen), graph.constant(np.int64(0)))
+    info = helper.make_tensor_value_info
+    empty = helper.make_graph([helper.make_node("Constant", [], ["none"], value=numpy_helper.from_array(np.zeros((1, 4), np.float32)))],
+                              "then", [], [info("none", FLOAT, None)])
+    doubled = helper.make_graph([helper.make_node("Concat", [chosen, chosen], ["both"], axis=0)], "else", [], [info("both", FLOAT, None)])
+    result = graph.node("If", is_empty, then_branch=empty, else_branch=doubled)
+    graph.output(result, 2)
+    graph.output(graph.node("ReduceSum", result, graph.constant(np.array([1])), keepdims=0), 1)
+    check(graph, tmp_path, [{}, {"x": noise(2, 4), "mask": np.array([False, True])}], {"n": "1..9"})

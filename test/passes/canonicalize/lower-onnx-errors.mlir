@@ -25,7 +25,8 @@ module {
     %b = snug_onnx.node "Relu"(%a) {} opset 18 : (tensor<*xf32>) -> tensor<*xf32>
     // expected-error @+1 {{Add: cannot broadcast shapes [4] and [3] (and in 1 more: 'second')}}
     %c = snug_onnx.node "Add"(%x, %y) {} opset 14 : (tensor<4xf32>, tensor<3xf32>) -> tensor<*xf32>
-    %d = snug_onnx.node "Add"(%x, %y) {} opset 14 : (tensor<4xf32>, tensor<3xf32>) -> tensor<*xf32> loc("second")
+    %w = snug_onnx.node "Relu"(%x) {} opset 14 : (tensor<4xf32>) -> tensor<*xf32>
+    %d = snug_onnx.node "Add"(%w, %y) {} opset 14 : (tensor<*xf32>, tensor<3xf32>) -> tensor<*xf32> loc("second")
     // expected-error @+1 {{Mul: cannot broadcast shapes [4] and [3]}}
     %e = snug_onnx.node "Mul"(%x, %y) {} opset 14 : (tensor<4xf32>, tensor<3xf32>) -> tensor<*xf32>
     %f = snug_onnx.node "Mul"(%b, %c) {} opset 14 : (tensor<*xf32>, tensor<*xf32>) -> tensor<*xf32>

@@ -100,3 +100,20 @@ func.func @cheap_mask(%x: tensor<8x8xf32>, %y: tensor<8x8xf32>) -> (tensor<8x8xf
   } -> tensor<8x8xf32>
   return %0, %1 : tensor<8x8xf32>, tensor<8x8xf32>
 }
+
+// -----
+
+// Rows left out between others: the dims cannot become one without a copy. Where every other row of all is taken they can.
+// CHECK-LABEL: func.func @rows_left_out
+// CHECK: %[[FEW:.*]] = tensor.extract_slice %{{.*}}[0, 0, 0] [2, 2, 4] [1, 2, 1]
+// CHECK: %[[COPY:.*]] = linalg.copy ins(%[[FEW]]
+// CHECK: tensor.collapse_shape %[[COPY]]
+// CHECK: %[[HALF:.*]] = tensor.extract_slice %{{.*}}[0, 0, 0] [2, 3, 4] [1, 2, 1]
+// CHECK: tensor.collapse_shape %[[HALF]]
+func.func @rows_left_out(%x: tensor<2x6x4xf32>) -> (tensor<4x4xf32>, tensor<6x4xf32>) {
+  %few = tensor.extract_slice %x[0, 0, 0] [2, 2, 4] [1, 2, 1] : tensor<2x6x4xf32> to tensor<2x2x4xf32>
+  %row = tensor.collapse_shape %few [[0, 1], [2]] : tensor<2x2x4xf32> into tensor<4x4xf32>
+  %half = tensor.extract_slice %x[0, 0, 0] [2, 3, 4] [1, 2, 1] : tensor<2x6x4xf32> to tensor<2x3x4xf32>
+  %rows = tensor.collapse_shape %half [[0, 1], [2]] : tensor<2x3x4xf32> into tensor<6x4xf32>
+  return %row, %rows : tensor<4x4xf32>, tensor<6x4xf32>
+}
