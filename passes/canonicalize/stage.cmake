@@ -44,6 +44,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/LabelEncoder.cpp
     ops/Layout.cpp
     ops/Legacy.cpp
+    ops/Logic.cpp
     ops/Loss.cpp
     ops/NonMaxSuppression.cpp
     ops/Optional.cpp
@@ -54,6 +55,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Random.cpp
     ops/Recurrent.cpp
     ops/Reduce.cpp
+    ops/Regions.cpp
     ops/Resize.cpp
     ops/ResizeAxes.cpp
     ops/RotaryEmbedding.cpp
