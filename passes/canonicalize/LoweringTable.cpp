@@ -13,6 +13,7 @@ const LoweringTable &LoweringTable::get() {
   static const LoweringTable table = [] {
     LoweringTable t;
     addElementwiseOps(t);
+    addLogicOps(t);
     addShapeOps(t);
     addLayoutOps(t);
     addSequenceOps(t);
@@ -38,6 +39,7 @@ const LoweringTable &LoweringTable::get() {
     addScanOps(t);
     addLossOps(t);
     addSamplingOps(t);
+    addRegionOps(t);
     addSpectrumOps(t);
     addRandomOps(t);
     addTrainingOps(t);

@@ -49,6 +49,7 @@ private:
 };
 
 void addElementwiseOps(LoweringTable &table);
+void addLogicOps(LoweringTable &table);
 void addShapeOps(LoweringTable &table);
 void addLayoutOps(LoweringTable &table);
 void addSequenceOps(LoweringTable &table);
@@ -74,6 +75,7 @@ void addIndexedOps(LoweringTable &table);
 void addScanOps(LoweringTable &table);
 void addLossOps(LoweringTable &table);
 void addSamplingOps(LoweringTable &table);
+void addRegionOps(LoweringTable &table);
 void addSpectrumOps(LoweringTable &table);
 void addRandomOps(LoweringTable &table);
 void addTrainingOps(LoweringTable &table);

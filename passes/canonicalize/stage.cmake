@@ -46,6 +46,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/LabelEncoder.cpp
     ops/Layout.cpp
     ops/Legacy.cpp
+    ops/Logic.cpp
     ops/Loop.cpp
     ops/LoopCourse.cpp
     ops/Loss.cpp
@@ -59,6 +60,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Random.cpp
     ops/Recurrent.cpp
     ops/Reduce.cpp
+    ops/Regions.cpp
     ops/Resize.cpp
     ops/ResizeAxes.cpp
     ops/RotaryEmbedding.cpp

@@ -67,6 +67,16 @@ def test_masks_of_a_cache_with_room(tmp_path):
     assert "room >= used" in refused(tmp_path, **given(3, 7, 8))
 
 
+@pytest.mark.parametrize("size", [8, "4..16"])
+def test_mask_of_one_key(size, tmp_path):
+    """It is as short as a mask can be, and not spread over the others."""
+    graph = Graph()
+    dims = {name: ("size" if size != 8 else 8) for name in "qkv"}
+    names = [graph.input(name, noise(1, 2, extent, 8), (1, 2, extent, dims[name])) for name, extent in zip("qkv", (3, 4, 4))]
+    graph.output(graph.node("Attention", *names, graph.input("mask", noise(3, 1))), 4)
+    agrees(compiled(graph, tmp_path, {} if size == 8 else {"size": size}), tmp_path, **graph.values)
+
+
 def test_kernels_of_open_extents(tmp_path):
     graph = Graph()
     x = graph.input("x", noise(1, 4, 9, 9), ("n", "c", "h", "w"))

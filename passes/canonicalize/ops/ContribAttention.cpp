@@ -413,12 +413,14 @@ LogicalResult groupQueryAttention(Lowering &l) {
         return l.error() << "a cache of shape " << l.print(cache.shape) << " is not [batch, heads, rows, size]";
       AffineExpr room = cache.shape[2], length = hasPast ? room : rows;
       if (totalLength && hasPast) {
-        auto longer = l.extremum((*totalLength)[0], room, /*larger=*/true);
-        // Neither is longer for all values of the dims: the cache grows by what is new.
-        length = longer ? *longer : room + rows;
-        if (!longer && !l.same((*totalLength)[0], length))
-          return l.error() << "a total length of " << l.dims.print((*totalLength)[0]) << " and a cache of " << l.dims.print(room)
+        AffineExpr stated = (*totalLength)[0];
+        auto longer = l.extremum(stated, room, /*larger=*/true);
+        // An open length is taken to be that of a cache that grows by what is new.
+        bool isFound = longer && l.dims.isOfExtremum(*longer) && l.dims.isOpen(stated - room);
+        if (!longer || (isFound && !l.same(stated, room + rows)))
+          return l.error() << "a total length of " << l.dims.print(stated) << " and a cache of " << l.dims.print(room)
                            << " rows do not tell how long the next cache is; give the dims so that one of them is the longer one";
+        length = *longer;
       }
       if (length != room) {
         Extents none(4, l.constant(0)), after = none;
