@@ -155,7 +155,7 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
          "Room for the strings that a run makes, if the model makes any (default: 1MiB)")
       ->type_name("BYTES");
   app.add_option("--text-pieces", o.textPieces,
-                 "Pieces that StringSplit or Tokenizer can give, where the model does not say how many there can be (default: 64)")
+                 "Pieces that StringSplit or Tokenizer can give, where the model does not say how many (default: 64)")
       ->check(CLI::Range(1, 1 << 20).description(""))
       ->type_name("N");
   app.add_option_function<std::string>(

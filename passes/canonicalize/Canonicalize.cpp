@@ -24,6 +24,9 @@ LogicalResult snug::checkTypes(ModuleOp module) {
     if (isa<UnrankedTensorType>(argument.getType()))
       refuse(main.getLoc(), text + "has no shape, so its rank is unknown; export the model with shapes of its inputs, or state it "
                                  "with --dim NAME.rank=N");
+    else if (isa<onnx::MapType>(argument.getType()))
+      refuse(main.getLoc(), text + "is a map, whose keys would be known with its data only; export the model with a tensor of the "
+                                   "values in its place");
     else if (!isa<RankedTensorType>(argument.getType()) || !isNumber(argument.getType()))
       refuse(main.getLoc(), text + "is no tensor of numbers or strings, nor a sequence or optional of such; complex numbers are not "
                                    "supported");

@@ -29,6 +29,15 @@ def test_check_lists_all_that_is_not_supported(mlp, tmp_path):
     assert files(tmp_path) == ["bad.onnx", "mlp.onnx", "mlp.onnx.data"]
 
 
+def test_inputs_that_are_maps(tmp_path):
+    nodes = [helper.make_node("DictVectorizer", ["x"], ["y"], domain="ai.onnx.ml", string_vocabulary=["a", "b"])]
+    numbers = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    path = model(nodes, [helper.make_value_info("x", helper.make_map_type_proto(TensorProto.STRING, numbers))], [values("y", None)],
+                 path=tmp_path / "maps.onnx")
+    refused(snugc(path, "-o", tmp_path / "m.so"), 3, "input 'x' is a map", "export the model with a tensor")
+    assert files(tmp_path) == ["maps.onnx"]
+
+
 def test_the_table_of_operators_is_up_to_date():
     result = snugc("--list-ops")
     assert result.code == 0 and "| ai.onnx | Relu | 1 |" in result.out

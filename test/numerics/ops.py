@@ -1,25 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Small models of few ops, compiled and run, against ONNX Runtime or the reference of ONNX."""
 import numpy as np
-import onnx
 import onnx.reference
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-import snug
+import snug  # puts test/models on the path, too
+from graph_builder import CONTRIB, ML, GraphBuilder, noise  # noqa: F401
 
 OPSET = 20
-ML, CONTRIB = "ai.onnx.ml", "com.microsoft"
 
 
-def noise(*shape, seed=0):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
-
-
-class Graph:
-    """Collects nodes, inputs with their dims' names, and constants."""
-
-    def __init__(self):
-        self.nodes, self.inputs, self.constants, self.outputs, self.values = [], [], [], [], {}
+class Graph(GraphBuilder):
+    """With dims' names of inputs."""
 
     def input(self, name, value, dims=None):
         value = np.asarray(value)
@@ -28,25 +20,11 @@ class Graph:
         self.values[name] = value
         return name
 
-    def constant(self, value):
-        name = f"constant{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def node(self, op, *inputs, outputs=1, **attributes):
-        names = [f"{op}{len(self.nodes)}_{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(op, list(inputs), names, name=names[0], **attributes))
-        return names[0] if outputs == 1 else names
-
     def output(self, name, rank, kind=TensorProto.FLOAT):
         self.outputs.append(helper.make_tensor_value_info(name, kind, [None] * rank))
 
     def save(self, path, opset=OPSET):
-        graph = helper.make_graph(self.nodes, "ops", self.inputs, self.outputs, self.constants)
-        imports = [helper.make_opsetid("", opset), helper.make_opsetid(ML, 3), helper.make_opsetid(CONTRIB, 1)]
-        model = helper.make_model(graph, opset_imports=imports, ir_version=9)
-        onnx.save(model, path)
-        return path
+        return super().save(path, opset)
 
 
 def check(graph, tmp_path, dims=None, tolerance=1e-6):

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Small models with ONNX Runtime's own ops, and what it makes of them."""
+import pathlib
+import sys
+
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import helper, numpy_helper
+from onnx import helper
 
 import backend
 
-CONTRIB = "com.microsoft"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "models"))
+from graph_builder import CONTRIB, ML, GraphBuilder, noise  # noqa: E402, F401
+
 OPSET = 21
-
-
-def noise(*shape, seed=0, dtype=np.float32):
-    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(dtype)
 
 
 def codes(*shape, dtype=np.uint8, seed=0):
@@ -24,12 +25,13 @@ def kind(array):
     return helper.np_dtype_to_tensor_dtype(array.dtype)
 
 
-class Model:
-    """Nodes over inputs and constants."""
+class Model(GraphBuilder):
+    """`inputs` are (name, array, shape); `ranges` are the extents of dims that vary; `types` of outputs are known for some."""
+    domain = CONTRIB
 
     def __init__(self, opset=OPSET):
-        self.nodes, self.inputs, self.constants, self.outputs, self.values, self.ranges = [], [], [], [], {}, {}
-        self.opset, self.types = opset, {}
+        super().__init__()
+        self.opset, self.types, self.ranges = opset, {}, {}
 
     def input(self, array, dims=None):
         """`dims`: a name for each dim that varies, None for the others."""
@@ -42,31 +44,16 @@ class Model:
         self.values[name] = array
         return name
 
-    def constant(self, array):
-        name = f"w{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
-        return name
-
-    def node(self, op, *inputs, outputs=1, domain=CONTRIB, **attributes):
-        """`outputs`: how many, or which ones (names; "" leaves one out)."""
-        made = [f"{op}{len(self.nodes)}_{i}" for i in range(outputs)] if isinstance(outputs, int) else \
-            [name and f"{op}{len(self.nodes)}_{name}" for name in outputs]
-        self.nodes.append(helper.make_node(op, [name or "" for name in inputs], made, name=made[0], domain=domain, **attributes))
-        found = [name for name in made if name]
-        return found[0] if len(found) == 1 else found
+    def output(self, *names, types=()):
+        self.outputs += names
+        for name, number in zip(names, types):
+            self.types[name] = helper.make_tensor_type_proto(number, None)
 
     def proto(self, dynamic=False):
         def info(name, array, shape):
             return helper.make_tensor_value_info(name, kind(array), shape if dynamic else array.shape)
         outputs = [onnx.ValueInfoProto(name=name, type=self.types.get(name, onnx.TypeProto())) for name in self.outputs]
-        graph = helper.make_graph(self.nodes, "contrib", [info(*given) for given in self.inputs], outputs, self.constants)
-        imports = [helper.make_opsetid("", self.opset), helper.make_opsetid(CONTRIB, 1)]
-        return helper.make_model(graph, opset_imports=imports, ir_version=10)
-
-    def output(self, *names, types=()):
-        self.outputs += names
-        for name, number in zip(names, types):
-            self.types[name] = helper.make_tensor_type_proto(number, None)
+        return self.model(self.opset, [info(*given) for given in self.inputs], outputs)
 
     def reference(self):
         options = onnxruntime.SessionOptions()

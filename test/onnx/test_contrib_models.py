@@ -8,49 +8,35 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 import backend
 import snug
 import snug.compiler
+from contrib import CONTRIB, GraphBuilder
 
-CONTRIB = "com.microsoft"
 # A value that lies just between two codes may become either of them, by the order in which sums are taken: results of
 # quantized models agree as far as one code in some places does.
 EXACT, CODES = 1e-5, 2e-2
 
 
-class Net:
-    """A graph that is written down from its inputs to its outputs."""
-
+class Net(GraphBuilder):
     def __init__(self, seed=0):
-        self.nodes, self.inputs, self.outputs, self.weights = [], [], [], []
+        super().__init__()
         self.random = np.random.default_rng(seed)
 
     def input(self, name, shape, kind=TensorProto.FLOAT):
         self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
-    def constant(self, array):
-        self.weights.append(numpy_helper.from_array(np.asarray(array), f"w{len(self.weights)}"))
-        return self.weights[-1].name
-
     def weight(self, *shape, scale=None):
         scale = scale or 1 / np.sqrt(np.prod(shape[1:]) if len(shape) > 2 else shape[0])
         return self.constant((self.random.standard_normal(shape) * scale).astype(np.float32))
 
-    def node(self, op, *inputs, domain="", outputs=1, **attributes):
-        made = [f"{op}{len(self.nodes)}_{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(op, [i or "" for i in inputs], made, name=made[0], domain=domain, **attributes))
-        return made[0] if outputs == 1 else made
-
     def save(self, path, *outputs):
-        infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
-        graph = helper.make_graph(self.nodes, "net", self.inputs, infos, self.weights)
-        imports = [helper.make_opsetid("", 17), helper.make_opsetid(CONTRIB, 1)]
-        onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=9), path)
-        return path
+        self.outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+        return super().save(path, opset=17)
 
 
 def ops_of(path):

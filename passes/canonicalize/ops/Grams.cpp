@@ -94,7 +94,7 @@ LoweredValue Grams::count(Lowering &l, LoweredValue &x) const {
         auto field = [&](int64_t k) { return c.toIndex(c.load(entryAt, {c.add(c.mul(s[0], c.index(columns)), c.index(k))})); };
         Value first = field(0), size = field(1), place = field(2);
         // One member alone is counted once, however many places may lie between two.
-        Value distances = c.select(c.equal(size, c.index(1)), c.index(1), c.index(skips + 1));
+        Value most = c.min(c.index(skips + 1), length), distances = c.select(c.equal(size, c.index(1)), c.index(1), most);
         Value found = c.sum(c.index(0), distances, zero, [&](Value less, Value total) {
           Value step = c.add(less, c.index(1)), last = c.add(start, c.mul(step, c.sub(size, c.index(1))));
           return c.ifElse(

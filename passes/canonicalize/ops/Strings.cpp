@@ -172,7 +172,7 @@ LogicalResult tokenize(Lowering &l) {
   LoweredValue &x = l.input(0);
   StringRef pattern = l.stringAttr("tokenexp", "");
   auto separators = dyn_cast_or_null<ArrayAttr>(l.attr("separators"));
-  bool isOfCharacters = pattern == "." || (separators && separators.size() == 1 && cast<StringAttr>(separators[0]).empty());
+  bool isOfCharacters = pattern == "." || (separators && separators.size() == 1 && separators[0] == l.b.getStringAttr(""));
   int64_t shortest = l.intAttr("mincharnum", 1);
   if (x.rank() < 1 || x.rank() > 2 || shortest < 1)
     return l.error() << "mincharnum " << shortest << " for an input of shape " << l.print(x.shape) << " is not supported";

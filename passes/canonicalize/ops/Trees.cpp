@@ -5,6 +5,7 @@
 #include "passes/canonicalize/ops/Classic.h"
 #include "llvm/ADT/MapVector.h"
 #include <cmath>
+#include <map>
 
 using namespace mlir;
 using namespace snug;
@@ -215,11 +216,13 @@ std::optional<Trees> olderTrees(Lowering &l, StringRef entries, int64_t targets)
   }
   Trees trees;
   trees.targets = targets;
-  // Where a node is: its place among the nodes, or -1 - that of its leaf.
-  llvm::DenseMap<std::pair<int64_t, int64_t>, int64_t> places;
+  // Where a node is: its place among the nodes, or -1 - that of its leaf. (A file's numbers may be any, even those that a
+  // DenseMap keeps to itself.)
+  using Name = std::pair<int64_t, int64_t>;
+  std::map<Name, int64_t> places;
   SmallVector<size_t> inner;
-  llvm::MapVector<std::pair<int64_t, int64_t>, SmallVector<size_t>> added; // by leaf
-  llvm::SmallMapVector<int64_t, int64_t, 4> firstOf;                       // tree -> its first node
+  llvm::MapVector<Name, SmallVector<size_t>, std::map<Name, unsigned>> added; // by leaf
+  llvm::MapVector<int64_t, int64_t, std::map<int64_t, unsigned>> firstOf; // tree -> its first node
   for (size_t i = 0; i < count; ++i) {
     std::pair name((*treeIds)[i], (*nodeIds)[i]);
     bool isLeaf = (*modes)[i] == "LEAF";

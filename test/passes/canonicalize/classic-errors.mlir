@@ -168,3 +168,14 @@ module {
     return %y : tensor<*xf32>
   }
 }
+
+// -----
+
+// Numbers that name nodes may be any.
+module {
+  func.func @main(%x: tensor<?x2xf32> {snug.name = "x", snug.dims = ["n", "2"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{TreeEnsembleRegressor: node 9223372036854775807 of tree -9223372036854775808 is there twice}}
+    %y = snug_onnx.node "TreeEnsembleRegressor"(%x) {n_targets = 1 : i64, nodes_treeids = array<i64: 9223372036854775807, -9223372036854775808, -9223372036854775808>, nodes_nodeids = array<i64: 9223372036854775807, 9223372036854775807, 9223372036854775807>, nodes_featureids = array<i64: 0, 0, 0>, nodes_modes = ["LEAF", "LEAF", "LEAF"], nodes_values = array<f32: 0.0, 0.0, 0.0>, nodes_truenodeids = array<i64: 0, 0, 0>, nodes_falsenodeids = array<i64: 1, 0, 0>, target_treeids = array<i64: 0>, target_nodeids = array<i64: 1>, target_ids = array<i64: 0>, target_weights = array<f32: 1.0>} opset 3 domain "ai.onnx.ml" : (tensor<?x2xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
