@@ -39,6 +39,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Einsum.cpp
     ops/Elementwise.cpp
     ops/Gather.cpp
+    ops/GroupQueryAttention.cpp
     ops/Images.cpp
     ops/Indexed.cpp
     ops/LabelEncoder.cpp
