@@ -58,6 +58,7 @@ const LoweringTable &LoweringTable::get() {
     addContribNorms(t);
     addContribFusedOps(t);
     addContribAttentionOps(t);
+    addGroupQueryAttention(t);
     addContribQuantizedOps(t);
     return t;
   }();

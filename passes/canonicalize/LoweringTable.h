@@ -88,6 +88,7 @@ void addLegacyOps(LoweringTable &table);
 void addContribNorms(LoweringTable &table);
 void addContribFusedOps(LoweringTable &table);
 void addContribAttentionOps(LoweringTable &table);
+void addGroupQueryAttention(LoweringTable &table);
 
 } // namespace snug
 

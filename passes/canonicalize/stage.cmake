@@ -41,6 +41,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/Elementwise.cpp
     ops/Gather.cpp
     ops/Grams.cpp
+    ops/GroupQueryAttention.cpp
     ops/Images.cpp
     ops/Indexed.cpp
     ops/LabelEncoder.cpp

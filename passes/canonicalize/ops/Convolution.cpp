@@ -301,8 +301,8 @@ FailureOr<LoweredValue> Convolution::blocks() {
 // Any other one: a convolution of stride 1 over the input with zeros between its elements and around them. Pads take them
 // away again, and those larger than the kernel elements of the result.
 FailureOr<LoweredValue> Convolution::spread(ArrayRef<int64_t> outputPads) {
-  AffineExpr zero = l.constant(0);
-  Extents shape = {x.shape[0], x.shape[1]}, cutOffsets(rank + 2, zero), cutSizes = {x.shape[0], filters};
+  AffineExpr batch = x.shape[0], zero = l.constant(0);
+  Extents shape = {batch, x.shape[1]}, cutOffsets(rank + 2, zero), cutSizes = {batch, filters};
   SmallVector<OpFoldResult> offsets(rank + 2, l.b.getIndexAttr(0)), strides(2, l.b.getIndexAttr(1)), sizes;
   for (AffineExpr extent : x.shape)
     sizes.push_back(l.fold(extent));
@@ -315,8 +315,7 @@ FailureOr<LoweredValue> Convolution::spread(ArrayRef<int64_t> outputPads) {
     AffineExpr last = window.after[i] - outputPads[i], size = between + reach - window.before[i] - last;
     auto before = around(window.before[i]), after = around(last), cutBefore = cut(window.before[i]);
     if (!before || !after || !cutBefore || !l.requireAtLeast(size, zero))
-      return l.error() << "pads of " << l.dims.print(window.before[i]) << " and " << l.dims.print(window.after[i])
-                       << " leave spatial dim " << i << " an extent of " << l.dims.print(size) << ", which may be below 0";
+      return l.error() << "pads leave spatial dim " << i << " an extent of " << l.dims.print(size) << ", which may be below 0";
     offsets[2 + i] = l.fold(*before);
     strides.push_back(l.b.getIndexAttr(window.strides[i]));
     shape.push_back(between + *before + *after);
@@ -369,8 +368,7 @@ FailureOr<LoweredValue> Convolution::runTransposed() {
       AffineExpr total = whole - (stated ? l.constant((*stated)[i]) : x.shape[2 + i] * window.strides[i]);
       auto cut = l.extremum(total, l.constant(0), /*larger=*/true);
       if (!cut)
-        return l.error() << "the pads of spatial dim " << i << ", " << l.dims.print(total)
-                         << " in all, may be negative or not";
+        return l.error() << "the pads of spatial dim " << i << ", " << l.dims.print(total) << " in all, may be negative or not";
       AffineExpr smaller = (*cut).floorDiv(2);
       before = automatic == "SAME_UPPER" ? smaller : *cut - smaller;
       after = total - before;

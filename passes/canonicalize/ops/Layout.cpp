@@ -170,7 +170,7 @@ LogicalResult slice(Lowering &l) {
       return failure();
     if (step.getValue() < 0) {
       // From the last element that is taken on, and turned around.
-      int64_t by = -step.getValue();
+      int64_t by = -std::max(step.getValue(), -(int64_t(1) << 40)); // no extent is as long
       AffineExpr extent = in.shape[*axis];
       auto first = lastOffset(l, (*starts)[i], extent), end = lastOffset(l, (*ends)[i], extent);
       auto taken = first && end ? lengthOf(l, *end, *first) : std::nullopt;

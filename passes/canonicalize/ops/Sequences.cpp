@@ -96,7 +96,8 @@ LogicalResult partAt(Lowering &l, const LoweredValue &sequence) {
   auto [axis, length, drops] = *sequence.parts;
   LoweredValue whole = sequence.elements[0];
   AffineExpr count = countOf(sequence), extent = whole.shape[axis];
-  if (std::abs(place) >= int64_t(1) << 30 || !l.isAtLeast(count, place < 0 ? -place : place + 1))
+  constexpr int64_t most = int64_t(1) << 30;
+  if (place < -most || place > most || !l.isAtLeast(count, place < 0 ? -place : place + 1))
     return l.error() << "position " << place << " may be outside a sequence of " << l.dims.print(count)
                      << " elements; give the dim a range in which it is not";
   AffineExpr offset = (place < 0 ? count + place : l.constant(place)) * length;
