@@ -66,7 +66,8 @@ class Header(C.Structure):
                 ("num_launches", C.c_uint32), ("num_requirements", C.c_uint32), ("launches_table", C.POINTER(LaunchInfo)),
                 ("arena_need", C.c_void_p), ("requirements", C.POINTER(C.c_char_p)), ("unmet", C.c_void_p),
                 ("num_data_shapes", C.c_uint32), ("num_value_dims", C.c_uint32), ("data_shapes", C.c_void_p),
-                ("value_dims", C.c_void_p), ("text_bytes", C.c_uint64)]
+                ("value_dims", C.c_void_p), ("text_bytes", C.c_uint64), ("num_maps", C.c_uint32),
+                ("reserved", C.c_uint32), ("maps", C.c_void_p)]
 
 
 def aligned(num_bytes, fill=0):
