@@ -2,6 +2,7 @@
 #include "passes/canonicalize/ShareNodes.h"
 #include "dialects/onnx/OnnxDialect.h"
 #include "mlir/IR/OperationSupport.h"
+#include "passes/canonicalize/LoweringTable.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/Hashing.h"
 
@@ -26,10 +27,11 @@ struct SameOperation : llvm::DenseMapInfo<Operation *> {
 };
 using Known = llvm::DenseMap<Operation *, Operation *, SameOperation>;
 
-// What gives another value each time.
-bool isRandom(onnx::NodeOp node) {
+// Not what gives another value each time, nor what is not supported: of that each node is counted.
+bool mayShare(onnx::NodeOp node) {
   StringRef type = node.getOpType();
-  return type.starts_with("Random") || type == "Bernoulli" || type == "Multinomial" || type == "Dropout";
+  return !type.starts_with("Random") && !llvm::is_contained({"Bernoulli", "Multinomial", "Dropout"}, type) &&
+         LoweringTable::get().find(node.getDomain(), type, node.getOpset());
 }
 
 // `around`: of the regions around.
@@ -40,7 +42,7 @@ void share(Region &region, const Known &around) {
       for (Region &inner : op.getRegions())
         share(inner, known);
       auto node = dyn_cast<onnx::NodeOp>(op);
-      if (op.getNumRegions() != 0 || (node ? isRandom(node) : !isa<onnx::GetOp>(op)))
+      if (op.getNumRegions() != 0 || (node ? !mayShare(node) : !isa<onnx::GetOp>(op)))
         continue;
       auto [first, isNew] = known.try_emplace(&op, &op);
       if (isNew)

@@ -156,6 +156,8 @@ private:
       return l.error() << "inputs of shapes " << l.print(inputs.x.shape) << " and " << l.print(inputs.r.shape)
                        << " are not supported; X must have three dims of floating-point numbers and the hidden size be fixed";
     size = hidden.getValue();
+    if (size < 1 || size > INT32_MAX)
+      return l.error() << "a hidden size of " << size << " is no size";
     batch = inputs.x.shape[isBatchFirst ? 0 : 1];
     length = inputs.x.shape[isBatchFirst ? 1 : 0];
     AffineExpr directions = l.constant(numDirections), rows = l.constant(numGates * size), columns = l.constant(size);
