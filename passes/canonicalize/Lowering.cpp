@@ -18,9 +18,9 @@ bool Lowering::hasInput(unsigned index) {
 LoweredValue &Lowering::input(unsigned index) {
   if (hasInput(index))
     return values[current->getOperand(index)];
-  if (!isInputMissing)
+  if (!isRefused)
     error() << "the node has no input " << index << ", which the op needs";
-  isInputMissing = true;
+  isRefused = true;
   missingValue = splatValue(b.getF32FloatAttr(0), {});
   return missingValue;
 }
@@ -40,10 +40,10 @@ FailureOr<LoweredValues> Lowering::lowerBody(Region &body, ArrayRef<LoweredValue
   constexpr unsigned kMostBodies = 4096;
   if (++numBodies > kMostBodies)
     return error() << "the model's loops and branches have to be written out more than " << kMostBodies << " times";
-  llvm::scope_exit restore([this, around = current, schemaAround = schema, lacksInput = isInputMissing] {
+  llvm::scope_exit restore([this, around = current, schemaAround = schema, lacksInput = isRefused] {
     current = around;
     schema = schemaAround;
-    isInputMissing = lacksInput;
+    isRefused = lacksInput;
   });
   Block &block = body.front();
   if (block.getNumArguments() != arguments.size())
@@ -67,7 +67,7 @@ LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
     return success();
   current = node;
   schema = OpSchema::find(node.getDomain(), node.getOpType(), node.getOpset());
-  isInputMissing = false;
+  isRefused = false;
   StringRef type = node.getOpType();
   for (Value operand : node->getOperands())
     if (values[operand].isSequence && !type.contains("Sequence") && !type.contains("Optional") &&
@@ -82,7 +82,7 @@ LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
   if (failed(checkTypes(entry->types)))
     return failure();
   LogicalResult result = entry->function(*this);
-  if (failed(result) || isInputMissing)
+  if (failed(result) || isRefused)
     return failure();
   for (Value output : node->getResults())
     if (!output.use_empty() && !values.count(output))
@@ -108,11 +108,11 @@ FailureOr<LoweredValues> Lowering::call(StringRef opType, ArrayRef<LoweredValue 
     if (input)
       map(value, *input);
   llvm::scope_exit restore([this, around = current, schemaAround = schema, callerAround = caller,
-                            lacksInput = isInputMissing] {
+                            lacksInput = isRefused] {
     current = around;
     schema = schemaAround;
     caller = callerAround;
-    isInputMissing = lacksInput;
+    isRefused = lacksInput;
   });
   if (!caller)
     caller = current;
@@ -171,9 +171,18 @@ LogicalResult Lowering::checkTypes(TypeSet types) {
   return success();
 }
 
-int64_t Lowering::intAttr(StringRef name, int64_t fallback) {
+int64_t Lowering::wideIntAttr(StringRef name, int64_t fallback) {
   auto value = dyn_cast_or_null<IntegerAttr>(attr(name));
   return value ? value.getInt() : fallback;
+}
+int64_t Lowering::intAttr(StringRef name, int64_t fallback) {
+  int64_t value = wideIntAttr(name, fallback);
+  if (value >= INT32_MIN && value <= INT32_MAX)
+    return value;
+  if (!isRefused)
+    error() << "attribute '" << name << "' is " << value << ", which is out of range";
+  isRefused = true;
+  return fallback;
 }
 double Lowering::floatAttr(StringRef name, double fallback) {
   auto value = dyn_cast_or_null<FloatAttr>(attr(name));

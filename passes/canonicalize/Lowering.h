@@ -78,7 +78,10 @@ public:
   bool hasInput(unsigned index);
   // An input that the node must have. Where it lacks it: an error, and a stand-in so that the caller can go on to its end.
   LoweredValue &input(unsigned index);
+  // What counts or chooses something: of 32 bits, so that it can be computed with. Where it is beyond: an error, and the
+  // fallback so that the caller can go on to its end.
   int64_t intAttr(llvm::StringRef name, int64_t fallback);
+  int64_t wideIntAttr(llvm::StringRef name, int64_t fallback); // of any value
   double floatAttr(llvm::StringRef name, double fallback);
   llvm::StringRef stringAttr(llvm::StringRef name, llvm::StringRef fallback);
   std::optional<llvm::SmallVector<int64_t>> intsAttr(llvm::StringRef name);
@@ -271,7 +274,7 @@ private:
   void require(const std::string &text);
   bool canRequire(mlir::AffineExpr difference);
   llvm::SmallVector<std::pair<mlir::AffineExpr, mlir::AffineExpr>> multiples; // a symbol, and one that divides it
-  bool isInputMissing = false;
+  bool isRefused = false;
   LoweredValue missingValue;
   // References to values stay valid while others are added.
   struct HashOfValue {

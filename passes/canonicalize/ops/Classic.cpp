@@ -99,7 +99,7 @@ LogicalResult imputer(Lowering &l) {
   if (real ? !values : !wholes || !x.elementType.isSignlessInteger(64))
     return l.error() << "there are no imputed values for elements of type " << nameOf(x.elementType);
   double missing = l.floatAttr("replaced_value_float", 0);
-  int64_t missingWhole = l.intAttr("replaced_value_int64", 0);
+  int64_t missingWhole = l.wideIntAttr("replaced_value_int64", 0);
   LoweredValue fill = real ? listOf(l, *values, real) : listOf(l, *wholes);
   return finish(l, l.elementwise({&x, &fill}, x.elementType, [&](OpBuilder &b, Location loc, ValueRange a) {
     ScalarCode c{b, loc};

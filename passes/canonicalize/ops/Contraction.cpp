@@ -98,7 +98,7 @@ FailureOr<LoweredValue> Lowering::contract(LoweredValue &left, LoweredValue &rig
 FailureOr<LoweredValue> Lowering::matmul(LoweredValue &left, LoweredValue &right) {
   MLIRContext *context = b.getContext();
   if (left.rank() == 0 || right.rank() == 0)
-    return isInputMissing ? LogicalResult(failure()) : LogicalResult(error() << "takes no scalars");
+    return isRefused ? LogicalResult(failure()) : LogicalResult(error() << "takes no scalars");
   if (left.rank() < 2 || right.rank() < 2) {
     // Vectors: a leading row or trailing column of extent 1, dropped again.
     Extents leftShape = left.shape, rightShape = right.shape;

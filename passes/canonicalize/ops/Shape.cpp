@@ -17,7 +17,7 @@ LogicalResult shapeOf(Lowering &l) {
     value = value < 0 ? value + in.rank() : value;
     return std::min(std::max<int64_t>(value, 0), in.rank());
   };
-  int64_t start = clamp(l.intAttr("start", 0)), end = clamp(l.intAttr("end", in.rank()));
+  int64_t start = clamp(l.wideIntAttr("start", 0)), end = clamp(l.wideIntAttr("end", in.rank()));
   Extents extents;
   for (int64_t dim = start; dim < end; ++dim)
     extents.push_back(in.shape[dim]);

@@ -145,7 +145,7 @@ Value isSet(ScalarCode &c, Value flag) { return c.negate(c.equal(flag, wholeNumb
 
 // Strings cut at a delimiter.
 LogicalResult split(Lowering &l) {
-  int64_t mostSplits = l.attr("maxsplit") ? std::max<int64_t>(l.intAttr("maxsplit", -1), -1) : -1;
+  int64_t mostSplits = l.attr("maxsplit") ? std::max<int64_t>(l.wideIntAttr("maxsplit", -1), -1) : -1;
   std::optional<int64_t> most;
   if (mostSplits >= 0)
     most = std::min<int64_t>(mostSplits, INT32_MAX) + 1;

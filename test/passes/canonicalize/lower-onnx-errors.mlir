@@ -213,3 +213,13 @@ module {
     return %y : tensor<*xf32>
   }
 }
+
+// -----
+
+module {
+  func.func @main(%x: tensor<4x4xf32> {snug.name = "x", snug.dims = ["4", "4"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    // expected-error @+1 {{LpNormalization: attribute 'axis' is 4294967296, which is out of range}}
+    %y = snug_onnx.node "LpNormalization"(%x) {axis = 4294967296 : i64} opset 18 : (tensor<4x4xf32>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
