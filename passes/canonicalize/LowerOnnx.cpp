@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "passes/canonicalize/ExpandInputs.h"
+#include "passes/canonicalize/FirstError.h"
 #include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/InlineFunctions.h"
 #include "passes/canonicalize/Lowering.h"
@@ -181,16 +182,10 @@ private:
     Location where = op->getLoc(); // or of a node in a branch
     LogicalResult result = failure();
     if (isKnown) {
-      ScopedDiagnosticHandler handler(context(), [&](Diagnostic &diagnostic) {
-        if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
-          return failure();
-        if (text.empty()) {
-          text = diagnostic.str();
-          where = diagnostic.getLocation();
-        }
-        return success();
-      });
+      FirstError error(context());
       result = lowering.lowerOp(op);
+      text = error.text;
+      where = error.where.value_or(where);
     }
     if (succeeded(result))
       return success();

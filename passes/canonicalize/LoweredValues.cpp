@@ -138,13 +138,11 @@ std::optional<SmallVector<Attribute>> Lowering::constantElements(const LoweredVa
   Type type = value.elementType;
   if (value.isSequence || value.isAbsent || !type || !type.isIntOrFloat() || storedAs(type) != type)
     return std::nullopt;
-  SmallVector<int64_t> sizes;
   int64_t count = 1;
   for (AffineExpr extent : value.shape) {
     auto number = dyn_cast<AffineConstantExpr>(extent);
     if (!number || number.getValue() > kMost || (count *= number.getValue()) > kMost)
       return std::nullopt;
-    sizes.push_back(number.getValue());
   }
   if (value.splat)
     return SmallVector<Attribute>(count, value.splat);

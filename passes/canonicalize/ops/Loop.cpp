@@ -3,7 +3,7 @@
 // Loop. Iterations become a loop over tensors, or one piece of code each, where they are few or what they carry changes in
 // no regular way.
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "mlir/IR/Diagnostics.h"
+#include "passes/canonicalize/FirstError.h"
 #include "passes/canonicalize/ops/ControlFlow.h"
 #include "passes/canonicalize/ops/LoopCourse.h"
 
@@ -23,23 +23,6 @@ LoweredValue boolean(Lowering &l, bool value) { return l.splatValue(l.b.getBoolA
 LoweredValue number(Lowering &l, AffineExpr value) { return l.intsValue(l.b.getI64Type(), {value}, /*scalar=*/true); }
 
 bool holdsSequence(const LoweredValue &value) { return value.isSequence; }
-
-// What was said while something was tried.
-struct Tried {
-  explicit Tried(MLIRContext *context)
-      : handler(context, [this](Diagnostic &diagnostic) {
-          if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
-            return failure();
-          if (text.empty()) {
-            text = diagnostic.str();
-            where = diagnostic.getLocation();
-          }
-          return success();
-        }) {}
-  ScopedDiagnosticHandler handler;
-  std::string text;
-  std::optional<Location> where;
-};
 
 class LoopLowering {
 public:
@@ -99,7 +82,7 @@ public:
 private:
   // Keeps what it says if it fails.
   LogicalResult attempt(llvm::function_ref<LogicalResult()> lower) {
-    Tried tried(l.b.getContext());
+    FirstError tried(l.b.getContext());
     if (succeeded(lower()))
       return success();
     problem = tried.text;
@@ -138,7 +121,7 @@ private:
   // Lowers two iterations to see how what is carried changes, and what bounds their number. Whether that is worth another
   // attempt.
   bool findCourses() {
-    Tried unheard(l.b.getContext());
+    FirstError unheard(l.b.getContext());
     size_t numRequirements = l.requirements.size();
     auto first = iterate(number(l, l.constant(0)), boolean(l, true), initial);
     SmallVector<Continuation> afterFirst = continuations(l, condition());
