@@ -19,7 +19,7 @@ Value typedTensor(Lowering &l, LoweredValue value) {
 }
 
 bool areSameShapes(Lowering &l, const LoweredValue &a, const LoweredValue &b) {
-  return a.isSequence == b.isSequence && a.elements.size() == b.elements.size() && a.elementType == b.elementType &&
+  return a.isSequence == b.isSequence && a.isAbsent == b.isAbsent && a.elements.size() == b.elements.size() && a.elementType == b.elementType &&
          a.rank() == b.rank() && llvm::all_of(llvm::zip_equal(a.shape, b.shape), [&](auto pair) {
            return areEqualExtents(l.dims.inSteps(std::get<0>(pair)), l.dims.inSteps(std::get<1>(pair)));
          }) &&
@@ -30,14 +30,16 @@ bool areSameShapes(Lowering &l, const LoweredValue &a, const LoweredValue &b) {
 std::string describe(Lowering &l, const LoweredValue &value) {
   if (value.isSequence)
     return "a sequence of " + std::to_string(value.elements.size());
+  if (value.isAbsent)
+    return "an optional without a value";
   std::string type;
   llvm::raw_string_ostream(type) << value.elementType;
   return l.print(value.shape) + " of " + type;
 }
 
-// The tensors of a value, one for each element of a sequence.
+// The tensors of a value: one for each element of a sequence, none of an optional without a value.
 void flatten(const LoweredValue &value, LoweredValues &tensors) {
-  if (!value.isSequence)
+  if (value.isTensor())
     tensors.push_back(value);
   for (const LoweredValue &element : value.elements)
     flatten(element, tensors);
@@ -45,7 +47,7 @@ void flatten(const LoweredValue &value, LoweredValues &tensors) {
 
 // A value like `like` of these tensors.
 LoweredValue rebuild(Lowering &l, const LoweredValue &like, ValueRange &tensors) {
-  if (!like.isSequence) {
+  if (like.isTensor()) {
     Value tensor = tensors.front();
     tensors = tensors.drop_front();
     return l.tensorValue(tensor, like.shape);
@@ -112,11 +114,19 @@ LoweredValue Lowering::elementAt(LoweredValue &value, int64_t axis, AffineExpr p
 FailureOr<LoweredValues> Lowering::loop(AffineExpr count, ArrayRef<LoweredValue> initial,
                                                     ArrayRef<Collecting> collecting, LoopBody body) {
   Location where = loc();
+  auto checked = [&](AffineExpr iteration, ArrayRef<LoweredValue> carried) -> FailureOr<LoopStep> {
+    FailureOr<LoopStep> step = body(iteration, carried);
+    for (size_t i = 0; succeeded(step) && i < collecting.size(); ++i)
+      if (!step->collected[i].isTensor())
+        step = error() << "output " << i << " of an iteration is " << describe(*this, step->collected[i])
+                       << "; only tensors can be put side by side";
+    return step;
+  };
   auto low = dims.lowerBound(count);
   if (!collecting.empty() && (!low || *low < 0))
     return error() << "the number of iterations, " << dims.print(count) << ", may be negative";
   if (count == constant(1)) { // no loop
-    auto step = body(constant(0), initial);
+    auto step = checked(constant(0), initial);
     if (failed(step))
       return failure();
     for (auto [value, place] : llvm::zip_equal(step->collected, collecting)) {
@@ -143,7 +153,7 @@ FailureOr<LoweredValues> Lowering::loop(AffineExpr count, ArrayRef<LoweredValue>
   for (const LoweredValue &value : initial)
     carried.push_back(rebuild(*this, value, arguments));
 
-  FailureOr<LoopStep> step = body(iteration, carried);
+  FailureOr<LoopStep> step = checked(iteration, carried);
   for (size_t i = 0; succeeded(step) && i < initial.size(); ++i)
     if (!areSameShapes(*this, step->carried[i], initial[i]))
       step = error() << "value " << i << " that the loop carries is " << describe(*this, initial[i]) << " before it and "
@@ -246,8 +256,7 @@ FailureOr<LoweredValues> Lowering::branch(LoweredValue &condition, BranchBody wh
     if (areSameShapes(*this, one, other))
       continue;
     Extents whole = one.shape;
-    bool canBeParts = !one.isSequence && !other.isSequence && !one.isAbsent && !other.isAbsent &&
-                      one.elementType == other.elementType && one.rank() == other.rank();
+    bool canBeParts = one.isTensor() && other.isTensor() && one.elementType == other.elementType && one.rank() == other.rank();
     for (int64_t dim = 0; canBeParts && dim < one.rank(); ++dim) {
       if (areEqualExtents(one.shape[dim], other.shape[dim]))
         continue;

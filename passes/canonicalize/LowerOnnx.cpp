@@ -302,10 +302,10 @@ private:
       std::string name = given ? given.str() : "output" + std::to_string(index);
       if (value.parts)
         return main.emitError() << "output '" << name << "': " << kOpenSequence;
-      if (!value.isSequence && !value.isAbsent && failed(add(value, name)))
+      if (value.isTensor() && failed(add(value, name)))
         return failure();
       for (auto [place, element] : llvm::enumerate(value.elements)) {
-        if (element.isSequence || element.isAbsent)
+        if (!element.isTensor())
           return main.emitError() << "output '" << name << "' is a sequence of sequences or optionals, which is not supported";
         if (failed(add(element, name + "." + std::to_string(place))))
           return failure();

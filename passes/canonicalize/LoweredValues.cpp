@@ -136,7 +136,7 @@ LoweredValue Lowering::dataValue(DenseElementsAttr value) {
 std::optional<SmallVector<Attribute>> Lowering::constantElements(const LoweredValue &value) {
   constexpr int64_t kMost = 64; // shape arithmetic has few; others are better computed where they are used
   Type type = value.elementType;
-  if (value.isSequence || value.isAbsent || !type || !type.isIntOrFloat() || storedAs(type) != type)
+  if (!value.isTensor() || !type || !type.isIntOrFloat() || storedAs(type) != type)
     return std::nullopt;
   int64_t count = 1;
   for (AffineExpr extent : value.shape) {

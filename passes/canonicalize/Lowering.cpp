@@ -74,6 +74,9 @@ LogicalResult Lowering::lowerNode(onnx::NodeOp node) {
         !llvm::is_contained({"Identity", "Loop", "Scan"}, type))
       return error() << "takes no sequence";
   for (Value operand : node->getOperands())
+    if (values[operand].isAbsent && !type.contains("Optional") && !llvm::is_contained({"Identity", "Loop"}, type))
+      return error() << "takes no optional without a value";
+  for (Value operand : node->getOperands())
     if (values[operand].parts && !llvm::is_contained({"SequenceAt", "SequenceLength", "ConcatFromSequence", "Identity"}, type))
       return error() << kOpenSequence;
   const LoweringTable::Entry *entry = LoweringTable::get().find(node.getDomain(), type, node.getOpset());

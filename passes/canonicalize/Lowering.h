@@ -57,6 +57,7 @@ struct LoweredValue {
   std::optional<Parts> parts; // of the only one of `elements`, where the run tells how many there are
   bool isAbsent = false; // an optional without a value
 
+  bool isTensor() const { return !isSequence && !isAbsent; }
   int64_t rank() const { return shape.size(); }
   bool isClosed() const { return !closed.empty() || closedVector; }
 };

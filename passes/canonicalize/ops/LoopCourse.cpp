@@ -21,7 +21,7 @@ static std::optional<Extents> commonDifference(ArrayRef<AffineExpr> before, Arra
 Course snug::courseOf(Lowering &l, const LoweredValue &before, const LoweredValue &after, const LoweredValue &next) {
   Course course;
   for (const LoweredValue *value : {&before, &after, &next})
-    if (value->isSequence || value->isAbsent || value->rank() != before.rank() || value->elementType != before.elementType)
+    if (!value->isTensor() || value->rank() != before.rank() || value->elementType != before.elementType)
       return course;
   auto growth = commonDifference(before.shape, after.shape, next.shape);
   if (!growth)

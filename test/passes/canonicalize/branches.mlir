@@ -48,3 +48,25 @@ module {
     return %y : tensor<*xf32>
   }
 }
+
+// -----
+
+// No branch gives a value, whatever the condition: there is nothing to choose.
+// CHECK-LABEL: func.func @main
+// CHECK-NOT: scf.if
+// CHECK: linalg.generic
+// CHECK: %[[NO:.*]] = arith.constant false
+// CHECK-NEXT: linalg.yield %[[NO]]
+module {
+  func.func @main(%c: tensor<i1> {snug.name = "c", snug.dims = []}, %x: tensor<?x4xf32> {snug.name = "x", snug.dims = ["seq", "4"]}) -> (tensor<i1> {snug.name = "y"}) {
+    %o = snug_onnx.node "If"(%c) {} opset 20 : (tensor<i1>) -> !snug_onnx.optional<tensor<2xf32>> body "else_branch" {
+      %b = snug_onnx.node "Optional"() {} opset 20 : () -> !snug_onnx.optional<tensor<2xf32>>
+      snug_onnx.yield %b : !snug_onnx.optional<tensor<2xf32>>
+    } body "then_branch" {
+      %a = snug_onnx.node "Optional"() {} opset 20 : () -> !snug_onnx.optional<tensor<2xf32>>
+      snug_onnx.yield %a : !snug_onnx.optional<tensor<2xf32>>
+    }
+    %y = snug_onnx.node "OptionalHasElement"(%o) {} opset 20 : (!snug_onnx.optional<tensor<2xf32>>) -> tensor<i1>
+    return %y : tensor<i1>
+  }
+}

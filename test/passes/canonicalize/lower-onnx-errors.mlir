@@ -223,3 +223,43 @@ module {
     return %y : tensor<*xf32>
   }
 }
+
+// -----
+
+module {
+  func.func @main(%x: tensor<4xf32> {snug.name = "x", snug.dims = ["4"]}) -> (!snug_onnx.unknown {snug.name = "y"}) {
+    %o = snug_onnx.node "Optional"() {} opset 20 : () -> !snug_onnx.optional<tensor<4xf32>>
+    // expected-error @+1 {{SequenceConstruct: takes no optional without a value}}
+    %y = snug_onnx.node "SequenceConstruct"(%x, %o) {} opset 20 : (tensor<4xf32>, !snug_onnx.optional<tensor<4xf32>>) -> !snug_onnx.unknown
+    return %y : !snug_onnx.unknown
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%x: tensor<4xf32> {snug.name = "x", snug.dims = ["4"]}) -> (!snug_onnx.unknown {snug.name = "y"}) {
+    // expected-error @+1 {{Scan: output 0 of an iteration is an optional without a value; only tensors can be put side by side}}
+    %y = snug_onnx.node "Scan"(%x) {num_scan_inputs = 1 : i64} opset 20 : (tensor<4xf32>) -> !snug_onnx.unknown body "body" {
+    ^bb0(%e: tensor<f32>):
+      %o = snug_onnx.node "Optional"() {} opset 20 : () -> !snug_onnx.optional<tensor<4xf32>>
+      snug_onnx.yield %o : !snug_onnx.optional<tensor<4xf32>>
+    }
+    return %y : !snug_onnx.unknown
+  }
+}
+
+// -----
+
+module {
+  func.func @main(%c: tensor<i1> {snug.name = "c", snug.dims = []}, %x: tensor<4xf32> {snug.name = "x", snug.dims = ["4"]}) -> (!snug_onnx.unknown {snug.name = "y"}) {
+    // expected-error @+1 {{If: output 0 is [4] of f32 of one branch and an optional without a value of the other}}
+    %y = snug_onnx.node "If"(%c) {} opset 20 : (tensor<i1>) -> !snug_onnx.unknown body "else_branch" {
+      %o = snug_onnx.node "Optional"() {} opset 20 : () -> !snug_onnx.optional<tensor<4xf32>>
+      snug_onnx.yield %o : !snug_onnx.optional<tensor<4xf32>>
+    } body "then_branch" {
+      snug_onnx.yield %x : tensor<4xf32>
+    }
+    return %y : !snug_onnx.unknown
+  }
+}
