@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """What design and CONTRIBUTING promise about the tree, as functions root -> [violation]. test_rules.py plants each."""
 import re
+import subprocess
 from pathlib import Path
 
 # Group of files -> groups it may include besides itself. The longest prefix of a path names its group.
@@ -175,5 +176,13 @@ def named_files(root):
     return found
 
 
-ALL = [include_edges, passes, spdx, lengths, placement, exit_codes, stages, named_files]
+def symbolic_links(root):
+    """No file of the repository is a link: it would lead to a place of one machine."""
+    if not (root / ".git").exists():  # an unpacked archive
+        return []
+    listed = subprocess.run(["git", "-C", root, "ls-files", "-s"], capture_output=True, text=True, check=True).stdout
+    return [f"{line.split(chr(9))[1]} is a symbolic link" for line in listed.splitlines() if line.startswith("120000")]
+
+
+ALL = [include_edges, passes, spdx, lengths, placement, exit_codes, stages, named_files, symbolic_links]
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Each rule sees a planted violation, and accepts the tree without it."""
+import subprocess
+
 import pytest
 
 import rules
@@ -113,6 +115,13 @@ CASES = [
 def test_violation_is_seen(rule, changes, message, tree):
     found = rule(tree(changes))
     assert any(message in text for text in found), found
+
+
+def test_symbolic_link_is_seen(tmp_path):
+    (tmp_path / ".venv").symlink_to("elsewhere")
+    for command in (["init", "-q"], ["add", ".venv"]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    assert rules.symbolic_links(tmp_path) == [".venv is a symbolic link"]
 
 
 @pytest.mark.parametrize("name,want", [("SelectChunks", "select-chunks"), ("LowerONNXNodes", "lower-onnx-nodes"),
