@@ -44,7 +44,7 @@ void inlineCall(onnx::NodeOp caller, func::FuncOp callee, SmallVectorImpl<onnx::
   auto defaults = callee->getAttrOfType<DictionaryAttr>(onnx::kFunctionDefaults);
   for (Operation &op : callee.front().without_terminator()) {
     Operation *copy = builder.clone(op, mapping);
-    copy->walk([&](onnx::NodeOp node) {
+    copy->walk<WalkOrder::PreOrder>([&](onnx::NodeOp node) {
       node.setNodeAttrsAttr(resolve(node.getNodeAttrs(), caller, defaults));
       std::string name = (nameOf(caller.getLoc()) + "/" + nameOf(node.getLoc())).str();
       node->setLoc(NameLoc::get(builder.getStringAttr(name)));
@@ -62,7 +62,8 @@ void inlineCall(onnx::NodeOp caller, func::FuncOp callee, SmallVectorImpl<onnx::
 LogicalResult snug::inlineFunctions(ModuleOp module, func::FuncOp main) {
   SymbolTable symbols(module);
   SmallVector<std::pair<onnx::NodeOp, unsigned>> work; // and how deep in calls
-  main.walk([&](onnx::NodeOp node) { work.push_back({node, 0}); });
+  // What is in a node's bodies is taken before the node, with which the bodies go.
+  main.walk<WalkOrder::PreOrder>([&](onnx::NodeOp node) { work.push_back({node, 0}); });
   while (!work.empty()) {
     auto [node, depth] = work.pop_back_val();
     auto callee = symbols.lookup<func::FuncOp>(node.getFunctionSymbol());
