@@ -201,7 +201,16 @@ std::optional<SmallVector<int64_t>> Lowering::intsAttr(StringRef name) {
     return std::nullopt;
   return SmallVector<int64_t>(value.asArrayRef());
 }
-InFlightDiagnostic Lowering::error() { return emitError(loc()) << (caller ? caller : current).getOpType() << ": "; }
+Location Lowering::loc() { return current ? current.getLoc() : b.getUnknownLoc(); }
+
+InFlightDiagnostic Lowering::error() {
+  onnx::NodeOp node = caller ? caller : current;
+  InFlightDiagnostic diagnostic = emitError(loc());
+  if (node)
+    diagnostic << node.getOpType() << ": ";
+  return diagnostic;
+}
+
 void Lowering::define(unsigned index, LoweredValue value) {
   if (index >= current->getNumResults())
     return;

@@ -74,7 +74,7 @@ public:
 
   // --- the node at hand
   onnx::NodeOp node() { return current; }
-  mlir::Location loc() { return current.getLoc(); }
+  mlir::Location loc();
   unsigned numInputs() { return current->getNumOperands(); }
   bool hasInput(unsigned index);
   // An input that the node must have. Where it lacks it: an error, and a stand-in so that the caller can go on to its end.
@@ -87,7 +87,7 @@ public:
   llvm::StringRef stringAttr(llvm::StringRef name, llvm::StringRef fallback);
   std::optional<llvm::SmallVector<int64_t>> intsAttr(llvm::StringRef name);
   mlir::Attribute attr(llvm::StringRef name) { return current.getNodeAttr(name); }
-  // An error at the node; says its op type and name.
+  // An error at the node; says its op type and name. (A model may have no node: then at no place.)
   mlir::InFlightDiagnostic error();
   // Sets result `index`.
   void define(unsigned index, LoweredValue value);
