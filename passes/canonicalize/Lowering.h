@@ -39,8 +39,8 @@ struct Parts {
   bool drops = false; // parts of one element lack the axis
 };
 inline constexpr llvm::StringLiteral kOpenSequence =
-    "a sequence whose length only the run tells can be read at a place, counted, or put together again; fix the extent that was "
-    "split with --dim";
+    "a sequence of more than 1024 elements, or whose length only the run tells, can be read at a place, counted, or put together "
+    "again; fix the extent that was split with --dim, to no more than that";
 
 struct LoweredValue {
   mlir::Type elementType;       // what the elements mean (ui8, f8E4M3FN); `tensor` has them as storedAs() says

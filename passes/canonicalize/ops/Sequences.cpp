@@ -16,6 +16,9 @@ LoweredValue sequenceOf(LoweredValues elements) {
   return value;
 }
 
+// Of more elements a sequence is no list of values, but parts of one, as where only the run tells how many there are.
+constexpr int64_t kMostElements = 1024;
+
 LogicalResult splitToSequence(Lowering &l) {
   LoweredValue &in = l.input(0);
   auto axis = l.normalizeAxis(l.intAttr("axis", 0), in.rank());
@@ -31,7 +34,7 @@ LogicalResult splitToSequence(Lowering &l) {
              step ? step.getValue() > 0 : !l.hasInput(1)) {
     // A scalar is the length of each part but the last; without it each part has one element.
     int64_t length = step ? step.getValue() : 1;
-    if (!extent) {
+    if (!extent || extent.getValue() / length > kMostElements) {
       LoweredValue parts = sequenceOf({in});
       parts.parts = Parts{*axis, length, drop};
       l.define(0, parts);

@@ -39,3 +39,21 @@ module {
     return %y, %z, %count : tensor<*xf32>, tensor<*xf32>, tensor<*xi64>
   }
 }
+
+// -----
+
+// Nor is one of very many elements a list.
+// CHECK-LABEL: func.func @main(
+// CHECK-SAME: %[[X:.*]]: tensor<1000000x2xf32>
+// CHECK: %[[PART:.*]] = tensor.extract_slice %[[X]][999999, 0] [1, 2] [1, 1] : tensor<1000000x2xf32> to tensor<1x2xf32>
+// CHECK-NOT: tensor.extract_slice
+// CHECK: return %[[PART]]
+module {
+  snug_onnx.initializer @last value dense<999999> : tensor<i64>
+  func.func @main(%x: tensor<1000000x2xf32> {snug.name = "x", snug.dims = ["1000000", "2"]}, %z: tensor<?xf32> {snug.name = "z", snug.dims = ["n"]}) -> (tensor<*xf32> {snug.name = "y"}) {
+    %last = snug_onnx.get @last : tensor<i64>
+    %s = snug_onnx.node "SplitToSequence"(%x) {axis = 0 : i64} opset 20 : (tensor<1000000x2xf32>) -> !snug_onnx.sequence<tensor<*xf32>>
+    %y = snug_onnx.node "SequenceAt"(%s, %last) {} opset 20 : (!snug_onnx.sequence<tensor<*xf32>>, tensor<i64>) -> tensor<*xf32>
+    return %y : tensor<*xf32>
+  }
+}
