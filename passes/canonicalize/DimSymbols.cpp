@@ -333,6 +333,9 @@ std::optional<AffineExpr> DimSymbols::parse(StringRef text, SmallVectorImpl<std:
   return result;
 }
 
+// Of a negative number, the least one included.
+static std::string magnitude(int64_t number) { return std::to_string(0 - static_cast<uint64_t>(number)); }
+
 std::string DimSymbols::print(AffineExpr expr) const {
   if (auto symbol = dyn_cast<AffineSymbolExpr>(expr)) {
     const DimRange &range = all[symbolRanges[symbol.getPosition()]];
@@ -354,19 +357,19 @@ std::string DimSymbols::print(AffineExpr expr) const {
   switch (expr.getKind()) {
   case AffineExprKind::Add: {
     if (number && number.getValue() < 0)
-      return print(left) + " - " + std::to_string(-number.getValue());
+      return print(left) + " - " + magnitude(number.getValue());
     // x * -c as a subtraction.
     auto product = dyn_cast<AffineBinaryOpExpr>(right);
     auto factor = product && right.getKind() == AffineExprKind::Mul ? dyn_cast<AffineConstantExpr>(product.getRHS())
                                                                     : AffineConstantExpr();
     if (factor && factor.getValue() < 0)
       return print(left) + " - " +
-             (factor.getValue() == -1 ? side(product.getLHS()) : side(product.getLHS()) + "*" + std::to_string(-factor.getValue()));
+             (factor.getValue() == -1 ? side(product.getLHS()) : side(product.getLHS()) + "*" + magnitude(factor.getValue()));
     return print(left) + " + " + print(right);
   }
   case AffineExprKind::Mul:
     if (number && number.getValue() < 0)
-      return "0 - " + side(left) + (number.getValue() == -1 ? "" : "*" + std::to_string(-number.getValue()));
+      return "0 - " + side(left) + (number.getValue() == -1 ? "" : "*" + magnitude(number.getValue()));
     return side(left) + "*" + side(right);
   case AffineExprKind::FloorDiv:
     return side(left) + "/" + side(right);

@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "passes/canonicalize/ExpandInputs.h"
+#include "passes/canonicalize/ElementCount.h"
 #include "passes/canonicalize/FirstError.h"
 #include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/InlineFunctions.h"
@@ -111,6 +112,11 @@ private:
     lowering.entry = &main.front();
     lowering.module = module;
     for (auto [argument, shape] : llvm::zip(main.getArguments(), inputShapes)) {
+      if (isTooLarge(shape)) {
+        auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "snug.name");
+        return main.emitError() << "input '" << (name ? name.getValue() : "") << "' of shape " << lowering.print(shape)
+                                << " has more than 2^48 elements";
+      }
       Type elementType = cast<ShapedType>(argument.getType()).getElementType();
       argument.setType(lowering.tensorType(shape, elementType));
       lowering.map(argument, lowering.tensorValue(argument, shape, elementType));

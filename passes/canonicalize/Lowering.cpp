@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/Lowering.h"
+#include "passes/canonicalize/ElementCount.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/OpSchemas.h"
 #include "mlir/Dialect/Affine/Utils.h"
@@ -229,6 +230,10 @@ void Lowering::define(unsigned index, LoweredValue value) {
     extent = normalExtent(extent);
   for (AffineExpr &element : value.closed) // of shape lists; positions are left as they are
     element = element.isSymbolicOrConstant() ? normalExtent(element) : element;
+  if (isTooLarge(value.shape)) {
+    error() << "output " << index << " of shape " << print(value.shape) << " has more than 2^48 elements";
+    isRefused = true;
+  }
   values[current->getResult(index)] = std::move(value);
 }
 

@@ -263,3 +263,25 @@ module {
     return %y : !snug_onnx.unknown
   }
 }
+
+// -----
+
+module {
+  // expected-error @+1 {{input 'x' of shape [8, 4611686018427387904] has more than 2^48 elements}}
+  func.func @main(%x: tensor<8x4611686018427387904xf32> {snug.name = "x", snug.dims = ["8", "4611686018427387904"]}) -> (!snug_onnx.unknown {snug.name = "y"}) {
+    %y = snug_onnx.node "Neg"(%x) {} opset 13 : (tensor<8x4611686018427387904xf32>) -> !snug_onnx.unknown
+    return %y : !snug_onnx.unknown
+  }
+}
+
+// -----
+
+module {
+  snug_onnx.initializer @shape value dense<[1048576, 1048576, 1048576]> : tensor<3xi64>
+  func.func @main(%x: tensor<1xf32> {snug.name = "x", snug.dims = ["1"]}) -> (!snug_onnx.unknown {snug.name = "y"}) {
+    %shape = snug_onnx.get @shape : tensor<3xi64>
+    // expected-error @+1 {{Expand: output 0 of shape [1048576, 1048576, 1048576] has more than 2^48 elements}}
+    %y = snug_onnx.node "Expand"(%x, %shape) {} opset 13 : (tensor<1xf32>, tensor<3xi64>) -> !snug_onnx.unknown
+    return %y : !snug_onnx.unknown
+  }
+}
