@@ -15,8 +15,8 @@ extern "C" {
 #endif
 
 // A library states the oldest version whose readers it serves. 2: outputs whose shape is computed from data, and dims that
-// are elements of inputs.
-#define SNUG_MODEL_ABI_VERSION 2u
+// are elements of inputs. 3: models that are cut for a mesh of devices.
+#define SNUG_MODEL_ABI_VERSION 3u
 #define SNUG_MODEL_QUERY_SYMBOL "snug_model_query"
 
 // Element types use DLPack's codes (int 0, uint 1, float 2, bfloat 4, complex 5, bool 6; float8_e4m3fn 10, e4m3fnuz 11,
@@ -119,6 +119,38 @@ typedef enum snug_text_op {
 
 typedef enum snug_pixel_format { SNUG_PIXELS_RGB = 0, SNUG_PIXELS_BGR = 1, SNUG_PIXELS_GRAYSCALE = 2 } snug_pixel_format;
 
+// What the devices of a group do together: those that differ in their indices of the collective's mesh axes only, g of them,
+// in order of rank. All of them do the same collectives in the same order. Buffers are dense and do not overlap, but in an
+// all-reduce, where both may be the same.
+typedef enum snug_collective_kind {
+  SNUG_ALL_REDUCE = 0,     // count elements -> count: element i is combined over the group
+  SNUG_REDUCE_SCATTER = 1, // g * count -> count: the device at place r of the group gets part r of what is combined
+  SNUG_ALL_GATHER = 2,     // count -> g * count: part r is what the device at place r sent
+  SNUG_ALL_TO_ALL = 3,     // g * count -> g * count: part r goes to the device at place r; part r of the result came from it
+} snug_collective_kind;
+
+typedef enum snug_reduction {
+  SNUG_REDUCE_SUM = 0,
+  SNUG_REDUCE_MAX = 1,
+  SNUG_REDUCE_MIN = 2,
+  SNUG_REDUCE_PROD = 3,
+} snug_reduction;
+
+typedef struct snug_collective_info {
+  uint32_t kind;      // snug_collective_kind
+  uint32_t axes;      // bit 0: the mesh's first axis, bit 1: its second; 3: all devices
+  uint32_t reduction; // snug_reduction, of those that combine
+  snug_dtype dtype;
+  const char *nodes; // names of the ONNX nodes that need it, separated by ", "
+} snug_collective_info;
+
+// Where the weights of one device are.
+typedef struct snug_rank_weights {
+  const char *file; // as snug_model_header.weights_file
+  uint64_t offset;
+  const char *id;
+} snug_rank_weights;
+
 // What the runtime offers to a running model.
 typedef struct snug_runtime_table {
   uint32_t abi_version;
@@ -130,6 +162,11 @@ typedef struct snug_runtime_table {
   // strings and zeros, and the run is reported as failed once it has ended.
   void (*text)(void *text_state, int64_t op, int64_t launch, const int64_t *operands, int64_t *results);
   void *text_state;
+  // Does collective `number` of snug_model_header.collectives; returns when `recv` is written. The thread that runs the
+  // model. It never fails: once a peer is lost, this and all later ones do nothing, and the run is reported as failed when
+  // it has ended. NULL for a model without a mesh.
+  void (*collective)(void *comm_state, int64_t number, const void *send, void *recv, int64_t count);
+  void *comm_state;
 } snug_runtime_table;
 
 typedef struct snug_run_args {
@@ -142,6 +179,7 @@ typedef struct snug_run_args {
   // [num_outputs + num_data_shapes] dense data; after the outputs themselves the actual extents, int64, of those that
   // snug_model_header.data_shapes lists
   void *const *outputs;
+  const int64_t *mesh_index; // [2] of this device along the mesh's axes; NULL for a model without a mesh
 } snug_run_args;
 
 // All byte counts are for the largest dims; what a run needs grows monotonically with dims (see arena_need).
@@ -198,6 +236,12 @@ typedef struct snug_model_header {
   // Keys of the outputs that are sequences of maps.
   uint32_t num_maps, reserved;
   const snug_map_keys *maps;
+  // Devices along the two axes of the mesh that the model is cut for; 0 where it is for one device. Rank r is at
+  // (r / mesh[1], r % mesh[1]). Tensors, sizes and the memory above are those of one device.
+  uint32_t mesh[2];
+  uint32_t num_collectives, reserved_mesh;
+  const snug_collective_info *collectives;
+  const snug_rank_weights *rank_weights; // [mesh[0] * mesh[1]]; weights_data and weights_file are NULL then
 } snug_model_header;
 
 // Returns NULL when the library cannot serve a reader of at most `max_abi_version`.
