@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/solver/TensorLayout.h"
+
+namespace snug {
+
+namespace {
+bool isCut(const AxisLayout &layout) { return layout.kind == AxisLayout::Cut; }
+
+bool sharesDim(const AxisLayout &a, const AxisLayout &b) { return isCut(a) && isCut(b) && a.dim == b.dim; }
+} // namespace
+
+bool isLayout(const TensorLayout &layout, const MeshExtents &mesh) {
+  bool isNested = sharesDim(layout[0], layout[1]) && mesh[0] > 1 && mesh[1] > 1;
+  if (isNested && layout[0].segments != layout[1].segments)
+    return false;
+  for (int axis = 0; axis < kMeshAxes; ++axis)
+    if (isCut(layout[axis]) && mesh[axis] > 1)
+      for (int64_t length : layout[axis].segments)
+        if (length % (isNested ? mesh[0] * mesh[1] : mesh[axis]) != 0)
+          return false;
+  return true;
+}
+
+double shareOf(const TensorLayout &layout, const MeshExtents &mesh) {
+  double share = 1;
+  for (int axis = 0; axis < kMeshAxes; ++axis)
+    if (isCut(layout[axis]))
+      share /= static_cast<double>(mesh[axis]);
+  return share;
+}
+
+std::vector<ReshardStep> planResharding(TensorLayout from, const TensorLayout &to, const MeshExtents &mesh) {
+  std::vector<ReshardStep> steps;
+  auto step = [&](ReshardStep::Kind kind, int axis, const AxisLayout &next) {
+    steps.push_back({kind, axis, from[axis], next});
+    from[axis] = next;
+  };
+  // Whether axis 0 would be cut where axis 1 cuts its parts already, or would cease to be: then axis 1 is gathered first.
+  auto isUnder = [&](const AxisLayout &layout) { return sharesDim(layout, from[1]) && mesh[1] > 1; };
+  auto differs = [&](int axis) { return mesh[axis] > 1 && from[axis] != to[axis]; };
+  // Where both become cuts of one dim, axis 0 has to be there before axis 1.
+  auto waits = [&](int axis) { return axis == 1 && sharesDim(to[0], to[1]) && differs(0); };
+
+  for (int axis = 0; axis < kMeshAxes; ++axis)
+    if (differs(axis) && from[axis].kind == AxisLayout::Partial) {
+      bool scatters = isCut(to[axis]) && !waits(axis) && !(axis == 0 && isUnder(to[0]));
+      step(scatters ? ReshardStep::ReduceScatter : ReshardStep::AllReduce, axis, scatters ? to[axis] : AxisLayout::whole());
+    }
+  // Axis 1 lies within axis 0, so it is undone first.
+  for (int axis = kMeshAxes - 1; axis >= 0; --axis) {
+    bool isInTheWay = axis == 1 && isCut(from[1]) && differs(0) && (isUnder(from[0]) || isUnder(to[0]));
+    if (!isCut(from[axis]) || (!differs(axis) && !isInTheWay) || mesh[axis] <= 1)
+      continue;
+    // What is cut along one dim and is to be along another is exchanged, unless the other axis stands in the way.
+    bool moves = isCut(to[axis]) && to[axis].dim != from[axis].dim && !isInTheWay && !waits(axis) &&
+                 !sharesDim(to[axis], from[1 - axis]) && !sharesDim(from[axis], from[1 - axis]);
+    step(moves ? ReshardStep::AllToAll : ReshardStep::AllGather, axis, moves ? to[axis] : AxisLayout::whole());
+  }
+  for (int axis = 0; axis < kMeshAxes; ++axis)
+    if (differs(axis) && isCut(to[axis]))
+      step(ReshardStep::Slice, axis, to[axis]);
+  return steps;
+}
+
+} // namespace snug

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// How a tensor lies on a mesh of devices, and the collectives that bring it from one layout to another. Pure functions, for
+// any thread.
+#ifndef SNUG_LIB_SOLVER_TENSORLAYOUT_H
+#define SNUG_LIB_SOLVER_TENSORLAYOUT_H
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace snug {
+
+/// What the devices along one mesh axis have of a tensor: all of it, parts of one of its dims, or summands of it.
+///
+/// A cut dim is a row of segments, each of which is cut into as many equal parts as there are devices: the device at place i
+/// has part i of each segment, in their order. One segment is the plain cut. More than one is what a matrix needs whose
+/// columns are several matrices side by side, as queries, keys and values of attention: each device has some heads of each.
+struct AxisLayout {
+  enum Kind { Whole, Cut, Partial };
+  Kind kind = Whole;
+  int64_t dim = 0;               ///< of a Cut
+  std::vector<int64_t> segments; ///< of a Cut: their lengths, whose sum is the dim's extent
+
+  static AxisLayout whole() { return {}; }
+  static AxisLayout partial() { return {Partial, 0, {}}; }
+  static AxisLayout cut(int64_t dim, std::vector<int64_t> segments) { return {Cut, dim, std::move(segments)}; }
+  bool operator==(const AxisLayout &o) const { return kind == o.kind && (kind != Cut || (dim == o.dim && segments == o.segments)); }
+  bool operator!=(const AxisLayout &o) const { return !(*this == o); }
+};
+
+constexpr int kMeshAxes = 2;
+
+/// By mesh axis. Where both cut one dim they do it in the same segments, and the parts of axis 0 are cut again by axis 1: the
+/// device at (i, j) has part i * n1 + j of n0 * n1.
+using TensorLayout = std::array<AxisLayout, kMeshAxes>;
+
+/// Devices along each axis.
+using MeshExtents = std::array<int64_t, kMeshAxes>;
+
+/// Whether the layout can be: segments that all devices get equal parts of, and no dim that is cut in two ways.
+bool isLayout(const TensorLayout &layout, const MeshExtents &mesh);
+
+/// The share of the elements that one device holds.
+double shareOf(const TensorLayout &layout, const MeshExtents &mesh);
+
+/// One step on the way to another layout: of `axis`, from what it was to `to`; the other axis stays as it is.
+struct ReshardStep {
+  enum Kind { Slice, AllReduce, ReduceScatter, AllGather, AllToAll };
+  Kind kind = Slice; ///< Slice moves nothing: each device keeps its part of what it has
+  int axis = 0;
+  AxisLayout from, to;
+};
+
+/// The steps from one layout of a tensor to another, by single axes: reductions first, which make tensors smaller, then
+/// moves and gathers, then slices. Axes with one device take part in none. `to` has no partial sums that `from` lacks.
+std::vector<ReshardStep> planResharding(TensorLayout from, const TensorLayout &to, const MeshExtents &mesh);
+
+} // namespace snug
+
+#endif // SNUG_LIB_SOLVER_TENSORLAYOUT_H
