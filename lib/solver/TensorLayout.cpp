@@ -41,6 +41,10 @@ std::vector<ReshardStep> planResharding(TensorLayout from, const TensorLayout &t
   // Where both become cuts of one dim, axis 0 has to be there before axis 1.
   auto waits = [&](int axis) { return axis == 1 && sharesDim(to[0], to[1]) && differs(0); };
 
+  // What is cut before the rest is moved is less to move.
+  for (int axis = 0; axis < kMeshAxes; ++axis)
+    if (differs(axis) && from[axis].kind == AxisLayout::Whole && isCut(to[axis]) && !waits(axis) && !(axis == 0 && isUnder(to[0])))
+      step(ReshardStep::Slice, axis, to[axis]);
   for (int axis = 0; axis < kMeshAxes; ++axis)
     if (differs(axis) && from[axis].kind == AxisLayout::Partial) {
       bool scatters = isCut(to[axis]) && !waits(axis) && !(axis == 0 && isUnder(to[0]));

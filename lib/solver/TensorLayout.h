@@ -52,8 +52,8 @@ struct ReshardStep {
   AxisLayout from, to;
 };
 
-/// The steps from one layout of a tensor to another, by single axes: reductions first, which make tensors smaller, then
-/// moves and gathers, then slices. Axes with one device take part in none. `to` has no partial sums that `from` lacks.
+/// The steps from one layout of a tensor to another, by single axes: what makes tensors smaller first (slices, reductions),
+/// then moves and gathers, then the slices that have to wait for these. Axes with one device take part in none. `to` has no partial sums that `from` lacks.
 std::vector<ReshardStep> planResharding(TensorLayout from, const TensorLayout &to, const MeshExtents &mesh);
 
 } // namespace snug

@@ -223,6 +223,8 @@ TEST(TensorLayout, WhatMovesLittle) {
   EXPECT_EQ(kinds({partial, whole}, {rows, whole}, {2, 1}), Steps{ReshardStep::ReduceScatter});
   EXPECT_EQ(kinds({rows, whole}, {columns, whole}, {2, 1}), Steps{ReshardStep::AllToAll});
   EXPECT_EQ(kinds({columns, partial}, {columns, columns}, {2, 3}), Steps{ReshardStep::ReduceScatter}); // within axis 0's parts
+  EXPECT_EQ(kinds({partial, whole}, {columns, columns}, {2, 3}), (Steps{ReshardStep::ReduceScatter, ReshardStep::Slice}));
+  EXPECT_EQ(kinds({whole, partial}, {columns, columns}, {2, 3}), (Steps{ReshardStep::Slice, ReshardStep::ReduceScatter}));
   EXPECT_EQ(kinds({columns, columns}, {columns, whole}, {2, 3}), Steps{ReshardStep::AllGather});
   EXPECT_EQ(kinds({whole, whole}, {columns, rows}, {2, 3}), (Steps{ReshardStep::Slice, ReshardStep::Slice}));
   EXPECT_EQ(kinds({partial, whole}, {rows, whole}, {1, 3}), Steps{});
