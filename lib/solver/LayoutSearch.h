@@ -31,6 +31,7 @@ struct Component {
 struct ComponentSolution {
   std::vector<unsigned> states;
   Energy energy;
+  double bound = 0; ///< no states cost less
   bool isOptimal = false;
 };
 

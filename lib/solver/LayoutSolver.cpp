@@ -136,9 +136,11 @@ LayoutSolution solveLayouts(const LayoutProblem &problem, const LayoutLimits &li
   std::vector<unsigned> states = greedyChoice(problem);
   pruned.replace(states);
   solution.isOptimal = true;
+  double missing = 0; // from the bound
   for (const Part &part : partsOf(pruned, states)) {
     ComponentSolution found = solveComponent(part.component, limits);
     solution.isOptimal &= found.isOptimal;
+    missing += found.energy.cost - found.bound;
     if (found.energy.infinite > 0) {
       std::string which = "no states of node " + std::to_string(part.nodes[0]) + " and of those it is joined with ";
       solution.problem = which + (found.isOptimal ? "are allowed together" : "that are allowed together were found");
@@ -150,7 +152,8 @@ LayoutSolution solveLayouts(const LayoutProblem &problem, const LayoutLimits &li
   }
   solution.cost = costOf(problem, states);
   if (solution.cost == kInfinity) // of nodes with one state each
-    return {{}, 0, false, "what other nodes allow of some nodes is not allowed together"};
+    return {{}, 0, 0, false, "what other nodes allow of some nodes is not allowed together"};
+  solution.bound = solution.isOptimal ? solution.cost : solution.cost - missing;
   solution.states = std::move(states);
   return solution;
 }

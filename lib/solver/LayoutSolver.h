@@ -28,13 +28,16 @@ struct LayoutProblem {
 /// What may be spent. Counts, not seconds, so that a problem has one answer on every machine.
 struct LayoutLimits {
   size_t tableEntries = size_t(1) << 16; ///< of the cost table of the neighbours of an eliminated node
-  double steps = 5e8;                    ///< table entries read, of the exact solution and again of the search
-  unsigned restarts = 16;                ///< of coordinate descent, where there is no exact solution
+  double steps = 1e9;                    ///< table entries read by exact elimination
+  double searchSteps = 2e8;              ///< the same of the search, of each connected part that needs one
+  double gap = 1e-3;                     ///< the search leaves what would be better by no more than this share
+  unsigned restarts = 16;                ///< of coordinate descent, where the search is not done
 };
 
 struct LayoutSolution {
   std::vector<unsigned> states; ///< of each node; empty if there is a problem
   double cost = 0;              ///< of these states: of the nodes in their order, then of the edges
+  double bound = 0;             ///< no states cost less, up to rounding
   bool isOptimal = false;       ///< proven, up to rounding
   std::string problem;          ///< why there is no solution; empty if there is one
 };

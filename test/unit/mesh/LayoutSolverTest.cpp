@@ -137,6 +137,7 @@ void expectConsistent(const LayoutProblem &p, const LayoutSolution &s, const std
     ASSERT_LT(s.states[n], p.nodes[n].cost.size()) << id;
   EXPECT_TRUE(std::isfinite(s.cost)) << id;
   EXPECT_DOUBLE_EQ(s.cost, costOf(p, s.states)) << id;
+  EXPECT_LE(s.bound, s.cost) << id;
 }
 
 TEST(LayoutSolver, IsExactOnSmallGraphs) {
@@ -169,7 +170,10 @@ TEST(LayoutSolver, IsHonestWhereTablesMustStaySmall) {
     LayoutLimits limits;
     limits.tableEntries = 1 + below(random, 6);
     if (below(random, 2) == 0)
+      limits.searchSteps = 10 + below(random, 2000);
+    if (below(random, 4) == 0)
       limits.steps = 10 + below(random, 2000);
+    limits.gap = below(random, 3) * .2;
     limits.restarts = below(random, 3);
     LayoutSolution s = solveLayouts(p, limits);
     expectConsistent(p, s, id);
@@ -183,6 +187,7 @@ TEST(LayoutSolver, IsHonestWhereTablesMustStaySmall) {
     }
     EXPECT_LE(s.cost, greedyCost(p) + 1e-9) << id;
     ASSERT_GE(s.cost, least - 1e-9) << id;
+    ASSERT_LE(s.bound, least + 1e-9) << id;
     (s.isOptimal ? proven : unproven) += 1;
     if (s.isOptimal)
       ASSERT_NEAR(s.cost, least, 1e-9) << id;
@@ -202,7 +207,7 @@ TEST(LayoutSolver, DenseGraphsHaveAnAnswerNoWorseThanAGreedyOne) {
       for (unsigned m = 0; m < n; ++m)
         addEdge(p, random, n, m, {});
     LayoutLimits limits;
-    limits.steps = 2e7;
+    limits.searchSteps = 2e7;
     LayoutSolution s = solveLayouts(p, limits);
     expectConsistent(p, s, std::to_string(count));
     EXPECT_LE(s.cost, greedyCost(p));
@@ -245,6 +250,9 @@ TEST(LayoutSolver, OfEqualStatesTheLowestIsTaken) {
   LayoutSolution s = solveLayouts(p);
   EXPECT_EQ(s.states, (std::vector<unsigned>{1, 0, 0}));
   EXPECT_EQ(s.cost, 9);
+  p.nodes = {{{0, 0}}, {{0, 0}}};
+  p.edges = {{0, 1, {0, 1, 1, 0}}};
+  EXPECT_EQ(solveLayouts(p).states, (std::vector<unsigned>{0, 0}));
 }
 
 // Layers of a residual network, as an MLIR module has them: chains of ops that leave the residual and come back.
@@ -314,10 +322,13 @@ TEST(LayoutSolver, ResidualNetworksAreExact) {
     double seconds = double(std::clock() - start) / CLOCKS_PER_SEC;
     std::string id = std::to_string(p.nodes.size()) + " nodes of " + std::to_string(states) + " states, " +
                      std::to_string(hubs) + (hard ? " hard" : "") + " hubs";
-    std::cout << id << ": " << seconds << " s, " << (s.isOptimal ? "optimal" : "not proven") << ", " << s.cost << "\n";
+    std::cout << id << ": " << seconds << " s, " << (s.isOptimal ? "optimal" : "not proven") << ", " << s.cost
+              << " >= " << s.bound << "\n";
     expectConsistent(p, s, id);
     if (hubs < 2)
       EXPECT_TRUE(s.isOptimal) << id;
+    if (!hard)
+      EXPECT_LE(s.cost - s.bound, 1e-3 * s.cost) << id;
     EXPECT_LE(s.cost, greedyCost(p)) << id;
   }
 }
