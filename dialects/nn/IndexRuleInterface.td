@@ -23,7 +23,16 @@ def IndexRuleOpInterface : OpInterface<"IndexRuleOpInterface"> {
       Of ops on destinations these are as large as the destinations; others say how large.
     }], "::llvm::SmallVector<::mlir::Value>", "cloneSlice",
     (ins "::mlir::OpBuilder &":$builder, "const ::snug::OpSlice &":$slice, "::mlir::ValueRange":$operands), "",
-    [{ return ::snug::cloneOnDestinations(builder, $_op, slice, operands); }]>
+    [{ return ::snug::cloneOnDestinations(builder, $_op, slice, operands); }]>,
+    InterfaceMethod<[{
+      Whether the op may write what belongs in `init` over the operand, which has the same type: it reads of that, at any
+      time, nothing that it has written. That no other operand looks at the same buffer is up to the caller.
+    }], "bool", "mayOverwrite", (ins "::mlir::OpOperand &":$operand, "::mlir::OpOperand &":$init), "",
+    [{ (void)operand; (void)init; return false; }]>,
+    InterfaceMethod<[{
+      Whether the elements of each tensor of the op have to lie side by side (dialects/nn/Contiguous.h), so that a slice
+      must be copied where it is no such piece.
+    }], "bool", "wantsContiguous", (ins), "", [{ return false; }]>
   ];
 }
 #endif

@@ -62,6 +62,12 @@ template <class OpT> struct LinalgRule : IndexRuleOpInterface::ExternalModel<Lin
     return rule;
   }
 
+  bool mayOverwrite(Operation *operation, OpOperand &operand, OpOperand &init) const {
+    auto op = cast<linalg::LinalgOp>(operation);
+    return op.getNumLoops() == op.getNumParallelLoops() && op.getMatchingIndexingMap(&operand).isIdentity() &&
+           op.getMatchingIndexingMap(&init).isIdentity() && !op.payloadUsesValueFromOperand(&init);
+  }
+
   // linalg.index counts from the slice's start.
   void placeSlice(Operation *operation, OpBuilder &builder, unsigned dim, Value offset) const {
     operation->walk([&](linalg::IndexOp index) {

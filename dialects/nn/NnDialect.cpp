@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "dialects/nn/KernelOps.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/nn/TextOps.h"
-#include "mlir/Dialect/Bufferization/IR/BufferizableOpInterface.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
-#include "mlir/Dialect/Bufferization/IR/DstBufferizableOpInterfaceImpl.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -28,54 +27,45 @@ void NnDialect::initialize() {
   addOperations<TextOp, TextBytesOp>();
 }
 
-namespace {
-// Every kernel writes all of its destination, so its old content is never read; which operand the destination may share
-// a buffer with is decided by the schedule, not here.
-template <class OpT>
-struct KernelBufferization
-    : bufferization::DstBufferizableOpInterfaceExternalModel<KernelBufferization<OpT>, OpT> {
-  bool bufferizesToMemoryRead(Operation *op, OpOperand &operand, const bufferization::AnalysisState &) const {
-    return !cast<DestinationStyleOpInterface>(op).isDpsInit(&operand);
-  }
-  bool bufferizesToElementwiseAccess(Operation *op, const bufferization::AnalysisState &,
-                                     ArrayRef<OpOperand *> operands) const {
-    auto kernel = cast<DestinationStyleOpInterface>(op);
-    auto overwrites = [&](OpOperand *operand) {
-      return kernel.isDpsInit(operand) || llvm::any_of(kernel.getDpsInitsMutable(), [&](OpOperand &init) {
-               return snug::mayOverwrite(op, *operand, init);
-             });
-    };
-    return llvm::all_of(operands, overwrites);
-  }
-  LogicalResult bufferize(Operation *op, RewriterBase &rewriter, const bufferization::BufferizationOptions &options,
-                          bufferization::BufferizationState &state) const {
-    SmallVector<Value> operands;
-    for (Value operand : op->getOperands()) {
-      if (!isa<TensorType>(operand.getType())) {
-        operands.push_back(operand);
-        continue;
-      }
-      FailureOr<Value> buffer = bufferization::getBuffer(rewriter, operand, options, state);
-      if (failed(buffer))
-        return failure();
-      operands.push_back(*buffer);
-    }
-    rewriter.setInsertionPoint(op);
-    OperationState newState(op->getLoc(), op->getName());
-    newState.addOperands(operands);
-    newState.addAttributes(llvm::to_vector(op->getDiscardableAttrs()));
-    newState.propertiesAttr = op->getPropertiesAsAttribute();
-    for (Region &region : op->getRegions())
-      newState.addRegion()->takeBody(region);
-    Operation *newOp = rewriter.create(newState);
-    SmallVector<Value> replacements;
-    for (OpOperand &init : cast<DestinationStyleOpInterface>(newOp).getDpsInitsMutable())
-      replacements.push_back(init.get());
-    bufferization::replaceOpWithBufferizedValues(rewriter, op, replacements);
-    return success();
-  }
-};
+bool snug::overwritesElements(Operation *op, ArrayRef<OpOperand *> operands) {
+  auto kernel = cast<DestinationStyleOpInterface>(op);
+  return llvm::all_of(operands, [&](OpOperand *operand) {
+    return kernel.isDpsInit(operand) || llvm::any_of(kernel.getDpsInitsMutable(), [&](OpOperand &init) {
+             return mayOverwrite(op, *operand, init);
+           });
+  });
+}
 
+LogicalResult snug::bufferizeKernel(Operation *op, RewriterBase &rewriter,
+                                    const bufferization::BufferizationOptions &options,
+                                    bufferization::BufferizationState &state) {
+  SmallVector<Value> operands;
+  for (Value operand : op->getOperands()) {
+    if (!isa<TensorType>(operand.getType())) {
+      operands.push_back(operand);
+      continue;
+    }
+    FailureOr<Value> buffer = bufferization::getBuffer(rewriter, operand, options, state);
+    if (failed(buffer))
+      return failure();
+    operands.push_back(*buffer);
+  }
+  rewriter.setInsertionPoint(op);
+  OperationState newState(op->getLoc(), op->getName());
+  newState.addOperands(operands);
+  newState.addAttributes(llvm::to_vector(op->getDiscardableAttrs()));
+  newState.propertiesAttr = op->getPropertiesAsAttribute();
+  for (Region &region : op->getRegions())
+    newState.addRegion()->takeBody(region);
+  Operation *newOp = rewriter.create(newState);
+  SmallVector<Value> replacements;
+  for (OpOperand &init : cast<DestinationStyleOpInterface>(newOp).getDpsInitsMutable())
+    replacements.push_back(init.get());
+  bufferization::replaceOpWithBufferizedValues(rewriter, op, replacements);
+  return success();
+}
+
+namespace {
 struct WeightBufferization
     : bufferization::BufferizableOpInterface::ExternalModel<WeightBufferization, WeightOp> {
   LogicalResult bufferize(Operation *op, RewriterBase &rewriter, const bufferization::BufferizationOptions &,

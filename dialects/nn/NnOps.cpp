@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "dialects/nn/KernelOps.h"
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -20,19 +21,6 @@ SmallVector<AffineMap> mapsOf(ArrayAttr attr) {
 
 int64_t rankOf(Value value) { return cast<ShapedType>(value.getType()).getRank(); }
 
-// On memrefs a kernel reads its ins and writes its destination; on tensors it has no effect.
-void kernelEffects(DestinationStyleOpInterface op,
-                   SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
-  for (OpOperand &operand : op->getOpOperands()) {
-    if (!isa<BaseMemRefType>(operand.get().getType()))
-      continue;
-    MemoryEffects::Effect *effect = op.isDpsInit(&operand)
-                                        ? static_cast<MemoryEffects::Effect *>(MemoryEffects::Write::get())
-                                        : static_cast<MemoryEffects::Effect *>(MemoryEffects::Read::get());
-    effects.emplace_back(effect, &operand, SideEffects::DefaultResource::get());
-  }
-}
-
 // Row kernels: every dim but the last is parallel, the last one is a whole row.
 IndexRule rowRule(Operation *op, int64_t rank, ValueRange rowVectors) {
   MLIRContext *context = op->getContext();
@@ -47,6 +35,18 @@ IndexRule rowRule(Operation *op, int64_t rank, ValueRange rowVectors) {
   return rule;
 }
 } // namespace
+
+void snug::kernelEffects(DestinationStyleOpInterface op,
+                         SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+  for (OpOperand &operand : op->getOpOperands()) {
+    if (!isa<BaseMemRefType>(operand.get().getType()))
+      continue;
+    MemoryEffects::Effect *effect = op.isDpsInit(&operand)
+                                        ? static_cast<MemoryEffects::Effect *>(MemoryEffects::Write::get())
+                                        : static_cast<MemoryEffects::Effect *>(MemoryEffects::Read::get());
+    effects.emplace_back(effect, &operand, SideEffects::DefaultResource::get());
+  }
+}
 
 #define SNUG_KERNEL_EFFECTS(OP)                                                                                        \
   void OP::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {                  \
@@ -374,19 +374,20 @@ void AttentionOp::placeSlice(OpBuilder &builder, unsigned dim, Value offset) {
 bool snug::mayOverwrite(Operation *op, OpOperand &operand, OpOperand &init) {
   if (operand.get().getType() != init.get().getType() || &operand == &init)
     return false;
-  if (auto linalgOp = dyn_cast<linalg::LinalgOp>(op))
-    return linalgOp.getNumLoops() == linalgOp.getNumParallelLoops() &&
-           linalgOp.getMatchingIndexingMap(&operand).isIdentity() &&
-           linalgOp.getMatchingIndexingMap(&init).isIdentity() && !linalgOp.payloadUsesValueFromOperand(&init);
-  // Rows are read in passes and written in the last one, at the index that is read.
-  if (isa<SoftmaxOp, nn::NormOp>(op))
-    return operand.getOperandNumber() == 0;
-  if (auto kernel = dyn_cast<ScalarKernelOp>(op))
-    return &init == kernel.getDpsInitOperand(0) && llvm::is_contained(kernel.getOverwrites(), operand.getOperandNumber());
-  // An epilogue input is read where the finished sum is written.
-  if (auto contract = dyn_cast<ContractOp>(op)) {
-    SmallVector<AffineMap> maps = contract.getMaps();
-    return operand.getOperandNumber() >= 2 && maps[operand.getOperandNumber()] == maps.back();
-  }
-  return false;
+  auto rules = dyn_cast<IndexRuleOpInterface>(op);
+  return rules && rules.mayOverwrite(operand, init);
+}
+
+// Rows are read in passes and written in the last one, at the index that is read.
+bool SoftmaxOp::mayOverwrite(OpOperand &operand, OpOperand &) { return operand.getOperandNumber() == 0; }
+bool NormOp::mayOverwrite(OpOperand &operand, OpOperand &) { return operand.getOperandNumber() == 0; }
+
+bool ScalarKernelOp::mayOverwrite(OpOperand &operand, OpOperand &init) {
+  return &init == getDpsInitOperand(0) && llvm::is_contained(getOverwrites(), operand.getOperandNumber());
+}
+
+// An epilogue input is read where the finished sum is written.
+bool ContractOp::mayOverwrite(OpOperand &operand, OpOperand &) {
+  SmallVector<AffineMap> maps = getMaps();
+  return operand.getOperandNumber() >= 2 && maps[operand.getOperandNumber()] == maps.back();
 }

@@ -49,6 +49,16 @@ def Nn_SliceAttr : Nn_Attr<"RecipeSlice", "slice"> {
   let parameters = (ins ArrayRefParameter<"int64_t">:$offsets, ArrayRefParameter<"int64_t">:$sizes);
   let assemblyFormat = "`<` `[` $offsets `]` `,` `[` $sizes `]` `>`";
 }
+def Nn_ShardAttr : Nn_Attr<"RecipeShard", "shard"> {
+  let summary = "Recipe step: of each segment of a dim, the part of this device along an axis of the mesh";
+  let description = [{
+    Segments are lengths that add up to the dim's extent, each a multiple of the number n of devices along the axis. The
+    device at place i keeps part i of n of each; its parts stand in the order of the segments. One segment is a plain cut;
+    the columns of query, key and value in one matrix are three.
+  }];
+  let parameters = (ins "int64_t":$dim, "int64_t":$axis, ArrayRefParameter<"int64_t">:$segments);
+  let assemblyFormat = "`<` $dim `,` $axis `,` `[` $segments `]` `>`";
+}
 def Nn_PackAttr : Nn_Attr<"RecipePack", "pack"> {
   let summary = "Recipe step: K x N to ceil(N / width) x K x width panels, zero filled; the form contractions read";
   let parameters = (ins "int64_t":$width);
@@ -69,7 +79,7 @@ def Nn_DataOp : Op<Nn_Dialect, "data", [Symbol]> {
 def Nn_WeightOp : Op<Nn_Dialect, "weight", [Pure]> {
   let summary = "A constant, made from a snug_nn.data by a recipe that is evaluated by streaming at link";
   let description = [{
-    The recipe's steps (transpose, reshape, slice, pack) apply in order to the data. Read-only and resident: it is no
+    The recipe's steps (transpose, reshape, slice, shard, pack) apply in order to the data. Read-only and resident: it is no
     part of the arena. On memrefs it is the address of the packed form in the weights blob.
   }];
   let arguments = (ins FlatSymbolRefAttr:$data, DefaultValuedAttr<ArrayAttr, "{}">:$recipe);
@@ -81,15 +91,15 @@ def Nn_WeightOp : Op<Nn_Dialect, "weight", [Pure]> {
 
 def Nn_Shaped : AnyTypeOf<[AnyRankedTensor, AnyStridedMemRef]>;
 
-class Nn_KernelOp<string mnemonic, list<Trait> traits = []>
+class Nn_KernelOp<string mnemonic, list<Trait> traits = [], list<string> ruleMethods = []>
     : Op<Nn_Dialect, mnemonic, !listconcat([
         DestinationStyleOpInterface,
-        DeclareOpInterfaceMethods<IndexRuleOpInterface>,
+        DeclareOpInterfaceMethods<IndexRuleOpInterface, ruleMethods>,
         DeclareOpInterfaceMethods<MemoryEffectsOpInterface>], traits)> {
   let results = (outs Variadic<AnyRankedTensor>:$results);
 }
 
-def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"YieldOp">]> {
+def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"YieldOp">], ["mayOverwrite"]> {
   let summary = "Contraction of two operands with an elementwise epilogue";
   let description = [{
     init[c(i)] = epilogue(sum over reduction dims of a[a(i)] * b[b(i)], epilogue_ins[e(i)]...). `indexing_maps` are the
@@ -132,7 +142,7 @@ def Nn_YieldOp : Op<Nn_Dialect, "yield", [Pure, Terminator, ParentOneOf<["Contra
   let builders = [OpBuilder<(ins), [{ /* only for the implicit terminator; the verifier wants one value */ }]>];
 }
 
-def Nn_SoftmaxOp : Nn_KernelOp<"softmax"> {
+def Nn_SoftmaxOp : Nn_KernelOp<"softmax", [], ["mayOverwrite"]> {
   let summary = "exp(x - max x) / sum exp(x - max x) along the last dim";
   let arguments = (ins Nn_Shaped:$input, Nn_Shaped:$init, DefaultValuedAttr<F32Attr, "1.0f">:$scale);
   let extraClassDeclaration = [{ ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); } }];
@@ -148,7 +158,7 @@ def Nn_NormKind : I32EnumAttr<"NormKind", "kind of normalization", [Nn_NormLayer
   let cppNamespace = "::snug::nn";
 }
 
-def Nn_NormOp : Nn_KernelOp<"norm", [AttrSizedOperandSegments]> {
+def Nn_NormOp : Nn_KernelOp<"norm", [AttrSizedOperandSegments], ["mayOverwrite"]> {
   let summary = "Normalization over the last dim, with optional scale and shift";
   let description = [{
     layer: (x - mean) / sqrt(variance + epsilon); rms: x / sqrt(mean(x * x) + epsilon); times `scale`, plus `shift`
@@ -188,8 +198,7 @@ def Nn_GatherOp : Nn_KernelOp<"gather"> {
   let hasVerifier = 1;
 }
 
-def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"YieldOp">,
-    DeclareOpInterfaceMethods<IndexRuleOpInterface, ["placeSlice"]>]> {
+def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"YieldOp">], ["placeSlice"]> {
   let summary = "softmax(score(q k^T)) v, streamed over the keys";
   let description = [{
     Iteration dims are (batch..., s, t, d, e): any number of batch dims (batch, query head...), query row, key row, head
@@ -242,8 +251,8 @@ def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"Yi
   let hasVerifier = 1;
 }
 
-def Nn_ScalarKernelOp : Nn_KernelOp<"scalar_kernel", [AttrSizedOperandSegments, SingleBlockImplicitTerminator<"YieldOp">,
-    DeclareOpInterfaceMethods<IndexRuleOpInterface, ["placeSlice"]>]> {
+def Nn_ScalarKernelOp : Nn_KernelOp<"scalar_kernel",
+    [AttrSizedOperandSegments, SingleBlockImplicitTerminator<"YieldOp">], ["placeSlice", "mayOverwrite"]> {
   let summary = "A kernel given by its scalar code: sorts, scans, scatters, reads anywhere";
   let description = [{
     For what no map of indices says, because an index is data, or because steps follow each other. The region is executed

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/analysis/IndexBounds.h"
+#include "dialects/mesh/MeshDialect.h"
 #include "lib/analysis/Arguments.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -156,6 +157,8 @@ int64_t snug::elementBytes(Type type) {
 }
 
 IndexBounds::IndexBounds(ModuleOp module, ArrayRef<int64_t> atMost) {
+  if (auto around = module ? Mesh::of(module) : FailureOr<std::optional<Mesh>>(failure()); succeeded(around) && *around)
+    mesh = (*around)->extents;
   auto attr = module ? module->getAttrOfType<ArrayAttr>("snug.dims") : ArrayAttr();
   if (!attr)
     return;
@@ -223,6 +226,9 @@ Bound IndexBounds::compute(Value value) {
         return index ? ofDim(dim.getSource(), *index) : std::nullopt;
       })
       .Case<tensor::ExtractOp, memref::LoadOp>([&](Operation *) { return ofElement(op); })
+      .Case<mesh::IndexOp>([&](auto index) -> Bound {
+        return mesh ? Bound(Interval{0, (*mesh)[index.getAxis()] - 1}) : std::nullopt;
+      })
       .Case<arith::AddIOp>([&](auto) { return add(operand(0), operand(1)); })
       .Case<arith::SubIOp>([&](auto) { return sub(operand(0), operand(1)); })
       .Case<arith::MulIOp>([&](auto) { return mul(operand(0), operand(1)); })

@@ -10,6 +10,7 @@
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringMap.h"
 
+#include <array>
 #include <optional>
 #include <string>
 
@@ -43,6 +44,7 @@ private:
   std::optional<Interval> ofElement(mlir::Operation *op);
 
   llvm::StringMap<Interval> dims;
+  std::optional<std::array<int64_t, 2>> mesh; // devices along its axes
   llvm::DenseMap<mlir::Value, std::optional<Interval>> cache;
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/analysis/KernelRule.h"
+#include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
 #include "lib/analysis/KeyBound.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -81,6 +82,8 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
     kernel.movesNoData = true;
     return kernel;
   }
+  if (isa<mesh::CollectiveOpInterface>(op))
+    return kernel; // it computes next to nothing; what the links take is not modelled here
   auto productOf = [&](function_ref<bool(unsigned)> includes) {
     double product = 1;
     for (auto [dim, extent] : llvm::enumerate(extents))

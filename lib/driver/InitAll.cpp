@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/InitAll.h"
 #include "codegen/Codegen.h"
+#include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/onnx/OnnxDialect.h"
 #include "dialects/plan/PlanDialect.h"
@@ -13,6 +14,7 @@
 void snug::registerAllSnugDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::OnnxDialect, plan::PlanDialect>();
   registerNnDialect(registry);
+  registerMeshDialect(registry);
   registerIndexRuleModels(registry);
   registerCodegenDialects(registry);
 }

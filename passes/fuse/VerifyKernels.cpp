@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "dialects/nn/Contiguous.h"
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -21,6 +22,10 @@ struct VerifyKernels : snug::impl::VerifyKernelsBase<VerifyKernels> {
 
   void runOnOperation() final {
     WalkResult result = getOperation().walk([](Operation *op) -> WalkResult {
+      if (auto rules = dyn_cast<IndexRuleOpInterface>(op); rules && rules.wantsContiguous())
+        for (Value operand : op->getOperands())
+          if (isa<RankedTensorType>(operand.getType()) && !isContiguous(operand))
+            return op->emitOpError("reads or writes a slice whose elements do not lie side by side (contract C3)");
       bool makesTensor = llvm::any_of(op->getResultTypes(), [](Type type) { return isa<TensorType>(type); });
       if (!makesTensor || isa<DestinationStyleOpInterface, nn::WeightOp, scf::ForOp, scf::IfOp>(op))
         return WalkResult::advance();

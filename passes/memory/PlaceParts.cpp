@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "dialects/nn/Contiguous.h"
 #include "dialects/nn/IndexRule.h"
 #include "lib/analysis/IndexBounds.h"
 #include "lib/analysis/Liveness.h"
@@ -50,6 +51,21 @@ private:
 };
 } // namespace
 
+// Whether the slice is one piece of the whole: some of its outermost dim that is not 1, and all behind that.
+static bool isOnePiece(tensor::InsertSliceOp insert) {
+  OpBuilder builder(insert);
+  auto slice = tensor::ExtractSliceOp::create(builder, insert.getLoc(), insert.getSourceType(), insert.getDest(),
+                                              insert.getMixedOffsets(), insert.getMixedSizes(), insert.getMixedStrides());
+  bool isPiece = isContiguous(slice.getResult());
+  slice.erase();
+  return isPiece;
+}
+
+static bool wantsContiguous(Operation *op) {
+  auto rules = dyn_cast<IndexRuleOpInterface>(op);
+  return rules && rules.wantsContiguous();
+}
+
 static std::optional<Part> partOf(tensor::InsertSliceOp insert) {
   auto part = dyn_cast<OpResult>(insert.getSource());
   if (!part || !part.hasOneUse() || part.getOwner()->getBlock() != insert->getBlock() ||
@@ -67,6 +83,10 @@ static std::optional<Part> partOf(tensor::InsertSliceOp insert) {
   auto empty = found.destination->get().getDefiningOp<tensor::EmptyOp>();
   found.isOwn = empty && empty->hasOneUse() && empty->getBlock() == insert->getBlock();
   bool isBlind = isa<DestinationStyleOpInterface>(found.maker) && !readsDestination(*found.destination);
+  // The maker itself, or what writes in its bodies.
+  bool wants = found.maker->walk([](Operation *op) { return wantsContiguous(op) ? WalkResult::interrupt() : WalkResult::advance(); }).wasInterrupted();
+  if (wants && !isOnePiece(insert))
+    return std::nullopt;
   return found.isOwn || isBlind ? std::optional(found) : std::nullopt;
 }
 

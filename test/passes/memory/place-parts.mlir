@@ -137,3 +137,31 @@ func.func @bounded(%x: tensor<?x32xf32> {snug.dims = ["s", "32"]},
   return %1 : tensor<?x32xf32>
 }
 }
+
+// -----
+
+// Collectives write contiguous memory: rows of the whole, but no columns of it.
+// CHECK-LABEL: func.func @collectives(
+// CHECK: %[[AT:.*]] = tensor.extract_slice %{{.*}}[4, 0] [4, 3] [1, 1] : tensor<8x3xf32> to tensor<4x3xf32>
+// CHECK: snug_mesh.all_reduce max axes [0] ins(%{{.*}} : tensor<4x3xf32>) outs(%[[AT]] :
+// CHECK: %[[E:.*]] = tensor.empty() : tensor<4x3xf32>
+// CHECK: snug_mesh.all_reduce sum axes [0] ins(%{{.*}} : tensor<4x3xf32>) outs(%[[E]] :
+// COPIES-LABEL: func.func @collectives(
+// COPIES: snug_mesh.all_reduce max {{.*}} outs(%{{.*}} : memref<4x3xf32, strided<[3, 1], offset: 12>>)
+// COPIES: snug_mesh.all_reduce sum {{.*}} outs(%{{.*}} : memref<4x3xf32>)
+// COPIES: return
+module attributes {snug.mesh = array<i64: 2, 1>} {
+func.func @collectives(%x: tensor<4x3xf32>, %rows: tensor<8x3xf32> {bufferization.writable = true, snug.output},
+    %columns: tensor<4x6xf32> {bufferization.writable = true, snug.output})
+    -> (tensor<8x3xf32>, tensor<4x6xf32>) attributes {snug.num_inputs = 1 : i64} {
+  %e0 = tensor.empty() : tensor<4x3xf32>
+  %m = snug_mesh.all_reduce max axes [0] ins(%x : tensor<4x3xf32>) outs(%e0 : tensor<4x3xf32>) -> tensor<4x3xf32>
+  %0 = tensor.insert_slice %x into %rows[0, 0] [4, 3] [1, 1] : tensor<4x3xf32> into tensor<8x3xf32>
+  %1 = tensor.insert_slice %m into %0[4, 0] [4, 3] [1, 1] : tensor<4x3xf32> into tensor<8x3xf32>
+  %e1 = tensor.empty() : tensor<4x3xf32>
+  %s = snug_mesh.all_reduce sum axes [0] ins(%x : tensor<4x3xf32>) outs(%e1 : tensor<4x3xf32>) -> tensor<4x3xf32>
+  %2 = tensor.insert_slice %x into %columns[0, 0] [4, 3] [1, 1] : tensor<4x3xf32> into tensor<4x6xf32>
+  %3 = tensor.insert_slice %s into %2[0, 3] [4, 3] [1, 1] : tensor<4x3xf32> into tensor<4x6xf32>
+  return %1, %3 : tensor<8x3xf32>, tensor<4x6xf32>
+}
+}

@@ -207,3 +207,34 @@ func.func @many_ways(%x: tensor<64xf32>, %i0: index) -> tensor<4xf32> {
   %y = linalg.exp ins(%few : tensor<4xf32>) outs(%e : tensor<4xf32>) -> tensor<4xf32>
   return %y : tensor<4xf32>
 }
+
+// -----
+
+// An all-reduce combines in place what dies there; what others read stays.
+// CHECK-LABEL: func.func @all_reduce
+// CHECK: %[[A:.*]] = linalg.exp
+// CHECK: %[[B:.*]] = snug_mesh.all_reduce sum axes [0] ins(%[[A]] : tensor<4x3xf32>) outs(%[[A]] : tensor<4x3xf32>)
+// CHECK: %[[E:.*]] = tensor.empty() : tensor<4x3xf32>
+// CHECK: snug_mesh.all_reduce max axes [0] ins(%[[B]] : tensor<4x3xf32>) outs(%[[E]] : tensor<4x3xf32>)
+// OUT-OF-PLACE-LABEL: func.func @all_reduce
+// OUT-OF-PLACE: linalg.exp
+// OUT-OF-PLACE: %[[E:.*]] = tensor.empty() : tensor<4x3xf32>
+// OUT-OF-PLACE: snug_mesh.all_reduce sum axes [0] ins(%{{.*}} : tensor<4x3xf32>) outs(%[[E]] : tensor<4x3xf32>)
+module attributes {snug.mesh = array<i64: 2, 1>} {
+func.func @all_reduce(%x: tensor<4x3xf32>) -> tensor<3x4xf32> {
+  %e0 = tensor.empty() : tensor<4x3xf32>
+  %a = linalg.exp ins(%x : tensor<4x3xf32>) outs(%e0 : tensor<4x3xf32>) -> tensor<4x3xf32>
+  %e1 = tensor.empty() : tensor<4x3xf32>
+  %b = snug_mesh.all_reduce sum axes [0] ins(%a : tensor<4x3xf32>) outs(%e1 : tensor<4x3xf32>) -> tensor<4x3xf32>
+  %e2 = tensor.empty() : tensor<4x3xf32>
+  %c = snug_mesh.all_reduce max axes [0] ins(%b : tensor<4x3xf32>) outs(%e2 : tensor<4x3xf32>) -> tensor<4x3xf32>
+  %e3 = tensor.empty() : tensor<3x4xf32>
+  %d = linalg.generic {indexing_maps = [affine_map<(i, j) -> (j, i)>, affine_map<(i, j) -> (j, i)>, affine_map<(i, j) -> (i, j)>],
+      iterator_types = ["parallel", "parallel"]} ins(%b, %c : tensor<4x3xf32>, tensor<4x3xf32>) outs(%e3 : tensor<3x4xf32>) {
+  ^bb0(%u: f32, %v: f32, %w: f32):
+    %t = arith.addf %u, %v : f32
+    linalg.yield %t : f32
+  } -> tensor<3x4xf32>
+  return %d : tensor<3x4xf32>
+}
+}
