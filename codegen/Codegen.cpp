@@ -5,7 +5,9 @@
 #include "codegen/host/HostProgram.h"
 #include "codegen/link/Link.h"
 #include "codegen/link/StringTable.h"
+#include "codegen/link/WeightFiles.h"
 #include "codegen/link/Weights.h"
+#include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/plan/PlanDialect.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
@@ -25,8 +27,6 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/Path.h"
-#include "llvm/Support/Signals.h"
 #include <atomic>
 #include <chrono>
 
@@ -39,6 +39,7 @@ void snug::registerCodegenDialects(DialectRegistry &registry) {
                   index::IndexDialect, LLVM::LLVMDialect, linalg::LinalgDialect, math::MathDialect,
                   memref::MemRefDialect, scf::SCFDialect, ub::UBDialect, vector::VectorDialect, plan::PlanDialect>();
   registerNnDialect(registry);
+  registerMeshDialect(registry);
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
 }
@@ -82,42 +83,34 @@ public:
 
     // Weights first: the library names them by their content.
     uint64_t library = static_cast<uint64_t>(libraryBytes(static_cast<int>(signature->threads)) + forStrings);
-    HeaderInputs header{*signature, *strings, options.target, {}, {}, weights->bytes, 0, library, std::nullopt};
-    std::string weightsPath = options.outputPath + ".safetensors", partial = weightsPath + ".partial", error;
+    HeaderInputs header{*signature, *strings, options.target, weights->bytes, library, std::nullopt, {}, {}};
+    WeightFiles files(options.outputPath, signature->mesh);
+    std::string error;
     DataFolder folder{options.modelDirectory, options.modelName, options.modelBytes};
-    bool embed = weights->bytes && weights->bytes <= options.embedLimit;
+    bool embed = weights->bytes && weights->bytes <= options.embedLimit && !signature->mesh;
     {
       Stopwatch watch(report.weightsMs);
       LogicalResult written = success();
       if (embed) {
         header.embedded.emplace();
         written = weights->stream(
-            folder,
+            folder, /*rank=*/0,
             [&](ArrayRef<char> piece) { header.embedded->insert(header.embedded->end(), piece.begin(), piece.end()); },
             error);
+        header.embeddedId = weights->id;
       } else if (weights->bytes) {
-        llvm::sys::RemoveFileOnSignal(partial);
-        written = weights->writeSafetensors(partial, folder, header.weightsOffset, error);
+        written = files.write(*weights, folder, error);
+        header.weightsFiles = files.written;
       }
-      if (failed(written)) {
-        llvm::sys::fs::remove(partial);
+      if (failed(written))
         return fail(StringRef(error).starts_with("cannot write") ? 5 : 2, error);
-      }
-      header.weightsId = weights->id;
-      if (weights->bytes && !embed)
-        header.weightsFile = llvm::sys::path::filename(weightsPath).str();
     }
-    LogicalResult linked = finish(*signature, *weights, header, objects);
-    if (succeeded(linked) && weights->bytes && !embed) {
-      if (std::error_code code = llvm::sys::fs::rename(partial, weightsPath)) {
-        llvm::sys::fs::remove(options.outputPath);
-        linked = fail(5, "cannot write '" + weightsPath + "': " + code.message());
-      }
-    } else if (succeeded(linked)) {
-      llvm::sys::fs::remove(weightsPath); // of an earlier compilation; it would only mislead
-    }
-    llvm::sys::fs::remove(partial);
-    return linked;
+    if (failed(finish(*signature, *weights, header, objects)))
+      return failure();
+    if (succeeded(files.commit(error)))
+      return success();
+    llvm::sys::fs::remove(options.outputPath);
+    return fail(5, error);
   }
 
 private:

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace mlir {
 class DialectRegistry;
@@ -19,14 +20,14 @@ class ModuleOp;
 namespace snug {
 
 struct CodegenOptions {
-  std::string outputPath;          // the library; weights go to `<outputPath>.safetensors` unless they are embedded
+  std::string outputPath;          // the library; weights that are not embedded go beside it, see weightsPaths
   std::string modelDirectory;      // folder that snug_nn.data's file names are relative to
   std::string modelName;           // with modelBytes: the name that snug_nn.data gives the model's own file
   std::optional<llvm::StringRef> modelBytes; // what is in that file, where it is in memory; no other file is read then
   std::string march;               // a CPU name as LLVM knows it; empty: this machine's CPU
   std::string target = "cpu";      // as given to --target; recorded in the library
   int threads = 1;                 // planned number of threads; a module's snug.threads wins
-  uint64_t embedLimit = 64 * 1024; // weights up to this many bytes are embedded in the library
+  uint64_t embedLimit = 64 * 1024; // weights up to this many bytes are embedded in the library, but not those of a mesh
   bool verify = true;              // run MLIR's verifier between passes
   std::string dumpDirectory;       // if set: kernels as MLIR, LLVM IR and assembly are written there
 };
@@ -47,6 +48,10 @@ constexpr int64_t libraryBytes(int threads) { return (256 + 128 * static_cast<in
 inline constexpr llvm::StringLiteral kTextBytes = "snug.text_bytes";
 // What strings need besides, of canonical IR or later: those that runs make, those of constants, regular expressions.
 int64_t stringBytes(mlir::ModuleOp module);
+
+// Where the weights of a library go, and files of those names that are there from an earlier compilation of it, which are
+// removed: `<library>.safetensors`, or for a program that is cut for a mesh `<library>.rank<R>.safetensors`.
+std::vector<std::string> weightsPaths(llvm::StringRef library, mlir::ModuleOp module);
 
 // Registers every dialect, interface model and translation that compileToLibrary needs.
 void registerCodegenDialects(mlir::DialectRegistry &registry);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/host/HostProgram.h"
 #include "codegen/cpu/Kernels.h"
+#include "codegen/host/Collectives.h"
 #include "codegen/Codegen.h"
 #include "codegen/link/StringTable.h"
 #include "codegen/link/Weights.h"
@@ -145,6 +146,18 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
   signature.buckets = Buckets::read(module);
   if (module->hasAttr("snug.buckets") && (!signature.buckets || signature.buckets->bounds.size() != names.size()))
     return module.emitError("snug.buckets does not fit snug.dims");
+  FailureOr<std::optional<Mesh>> mesh = Mesh::of(module);
+  if (failed(mesh))
+    return module.emitError() << kMesh << " is not array<i64: d1, d2>, two numbers of devices from 1 on";
+  signature.mesh = *mesh;
+  main.walk([&](mesh::CollectiveOpInterface op) {
+    uint32_t axes = 0;
+    for (int64_t axis : op.getAxes())
+      axes |= 1u << axis;
+    signature.collectives.push_back({op.getCollectiveKind(), axes, op.getCombination().value_or(mesh::Reduction::Sum),
+                                     cast<MemRefType>(op.getInput().getType()).getElementType(),
+                                     nodeNames(op->getLoc())});
+  });
   main.walk([&](plan::LaunchOp launch) {
     signature.launches.push_back({launch.getKernel().str(), nodeNames(launch.getLoc())});
   });
@@ -236,12 +249,8 @@ LogicalResult lowerLaunch(plan::LaunchOp launch, int64_t index, Value slots, Val
   LLVM::StoreOp::create(b, arith::ConstantOp::create(b, b.getI64IntegerAttr(index)), place(0));
   for (auto [number, argument] : llvm::enumerate(launch.getArgs())) {
     Value slot = argument;
-    if (auto type = dyn_cast<MemRefType>(argument.getType())) {
-      Value address = memref::ExtractAlignedPointerAsIndexOp::create(b, argument);
-      Value offset = memref::ExtractStridedMetadataOp::create(b, argument).getOffset();
-      Value scale = arith::ConstantIndexOp::create(b, elementBytes(type.getElementType()));
-      slot = arith::AddIOp::create(b, address, arith::MulIOp::create(b, offset, scale));
-    }
+    if (isa<MemRefType>(argument.getType()))
+      slot = addressOfFirst(b, argument);
     Type type = slot.getType();
     if (type.isIndex()) {
       slot = arith::IndexCastOp::create(b, i64, slot);
@@ -292,7 +301,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   for (Type type : main.getArgumentTypes())
     types.push_back(MemRefType::get({}, cast<MemRefType>(type).getElementType()));
   types.append(signature.dims.size(), b.getIndexType());
-  types.append(4, pointer);
+  types.append(7, pointer);
   auto body = func::FuncOp::create(b, "snug_run_body", b.getFunctionType(types, {}));
   Block *entry = body.addEntryBlock();
   b.setInsertionPointToStart(entry);
@@ -304,6 +313,8 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   SmallVector<Value> dims(arguments.slice(firstTensor + numTensors, signature.dims.size()));
   Value parallelFor = arguments[arguments.size() - 2], state = arguments.back();
   Value text = arguments[arguments.size() - 4], textState = arguments[arguments.size() - 3];
+  Value collective = arguments[arguments.size() - 7], commState = arguments[arguments.size() - 6],
+        meshIndex = arguments[arguments.size() - 5];
 
   // Tensors of the caller: dense memrefs over bare pointers, with sizes from the dims.
   SmallVector<Value> tensors;
@@ -346,7 +357,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
 
   SmallVector<Operation *> ops;
   body.walk([&](Operation *op) { ops.push_back(op); });
-  int64_t maxArguments = 0, launches = 0;
+  int64_t maxArguments = 0, launches = 0, collectives = 0;
   for (Operation *op : ops)
     if (auto launch = dyn_cast<plan::LaunchOp>(op))
       maxArguments = std::max<int64_t>(maxArguments, launch.getArgs().size());
@@ -383,6 +394,10 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
     } else if (auto launch = dyn_cast<plan::LaunchOp>(op)) {
       if (failed(lowerLaunch(launch, launches++, slots, parallelFor, state)))
         return failure();
+    } else if (auto together = dyn_cast<mesh::CollectiveOpInterface>(op)) {
+      lowerCollective(together, collectives++, collective, commState);
+    } else if (auto index = dyn_cast<mesh::IndexOp>(op)) {
+      lowerMeshIndex(index, meshIndex);
     } else if (auto load = dyn_cast<memref::LoadOp>(op)) {
       // What the runtime has read and checked is not read again.
       auto found = llvm::find(tensors, load.getMemRef());

@@ -5,6 +5,7 @@
 #define SNUG_CODEGEN_HOST_HOSTPROGRAM_H
 
 #include "codegen/host/DimExpression.h"
+#include "dialects/mesh/MeshDialect.h"
 #include "dialects/plan/Buckets.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -18,6 +19,7 @@ class Module;
 namespace snug::codegen {
 struct StringTable;
 struct Weights;
+struct WeightsFile;
 
 // What @main's attributes say, read and checked.
 struct ModelSignature {
@@ -49,6 +51,15 @@ struct ModelSignature {
     std::string kernel, nodes;
   };
   std::vector<Launch> launches; // in program order
+  std::optional<Mesh> mesh; // that the program is cut for
+  struct Collective {
+    mesh::CollectiveKind kind;
+    uint32_t axes; // bits
+    mesh::Reduction reduction;
+    mlir::Type elementType;
+    std::string nodes;
+  };
+  std::vector<Collective> collectives; // in program order
   uint64_t arenaBytes = 0, arenaAlignment = 64;
   uint64_t textBytes = 0; // of the strings that a run makes
   bool usesText = false;  // calls the runtime's functions on strings
@@ -73,7 +84,8 @@ struct ModelSignature {
 std::string kernelEntryName(llvm::StringRef name);
 
 // A new module with @snug_run_body, made of @main's body: arguments (arena, weights, strings, inputs, outputs, dims,
-// text, its state, parallel_for, its state); launches are calls of parallel_for. It is ready for conversion to LLVM. Empties @main.
+// collective, its state, the place in the mesh, text, its state, parallel_for, its state); launches are calls of
+// parallel_for. It is ready for conversion to LLVM. Empties @main.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> buildHostModule(mlir::ModuleOp module, mlir::func::FuncOp main,
                                                                    const ModelSignature &signature,
                                                                    const Weights &weights, const StringTable &strings);
@@ -81,9 +93,11 @@ mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> buildHostModule(mlir::ModuleO
 struct HeaderInputs {
   const ModelSignature &signature;
   const StringTable &strings;
-  std::string target, weightsFile, weightsId;
-  uint64_t weightsBytes = 0, weightsOffset = 0, libraryBytes = 0;
+  std::string target;
+  uint64_t weightsBytes = 0, libraryBytes = 0;
   std::optional<std::vector<char>> embedded;
+  std::string embeddedId;
+  llvm::ArrayRef<WeightsFile> weightsFiles; // by rank; none where weights are embedded or there are none
 };
 // Adds to the translated host module: the run function over snug_run_args, shapes, the header and snug_model_query.
 void addModelHeader(llvm::Module &module, const HeaderInputs &inputs);

@@ -6,6 +6,7 @@
 #include "codegen/cpu/Kernels.h"
 #include "codegen/host/HostProgram.h"
 #include "codegen/link/StringTable.h"
+#include "codegen/link/WeightFiles.h"
 #include "dialects/onnx/OnnxDialect.h"
 #include "snug/ModelABI.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -76,7 +77,7 @@ public:
         maps.push_back(record({number32(place), number32(0), number(count), ints, strings}));
       }
     // As few readers as need be are shut out.
-    oldest = dataShapes.empty() && valueDims.empty() && !s.usesText ? 1 : 2;
+    oldest = s.mesh ? 3 : dataShapes.empty() && valueDims.empty() && !s.usesText ? 1 : 2;
     Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(in.libraryBytes),
                                number(inputBytes), number(outputBytes)});
     Constant *embedded = ConstantPointerNull::get(pointer), *file = embedded;
@@ -85,20 +86,36 @@ public:
       auto *global = cast<GlobalVariable>(table(data));
       global->setAlignment(Align(64));
       embedded = global;
-    } else if (in.weightsBytes) {
-      file = text(in.weightsFile);
     }
+    std::vector<Constant *> collectives, rankWeights;
+    for (const ModelSignature::Collective &collective : s.collectives)
+      collectives.push_back(record({number32(static_cast<uint32_t>(collective.kind)), number32(collective.axes),
+                                    number32(static_cast<uint32_t>(collective.reduction)), dtype(collective.elementType),
+                                    text(collective.nodes)}));
+    uint64_t weightsOffset = 0;
+    std::string weightsId = in.embeddedId;
+    for (const WeightsFile &rank : in.weightsFiles) {
+      if (s.mesh) {
+        rankWeights.push_back(record({text(rank.name), number(rank.offset), text(rank.id)}));
+        continue;
+      }
+      file = text(rank.name);
+      weightsOffset = rank.offset;
+      weightsId = rank.id;
+    }
+    auto along = [&](int axis) { return number32(s.mesh ? s.mesh->extents[axis] : 0); };
     std::vector<Constant *> launches;
     for (const ModelSignature::Launch &launch : s.launches)
       launches.push_back(record({text(launch.kernel), text(launch.nodes)}));
     Constant *header =
         record({number32(oldest), number32(sizeof(snug_model_header)), text(SNUG_VERSION), text(s.name),
                 text(in.target), number32(s.dims.size()), number32(s.inputs.size()), number32(s.outputs.size() - dataShapes.size()),
-                number32(s.threads), array(dims), inputs, outputs, memory, embedded, file, number(in.weightsOffset),
-                text(in.weightsId), shapes(), run(), number32(s.launches.size()), number32(s.requirements.size()),
+                number32(s.threads), array(dims), inputs, outputs, memory, embedded, file, number(weightsOffset),
+                text(weightsId), shapes(), run(), number32(s.launches.size()), number32(s.requirements.size()),
                 array(launches), arenaNeed(), requirements(), unmet(), number32(dataShapes.size()),
                 number32(valueDims.size()), array(dataShapes), array(valueDims), number(s.textBytes), number32(maps.size()), number32(0),
-                array(maps)});
+                array(maps), along(0), along(1), number32(collectives.size()), number32(0), array(collectives),
+                array(rankWeights)});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }
@@ -106,6 +123,11 @@ public:
 private:
   Constant *number(uint64_t value) { return ConstantInt::get(i64, value); }
   Constant *number32(uint64_t value) { return ConstantInt::get(i32, value); }
+  Constant *dtype(mlir::Type type) {
+    snug_dtype said = dtypeOf(type);
+    auto byte = [&](unsigned v) { return ConstantInt::get(Type::getInt8Ty(context), v); };
+    return record({byte(said.code), byte(said.bits), ConstantInt::get(Type::getInt16Ty(context), 1)});
+  }
   Constant *table(Constant *value) {
     return new GlobalVariable(module, value->getType(), /*isConstant=*/true, GlobalValue::InternalLinkage, value,
                               "snug_table");
@@ -134,12 +156,9 @@ private:
         size *= extent.evaluate(largest);
       }
       bytes += size;
-      snug_dtype dtype = dtypeOf(value.elementType);
       bool isString = mlir::isa<onnx::StringType>(value.elementType);
       uint32_t kind = isString ? SNUG_VALUE_STRING_TENSOR : SNUG_VALUE_TENSOR;
-      auto byte = [&](unsigned v) { return ConstantInt::get(Type::getInt8Ty(context), v); };
-      Constant *type = record({byte(dtype.code), byte(dtype.bits), ConstantInt::get(Type::getInt16Ty(context), 1)});
-      items.push_back(record({text(value.name), number32(kind), type, number32(value.declared.size()),
+      items.push_back(record({text(value.name), number32(kind), dtype(value.elementType), number32(value.declared.size()),
                               number32((value.isOverwritten ? SNUG_VALUE_OVERWRITTEN : 0) |
                                        (value.hasDataShape ? SNUG_VALUE_DATA_SHAPE : 0)),
                               array(extents)}));
@@ -276,9 +295,16 @@ private:
     for (size_t i = 0; i < in.signature.dims.size(); ++i)
       operands.push_back(loadAt(b, i64, dims, 8 * i));
     Value *runtime = field(offsetof(snug_run_args, runtime));
-    // A runtime of before strings has a shorter table.
-    for (uint64_t member : {offsetof(snug_runtime_table, text), offsetof(snug_runtime_table, text_state)})
-      operands.push_back(in.signature.usesText ? loadAt(b, pointer, runtime, member) : ConstantPointerNull::get(pointer));
+    // A runtime of before strings, or of before meshes, has shorter tables.
+    auto member = [&](bool isUsed, Value *base, uint64_t offset) -> Value * {
+      return isUsed ? loadAt(b, pointer, base, offset) : ConstantPointerNull::get(pointer);
+    };
+    bool isMesh = in.signature.mesh.has_value();
+    operands.push_back(member(isMesh, runtime, offsetof(snug_runtime_table, collective)));
+    operands.push_back(member(isMesh, runtime, offsetof(snug_runtime_table, comm_state)));
+    operands.push_back(member(isMesh, args, offsetof(snug_run_args, mesh_index)));
+    operands.push_back(member(in.signature.usesText, runtime, offsetof(snug_runtime_table, text)));
+    operands.push_back(member(in.signature.usesText, runtime, offsetof(snug_runtime_table, text_state)));
     operands.push_back(loadAt(b, pointer, runtime, offsetof(snug_runtime_table, parallel_for)));
     operands.push_back(field(offsetof(snug_run_args, runtime_state)));
     b.CreateCall(body, operands);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/link/Weights.h"
-#include "mlir/Dialect/Utils/IndexingUtils.h"
+#include "codegen/link/WeightRecipe.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/DialectResourceBlobManager.h"
 #include "llvm/ADT/SmallString.h"
@@ -21,134 +21,6 @@ int64_t bytesOf(Type type) { return llvm::divideCeil(type.getIntOrFloatBitWidth(
 
 uint64_t sizeOf(ShapedType type) {
   return static_cast<uint64_t>(type.getNumElements()) * bytesOf(type.getElementType());
-}
-
-// A strided view of elements in memory; strides in elements.
-struct View {
-  const char *data;
-  SmallVector<int64_t> shape, strides;
-
-  void dense() {
-    strides.assign(shape.size(), 1);
-    for (int64_t i = static_cast<int64_t>(shape.size()) - 2; i >= 0; --i)
-      strides[i] = strides[i + 1] * shape[i + 1];
-  }
-  int64_t count() const {
-    int64_t n = 1;
-    for (int64_t extent : shape)
-      n *= extent;
-    return n;
-  }
-  bool isDense() const {
-    View other{data, shape, {}};
-    other.dense();
-    for (size_t i = 0; i < shape.size(); ++i)
-      if (shape[i] != 1 && strides[i] != other.strides[i])
-        return false;
-    return true;
-  }
-};
-
-// Copies a view's elements in row-major order to pieces of at most `piece` bytes.
-class Copier {
-public:
-  Copier(int64_t elementSize, const Weights::Sink &sink) : size(elementSize), sink(sink) { buffer.reserve(piece); }
-  ~Copier() { flush(); }
-
-  void copy(const View &view) {
-    if (view.count() == 0)
-      return;
-    if (view.isDense())
-      return bytes(view.data, view.count() * size);
-    walk(view, 0, view.data);
-  }
-  // K x N to panels of `width` columns, the last one filled up with zeros.
-  void pack(const View &view, int64_t width) {
-    int64_t k = view.shape[0], n = view.shape[1];
-    std::vector<char> zeros(width * size);
-    for (int64_t column = 0; column < n; column += width)
-      for (int64_t row = 0; row < k; ++row) {
-        int64_t columns = std::min(width, n - column);
-        run(view.data + (row * view.strides[0] + column * view.strides[1]) * size, columns, view.strides[1]);
-        bytes(zeros.data(), (width - columns) * size);
-      }
-  }
-
-private:
-  static constexpr size_t piece = 4 << 20;
-  void walk(const View &view, size_t dim, const char *at) {
-    if (dim + 1 >= view.shape.size())
-      return run(at, view.shape.empty() ? 1 : view.shape[dim], view.shape.empty() ? 1 : view.strides[dim]);
-    for (int64_t i = 0; i < view.shape[dim]; ++i)
-      walk(view, dim + 1, at + i * view.strides[dim] * size);
-  }
-  void run(const char *at, int64_t count, int64_t stride) {
-    if (stride == 1)
-      return bytes(at, count * size);
-    for (int64_t i = 0; i < count; ++i)
-      bytes(at + i * stride * size, size);
-  }
-  void bytes(const char *at, size_t count) {
-    while (count) {
-      if (buffer.size() == piece)
-        flush();
-      size_t part = std::min(count, piece - buffer.size());
-      buffer.insert(buffer.end(), at, at + part);
-      at += part;
-      count -= part;
-    }
-  }
-  void flush() {
-    if (!buffer.empty())
-      sink(buffer);
-    buffer.clear();
-  }
-
-  int64_t size;
-  const Weights::Sink &sink;
-  std::vector<char> buffer;
-};
-
-// Applies one recipe step to a view; the text of what is wrong, or nothing. Steps are views but for a reshape of
-// something permuted, which copies to `copies`.
-std::string applyStep(Attribute step, View &view, int64_t elementSize, std::vector<std::vector<char>> &copies) {
-  if (auto transpose = dyn_cast<nn::RecipeTransposeAttr>(step)) {
-    ArrayRef<int64_t> permutation = transpose.getPermutation();
-    if (permutation.size() != view.shape.size() || !isPermutationVector(permutation))
-      return "a transpose is no permutation of its dims";
-    View result{view.data, {}, {}};
-    for (int64_t dim : permutation) {
-      result.shape.push_back(view.shape[dim]);
-      result.strides.push_back(view.strides[dim]);
-    }
-    view = result;
-  } else if (auto slice = dyn_cast<nn::RecipeSliceAttr>(step)) {
-    if (slice.getOffsets().size() != view.shape.size() || slice.getSizes().size() != view.shape.size())
-      return "a slice has another rank than its source";
-    for (auto [dim, offset, extent] : llvm::enumerate(slice.getOffsets(), slice.getSizes())) {
-      if (offset < 0 || extent < 0 || offset > view.shape[dim] - extent)
-        return "a slice reaches outside its source";
-      view.data += offset * view.strides[dim] * elementSize;
-      view.shape[dim] = extent;
-    }
-  } else if (auto reshape = dyn_cast<nn::RecipeReshapeAttr>(step)) {
-    int64_t count = view.count();
-    if (!view.isDense()) {
-      std::vector<char> copy;
-      copy.reserve(count * elementSize);
-      Weights::Sink sink = [&](ArrayRef<char> piece) { copy.insert(copy.end(), piece.begin(), piece.end()); };
-      Copier(elementSize, sink).copy(view);
-      copies.push_back(std::move(copy));
-      view.data = copies.back().data();
-    }
-    view.shape.assign(reshape.getShape().begin(), reshape.getShape().end());
-    if (view.count() != count)
-      return "a reshape changes the number of elements";
-    view.dense();
-  } else {
-    return "a recipe step is not known";
-  }
-  return {};
 }
 
 std::string nameOf(Weights::Entry &entry, size_t index) {
@@ -204,10 +76,15 @@ FailureOr<std::vector<int64_t>> codegen::elementsOf(nn::WeightOp op, nn::DataOp 
   View view{reinterpret_cast<const char *>(numbers.data()), SmallVector<int64_t>(type.getShape()), {}};
   view.dense();
   std::vector<std::vector<char>> copies;
-  for (Attribute step : op.getRecipe())
-    if (error = applyStep(step, view, sizeof(int64_t), copies); !error.empty())
+  for (Attribute step : op.getRecipe()) {
+    if (isa<nn::RecipeShardAttr>(step)) {
+      error = "strings cannot be cut for a mesh";
       return failure();
-  Weights::Sink sink = [&](ArrayRef<char> piece) {
+    }
+    if (error = applyStep(step, view, sizeof(int64_t), std::nullopt, copies); !error.empty())
+      return failure();
+  }
+  Sink sink = [&](ArrayRef<char> piece) {
     auto *first = reinterpret_cast<const int64_t *>(piece.data());
     ordered.insert(ordered.end(), first, first + piece.size() / sizeof(int64_t));
   };
@@ -217,6 +94,10 @@ FailureOr<std::vector<int64_t>> codegen::elementsOf(nn::WeightOp op, nn::DataOp 
 
 FailureOr<Weights> Weights::plan(ModuleOp module) {
   Weights weights;
+  FailureOr<std::optional<Mesh>> mesh = Mesh::of(module);
+  if (failed(mesh))
+    return module.emitError() << kMesh << " is not array<i64: d1, d2>, two numbers of devices from 1 on";
+  weights.mesh = *mesh;
   SymbolTable symbols(module);
   llvm::MapVector<std::pair<Operation *, Attribute>, unsigned> known;
   WalkResult result = module.walk([&](nn::WeightOp op) {
@@ -247,7 +128,10 @@ uint64_t Weights::offsetOf(nn::WeightOp op) const {
   llvm_unreachable("every weight op was planned");
 }
 
-LogicalResult Weights::stream(const DataFolder &folder, const Sink &sink, std::string &error) {
+LogicalResult Weights::stream(const DataFolder &folder, int64_t rank, const Sink &sink, std::string &error) {
+  std::optional<Device> device;
+  if (mesh)
+    device = Device{mesh->extents, mesh->placeOf(rank)};
   uint64_t at = 0, hash = bytes;
   auto emit = [&](ArrayRef<char> piece) {
     uint64_t parts[2] = {hash,
@@ -339,7 +223,7 @@ LogicalResult Weights::stream(const DataFolder &folder, const Sink &sink, std::s
         packWidth = pack.getWidth();
         continue;
       }
-      if (std::string message = applyStep(step, view, elementSize, copies); !message.empty())
+      if (std::string message = applyStep(step, view, elementSize, device, copies); !message.empty())
         return fail(message);
     }
     SmallVector<int64_t> shape = view.shape;
@@ -357,7 +241,8 @@ LogicalResult Weights::stream(const DataFolder &folder, const Sink &sink, std::s
   return success();
 }
 
-LogicalResult Weights::writeSafetensors(const std::string &path, const DataFolder &folder, uint64_t &dataOffset, std::string &error) {
+LogicalResult Weights::writeSafetensors(const std::string &path, const DataFolder &folder, int64_t rank,
+                                        uint64_t &dataOffset, std::string &error) {
   auto header = [&](StringRef contentId) {
     std::string text;
     llvm::raw_string_ostream os(text);
@@ -408,7 +293,7 @@ LogicalResult Weights::writeSafetensors(const std::string &path, const DataFolde
     return text.size() + 8;
   };
   dataOffset = writeHeader("0000000000000000");
-  if (failed(stream(folder, [&](ArrayRef<char> piece) { os.write(piece.data(), piece.size()); }, error)))
+  if (failed(stream(folder, rank, [&](ArrayRef<char> piece) { os.write(piece.data(), piece.size()); }, error)))
     return failure();
   // The id is known only now; it has the length of the one written before.
   os.seek(0);

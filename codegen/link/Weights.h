@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The weights blob: each distinct (data, recipe) once, at a 64-byte aligned offset; evaluated by streaming.
+// The weights blob: each distinct (data, recipe) once, at a 64-byte aligned offset; evaluated by streaming. Of a program that
+// is cut for a mesh each rank has a blob of its own, all of one layout.
 #ifndef SNUG_CODEGEN_LINK_WEIGHTS_H
 #define SNUG_CODEGEN_LINK_WEIGHTS_H
 
+#include "codegen/link/WeightRecipe.h"
+#include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/MapVector.h"
@@ -34,19 +37,20 @@ struct Weights {
     uint64_t offset, bytes;
   };
   std::vector<Entry> entries;
-  uint64_t bytes = 0;
+  uint64_t bytes = 0; // of one rank
+  std::optional<Mesh> mesh;
   std::string id; // 16 hexadecimal digits over content and layout; known once it was streamed
 
   // Entries in the order of the weight ops of `module`; an op's own entry is weightOffset(op).
   static mlir::FailureOr<Weights> plan(mlir::ModuleOp module);
   uint64_t offsetOf(nn::WeightOp op) const;
 
-  // Gives the blob's bytes in order, in pieces, padding included; sets `id`. On failure `error` says why.
-  using Sink = std::function<void(llvm::ArrayRef<char>)>;
-  mlir::LogicalResult stream(const DataFolder &folder, const Sink &sink, std::string &error);
+  // Gives the bytes of a rank's blob in order, in pieces, padding included; sets `id`. No more than one weight's part for
+  // that rank is in memory at a time. Rank 0 where there is no mesh. On failure `error` says why.
+  mlir::LogicalResult stream(const DataFolder &folder, int64_t rank, const Sink &sink, std::string &error);
   // Writes a .safetensors file whose data section starts with the blob at `dataOffset`.
-  mlir::LogicalResult writeSafetensors(const std::string &path, const DataFolder &folder, uint64_t &dataOffset,
-                                       std::string &error);
+  mlir::LogicalResult writeSafetensors(const std::string &path, const DataFolder &folder, int64_t rank,
+                                       uint64_t &dataOffset, std::string &error);
 };
 
 } // namespace snug::codegen

@@ -316,8 +316,10 @@ int Pipeline::memory() {
 
 int Pipeline::library() {
   // What is read is mapped while the library is written.
+  std::vector<std::string> outputs = weightsPaths(options.output, *program);
+  outputs.push_back(options.output);
   for (const std::string &file : report.files)
-    for (const std::string &written : {options.output, options.output + ".safetensors"})
+    for (const std::string &written : outputs)
       if (bool same = false; !llvm::sys::fs::equivalent(file, written, same) && same) {
         return options.console.fail(SNUG_EXIT_USAGE,
                                     "'" + written + "' would replace a file of the model; name another output");
@@ -341,8 +343,8 @@ int Pipeline::library() {
     // The budget was kept with the weights' planned size.
     emitError(program->getLoc()) << "internal fault: the weights have " << result.weightsBytes << " bytes, planned were "
                                  << report.weights;
-    llvm::sys::fs::remove(options.output);
-    llvm::sys::fs::remove(options.output + ".safetensors");
+    for (const std::string &written : outputs)
+      llvm::sys::fs::remove(written);
     return SNUG_EXIT_FAULT;
   }
   report.weights = result.weightsBytes;

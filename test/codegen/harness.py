@@ -11,7 +11,8 @@ import subprocess
 import numpy as np
 
 COMPILER = os.environ["SNUG_CODEGEN_TEST"]
-DTYPES = {(2, 32): np.float32, (2, 64): np.float64, (0, 64): np.int64, (0, 32): np.int32, (6, 8): np.bool_, (0, 8): np.int8}
+DTYPES = {(2, 16): np.float16, (2, 32): np.float32, (2, 64): np.float64, (0, 64): np.int64, (0, 32): np.int32, (6, 8): np.bool_,
+          (0, 8): np.int8}
 
 
 class Dtype(C.Structure):
@@ -34,16 +35,18 @@ class ValueInfo(C.Structure):
 
 KERNEL = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_int64, C.c_int64)
 PARALLEL_FOR = C.CFUNCTYPE(None, C.c_void_p, KERNEL, C.c_void_p, C.c_int64, C.c_int64)
+COLLECTIVE = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_void_p, C.c_void_p, C.c_int64)
 
 
 class RuntimeTable(C.Structure):
     _fields_ = [("abi_version", C.c_uint32), ("struct_size", C.c_uint32), ("parallel_for", PARALLEL_FOR),
-                ("text", C.c_void_p), ("text_state", C.c_void_p)]
+                ("text", C.c_void_p), ("text_state", C.c_void_p), ("collective", COLLECTIVE), ("comm_state", C.c_void_p)]
 
 
 class RunArgs(C.Structure):
     _fields_ = [("runtime", C.POINTER(RuntimeTable)), ("state", C.c_void_p), ("arena", C.c_void_p),
-                ("weights", C.c_void_p), ("dims", C.c_void_p), ("inputs", C.c_void_p), ("outputs", C.c_void_p)]
+                ("weights", C.c_void_p), ("dims", C.c_void_p), ("inputs", C.c_void_p), ("outputs", C.c_void_p),
+                ("mesh_index", C.c_void_p)]
 
 
 class Memory(C.Structure):
@@ -52,6 +55,15 @@ class Memory(C.Structure):
 
 class LaunchInfo(C.Structure):
     _fields_ = [("kernel", C.c_char_p), ("nodes", C.c_char_p)]
+
+
+class CollectiveInfo(C.Structure):
+    _fields_ = [("kind", C.c_uint32), ("axes", C.c_uint32), ("reduction", C.c_uint32), ("dtype", Dtype),
+                ("nodes", C.c_char_p)]
+
+
+class RankWeights(C.Structure):
+    _fields_ = [("file", C.c_char_p), ("offset", C.c_uint64), ("id", C.c_char_p)]
 
 
 class Header(C.Structure):
@@ -67,7 +79,9 @@ class Header(C.Structure):
                 ("arena_need", C.c_void_p), ("requirements", C.POINTER(C.c_char_p)), ("unmet", C.c_void_p),
                 ("num_data_shapes", C.c_uint32), ("num_value_dims", C.c_uint32), ("data_shapes", C.c_void_p),
                 ("value_dims", C.c_void_p), ("text_bytes", C.c_uint64), ("num_maps", C.c_uint32),
-                ("reserved", C.c_uint32), ("maps", C.c_void_p)]
+                ("reserved", C.c_uint32), ("maps", C.c_void_p), ("mesh", C.c_uint32 * 2),
+                ("num_collectives", C.c_uint32), ("reserved_mesh", C.c_uint32),
+                ("collectives", C.POINTER(CollectiveInfo)), ("rank_weights", C.POINTER(RankWeights))]
 
 
 def aligned(num_bytes, fill=0):
@@ -81,28 +95,32 @@ def pointers(arrays):
 
 
 class Model:
+    abi = 1  # the oldest that serves it
+
     def __init__(self, path):
         self.path = pathlib.Path(path)
         self.library = C.CDLL(str(path))
         self.library.snug_model_query.restype = C.POINTER(Header)
-        assert not self.library.snug_model_query(C.c_uint32(0)), "a reader of ABI 0 gets nothing"
-        self.header = self.library.snug_model_query(C.c_uint32(1)).contents
+        assert not self.library.snug_model_query(C.c_uint32(self.abi - 1)), "a reader of an older ABI gets nothing"
+        self.header = self.library.snug_model_query(C.c_uint32(self.abi)).contents
+        assert self.header.abi_version == self.abi
         h = self.header
         assert h.struct_size == C.sizeof(Header)
-        if h.weights_data:
-            self.weights_address = h.weights_data
-        elif h.memory.weights:
-            data = (self.path.parent / h.weights_file.decode()).read_bytes()
-            length, = struct.unpack("<Q", data[:8])
-            self.safetensors = json.loads(data[8:8 + length])
-            assert h.weights_offset == 8 + length and h.weights_offset % 64 == 0
-            assert self.safetensors["__metadata__"]["snug_weights_id"] == h.weights_id.decode()
-            assert len(data) == h.weights_offset + h.memory.weights
-            self.weights = aligned(h.memory.weights)
-            self.weights[:] = np.frombuffer(data, np.uint8)[h.weights_offset:]
+        self.weights_address = h.weights_data
+        if h.weights_file:
+            self.safetensors, self.weights = self.read_weights(h.weights_file, h.weights_offset, h.weights_id)
             self.weights_address = self.weights.ctypes.data
-        else:
-            self.weights_address = None
+
+    def read_weights(self, file, offset, weights_id):
+        data = (self.path.parent / file.decode()).read_bytes()
+        length, = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8:8 + length])
+        assert offset == 8 + length and offset % 64 == 0
+        assert header["__metadata__"]["snug_weights_id"] == weights_id.decode()
+        assert len(data) == offset + self.header.memory.weights
+        weights = aligned(self.header.memory.weights)
+        weights[:] = np.frombuffer(data, np.uint8)[offset:]
+        return header, weights
 
     def shapes(self, dims):
         h = self.header
@@ -115,7 +133,7 @@ class Model:
             at += v.rank
         return result[:h.num_inputs], result[h.num_inputs:]
 
-    def run(self, *inputs, dims=(), split=None, threads=0):
+    def run(self, *inputs, dims=(), split=None, threads=0, weights=None, collective=COLLECTIVE(), mesh_index=None):
         """split: None runs each launch as one range; n cuts it in n, in reverse order, heeding its grain if n > 0.
         threads: run the ranges at the same time."""
         h = self.header
@@ -147,12 +165,13 @@ class Model:
             for lo, hi in reversed(ranges):
                 kernel(args, lo, hi, 0)
 
-        self.launches = []
-        table = RuntimeTable(1, C.sizeof(RuntimeTable), PARALLEL_FOR(parallel_for))
+        self.launches = []  # of the last run
+        table = RuntimeTable(self.abi, C.sizeof(RuntimeTable), PARALLEL_FOR(parallel_for), None, None, collective)
         d = np.array(list(dims) + [0], np.int64)
         ins, outs = pointers(arrays), pointers([o for _, o in outputs])
-        h.run(C.byref(RunArgs(C.pointer(table), None, arena.ctypes.data, self.weights_address, d.ctypes.data,
-                              C.addressof(ins), C.addressof(outs))))
+        place = None if mesh_index is None else np.array(mesh_index, np.int64)
+        h.run(C.byref(RunArgs(C.pointer(table), None, arena.ctypes.data, weights or self.weights_address, d.ctypes.data,
+                              C.addressof(ins), C.addressof(outs), None if place is None else place.ctypes.data)))
         for guard, _ in outputs:
             assert (guard[:64] == 0xA5).all() and (guard[-64:] == 0xA5).all(), "written outside of an output"
         assert (arena[h.memory.arena:] == 0xFF).all(), "written behind the arena"
@@ -160,13 +179,13 @@ class Model:
         return results[0] if len(results) == 1 else results
 
 
-def build(folder, text, name="m", data=".", dump=False):
+def build(folder, text, name="m", data=".", dump=False, model_class=None):
     source, library = pathlib.Path(folder) / (name + ".mlir"), pathlib.Path(folder) / (name + ".so")
     source.write_text(text)
     command = [COMPILER, str(source), str(library), str(data)] + ([str(folder)] if dump else [])
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:] + "\n" + text
-    model = Model(library)
+    model = (model_class or Model)(library)
     model.report = json.loads(result.stdout)
     return model
 
