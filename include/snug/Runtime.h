@@ -23,6 +23,7 @@
 
 #include "snug/ExitCodes.h"
 #include "snug/ModelABI.h"
+#include "snug/Transport.h"
 
 #include <dlpack/dlpack.h>
 #include <stddef.h>
@@ -39,6 +40,7 @@ extern "C" {
 typedef struct snug_error snug_error;
 typedef struct snug_model snug_model;
 typedef struct snug_context snug_context;
+typedef struct snug_comm snug_comm;
 
 // Version of this runtime as "major.minor.patch". Static string; any thread.
 SNUG_API const char *snug_version(void);
@@ -120,6 +122,67 @@ SNUG_API snug_error *snug_model_input_shape(const snug_model *model, uint32_t in
 SNUG_API snug_error *snug_model_output_shape(const snug_model *model, uint32_t index, const int64_t *dims,
                                              int64_t *out_shape);
 
+// How many devices along the two axes of a mesh the model is cut for; 0 and 0 where it is for one device. Any thread.
+SNUG_API void snug_model_mesh(const snug_model *model, uint32_t out_mesh[2]);
+
+//===-- Communicators ---------------------------------------------------------------------------------------------===//
+
+// A model that is cut for a mesh of devices (snugc --mesh) runs once on each of them, in threads or processes that call the
+// same functions in the same order, each with a communicator of its own: its rank, and a way to the others. "All ranks
+// call" means that a function returns only when the others came to it as well, or one of them was lost.
+// A lost rank is noticed at once where the transport can see it end (threads of one process that destroy their
+// communicator; processes on one machine), else when it was waited for in vain. Then the communicator is of no more use on any
+// rank: all that is done with it fails with the same error (SNUG_EXIT_RUN).
+// A communicator is used by one thread at a time, over all contexts that have it, and has to outlive them.
+typedef struct snug_comm_options {
+  size_t struct_size; // sizeof(snug_comm_options); SNUG_COMM_OPTIONS_INIT sets it
+  // How long the others are waited for within a run, in milliseconds; 0: 8000. It bounds how far ranks may be apart.
+  uint32_t timeout_ms;
+  // The same where they come from work of their own: to create a context, to start a run, to snug_comm_agree and
+  // snug_comm_all_gather; 0: 60000.
+  uint32_t start_timeout_ms;
+} snug_comm_options;
+
+#define SNUG_COMM_OPTIONS_INIT {sizeof(snug_comm_options), 0, 0}
+
+// Makes the communicators of `size` threads of this process: out_comms[r] is rank r's. Elements are combined in order of
+// rank, those of float16 and bfloat16 in float32, rounded once. Allocates nothing in a run. `options` may be NULL and is not kept. The caller owns
+// each. Any thread. Errors: SNUG_EXIT_USAGE (no ranks, or more than 1024).
+SNUG_API snug_error *snug_comm_create_loopback(uint32_t size, const snug_comm_options *options, snug_comm **out_comms);
+
+// Makes this process's communicator over MPI. `mpi_comm` points to the MPI_Comm to use, which is duplicated; NULL:
+// MPI_COMM_WORLD. Initializes MPI where the program did not, and then finalizes it with the last communicator. Opens
+// libsnug_comm_mpi.so, which lies beside this library, and with it the system's MPI. All ranks call it.
+// float16 and bfloat16 are rounded with each combination; MPI allocates memory of its own for each collective.
+// When a rank was lost, MPI may still hold buffers of the failed run: end the process.
+// Errors: SNUG_EXIT_MACHINE (no such library or no MPI, MPI failed or was finalized before).
+SNUG_API snug_error *snug_comm_create_mpi(const void *mpi_comm, const snug_comm_options *options, snug_comm **out_comm);
+
+// Makes a communicator over a transport of the caller's (snug/Transport.h), which is copied, and owned from now on when it
+// succeeds. Any thread. Errors: SNUG_EXIT_USAGE (a version that this runtime does not know, a missing function, a rank that
+// is not below the size).
+SNUG_API snug_error *snug_comm_create(const snug_transport *transport, const snug_comm_options *options,
+                                      snug_comm **out_comm);
+
+// Frees it; NULL is allowed. Of MPI all ranks call it, unless one was lost.
+SNUG_API void snug_comm_destroy(snug_comm *comm);
+
+// Any thread.
+SNUG_API uint32_t snug_comm_rank(const snug_comm *comm);
+SNUG_API uint32_t snug_comm_size(const snug_comm *comm);
+
+// All ranks call it: `recv` gets `bytes` bytes of each, in order of rank. The same number on all ranks.
+SNUG_API snug_error *snug_comm_all_gather(snug_comm *comm, const void *send, void *recv, uint64_t bytes);
+
+// All ranks call it, with the code and message of what went wrong on them, or SNUG_EXIT_DONE and NULL. Returns NULL on all
+// ranks when nothing did; else on each an error of the same code and message: those of the least rank that has one, which
+// the message names unless all have the same. Messages are cut at 2000 bytes.
+SNUG_API snug_error *snug_comm_agree(snug_comm *comm, snug_exit_code code, const char *message);
+
+// The least rank that is not known to be lost: the one to report what all ranks have met. The thread that uses the
+// communicator.
+SNUG_API uint32_t snug_comm_reporter(const snug_comm *comm);
+
 //===-- Contexts --------------------------------------------------------------------------------------------------===//
 
 // Runs `kernel` over [0, extent) as snug_runtime_table.parallel_for states it: contiguous ranges that start at
@@ -142,7 +205,8 @@ typedef struct snug_context_options {
   snug_parallel_for_fn parallel_for;
   void *parallel_for_state;
   void *stream; // reserved: NULL
-  void *comm;   // reserved: NULL
+  // This rank's communicator, for a model that is cut for a mesh: as many ranks as devices. NULL for other models.
+  snug_comm *comm;
   // A profile: NULL, or snug_model_num_launches counters that the caller owns until the context is destroyed; each
   // launch adds the nanoseconds that it took.
   uint64_t *launch_ns;
@@ -159,10 +223,14 @@ typedef struct snug_context_options {
 // its own. Errors: SNUG_EXIT_USAGE (too many threads, workspace too small or misaligned), SNUG_EXIT_MACHINE (weights
 // file missing, out of memory), SNUG_EXIT_INVALID (the weights file is damaged or belongs to another model),
 // SNUG_EXIT_RUN (one of max_dims outside of its bounds).
+// With a communicator all ranks call it, and it fails on all ranks when it does on one, or when they have not loaded the same
+// library (SNUG_EXIT_RUN); SNUG_EXIT_USAGE: a communicator of another size than the mesh, none for a model that needs one,
+// or one for a model that has no mesh.
 SNUG_API snug_error *snug_context_create(snug_model *model, const snug_context_options *options,
                                          snug_context **out_context);
 
-// Frees the context and drops its reference on the model; NULL is allowed. Not during a run.
+// Frees the context and drops its reference on the model; NULL is allowed. Not during a run. With a communicator all ranks
+// call it, unless one was lost.
 SNUG_API void snug_context_destroy(snug_context *context);
 
 // The number of threads its runs use at most.
@@ -181,7 +249,9 @@ SNUG_API snug_error *snug_context_set_dim(snug_context *context, const char *nam
 // Strings: the data of a tensor with SNUG_VALUE_STRING_TENSOR are snug_strings (dtype {kDLOpaqueHandle, 128, 1}). The bytes
 // of inputs are the caller's. Those of outputs are the context's, the model's or an input's: they stay until the next run of
 // the context, and no longer than any of these.
-// Allocates nothing unless it fails, but for what a regular expression needs. One call at a time on a context.
+// Allocates nothing unless it fails, but for what a regular expression or MPI needs. One call at a time on a context.
+// Of a model that is cut for a mesh all ranks call it, with the same dims. What one rank refuses, all refuse, with the same
+// error; a run that has begun fails on each rank that waits for a lost one, and outputs are unspecified then.
 // Errors: SNUG_EXIT_RUN (strings need more room than snugc --text-bytes gave, or one is no number where one is needed: outputs
 // are unspecified then;
 // a wrong count, shape, dtype, layout, device or overlap, dims that need a larger arena than the

@@ -241,6 +241,11 @@ uint64_t snug::arenaNeed(const snug_model_header &header, const int64_t *dims) {
   return dims && hasNeed && header.arena_need ? header.arena_need(dims) : header.memory.arena_bytes;
 }
 
+uint32_t snug::numRanks(const snug_model_header &header) {
+  bool hasMesh = header.struct_size >= offsetof(snug_model_header, rank_weights) + sizeof(header.rank_weights);
+  return hasMesh ? header.mesh[0] * header.mesh[1] : 0;
+}
+
 uint64_t snug::textBytes(const snug_model_header &header) {
   bool hasText = header.struct_size >= offsetof(snug_model_header, text_bytes) + sizeof(header.text_bytes);
   return hasText ? header.text_bytes : 0;

@@ -41,6 +41,8 @@ uint64_t arenaNeed(const snug_model_header &header, const int64_t *dims);
 uint32_t numDataShapes(const snug_model_header &header);
 uint32_t numValueDims(const snug_model_header &header);
 uint32_t numMaps(const snug_model_header &header);
+// Devices of the mesh that the model is cut for; 0 where it is for one device.
+uint32_t numRanks(const snug_model_header &header);
 // Bytes for the strings that a run makes.
 uint64_t textBytes(const snug_model_header &header);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "runtime/comm/Mesh.h"
 #include "runtime/core/Bind.h"
 #include "runtime/core/Error.h"
 #include "runtime/core/Model.h"
@@ -27,7 +28,10 @@ struct ModelRelease {
 struct snug_context {
   snug_context(snug_model *shared, const snug_context_options &options);
 
+  // All ranks: makes the context one of a mesh.
+  void join(snug_comm &comm);
   void run(const DLTensor *const *inputs, uint32_t numInputs, const DLTensor *const *outputs, uint32_t numOutputs);
+  void bind(const DLTensor *const *inputs, uint32_t numInputs, const DLTensor *const *outputs, uint32_t numOutputs);
   void checkOverlaps() const;
   void outputShape(uint32_t index, int64_t *shape) const;
 
@@ -44,6 +48,7 @@ struct snug_context {
   void *untimedState = nullptr;
   uint64_t *launchNs = nullptr;
   const uint8_t *weights;
+  std::unique_ptr<comm::Mesh> mesh; // null where the model is for one device
   std::atomic_flag running = ATOMIC_FLAG_INIT;
   // Sized once, so that a run allocates nothing.
   std::vector<int64_t> fixedDims, dims, extents;
@@ -88,12 +93,13 @@ static void timedParallelFor(void *state, snug_kernel_fn kernel, const int64_t *
 snug_context::snug_context(snug_model *shared, const snug_context_options &options)
     : model((snug_model_retain(shared), shared)), header(*shared->header),
       numThreads(chooseThreads(header, options.num_threads)), arenaBytes(arenaOf(header, options)) {
-  if (options.stream || options.comm || options.reserved)
-    throw Failure(SNUG_EXIT_USAGE, "stream, comm and reserved of snug_context_options have to be 0 in this version");
+  if (options.stream || options.reserved)
+    throw Failure(SNUG_EXIT_USAGE, "stream and reserved of snug_context_options have to be 0 in this version");
+  comm::Mesh::checkSize(header, options.comm);
   if (options.workspace)
     checkWorkspace(header.memory, options, arenaBytes);
-  weights = model->mapWeights();
-  table = {SNUG_MODEL_ABI_VERSION, sizeof(snug_runtime_table), &cpu::parallelFor, &Text::call, &text};
+  weights = model->mapWeights(options.comm ? options.comm->rank() : 0);
+  table = {SNUG_MODEL_ABI_VERSION, sizeof(snug_runtime_table), &cpu::parallelFor, &Text::call, &text, nullptr, nullptr};
   if (uint64_t bytes = textBytes(header))
     text.setPool(reinterpret_cast<char *>(textPool.allocate(bytes, 64)), bytes);
   parallelForState = reinterpret_cast<void *>(uintptr_t(numThreads));
@@ -147,9 +153,15 @@ void snug_context::checkOverlaps() const {
   }
 }
 
-void snug_context::run(const DLTensor *const *inputs, uint32_t numInputs, const DLTensor *const *outputs,
-                       uint32_t numOutputs) {
-  hasRun = false;
+void snug_context::join(snug_comm &comm) {
+  mesh = std::make_unique<comm::Mesh>(comm, header);
+  table.collective = &comm::Mesh::collective;
+  table.comm_state = mesh.get();
+}
+
+// Checks what a run is given, and finds its dims and addresses.
+void snug_context::bind(const DLTensor *const *inputs, uint32_t numInputs, const DLTensor *const *outputs,
+                        uint32_t numOutputs) {
   std::copy(fixedDims.begin(), fixedDims.end(), dims.begin());
   bindDims(header, inputs, numInputs, dims.data());
   if (numOutputs != header.num_outputs)
@@ -175,10 +187,25 @@ void snug_context::run(const DLTensor *const *inputs, uint32_t numInputs, const 
     data[numInputs + numOutputs + i] = shape;
     shape += header.outputs[header.data_shapes[i]].rank;
   }
-  snug_run_args args{&table, parallelForState, arena, weights, dims.data(), data.data(), data.data() + numInputs};
+}
+
+void snug_context::run(const DLTensor *const *inputs, uint32_t numInputs, const DLTensor *const *outputs,
+                       uint32_t numOutputs) {
+  hasRun = false;
+  if (mesh)
+    mesh->begin(guard([&] { bind(inputs, numInputs, outputs, numOutputs); }), dims.data());
+  else
+    bind(inputs, numInputs, outputs, numOutputs);
+  snug_run_args args{&table, parallelForState, arena,  weights, dims.data(), data.data(), data.data() + numInputs,
+                     mesh ? mesh->index() : nullptr};
   text.begin();
   header.run(&args);
-  text.check(header);
+  if (mesh)
+    mesh->check();
+  if (mesh && textBytes(header))
+    mesh->end(guard([&] { text.check(header); }));
+  else
+    text.check(header);
   hasRun = true;
 }
 
@@ -207,18 +234,27 @@ void snug_context::outputShape(uint32_t index, int64_t *shape) const {
 extern "C" {
 snug_error *snug_context_create(snug_model *model, const snug_context_options *options, snug_context **out_context) {
   *out_context = nullptr;
-  return guard([&] {
-    if (!model)
-      throw Failure(SNUG_EXIT_USAGE, "the model is NULL");
-    // A caller compiled against an older header has a shorter struct: what it lacks is 0.
-    snug_context_options known = SNUG_CONTEXT_OPTIONS_INIT;
+  // A caller compiled against an older header has a shorter struct: what it lacks is 0.
+  snug_context_options known = SNUG_CONTEXT_OPTIONS_INIT;
+  std::unique_ptr<snug_context> context;
+  snug_error *error = guard([&] {
     if (options && (options->struct_size < sizeof(size_t) || options->struct_size > sizeof(known)))
       throw Failure(SNUG_EXIT_USAGE, "struct_size of snug_context_options is not one that this runtime knows; "
                                      "initialize the struct with SNUG_CONTEXT_OPTIONS_INIT");
     if (options)
       memcpy(&known, options, options->struct_size);
-    *out_context = new snug_context(model, known);
+    if (!model)
+      throw Failure(SNUG_EXIT_USAGE, "the model is NULL");
+    context = std::make_unique<snug_context>(model, known);
   });
+  if (known.comm) // what fails here fails on the other ranks as well
+    error = guard([&] {
+      comm::Mesh::agree(*known.comm, model, error);
+      context->join(*known.comm);
+    });
+  if (!error)
+    *out_context = context.release();
+  return error;
 }
 
 void snug_context_destroy(snug_context *context) { delete context; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "runtime/core/Model.h"
+#include "runtime/comm/Combine.h"
 #include "runtime/core/Bind.h"
 #include "runtime/core/Error.h"
 
@@ -10,10 +11,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <fstream>
 #include <unistd.h>
 #include <vector>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 using namespace snug;
+
+static constexpr uint32_t kMaxRanks = 65536;
 
 snug_model::snug_model(const char *requested) {
   // A resolved path: dlopen searches the system's folders for a bare name, and weights lie beside the real file.
@@ -42,8 +48,28 @@ snug_model::snug_model(const char *requested) {
 }
 
 snug_model::~snug_model() {
-  weights.reset();
+  weights.clear();
   dlclose(library);
+}
+
+// Whether its mesh makes sense; throws where this runtime cannot do a collective.
+bool snug_model::checkMesh() const {
+  const snug_model_header &h = *header;
+  bool isCut = h.mesh[0] || h.mesh[1];
+  if (!isCut)
+    return h.num_collectives == 0;
+  if (h.mesh[0] == 0 || h.mesh[1] == 0 || h.mesh[0] > kMaxRanks || h.mesh[1] > kMaxRanks / h.mesh[0] ||
+      (h.memory.weights_bytes && !h.rank_weights))
+    return false;
+  for (uint32_t i = 0; i < h.num_collectives; ++i) {
+    const snug_collective_info &info = h.collectives[i];
+    if (info.axes < 1 || info.axes > 3)
+      return false;
+    if (info.kind > SNUG_ALL_TO_ALL || (comm::combines(info.kind) && !comm::combineFn(info.dtype, info.reduction)))
+      throw Failure(SNUG_EXIT_UNSUPPORTED, "collective " + std::to_string(i) + " of the model '" + path +
+                                               "' is of a kind, an element type or a reduction that this runtime does not do: update it");
+  }
+  return true;
 }
 
 // A compiled library is trusted code; this finds versions that do not match and tables that were cut short, no more.
@@ -78,18 +104,39 @@ void snug_model::check() const {
     sound = value.dim < header->num_dims && value.input < header->num_inputs && header->inputs[value.input].rank <= 1 &&
             header->inputs[value.input].dtype.code <= kDLUInt;
   }
+  if (sound && header->struct_size > offsetof(snug_model_header, mesh))
+    sound = checkMesh();
   if (!sound)
     throw Failure(SNUG_EXIT_INVALID, "the header of the model '" + path + "' is damaged: compile it again");
 }
 
-const uint8_t *snug_model::mapWeights() {
-  std::lock_guard<std::mutex> lock(weightsMutex);
-  if (!weights) {
+const uint8_t *snug_model::mapWeights(uint32_t rank) {
+  std::lock_guard<std::mutex> lock(mutex);
+  auto &found = weights[rank];
+  if (!found) {
     auto mapped = std::make_unique<Weights>();
-    mapped->map(*header, path.substr(0, path.rfind('/')));
-    weights = std::move(mapped);
+    mapped->map(*header, rank, path.substr(0, path.rfind('/')));
+    found = std::move(mapped);
   }
-  return weights->data();
+  return found->data();
+}
+
+uint64_t snug_model::contentHash() {
+  std::lock_guard<std::mutex> lock(mutex);
+  if (content)
+    return *content;
+  std::ifstream file(path, std::ios::binary);
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
+  if (!state)
+    throw std::bad_alloc();
+  XXH3_64bits_reset(state.get());
+  std::vector<char> piece(1 << 20);
+  while (file.read(piece.data(), std::streamsize(piece.size())), file.gcount() > 0)
+    XXH3_64bits_update(state.get(), piece.data(), size_t(file.gcount()));
+  if (!file.eof())
+    throw Failure(SNUG_EXIT_MACHINE, "cannot read the model '" + path + "' again: " + strerror(errno));
+  content = XXH3_64bits_digest(state.get());
+  return *content;
 }
 
 //===-- C API -----------------------------------------------------------------------------------------------------===//
@@ -158,6 +205,12 @@ const snug_value_info *snug_model_input(const snug_model *model, uint32_t index)
 }
 const snug_value_info *snug_model_output(const snug_model *model, uint32_t index) {
   return index < model->header->num_outputs ? &model->header->outputs[index] : nullptr;
+}
+
+void snug_model_mesh(const snug_model *model, uint32_t out_mesh[2]) {
+  bool isCut = numRanks(*model->header) > 0;
+  for (int axis = 0; axis < 2; ++axis)
+    out_mesh[axis] = isCut ? model->header->mesh[axis] : 0;
 }
 
 const snug_value_dim *snug_model_value_dim(const snug_model *model, uint32_t index) {

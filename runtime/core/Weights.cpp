@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "runtime/core/Weights.h"
+#include "runtime/core/Bind.h"
 #include "runtime/core/Error.h"
 
 #include <cerrno>
@@ -66,17 +67,21 @@ Weights::~Weights() {
     munmap(mapping, mappingBytes);
 }
 
-void Weights::map(const snug_model_header &header, const std::string &folder) {
+void Weights::map(const snug_model_header &header, uint32_t rank, const std::string &folder) {
   uint64_t bytes = header.memory.weights_bytes;
   if (bytes == 0)
     return;
-  if (header.weights_data) {
+  bool isOneOfMany = numRanks(header) > 0;
+  snug_rank_weights place = {header.weights_file, header.weights_offset, header.weights_id};
+  if (isOneOfMany)
+    place = header.rank_weights[rank];
+  else if (header.weights_data) {
     if (reinterpret_cast<uintptr_t>(header.weights_data) % kWeightsAlignment != 0)
       throw Failure(SNUG_EXIT_INVALID, "the model's embedded weights are not aligned to 64 bytes: compile it again");
     blob = header.weights_data;
     return;
   }
-  std::string name = header.weights_file ? header.weights_file : "";
+  std::string name = place.file ? place.file : "";
   if (name.empty() || name.find('/') != std::string::npos)
     throw Failure(SNUG_EXIT_INVALID, "the model names no weights file beside it: compile it again");
   std::string path = folder + "/" + name;
@@ -92,7 +97,7 @@ void Weights::map(const snug_model_header &header, const std::string &folder) {
   if (fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode))
     throw damaged("is not a regular file");
   uint64_t fileBytes = uint64_t(status.st_size), end;
-  if (__builtin_add_overflow(header.weights_offset, bytes, &end) || fileBytes < end)
+  if (__builtin_add_overflow(place.offset, bytes, &end) || fileBytes < end)
     throw damaged("has " + std::to_string(fileBytes) + " bytes, the model needs " + std::to_string(end));
 
   void *address = mmap(nullptr, fileBytes, PROT_READ, MAP_SHARED, file.descriptor, 0);
@@ -108,14 +113,16 @@ void Weights::map(const snug_model_header &header, const std::string &folder) {
     headerBytes = headerBytes << 8 | uint8_t(start[i]);
   if (fileBytes < 8 || headerBytes > fileBytes - 8)
     throw damaged("is not a safetensors file (its header's length is past its end)");
-  if (headerBytes + 8 != header.weights_offset || header.weights_offset % kWeightsAlignment != 0)
+  // The devices of a mesh may have their parts one behind the other in one file.
+  bool isInPlace = isOneOfMany ? headerBytes + 8 <= place.offset : headerBytes + 8 == place.offset;
+  if (!isInPlace || place.offset % kWeightsAlignment != 0)
     throw damaged("has its data at byte " + std::to_string(headerBytes + 8) + ", the model expects it at " +
-                  std::to_string(header.weights_offset));
+                  std::to_string(place.offset));
   WeightsIdReader reader;
   if (!nlohmann::json::sax_parse(start + 8, start + 8 + headerBytes, &reader))
     throw damaged("is not a safetensors file (its header is not JSON)");
-  if (reader.id != (header.weights_id ? header.weights_id : ""))
+  if (reader.id != (place.id ? place.id : ""))
     throw damaged("belongs to another model (its weights id is '" + reader.id + "', the model's is '" +
-                  (header.weights_id ? header.weights_id : "") + "')");
-  blob = reinterpret_cast<const uint8_t *>(start) + header.weights_offset;
+                  (place.id ? place.id : "") + "')");
+  blob = reinterpret_cast<const uint8_t *>(start) + place.offset;
 }

@@ -19,9 +19,9 @@ public:
   Weights &operator=(const Weights &) = delete;
   ~Weights();
 
-  // Finds the weights of `header`: embedded, or in its file below `folder`. Throws when they are missing, damaged or
-  // another model's. Call once.
-  void map(const snug_model_header &header, const std::string &folder);
+  // Finds the weights that device `rank` has by `header` (0 where it is for one device): embedded, or in a file below
+  // `folder`. Throws when they are missing, damaged or another model's. Call once.
+  void map(const snug_model_header &header, uint32_t rank, const std::string &folder);
 
   const uint8_t *data() const { return blob; }
 

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What a transport gives to the runtime: the collectives between the devices of a mesh. Read by runtime/comm. Only who
+// writes a transport needs this header; snug/Runtime.h has communicators over those that Snug brings along. C only.
+//
+// A transport is a struct of functions and its state, one for each rank. The runtime calls it from one thread at a time.
+// Functions that can fail return NULL when they succeeded, else what happened, as the end of a sentence ("rank 1 was lost:
+// its process has ended"): text of the transport's, which stays until its next call. After a failure the runtime calls
+// `is_lost` and `destroy` only.
+#ifndef SNUG_TRANSPORT_H
+#define SNUG_TRANSPORT_H
+
+#include "snug/ModelABI.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SNUG_TRANSPORT_ABI_VERSION 1u
+
+typedef struct snug_transport {
+  uint32_t abi_version; // SNUG_TRANSPORT_ABI_VERSION
+  uint32_t struct_size; // sizeof(snug_transport); fields are only ever appended
+  const char *name;     // "MPI"; stays as long as the transport
+  void *state;          // first argument of each function
+  uint32_t rank, size;
+  // Makes the group of all ranks that give the same color, in order of rank. All ranks call it, in the same order.
+  const char *(*split)(void *state, uint32_t color, uint64_t timeout_ms, void **out_group);
+  void (*free_group)(void *state, void *group);
+  // Does what `info` says (kind, reduction, dtype; not its axes) over a group, or over all ranks where `group` is NULL;
+  // returns when `recv` is written and `send` may be. Sizes and order as snug_collective_kind has them. Each element is
+  // combined in an order that depends on the group alone, and has the same bits on all ranks. Fails when a rank is lost,
+  // at the latest `timeout_ms` after the call. Should allocate nothing.
+  const char *(*collective)(void *state, void *group, const snug_collective_info *info, const void *send, void *recv,
+                            int64_t count, uint64_t timeout_ms);
+  // Whether that rank is known to be lost.
+  int (*is_lost)(void *state, uint32_t rank);
+  // Frees all that the transport has. `failed`: one of its functions did, so nobody may be waited for.
+  void (*destroy)(void *state, int failed);
+} snug_transport;
+
+// A transport in a library of its own exports this function: makes the transport over the given communicator of its own
+// kind (MPI: a pointer to an MPI_Comm; NULL for all processes), or returns why it cannot.
+#define SNUG_TRANSPORT_OPEN_SYMBOL "snug_transport_open"
+typedef const char *(*snug_transport_open_fn)(const void *communicator, snug_transport *out_transport);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A communicator: a transport, how long it waits, and whether it still works.
+#ifndef SNUG_RUNTIME_COMM_COMM_H
+#define SNUG_RUNTIME_COMM_COMM_H
+
+#include "snug/Runtime.h"
+
+#include <string>
+#include <vector>
+
+struct snug_comm {
+  snug_comm(const snug_transport &transport, const snug_comm_options &options); // throws, and does not own it then
+  snug_comm(const snug_comm &) = delete;
+  snug_comm &operator=(const snug_comm &) = delete;
+  ~snug_comm();
+
+  uint32_t rank() const { return transport.rank; }
+  uint32_t size() const { return transport.size; }
+
+  // Each is false, and `lost` says why, once one has failed. Allocates nothing unless it fails.
+  bool split(uint32_t color, void *&group) noexcept;
+  bool collective(void *group, const snug_collective_info &info, const void *send, void *recv, int64_t count) noexcept;
+  // Of all ranks, who come from work of their own.
+  bool allGather(const void *send, void *recv, uint64_t bytes) noexcept;
+  void freeGroup(void *group) noexcept;
+
+  // As snug_comm_reporter.
+  uint32_t reporter() const;
+  // Throws what was lost.
+  [[noreturn]] void fail() const;
+  // As snug_comm_agree; throws what all agree on.
+  void agree(snug_exit_code code, const char *message);
+  // With an error that is taken over, or NULL.
+  void agree(snug_error *own);
+
+  std::string lost; // empty as long as all are there
+
+private:
+  bool note(const char *failure) noexcept;
+
+  snug_transport transport;
+  uint64_t timeoutMs, startTimeoutMs;
+  std::vector<char> reports; // of snug_comm_agree: one for each rank, and this one's
+};
+
+namespace snug::comm {
+
+// The transport of rank `rank` in each place; owned by the caller.
+std::vector<snug_transport> openLoopback(uint32_t size);
+
+// Opens libsnug_comm_mpi.so; throws.
+snug_transport openMpi(const void *communicator);
+
+} // namespace snug::comm
+
+#endif
