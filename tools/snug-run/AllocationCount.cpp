@@ -9,10 +9,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static std::atomic<bool> counting{false};
+static std::atomic<int> counting{0}; // by so many
 static std::atomic<uint64_t> count{0};
 
-void snug::countAllocations(bool on) { counting = on; }
+void snug::countAllocations(bool on) { counting += on ? 1 : -1; }
 uint64_t snug::allocationCount() { return count; }
 
 static void note() {

@@ -9,7 +9,7 @@
 
 namespace snug {
 
-// Starts or stops counting. Any thread, but one user at a time.
+// Starts or stops counting. Any thread; of several users what all threads ask for is counted while one of them does.
 void countAllocations(bool on);
 
 // Calls of malloc, calloc, realloc, posix_memalign, aligned_alloc, memalign and mmap counted since the process started.

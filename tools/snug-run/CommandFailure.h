@@ -9,7 +9,7 @@
 
 namespace snug {
 
-// Ends the program with `code` and one message.
+// Ends the program with `code` and one message; none where it was told.
 struct CommandFailure : std::runtime_error {
   CommandFailure(snug_exit_code code, const std::string &message) : std::runtime_error(message), code(code) {}
   snug_exit_code code;

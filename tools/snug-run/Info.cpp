@@ -69,6 +69,10 @@ static void printValues(const snug_model *model, const char *kind,
 void snug::printInfo(const snug_model *model) {
   printf("model   %s, compiled by snugc %s for %s, %u thread(s)\n", snug_model_name(model),
          snug_model_compiler_version(model), snug_model_target(model), snug_model_num_threads(model));
+  uint32_t mesh[2];
+  snug_model_mesh(model, mesh);
+  if (mesh[0])
+    printf("mesh    %u x %u devices; what follows is of one of them\n", mesh[0], mesh[1]);
   printValues(model, "input", snug_model_input);
   printValues(model, "output", snug_model_output);
   printKeys(model);

@@ -36,9 +36,26 @@ static std::map<std::string, std::string> named(const std::string &flag, const s
   return values;
 }
 
+static void readComm(const std::string &text, RunOptions &options) {
+  const std::string loopback = "loopback";
+  if (text == "mpi")
+    options.comm = CommKind::Mpi;
+  else if (text.rfind(loopback, 0) == 0)
+    options.comm = CommKind::Loopback;
+  if (text.rfind(loopback + ":", 0) == 0) {
+    int64_t ranks = integer("--comm", text.substr(loopback.size() + 1));
+    if (ranks < 1 || ranks > 1024)
+      throw CommandFailure(SNUG_EXIT_USAGE, "--comm " + text + ": 1 to 1024 ranks are possible");
+    options.loopbackRanks = uint32_t(ranks);
+  } else if (!text.empty() && text != "mpi" && text != loopback) {
+    throw CommandFailure(SNUG_EXIT_USAGE, "--comm " + text + ": expected mpi, loopback or loopback:N");
+  }
+}
+
 std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
   RunOptions options;
   std::vector<std::string> inputs, outputs, dims, ranges;
+  std::string comm;
   uint64_t seed = 0;
   CLI::App app("snug-run runs a model that snugc compiled.", "snug-run");
   app.footer(SNUG_EXIT_CODES_TEXT);
@@ -62,6 +79,11 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
   app.add_option("--dim", dims, "A dim that no input file determines; once for each")
       ->type_name("NAME=V")
       ->allow_extra_args(false);
+  app.add_option("--comm", comm,
+                 "Of a model that is cut for a mesh: one process of MPI for each device (the default under mpirun), or "
+                 "all as threads of this one. Then {rank} in the name of a file is the number of each, and outputs "
+                 "without it are rank 0's")
+      ->type_name("mpi|loopback[:N]");
   app.add_option("--threads", options.threads, "Threads to use, at most the planned number (default: as planned)")
       ->check(CLI::PositiveNumber.description(""))
       ->type_name("N");
@@ -83,6 +105,7 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
   }
   if (options.model.empty())
     throw CommandFailure(SNUG_EXIT_USAGE, "no model named; write snug-run MODEL.so (see --help)");
+  readComm(comm, options);
   if (*random)
     options.randomSeed = seed;
   else if (!ranges.empty())

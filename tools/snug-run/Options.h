@@ -9,6 +9,9 @@
 
 namespace snug {
 
+// What connects the devices of a mesh. Unstated: MPI where it started several processes.
+enum class CommKind { Unstated, Mpi, Loopback };
+
 // The command line of snug-run; Options.cpp binds each to its flag.
 struct RunOptions {
   std::string model;
@@ -22,6 +25,8 @@ struct RunOptions {
   uint32_t threads = 0; // 0: as planned
   uint32_t warmup = 0, repeat = 1;
   std::string stats; // .json
+  CommKind comm = CommKind::Unstated;
+  uint32_t loopbackRanks = 0; // 0: as many as the model has devices
   bool info = false, profile = false;
 };
 

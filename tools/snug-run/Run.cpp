@@ -10,30 +10,34 @@
 #include "tools/snug-run/NpzFile.h"
 #include "tools/snug-run/PbFile.h"
 #include "tools/snug-run/Profile.h"
-#include "tools/snug-run/WholeFile.h"
+#include "tools/snug-run/Ranks.h"
+#include "tools/snug-run/Stats.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 using namespace snug;
 
 namespace {
-using ModelHandle = std::unique_ptr<snug_model, void (*)(snug_model *)>;
-using ContextHandle = std::unique_ptr<snug_context, void (*)(snug_context *)>;
-
-struct Measurement {
-  uint64_t arenaHighWater = 0, allocations = 0, rssGrowth = 0, libraryGrowth = 0;
-  uint32_t threads = 0;
-  std::vector<double> milliseconds; // of the timed runs
+struct ModelRelease {
+  void operator()(snug_model *model) const { snug_model_release(model); }
 };
+using ModelHandle = std::unique_ptr<snug_model, ModelRelease>;
+using ContextHandle = std::unique_ptr<snug_context, void (*)(snug_context *)>;
 } // namespace
 
+static ModelHandle loadModel(const RunOptions &options) {
+  snug_model *loaded = nullptr;
+  check(snug_model_load(options.model.c_str(), &loaded));
+  return ModelHandle(loaded);
+}
+
 static ContextHandle createContext(snug_model *model, const RunOptions &options, const std::vector<int64_t> &dims,
-                                   const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
+                                   snug_comm *comm, const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
   snug_context_options contextOptions = SNUG_CONTEXT_OPTIONS_INIT;
+  contextOptions.comm = comm;
   contextOptions.num_threads = options.threads;
   contextOptions.max_dims = dims.data(); // there are no other runs
   if (arena && arena->bytes() > 0) {
@@ -113,42 +117,6 @@ static Measurement measure(const snug_model *model, snug_context *context, RunTe
   return result;
 }
 
-static double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  size_t half = values.size() / 2;
-  return values.size() % 2 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-static void writeStats(const std::string &path, const snug_model *model, const RunTensors &tensors,
-                       const Measurement &measured) {
-  snug_memory_need need, here; // at the largest dims, as the compiler's report has it, and at these
-  check(snug_model_memory(model, nullptr, &need));
-  check(snug_model_memory(model, tensors.dims.data(), &here));
-  nlohmann::ordered_json stats, dims = nlohmann::ordered_json::object();
-  for (uint32_t i = 0; const snug_dim_info *dim = snug_model_dim(model, i); ++i)
-    dims[dim->name] = tensors.dims[i];
-  stats["snug"] = snug_version();
-  stats["model"] = snug_model_name(model);
-  stats["target"] = snug_model_target(model);
-  stats["dims"] = dims;
-  stats["planned"] = {{"weights", need.weights}, {"arena", need.arena},   {"total", need.total},
-                      {"library", need.library}, {"inputs", need.inputs}, {"outputs", need.outputs},
-                      {"arena_at_dims", here.arena}};
-  stats["measured"] = {{"arena_high_water", measured.arenaHighWater},
-                       {"allocations_in_run", measured.allocations},
-                       {"rss_growth", measured.rssGrowth},
-                       {"library_growth", measured.libraryGrowth}};
-  stats["threads"] = measured.threads;
-  stats["latency_ms"] = {{"min", *std::min_element(measured.milliseconds.begin(), measured.milliseconds.end())},
-                         {"median", median(measured.milliseconds)},
-                         {"all", measured.milliseconds}};
-  // Names come from the model's file and may be no UTF-8: replaced, never an exception.
-  std::string text = stats.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-  WholeFile file(path);
-  file.write(text.data(), text.size());
-  file.commit();
-}
-
 static void writeOutputs(const snug_model *model, const RunTensors &tensors, const RunOptions &options) {
   std::map<std::string, const HostTensor *> all;
   for (uint32_t i = 0; const snug_value_info *info = snug_model_output(model, i); ++i) {
@@ -162,34 +130,73 @@ static void writeOutputs(const snug_model *model, const RunTensors &tensors, con
     writeNpzFile(options.outputArchive, all);
 }
 
-void snug::runModel(const RunOptions &options) {
-  snug_model *loaded = nullptr;
-  check(snug_model_load(options.model.c_str(), &loaded));
-  ModelHandle model(loaded, &snug_model_release);
-  if (options.info) {
-    printInfo(loaded);
-    return;
-  }
-  RunTensors tensors = makeTensors(loaded, options);
-  // With --stats the arena is ours, so that it can be watched; it has exactly the planned size either way.
+// What one rank does; `comm` is NULL where there is one device. A model that is not loaded yet is.
+static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &model) {
+  bool speaks = !comm || snug_comm_rank(comm) == 0;
+  RunTensors tensors;
   std::unique_ptr<WatchedArena> arena;
-  snug_memory_need need;
-  check(snug_model_memory(loaded, tensors.dims.data(), &need));
-  if (!options.stats.empty())
-    arena = std::make_unique<WatchedArena>(need.arena, need.arena_alignment);
+  together(comm, [&] {
+    if (!model)
+      model = loadModel(options);
+    tensors = makeTensors(model.get(), options);
+    // With --stats the arena is ours, so that it can be watched; it has exactly the planned size either way.
+    snug_memory_need need;
+    check(snug_model_memory(model.get(), tensors.dims.data(), &need));
+    if (!options.stats.empty())
+      arena = std::make_unique<WatchedArena>(need.arena, need.arena_alignment);
+  });
   uint64_t rssBefore = arena ? residentAnonymousBytes() : 0;
   std::vector<uint64_t> launchNs;
-  ContextHandle context = createContext(loaded, options, tensors.dims, arena.get(), launchNs);
+  ContextHandle context = createContext(model.get(), options, tensors.dims, comm, arena.get(), launchNs);
   uint64_t rssCreated = arena ? residentAnonymousBytes() : 0;
-  Measurement measured = measure(loaded, context.get(), tensors, options, arena.get(), launchNs);
+  Measurement measured = measure(model.get(), context.get(), tensors, options, arena.get(), launchNs);
   measured.libraryGrowth = std::max(rssCreated, rssBefore) - rssBefore; // the arena was resident before
-  writeOutputs(loaded, tensors, options);
-  if (!options.stats.empty())
-    writeStats(options.stats, loaded, tensors, measured);
+  std::vector<RankStats> ranks(comm ? snug_comm_size(comm) : 0);
+  if (comm) {
+    RankStats own = rankStats(model.get(), measured);
+    check(snug_comm_all_gather(comm, &own, ranks.data(), sizeof(own)));
+  }
+  together(comm, [&] {
+    writeOutputs(model.get(), tensors, options);
+    if (!options.stats.empty() && speaks)
+      writeStats(options.stats, model.get(), tensors, measured, ranks);
+  });
+  if (!speaks)
+    return;
   if (options.profile)
-    printProfile(loaded, launchNs, measured.milliseconds);
-  for (uint32_t i = 0; const snug_value_info *info = snug_model_output(loaded, i); ++i)
+    printProfile(model.get(), launchNs, measured.milliseconds);
+  for (uint32_t i = 0; const snug_value_info *info = snug_model_output(model.get(), i); ++i)
     printf("%s: %s %s\n", info->name, dtypeText(info->dtype).c_str(), shapeText(tensors.outputs[i].shape).c_str());
-  printf("%zu run(s) on %u thread(s): median %.3f ms\n", measured.milliseconds.size(), measured.threads,
+  std::string devices = comm ? " on " + std::to_string(ranks.size()) + " device(s)" : "";
+  printf("%zu run(s)%s on %u thread(s): median %.3f ms\n", measured.milliseconds.size(), devices.c_str(), measured.threads,
          median(measured.milliseconds));
+}
+
+void snug::runModel(const RunOptions &options) {
+  if (options.info) {
+    if (launchedRank() == 0)
+      printInfo(loadModel(options).get());
+    return;
+  }
+  if (options.comm == CommKind::Mpi || (options.comm == CommKind::Unstated && launchedRanks() > 1))
+    return overMpi([&](snug_comm *comm) {
+      ModelHandle model;
+      runRank(optionsOf(options, snug_comm_rank(comm)), comm, model);
+    });
+  ModelHandle model = loadModel(options);
+  uint32_t mesh[2];
+  snug_model_mesh(model.get(), mesh);
+  uint32_t devices = mesh[0] * mesh[1];
+  if (options.comm == CommKind::Unstated && devices == 0)
+    return runRank(options, nullptr, model);
+  if (options.comm == CommKind::Unstated && devices > 1)
+    throw CommandFailure(SNUG_EXIT_USAGE, "the model is cut for " + std::to_string(mesh[0]) + " x " + std::to_string(mesh[1]) +
+                                       " devices: start a process for each with mpirun -n " + std::to_string(devices) +
+                                       " snug-run ..., or add --comm loopback to run them as threads of one process");
+  uint32_t ranks = options.loopbackRanks ? options.loopbackRanks : std::max(devices, 1u);
+  overLoopback(ranks, [&](snug_comm *comm) {
+    snug_model_retain(model.get());
+    ModelHandle shared(model.get());
+    runRank(optionsOf(options, snug_comm_rank(comm)), comm, shared);
+  });
 }

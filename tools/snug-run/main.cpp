@@ -4,6 +4,7 @@
 
 #include "tools/snug-run/CommandFailure.h"
 #include "tools/snug-run/Options.h"
+#include "tools/snug-run/Ranks.h"
 #include "tools/snug-run/Run.h"
 
 #include <cstdio>
@@ -15,7 +16,7 @@ int main(int argc, char **argv) {
       snug::runModel(*options);
     return SNUG_EXIT_DONE;
   } catch (const snug::CommandFailure &failure) {
-    fprintf(stderr, "snug-run: error: %s\n", failure.what());
+    snug::tellOnce(failure);
     return failure.code;
   } catch (const std::bad_alloc &) {
     fprintf(stderr, "snug-run: error: out of memory\n");
