@@ -7,6 +7,7 @@
 #include "lib/driver/ListOps.h"
 #include "lib/driver/LongestDim.h"
 #include "lib/driver/MachineFile.h"
+#include "lib/driver/TopologyFile.h"
 #include "lib/driver/MeasureSweep.h"
 #include "lib/driver/OutputFile.h"
 #include "lib/driver/Pipeline.h"
@@ -54,7 +55,9 @@ private:
       return fail(SNUG_EXIT_USAGE, "no output named; add -o OUT.so (or --dry-run)");
     if (!options.depfile.empty() && options.output.empty())
       return fail(SNUG_EXIT_USAGE, "--depfile states what the output depends on; add -o OUT.so");
-    return chooseMachine(options);
+    if (int code = chooseMachine(options))
+      return code;
+    return chooseTopology(options);
   }
 
   // A path that cannot be written is said before the work.

@@ -10,6 +10,7 @@
 #include "passes/fuse/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/schedule/Passes.h"
+#include "passes/shard/Passes.h"
 
 void snug::registerAllSnugDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::OnnxDialect, plan::PlanDialect>();
@@ -21,6 +22,7 @@ void snug::registerAllSnugDialects(mlir::DialectRegistry &registry) {
 
 void snug::registerAllSnugPasses() {
   registerCanonicalizePasses();
+  registerShardPasses();
   registerFusePasses();
   registerSchedulePasses();
   registerChunkPasses();

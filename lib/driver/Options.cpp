@@ -94,6 +94,24 @@ std::string snug::printBytes(int64_t bytes) {
   return text;
 }
 
+// "2x4": two whole numbers.
+static std::optional<std::array<int64_t, 2>> parsePair(const std::string &text) {
+  std::array<int64_t, 2> pair{0, 0};
+  const char *end = text.data() + text.size();
+  const char *middle = std::from_chars(text.data(), end, pair[0]).ptr;
+  if (middle == end || *middle != 'x' || std::from_chars(middle + 1, end, pair[1]).ptr != end || middle + 1 == end)
+    return std::nullopt;
+  return pair;
+}
+
+static std::array<int64_t, 2> parseMesh(const std::string &text) {
+  auto mesh = parsePair(text);
+  if (!mesh || (*mesh)[0] < 1 || (*mesh)[1] < 1 || (*mesh)[0] > kMostDevices || (*mesh)[1] > kMostDevices / (*mesh)[0])
+    throw CLI::ValidationError("--mesh", "'" + text + "' is no mesh; write the devices along its two axes, as in 2x4, at most " +
+                                             std::to_string(kMostDevices) + " in all, or auto");
+  return *mesh;
+}
+
 static void addBudget(CLI::App &app, const std::string &flag, Budget &budget, bool percent, const std::string &help) {
   app.add_option_function<std::string>(
          flag,
@@ -130,6 +148,18 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
                  "What the time model knows of the machine, from --calibrate (default: a built-in table per --march)")
       ->type_name("FILE.json");
   app.add_flag("--calibrate", o.calibrate, "Measure this machine with small kernels and write -o FILE.json for --machine");
+  app.add_option_function<std::string>(
+         "--mesh",
+         [&o](const std::string &text) {
+           o.anyMesh = text == "auto";
+           if (!o.anyMesh)
+             o.mesh = parseMesh(text);
+         },
+         "Cuts the model for so many devices along two axes, as in 2x4, or for the fastest mesh of the topology's devices; budgets "
+         "are those of each device")
+      ->type_name("AxB|auto");
+  app.add_option("--topology", o.topologyFile, "What connects the devices of the mesh: a file, or a preset (default: links all alike)")
+      ->type_name("FILE.json|PRESET");
   addBudget(app, "--memory-budget", o.memoryBudget, false,
             "Bound on weights + arena + library + inputs + outputs, as in 512MiB (B, KiB, MiB, GiB)");
   addBudget(app, "--activation-budget", o.activationBudget, true,
@@ -162,13 +192,10 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
          "--image-size",
          [&o](const std::string &text) {
            constexpr int64_t most = 1 << 20;
-           int64_t height = 0, width = 0;
-           const char *end = text.data() + text.size();
-           const char *middle = std::from_chars(text.data(), end, height).ptr;
-           bool isWhole = middle != end && *middle == 'x' && std::from_chars(middle + 1, end, width).ptr == end;
-           if (!isWhole || height < 1 || height > most || width < 1 || width > most)
+           auto size = parsePair(text);
+           if (!size || (*size)[0] < 1 || (*size)[0] > most || (*size)[1] < 1 || (*size)[1] > most)
              throw CLI::ValidationError("--image-size", "'" + text + "' is no HEIGHTxWIDTH, each from 1 to " + std::to_string(most));
-           o.imageSize = {height, width};
+           o.imageSize = {(*size)[0], (*size)[1]};
          },
          "The largest image that ImageDecoder can give, where the model does not state its size")
       ->type_name("HEIGHTxWIDTH");

@@ -7,6 +7,8 @@
 
 #include "lib/driver/Console.h"
 #include "lib/solver/Machine.h"
+#include "lib/solver/Topology.h"
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -44,6 +46,10 @@ struct CompileOptions {
   std::string machineFile;          // path of a machine file for the time model; empty: a built-in machine
   Machine machine;                  // what is in that file, or the built-in one; set by chooseMachine
   bool calibrate = false;           // measure this machine and write its file; no model then
+  std::array<int64_t, 2> mesh = {1, 1}; // devices along the axes of the mesh to cut the model for
+  bool anyMesh = false;             // whatever mesh of the topology's devices is fastest
+  std::string topologyFile;         // path of a topology file, or name of a preset; empty: all links are alike
+  Topology topology;                // what that says; set by chooseTopology
   Budget memoryBudget;              // bounds weights + arena + library + inputs + outputs
   Budget activationBudget;          // bounds the arena alone
   std::vector<std::string> dims;    // NAME=V or NAME=A..B[:STEP]; max for V or B

@@ -23,6 +23,7 @@
 #include "passes/fuse/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/schedule/Passes.h"
+#include "passes/shard/Passes.h"
 #include "snug/ExitCodes.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
@@ -44,6 +45,8 @@ int Pipeline::run() {
   const Step line[] = {
       {Stage::Import, &Pipeline::import},
       {Stage::Canonicalize, &Pipeline::canonicalize},
+      // Before fusion, as a collective may stand within what would be one kernel.
+      {Stage::Shard, &Pipeline::shard},
       // Only after fusion is a value a buffer, so what follows can count memory exactly.
       {Stage::Fuse, &Pipeline::fuse},
       // Order and destinations are decided on whole kernels, before loops are put around some of them.
@@ -211,10 +214,42 @@ int Pipeline::canonicalize() {
   (*program)->setAttr("snug.text_pieces", Builder(&context).getI64IntegerAttr(options.textPieces));
   if (!options.imageSize.empty())
     (*program)->setAttr("snug.image_size", DenseI64ArrayAttr::get(&context, options.imageSize));
-  int code = runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) { addCanonicalizePasses(pm, dims); });
-  if (!code && options.emit >= Stage::Chunk)
+  return runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) { addCanonicalizePasses(pm, dims); });
+}
+
+void Pipeline::sayMesh() {
+  const MeshReport &mesh = *report.mesh;
+  double beyond = 0;
+  std::string names;
+  for (const MeshReport::Replicated &one : mesh.replicated) {
+    beyond += one.bytes;
+    names += (names.empty() ? "'" : ", '") + printable(one.weight) + "'";
+  }
+  if (beyond > 0)
+    options.console.messages() << "snugc: warning: each device holds " << printBytes(static_cast<int64_t>(beyond))
+                               << " of weights beyond its share, which do not divide by " << mesh.mesh[0] << "x" << mesh.mesh[1]
+                               << " devices or are read as a whole: " << names << "\n";
+}
+
+int Pipeline::shard() {
+  if (options.anyMesh || options.mesh[0] * options.mesh[1] > 1) {
+    auto chosen = chooseMesh(*program, options, threads());
+    if (failed(chosen))
+      return SNUG_EXIT_FAULT;
+    report.mesh = *chosen;
+    int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) {
+      pm.addPass(createPartition());
+      pm.addPass(createCanonicalizerPass());
+      pm.addPass(createCSEPass());
+    });
+    if (code)
+      return code;
+    report.mesh->traffic = trafficOf(*program);
+    sayMesh();
+  }
+  if (options.emit >= Stage::Chunk)
     report.eagerArena = eagerArena(*program);
-  return code;
+  return SNUG_EXIT_DONE;
 }
 
 int Pipeline::threads() const {

@@ -30,12 +30,15 @@ public:
 
 private:
   int canonicalize();
+  int shard();
   int fuse();
   int schedule();
   int chunk();
   int memory();
   int library();
 
+  // Warns of weights that more than one device holds.
+  void sayMesh();
   // Makes tensors of inputs that are sequences or optionals.
   int expandInputs();
   // Checks --dim against the model's named dims.

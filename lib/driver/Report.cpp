@@ -39,6 +39,17 @@ static Json bucketsJson(const std::vector<PlanBucket> &buckets) {
   return all;
 }
 
+static Json meshJson(const MeshReport &mesh) {
+  Json candidates = Json::array(), traffic = Json::array(), replicated = Json::array();
+  for (const MeshReport::Candidate &one : mesh.candidates)
+    candidates.push_back({{"mesh", one.mesh}, {"ms", one.seconds * 1e3}});
+  for (const MeshReport::Traffic &one : mesh.traffic)
+    traffic.push_back({{"collective", one.kind}, {"axes", one.axes}, {"calls", one.calls}, {"bytes", one.bytes}});
+  for (const MeshReport::Replicated &one : mesh.replicated)
+    replicated.push_back({{"weight", one.weight}, {"bytes", one.bytes}});
+  return {{"mesh", mesh.mesh}, {"topology", mesh.topology}, {"candidates", candidates}, {"collectives", traffic}, {"replicated", replicated}};
+}
+
 static Json pictureJson(const MemoryPicture &picture) {
   Json steps = Json::array(), buffers = Json::array(), loops = Json::array(), at = Json::array();
   for (const PictureStep &step : picture.steps)
@@ -105,6 +116,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
        {{"sched", orNull(r.schedBound)}, {"lb0", orNull(r.lb0)}, {"lb1", orNull(r.lb1)}, {"lb2", orNull(r.lb2)}}},
       {"peak_node", r.peakNode.empty() ? Json() : Json(r.peakNode)},
       {"chunk_loops", Json::parse(r.chunkLoops)},
+      {"mesh", r.mesh ? meshJson(*r.mesh) : Json()},
       {"exact", r.exact ? Json(*r.exact) : Json()},
       {"time_model", {{"unchunked_ms", orNull(search.unchunkedMs)}, {"chunked_ms", orNull(search.chunkedMs)}}},
       {"fits", fits},

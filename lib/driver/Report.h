@@ -5,6 +5,7 @@
 #define SNUG_LIB_DRIVER_REPORT_H
 
 #include "lib/driver/ActivationFigures.h"
+#include "lib/driver/ChooseMesh.h"
 #include "lib/driver/MemoryPicture.h"
 #include "lib/driver/Options.h"
 #include <cstdint>
@@ -35,6 +36,7 @@ struct CompileReport {
   std::optional<WhatFits> fits;            // on a dry run or a sweep
   std::optional<MemoryPicture> unchunked, planned; // where a report was asked for; the same without chunk loops
   std::string chunkLoops = "[]";           // JSON array
+  std::optional<MeshReport> mesh;          // where the model is cut
   std::optional<bool> exact;               // results are bit for bit those without chunk loops
   std::optional<ChunkFigures> search;      // times of the model, and what the search did
   std::vector<std::pair<std::string, double>> timing; // stage -> time of compilation

@@ -29,11 +29,18 @@ double shareOf(const TensorLayout &layout, const MeshExtents &mesh) {
   return share;
 }
 
+TensorLayout after(TensorLayout layout, const ReshardStep &step) {
+  layout[step.axis] = step.to;
+  if (step.kind == ReshardStep::AllReduceBoth)
+    layout[1] = step.to;
+  return layout;
+}
+
 std::vector<ReshardStep> planResharding(TensorLayout from, const TensorLayout &to, const MeshExtents &mesh) {
   std::vector<ReshardStep> steps;
   auto step = [&](ReshardStep::Kind kind, int axis, const AxisLayout &next) {
     steps.push_back({kind, axis, from[axis], next});
-    from[axis] = next;
+    from = after(from, steps.back());
   };
   // Whether axis 0 would be cut where axis 1 cuts its parts already, or would cease to be: then axis 1 is gathered first.
   auto isUnder = [&](const AxisLayout &layout) { return sharesDim(layout, from[1]) && mesh[1] > 1; };
@@ -45,6 +52,9 @@ std::vector<ReshardStep> planResharding(TensorLayout from, const TensorLayout &t
   for (int axis = 0; axis < kMeshAxes; ++axis)
     if (differs(axis) && from[axis].kind == AxisLayout::Whole && isCut(to[axis]) && !waits(axis) && !(axis == 0 && isUnder(to[0])))
       step(ReshardStep::Slice, axis, to[axis]);
+  if (from[0].kind == AxisLayout::Partial && from[1].kind == AxisLayout::Partial && differs(0) && differs(1) && !isCut(to[0]) &&
+      !isCut(to[1]))
+    step(ReshardStep::AllReduceBoth, 0, AxisLayout::whole());
   for (int axis = 0; axis < kMeshAxes; ++axis)
     if (differs(axis) && from[axis].kind == AxisLayout::Partial) {
       bool scatters = isCut(to[axis]) && !waits(axis) && !(axis == 0 && isUnder(to[0]));

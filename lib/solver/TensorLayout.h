@@ -46,11 +46,15 @@ double shareOf(const TensorLayout &layout, const MeshExtents &mesh);
 
 /// One step on the way to another layout: of `axis`, from what it was to `to`; the other axis stays as it is.
 struct ReshardStep {
-  enum Kind { Slice, AllReduce, ReduceScatter, AllGather, AllToAll };
-  Kind kind = Slice; ///< Slice moves nothing: each device keeps its part of what it has
+  /// Slice moves nothing: each device keeps its part of what it has. AllReduceBoth is the one of both axes, `axis` being 0.
+  enum Kind { Slice, AllReduce, AllReduceBoth, ReduceScatter, AllGather, AllToAll };
+  Kind kind = Slice;
   int axis = 0;
   AxisLayout from, to;
 };
+
+/// The layout after a step.
+TensorLayout after(TensorLayout layout, const ReshardStep &step);
 
 /// The steps from one layout of a tensor to another, by single axes: what makes tensors smaller first (slices, reductions),
 /// then moves and gathers, then the slices that have to wait for these. Axes with one device take part in none. `to` has no partial sums that `from` lacks.

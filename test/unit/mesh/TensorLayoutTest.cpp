@@ -146,6 +146,7 @@ void apply(const ReshardStep &step, const TensorLayout &other, Devices &devices)
         after.push_back(partOf(before[size_t(k)], step.to.dim, segmentsOf(step.to), n, k));
         break;
       case ReshardStep::AllReduce:
+      case ReshardStep::AllReduceBoth: // of one axis: apply() is called for each
         after.push_back(sum(before));
         break;
       case ReshardStep::ReduceScatter:
@@ -196,7 +197,11 @@ TEST(TensorLayout, ReshardingByBruteForce) {
             for (const ReshardStep &step : planResharding(from, to, mesh)) {
               ASSERT_EQ(now[size_t(step.axis)], step.from);
               apply(step, now, devices);
-              now[size_t(step.axis)] = step.to;
+              if (step.kind == ReshardStep::AllReduceBoth) {
+                ASSERT_EQ(now[1], step.from);
+                apply({step.kind, 1, step.from, step.to}, now, devices);
+              }
+              now = after(now, step);
             }
             ASSERT_EQ(now, to);
             Devices want = lay(extents, to, mesh);
@@ -220,6 +225,8 @@ TEST(TensorLayout, WhatMovesLittle) {
   };
   auto whole = AxisLayout::whole(), partial = AxisLayout::partial(), rows = AxisLayout::cut(0, {12}), columns = AxisLayout::cut(1, {24});
   EXPECT_EQ(kinds({partial, whole}, {whole, whole}, {2, 1}), Steps{ReshardStep::AllReduce});
+  EXPECT_EQ(kinds({partial, partial}, {whole, whole}, {2, 3}), Steps{ReshardStep::AllReduceBoth});
+  EXPECT_EQ(kinds({partial, partial}, {whole, whole}, {2, 1}), Steps{ReshardStep::AllReduce});
   EXPECT_EQ(kinds({partial, whole}, {rows, whole}, {2, 1}), Steps{ReshardStep::ReduceScatter});
   EXPECT_EQ(kinds({rows, whole}, {columns, whole}, {2, 1}), Steps{ReshardStep::AllToAll});
   EXPECT_EQ(kinds({columns, partial}, {columns, columns}, {2, 3}), Steps{ReshardStep::ReduceScatter}); // within axis 0's parts

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Which mesh a model is cut for, and what the cuts cost.
+#ifndef SNUG_LIB_DRIVER_CHOOSEMESH_H
+#define SNUG_LIB_DRIVER_CHOOSEMESH_H
+
+#include "lib/driver/Options.h"
+#include "mlir/IR/BuiltinOps.h"
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace snug {
+
+// What a model needs of one mesh. Times in seconds, bytes of one run with the largest dims, on one device.
+struct MeshReport {
+  struct Candidate {
+    std::array<int64_t, 2> mesh = {1, 1};
+    double seconds = 0;
+  };
+  struct Traffic {
+    std::string kind;
+    std::vector<int64_t> axes;
+    int64_t calls = 0;
+    double bytes = 0; // that a device sends
+  };
+  struct Replicated {
+    std::string weight;
+    double bytes = 0; // on each device, beyond its share
+  };
+  std::array<int64_t, 2> mesh = {1, 1};
+  std::string topology;
+  std::vector<Candidate> candidates; // fastest first
+  std::vector<Traffic> traffic;
+  std::vector<Replicated> replicated;
+};
+
+// Marks the ops of the program with their cuts for options.mesh, or for the fastest mesh of the topology's devices; of equally
+// fast ones the one with more devices along axis 0. Failure with an error where the model cannot be cut.
+mlir::FailureOr<MeshReport> chooseMesh(mlir::ModuleOp program, const CompileOptions &options, int threads);
+
+// The collectives of the program of one device.
+std::vector<MeshReport::Traffic> trafficOf(mlir::ModuleOp program);
+
+} // namespace snug
+
+#endif

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What ops and changes of layout take, in seconds.
+#ifndef SNUG_PASSES_SHARD_LAYOUTCOSTS_H
+#define SNUG_PASSES_SHARD_LAYOUTCOSTS_H
+
+#include "lib/analysis/IndexBounds.h"
+#include "lib/solver/TimeModel.h"
+#include "lib/solver/Topology.h"
+#include "passes/shard/Layouts.h"
+
+namespace snug {
+
+/// So many devices at one switch, of links that are fast for processes of one machine or of machines with network cards, and
+/// slow for GPUs: what is assumed where no topology is given.
+Topology uniformTopology(int64_t devices);
+
+class LayoutCosts {
+public:
+  LayoutCosts(mlir::ModuleOp module, const MeshExtents &mesh, const Topology &topology, const Machine &machine, int threads);
+
+  /// Of bringing a tensor of `bytes` as a whole from one layout to another.
+  double resharding(double bytes, const TensorLayout &from, const TensorLayout &to) const;
+
+  /// Of what devices tell each other of rows that they have parts of.
+  double joiningRows(mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
+
+  /// Of the op where one device does this share of it, by the roofline of its products and elements.
+  double computing(mlir::Operation *op, double share);
+
+  /// The bytes of a tensor as a whole, for the largest dims.
+  double bytesOf(mlir::Value value);
+
+  const MeshExtents mesh;
+
+private:
+  IndexBounds bounds;
+  // The ring of a mesh axis, as MeshPlanner prices it.
+  struct Link {
+    double bytes_per_s = 0, latency_s = 0;
+  };
+  std::array<Link, kMeshAxes> links;
+  Machine machine;
+  int threads;
+};
+
+} // namespace snug
+
+#endif

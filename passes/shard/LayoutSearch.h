@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Which dims of which ops are cut along which mesh axis: the cuts that are possible are found first, then what they cost
+// becomes a problem without MLIR (lib/solver/LayoutSolver.h), and its solution attributes of the ops (Layouts.h).
+#ifndef SNUG_PASSES_SHARD_LAYOUTSEARCH_H
+#define SNUG_PASSES_SHARD_LAYOUTSEARCH_H
+
+#include "passes/shard/LayoutCosts.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringRef.h"
+
+namespace snug {
+
+struct LayoutSearchResult {
+  double seconds = 0;    ///< of a run, as modelled
+  bool isOptimal = true; ///< of all that was looked at
+  /// Matrices of which a device holds more than its share, and how many bytes more, in all that it is read as.
+  llvm::MapVector<llvm::StringRef, double> replicated;
+};
+
+/// Chooses for the mesh of `costs`; earlier choices are replaced. Failure with an error where an op cannot be done at all.
+mlir::FailureOr<LayoutSearchResult> searchLayouts(mlir::ModuleOp module, LayoutCosts &costs);
+
+} // namespace snug
+
+#endif

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "passes/shard/Layouts.h"
+
+using namespace mlir;
+using namespace snug;
+
+static constexpr StringLiteral kMesh = "snug.mesh", kCuts = "snug.cuts";
+
+FailureOr<MeshExtents> snug::readMesh(ModuleOp module) {
+  Attribute attribute = module->getAttr(kMesh);
+  if (!attribute)
+    return MeshExtents{1, 1};
+  auto extents = dyn_cast<DenseI64ArrayAttr>(attribute);
+  if (!extents || extents.size() != kMeshAxes || extents[0] < 1 || extents[1] < 1)
+    return module.emitError() << kMesh << " is no array of two extents of at least 1, as array<i64: 2, 4>";
+  return MeshExtents{extents[0], extents[1]};
+}
+
+FailureOr<OpCuts> snug::readCuts(Operation *op, const ShardRule &rule, const MeshExtents &mesh) {
+  OpCuts cuts;
+  Attribute attribute = op->getAttr(kCuts);
+  if (!attribute)
+    return cuts;
+  auto list = dyn_cast<ArrayAttr>(attribute);
+  auto wrong = [&](const Twine &why) { return op->emitError() << kCuts << " " << why; };
+  if (!list)
+    return wrong("is no array");
+  for (Attribute element : list) {
+    auto cut = dyn_cast<DictionaryAttr>(element);
+    auto axis = cut ? cut.getAs<IntegerAttr>("axis") : nullptr, dim = cut ? cut.getAs<IntegerAttr>("dim") : nullptr;
+    auto segments = cut ? cut.getAs<DenseI64ArrayAttr>("segments") : nullptr;
+    if (!axis || !dim || !segments || axis.getInt() < 0 || axis.getInt() >= kMeshAxes || dim.getInt() < 0)
+      return wrong("has an entry that is none: {axis = 0, dim = 2, segments = array<i64: 64, 64>}");
+    IterationCut one{static_cast<unsigned>(dim.getInt()), segments.asArrayRef().vec()};
+    if (!rule.allows(one))
+      return wrong("cuts dim " + Twine(dim.getInt()) + ", which cannot be cut so");
+    if (cuts[axis.getInt()])
+      return wrong("cuts along axis " + Twine(axis.getInt()) + " twice");
+    if (mesh[axis.getInt()] > 1)
+      cuts[axis.getInt()] = one;
+  }
+  for (unsigned i = 0; i < op->getNumOperands(); ++i)
+    if (!operandLayout(rule, i, cuts, mesh))
+      return wrong("needs a part of operand " + Twine(i) + " that cannot be had");
+  for (unsigned i = 0; i < op->getNumResults(); ++i)
+    if (!resultLayout(rule, i, cuts, mesh))
+      return wrong("gives a part of result " + Twine(i) + " that cannot be");
+  return cuts;
+}
+
+void snug::writeCuts(Operation *op, const OpCuts &cuts) {
+  Builder b(op->getContext());
+  SmallVector<Attribute> list;
+  for (int axis = 0; axis < kMeshAxes; ++axis)
+    if (cuts[axis])
+      list.push_back(b.getDictionaryAttr({b.getNamedAttr("axis", b.getI64IntegerAttr(axis)),
+                                          b.getNamedAttr("dim", b.getI64IntegerAttr(cuts[axis]->dim)),
+                                          b.getNamedAttr("segments", b.getDenseI64ArrayAttr(cuts[axis]->segments))}));
+  op->removeAttr(kCuts);
+  if (!list.empty())
+    op->setAttr(kCuts, b.getArrayAttr(list));
+}
+
+template <class Read>
+static std::optional<TensorLayout> layoutOf(const ShardRule &rule, const OpCuts &cuts, const MeshExtents &mesh, Read read) {
+  TensorLayout layout;
+  // Two axes that cut one dim do it alike, and a dim of iterations is cut by its number of parts.
+  if (cuts[0] && cuts[1] && cuts[0]->dim == cuts[1]->dim && cuts[0]->segments != cuts[1]->segments)
+    return std::nullopt;
+  for (int axis = 0; axis < kMeshAxes; ++axis) {
+    if (!cuts[axis])
+      continue;
+    bool isNested = cuts[0] && cuts[1] && cuts[0]->dim == cuts[1]->dim;
+    for (int64_t length : cuts[axis]->segments)
+      if (length % (isNested ? mesh[0] * mesh[1] : mesh[axis]) != 0)
+        return std::nullopt;
+    std::optional<AxisLayout> one = read(*cuts[axis]);
+    if (!one)
+      return std::nullopt;
+    layout[axis] = *one;
+  }
+  return isLayout(layout, mesh) ? std::optional(layout) : std::nullopt;
+}
+
+std::optional<TensorLayout> snug::operandLayout(const ShardRule &rule, unsigned operand, const OpCuts &cuts, const MeshExtents &mesh) {
+  return layoutOf(rule, cuts, mesh, [&](const IterationCut &cut) { return rule.operandLayout(operand, cut); });
+}
+
+std::optional<TensorLayout> snug::resultLayout(const ShardRule &rule, unsigned result, const OpCuts &cuts, const MeshExtents &mesh) {
+  return layoutOf(rule, cuts, mesh, [&](const IterationCut &cut) { return rule.resultLayout(result, cut); });
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// How cuts stand in the IR: module attribute `snug.mesh = array<i64: d1, d2>`, and on an op
+// `snug.cuts = [{axis = 0, dim = 2, segments = array<i64: 64, 64>}, ...]`, a dim of its iterations by mesh axis.
+#ifndef SNUG_PASSES_SHARD_LAYOUTS_H
+#define SNUG_PASSES_SHARD_LAYOUTS_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "passes/shard/ShardRule.h"
+
+namespace snug {
+
+/// 1 x 1 where the module has no mesh; failure and an error where the attribute is none.
+mlir::FailureOr<MeshExtents> readMesh(mlir::ModuleOp module);
+
+/// Failure and an error where the attribute is none, or its cuts are none of this op on this mesh.
+mlir::FailureOr<OpCuts> readCuts(mlir::Operation *op, const ShardRule &rule, const MeshExtents &mesh);
+void writeCuts(mlir::Operation *op, const OpCuts &cuts);
+
+/// How an operand has to lie where the op is cut so, and how a result does. Nothing where that is no layout.
+std::optional<TensorLayout> operandLayout(const ShardRule &rule, unsigned operand, const OpCuts &cuts, const MeshExtents &mesh);
+std::optional<TensorLayout> resultLayout(const ShardRule &rule, unsigned result, const OpCuts &cuts, const MeshExtents &mesh);
+
+} // namespace snug
+
+#endif

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The program of one device, made op by op beside that of all: each op on its local operands, each value in the layouts that
+// somebody wants.
+#include "dialects/mesh/MeshDialect.h"
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/Transforms/RegionUtils.h"
+#include "passes/shard/Layouts.h"
+#include "passes/shard/Passes.h"
+#include "passes/shard/Resharding.h"
+#include "passes/shard/RowsInParts.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace snug {
+#define GEN_PASS_DEF_PARTITION
+#include "passes/shard/Passes.h.inc"
+} // namespace snug
+
+namespace {
+bool isTensor(Value value) { return isa<RankedTensorType>(value.getType()); }
+
+class Partitioner {
+public:
+  Partitioner(func::FuncOp function, const MeshExtents &mesh) : block(function.front()), b(function.getContext()), mesh(mesh) {}
+
+  LogicalResult run() {
+    SmallVector<Operation *> ops;
+    for (Operation &op : block)
+      ops.push_back(&op);
+    for (BlockArgument argument : block.getArguments())
+      if (isTensor(argument))
+        versions[argument].push_back({TensorLayout(), argument});
+    for (Operation *op : ops) {
+      b.setInsertionPoint(op);
+      if (failed(partition(op)))
+        return failure();
+    }
+    for (Operation *op : llvm::reverse(ops))
+      if (done.contains(op) && op->use_empty())
+        op->erase();
+    return success();
+  }
+
+private:
+  struct Version {
+    TensorLayout layout;
+    Value local;
+  };
+
+  LogicalResult partition(Operation *op) {
+    if (isa<nn::WeightOp, tensor::EmptyOp>(op)) { // made where they are read
+      done.insert(op);
+      return success();
+    }
+    if (llvm::none_of(op->getResults(), isTensor)) {
+      readWhole(op);
+      return success();
+    }
+    ShardRule rule = ShardRule::of(op);
+    FailureOr<OpCuts> cuts = readCuts(op, rule, mesh);
+    if (failed(cuts))
+      return failure();
+    op->removeAttr("snug.cuts");
+    if (!(*cuts)[0] && !(*cuts)[1]) {
+      readWhole(op);
+      for (Value result : op->getResults())
+        if (isTensor(result))
+          versions[result].push_back({TensorLayout(), result});
+      return success();
+    }
+    SmallVector<TensorLayout> results;
+    SmallVector<Type> types;
+    for (OpResult result : op->getResults()) {
+      results.push_back(*resultLayout(rule, result.getResultNumber(), *cuts, mesh));
+      types.push_back(localType(cast<RankedTensorType>(result.getType()), results.back(), mesh));
+    }
+    SmallVector<Value> operands;
+    for (OpOperand &operand : op->getOpOperands())
+      operands.push_back(isTensor(operand.get())
+                             ? version(operand.get(), *operandLayout(rule, operand.getOperandNumber(), *cuts, mesh))
+                             : operand.get());
+    SmallVector<Value> local = makeLocal(op, rule, *cuts, types, operands);
+    done.insert(op);
+    for (auto [result, layout, made] : llvm::zip_equal(op->getResults(), results, local))
+      versions[result].push_back({layout, made});
+    return success();
+  }
+
+  // An op that each device does as it is, and its bodies.
+  void readWhole(Operation *op) {
+    auto localize = [&](OpOperand &operand) {
+      if (versions.count(operand.get()) || isConstant(operand.get()))
+        operand.set(isa<tensor::DimOp>(op) ? anyVersion(operand.get()) : version(operand.get(), TensorLayout()));
+    };
+    size_t before = numGathered;
+    for (OpOperand &operand : op->getOpOperands())
+      localize(operand);
+    op->walk([&](Operation *inner) {
+      for (OpOperand &operand : inner->getOpOperands())
+        if (inner != op && operand.get().getParentBlock() == &block)
+          localize(operand);
+    });
+    if (numGathered > before && !op->hasTrait<OpTrait::IsTerminator>() && !isa<IndexRuleOpInterface>(op))
+      op->emitWarning() << "'" << op->getName() << "' cannot be cut: what it reads is brought together on each device";
+  }
+
+  static bool isConstant(Value value) { return value.getDefiningOp<nn::WeightOp>() || value.getDefiningOp<tensor::EmptyOp>(); }
+
+  // A dim that is open is cut by nobody.
+  Value anyVersion(Value value) { return isConstant(value) ? value : versions[value].front().local; }
+
+  Value version(Value value, const TensorLayout &layout) {
+    if (auto weight = value.getDefiningOp<nn::WeightOp>())
+      return localWeight(weight, layout);
+    if (auto empty = value.getDefiningOp<tensor::EmptyOp>()) {
+      RankedTensorType type = localType(empty.getType(), layout, mesh);
+      return tensor::EmptyOp::create(b, empty.getLoc(), type, empty.getDynamicSizes());
+    }
+    SmallVector<Version> &known = versions[value];
+    // From what takes the least, counting a collective as what it moves of the tensor.
+    auto effort = [&](const Version &from) {
+      double sum = 0;
+      TensorLayout now = from.layout;
+      for (const ReshardStep &step : planResharding(now, layout, mesh)) {
+        double before = shareOf(now, mesh);
+        now = after(now, step);
+        bool isSum = step.kind == ReshardStep::AllReduce || step.kind == ReshardStep::AllReduceBoth;
+        if (step.kind != ReshardStep::Slice)
+          sum += std::max(before, shareOf(now, mesh)) * (isSum ? 2 : 1);
+      }
+      return sum;
+    };
+    const Version *best = nullptr;
+    for (const Version &one : known) {
+      bool isPart = false; // what lacks summands, or has some that are not wanted, is no start
+      for (int axis = 0; axis < kMeshAxes; ++axis)
+        isPart |= layout[axis].kind == AxisLayout::Partial && one.layout[axis].kind != AxisLayout::Partial;
+      if (!isPart && (!best || effort(one) < effort(*best)))
+        best = &one;
+    }
+    if (best->layout == layout)
+      return best->local;
+    Location loc = value.getLoc();
+    Value local = reshard(b, loc, best->local, best->layout, layout, mesh);
+    ++numGathered;
+    known.push_back({layout, local});
+    return local;
+  }
+
+  // The same data, cut when the library is linked; panels are made of what is left.
+  Value localWeight(nn::WeightOp weight, const TensorLayout &layout) {
+    if (layout[0].kind == AxisLayout::Whole && layout[1].kind == AxisLayout::Whole) {
+      done.remove(weight);
+      return weight;
+    }
+    SmallVector<Attribute> recipe(weight.getRecipe().begin(), weight.getRecipe().end());
+    auto type = cast<RankedTensorType>(weight.getType());
+    auto pack = recipe.empty() ? nullptr : dyn_cast<nn::RecipePackAttr>(recipe.back());
+    if (pack)
+      recipe.pop_back();
+    for (int axis = 0; axis < kMeshAxes; ++axis) {
+      const AxisLayout &cut = layout[axis];
+      if (cut.kind != AxisLayout::Cut)
+        continue;
+      bool isNested = axis == 1 && layout[0].kind == AxisLayout::Cut && layout[0].dim == cut.dim;
+      SmallVector<int64_t> segments;
+      for (int64_t length : cut.segments)
+        segments.push_back(isNested ? length / mesh[0] : length);
+      recipe.push_back(nn::RecipeShardAttr::get(b.getContext(), cut.dim, axis, segments));
+    }
+    RankedTensorType local;
+    if (pack) { // of (k, n)
+      auto logical = [&](int64_t dim, int64_t otherwise) {
+        for (int axis = 0; axis < kMeshAxes; ++axis)
+          if (layout[axis].kind == AxisLayout::Cut && layout[axis].dim == dim) {
+            int64_t extent = 0;
+            for (int64_t length : layout[axis].segments)
+              extent += length;
+            for (int other = 0; other < kMeshAxes; ++other)
+              if (layout[other].kind == AxisLayout::Cut && layout[other].dim == dim)
+                extent /= mesh[other];
+            return extent;
+          }
+        return otherwise;
+      };
+      recipe.push_back(pack);
+      int64_t width = pack.getWidth(), k = logical(0, type.getDimSize(1)), n = logical(1, -1);
+      int64_t panels = n < 0 ? type.getDimSize(0) : (n + width - 1) / width;
+      local = RankedTensorType::get({panels, k, width}, type.getElementType());
+    } else {
+      local = localType(type, layout, mesh);
+    }
+    return nn::WeightOp::create(b, weight.getLoc(), local, weight.getDataAttr(), b.getArrayAttr(recipe));
+  }
+
+  // The op on what one device has.
+  SmallVector<Value> makeLocal(Operation *op, const ShardRule &rule, const OpCuts &cuts, ArrayRef<Type> types,
+                               ArrayRef<Value> operands) {
+    Location loc = op->getLoc();
+    SmallVector<int64_t> rowAxes;
+    int64_t group = 1;
+    for (int axis = 0; axis < kMeshAxes; ++axis)
+      if (cuts[axis] && rule.isRow(cuts[axis]->dim)) {
+        rowAxes.push_back(axis);
+        group *= mesh[axis];
+      }
+    if (!rowAxes.empty())
+      return {computeRowsInParts(b, op, operands, rowAxes, group)};
+    auto local = [&](int64_t number, unsigned dim) { // of what is counted along a dim of the iterations
+      for (int axis = 0; axis < kMeshAxes; ++axis)
+        if (cuts[axis] && cuts[axis]->dim == dim)
+          number /= mesh[axis];
+      return number;
+    };
+    auto localAll = [&](SmallVector<OpFoldResult> numbers) {
+      for (auto [dim, number] : llvm::enumerate(numbers))
+        if (std::optional<int64_t> constant = getConstantIntValue(number))
+          number = b.getIndexAttr(local(*constant, dim));
+      return numbers;
+    };
+    if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op))
+      return {tensor::ExpandShapeOp::create(b, loc, types[0], operands[0], expand.getReassociationIndices(),
+                                            localAll(expand.getMixedOutputShape()))};
+    if (auto collapse = dyn_cast<tensor::CollapseShapeOp>(op))
+      return {tensor::CollapseShapeOp::create(b, loc, types[0], operands[0], collapse.getReassociationIndices())};
+    if (auto extract = dyn_cast<tensor::ExtractSliceOp>(op))
+      return {tensor::ExtractSliceOp::create(b, loc, cast<RankedTensorType>(types[0]), operands[0],
+                                             localAll(extract.getMixedOffsets()), localAll(extract.getMixedSizes()),
+                                             extract.getMixedStrides())};
+    if (auto insert = dyn_cast<tensor::InsertSliceOp>(op))
+      return {tensor::InsertSliceOp::create(b, loc, operands[0], operands[1], localAll(insert.getMixedOffsets()),
+                                            localAll(insert.getMixedSizes()), insert.getMixedStrides())};
+    Operation *copy = mlir::clone(b, op, types, operands);
+    placeIterations(copy, rule, cuts);
+    return copy->getResults();
+  }
+
+  // What asks for the place of an iteration counts from where this device's begin.
+  void placeIterations(Operation *copy, const ShardRule &rule, const OpCuts &cuts) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPoint(copy);
+    for (int axis = 0; axis < kMeshAxes; ++axis) {
+      if (!cuts[axis] || !rule.isPlaced(cuts[axis]->dim) || (axis == 1 && cuts[0] && cuts[0]->dim == cuts[1]->dim))
+        continue;
+      // Where both axes cut the dim, axis 1 cuts the parts of axis 0.
+      bool isNested = axis == 0 && cuts[1] && cuts[1]->dim == cuts[0]->dim;
+      int64_t extent = rule.extents()[cuts[axis]->dim], part = extent / mesh[axis];
+      AffineExpr offset = b.getAffineSymbolExpr(0) * part;
+      SmallVector<OpFoldResult> places{Value(mesh::IndexOp::create(b, copy->getLoc(), b.getIndexType(), axis))};
+      if (isNested) {
+        offset = offset + b.getAffineSymbolExpr(1) * (part / mesh[1]);
+        places.push_back(Value(mesh::IndexOp::create(b, copy->getLoc(), b.getIndexType(), 1)));
+      }
+      Value start = getValueOrCreateConstantIndexOp(
+          b, copy->getLoc(), affine::makeComposedFoldedAffineApply(b, copy->getLoc(), offset, places));
+      cast<IndexRuleOpInterface>(copy).placeSlice(b, cuts[axis]->dim, start);
+    }
+  }
+
+  Block &block;
+  OpBuilder b;
+  const MeshExtents mesh;
+  llvm::DenseMap<Value, SmallVector<Version>> versions;
+  llvm::SmallSetVector<Operation *, 32> done;
+  size_t numGathered = 0; // values that were brought to another layout
+};
+
+struct PartitionPass : snug::impl::PartitionBase<PartitionPass> {
+  using PartitionBase::PartitionBase;
+
+  void runOnOperation() override {
+    FailureOr<MeshExtents> mesh = readMesh(getOperation());
+    if (failed(mesh))
+      return signalPassFailure();
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      if (!function.isDeclaration() && function.getBody().hasOneBlock() && failed(Partitioner(function, *mesh).run()))
+        return signalPassFailure();
+  }
+};
+} // namespace

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef SNUG_PASSES_SHARD_PASSES
+#define SNUG_PASSES_SHARD_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def SelectLayouts : Pass<"snug-select-layouts", "::mlir::ModuleOp"> {
+  let summary = "Choose what each device of a mesh computes";
+  let description = [{
+    Finds the dims along which ops can be cut, from contractions outwards, and chooses for each op and each axis of the mesh
+    one of them, or none, so that computing and what it takes to bring tensors from one layout to another take the least
+    time, and weights are cut as far as they can be. Works on any program of linalg, tensor and nn ops; an op without an
+    index rule takes its operands as a whole, on each device. The choice is written to the ops as `snug.cuts`, a list of
+    dictionaries such as `{axis = 0, dim = 2, segments = array<i64: 64>}`, and the mesh to the module as
+    `snug.mesh = array<i64: 2, 4>`; snug-partition carries it out.
+  }];
+  let options = [
+    ListOption<"mesh", "mesh", "int64_t", "Devices along the two axes of the mesh">,
+    Option<"topology", "topology", "std::string", "",
+           "Topology file (docs/topology.md) of the links between the devices; without it all are at one switch of 10 GB/s">,
+    Option<"threads", "threads", "int", "1", "Threads of each device that the time model assumes">
+  ];
+}
+
+def Partition : Pass<"snug-partition", "::mlir::ModuleOp"> {
+  let summary = "Make the program of one device of a mesh";
+  let description = [{
+    Ops with `snug.cuts` become what one device does of them; between ops that lie differently stand the collectives that
+    bring tensors from one layout to the other. Arguments and results of functions stay whole, on each device. Afterwards
+    all types are local (contract C2), and what differs between devices is `snug_mesh.index` and their parts of the weights.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::affine::AffineDialect", "::mlir::linalg::LinalgDialect",
+                           "::mlir::tensor::TensorDialect", "::snug::mesh::MeshDialect", "::snug::nn::NnDialect"];
+}
+#endif

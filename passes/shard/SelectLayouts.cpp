@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/solver/MeshRings.h"
+#include "passes/shard/LayoutSearch.h"
+#include "passes/shard/Passes.h"
+#include "llvm/Support/MemoryBuffer.h"
+
+using namespace mlir;
+using namespace snug;
+
+namespace snug {
+#define GEN_PASS_DEF_SELECTLAYOUTS
+#include "passes/shard/Passes.h.inc"
+} // namespace snug
+
+namespace {
+struct SelectLayoutsPass : snug::impl::SelectLayoutsBase<SelectLayoutsPass> {
+  using SelectLayoutsBase::SelectLayoutsBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    if (mesh.size() != kMeshAxes || mesh[0] < 1 || mesh[1] < 1) {
+      module.emitError() << "mesh takes the devices along its two axes, as mesh=2,4";
+      return signalPassFailure();
+    }
+    MeshExtents extents{mesh[0], mesh[1]};
+    std::optional<Topology> links = readTopology(module, topology, extents);
+    if (!links)
+      return signalPassFailure();
+    LayoutCosts costs(module, extents, *links, builtinMachine(512), threads);
+    if (failed(searchLayouts(module, costs)))
+      signalPassFailure();
+  }
+
+  // Of the file, else of one switch between all devices.
+  static std::optional<Topology> readTopology(ModuleOp module, const std::string &path, const MeshExtents &mesh) {
+    if (path.empty())
+      return uniformTopology(mesh[0] * mesh[1]);
+    auto buffer = llvm::MemoryBuffer::getFile(path);
+    std::string error = buffer ? "" : buffer.getError().message();
+    std::optional<Topology> read = buffer ? parseTopology((*buffer)->getBuffer().str(), error) : std::nullopt;
+    if (!read)
+      module.emitError() << "topology '" << path << "': " << error;
+    if (read && read->size() != mesh[0] * mesh[1]) {
+      module.emitError() << "topology '" << path << "' has " << read->size() << " devices, the mesh has " << mesh[0] * mesh[1];
+      return std::nullopt;
+    }
+    return read;
+  }
+};
+} // namespace

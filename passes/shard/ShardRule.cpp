@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "passes/shard/ShardRule.h"
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "mlir/IR/Matchers.h"
+#include "passes/shard/RowsInParts.h"
+#include <numeric>
+#include <set>
+
+using namespace mlir;
+using namespace snug;
+
+namespace {
+int64_t sum(const std::vector<int64_t> &lengths) { return std::accumulate(lengths.begin(), lengths.end(), int64_t(0)); }
+
+// A row of ones from the first boundary to the last.
+std::vector<int64_t> lengthsBetween(const std::set<int64_t> &boundaries) {
+  std::vector<int64_t> lengths;
+  for (auto place = boundaries.begin(); std::next(place) != boundaries.end(); ++place)
+    lengths.push_back(*std::next(place) - *place);
+  return lengths;
+}
+
+// Whether sums that begin with what this destination holds may begin with it on each device.
+bool isZero(Value init) {
+  auto fill = init.getDefiningOp<linalg::FillOp>();
+  return fill && (matchPattern(fill.getInputs()[0], m_AnyZeroFloat()) || matchPattern(fill.getInputs()[0], m_Zero()));
+}
+
+// Whether what reduces into the destinations is a sum that may be made in parts.
+bool mayReduceInParts(Operation *op, const IndexRule &rule) {
+  if (auto contract = dyn_cast<nn::ContractOp>(op)) { // nothing may happen to a sum before it is complete
+    Block &epilogue = contract.getEpilogue().front();
+    return epilogue.getTerminator()->getOperand(0) == epilogue.getArgument(0);
+  }
+  auto dps = dyn_cast<DestinationStyleOpInterface>(op);
+  return dps && (!rule.keepsDestinations || llvm::all_of(dps.getDpsInits(), isZero));
+}
+} // namespace
+
+ShardRule ShardRule::of(Operation *op) {
+  ShardRule rule;
+  rule.operands.resize(op->getNumOperands());
+  rule.results.resize(op->getNumResults());
+  if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op))
+    rule.readReshape(expand.getResultType(), expand.getReassociationIndices(), /*expands=*/true);
+  else if (auto collapse = dyn_cast<tensor::CollapseShapeOp>(op))
+    rule.readReshape(collapse.getSrcType(), collapse.getReassociationIndices(), /*expands=*/false);
+  else if (isa<tensor::ExtractSliceOp>(op))
+    rule.readExtractSlice(op);
+  else if (isa<tensor::InsertSliceOp>(op))
+    rule.readInsertSlice(op);
+  else
+    rule.readMaps(op);
+  return rule;
+}
+
+void ShardRule::readMaps(Operation *op) {
+  auto rules = dyn_cast<IndexRuleOpInterface>(op);
+  FailureOr<IndexRule> rule = rules ? rules.getIndexRule() : FailureOr<IndexRule>(failure());
+  if (failed(rule) || !isa<DestinationStyleOpInterface>(op))
+    return;
+  SmallVector<AffineMap> maps(rule->operands);
+  if (auto contract = dyn_cast<nn::ContractOp>(op); contract && contract.getPacked()) {
+    // Panels are made of what a device has: what counts are the logical dims of the weight.
+    maps = contract.getMaps();
+    rule->dims.truncate(maps[0].getNumDims());
+    for (auto [dim, type] : llvm::zip_equal(rule->dims, contract.getIteratorTypes().getAsValueRange<StringAttr>()))
+      dim = type == "parallel" ? IterDim{} : IterDim{IterKind::Reduction, Combiner::Sum};
+    rule->results.assign(1, maps.back());
+  }
+  unsigned numDims = rule->dims.size();
+  dimExtents.assign(numDims, -1);
+  reductions.assign(numDims, false);
+  placed.assign(numDims, false);
+  bool inParts = mayReduceInParts(op, *rule);
+  if (takesRowsInParts(op)) {
+    rowDim = numDims - 1;
+    rule->dims.back() = IterDim{};
+  }
+  for (auto [index, dim] : llvm::enumerate(rule->dims)) {
+    reductions[index] = dim.kind == IterKind::Reduction;
+    if (dim.kind == IterKind::Whole || (reductions[index] && (dim.combiner != Combiner::Sum || !inParts)))
+      dimExtents[index] = 0;
+  }
+  auto read = [&](AffineMap map, ShapedType type, Links &links) {
+    if (!map || !type)
+      return;
+    for (auto [dim, expr] : llvm::enumerate(map.getResults())) {
+      if (auto bare = dyn_cast<AffineDimExpr>(expr)) {
+        Link link;
+        link.iteration = bare.getPosition();
+        link.dim = dim;
+        // The logical extent of a packed weight is that of the result or of the other operand.
+        bool isLogical = map.getNumResults() == static_cast<unsigned>(type.getRank());
+        int64_t extent = isLogical ? type.getDimSize(dim) : -1, &known = dimExtents[link.iteration];
+        if (extent >= 0 && known != 0)
+          known = extent;
+        else if (isLogical)
+          known = 0; // dynamic
+        links.push_back(link);
+        continue;
+      }
+      for (unsigned iteration = 0; iteration < numDims; ++iteration)
+        if (expr.isFunctionOfDim(iteration))
+          dimExtents[iteration] = 0; // a window, or dims that are merged
+    }
+  };
+  for (auto [index, map] : llvm::enumerate(maps))
+    read(map, dyn_cast<ShapedType>(op->getOperand(index).getType()), operands[index]);
+  for (auto [index, map] : llvm::enumerate(rule->results))
+    read(map, cast<ShapedType>(op->getResult(index).getType()), results[index]);
+  for (auto [index, extent] : llvm::enumerate(dimExtents)) {
+    extent = std::max<int64_t>(extent, 0);
+    // Each result follows each parallel dim.
+    for (const Links &links : results)
+      if (!reductions[index] && llvm::none_of(links, [&](const Link &link) { return link.iteration == index; }))
+        extent = 0;
+  }
+  op->walk([&](Operation *inner) {
+    if (auto index = dyn_cast<linalg::IndexOp>(inner))
+      placed[index.getDim()] = true;
+    else if (auto index = dyn_cast<nn::IndexOp>(inner))
+      placed[index.getDim()] = true;
+  });
+}
+
+void ShardRule::readReshape(RankedTensorType expanded, ArrayRef<SmallVector<int64_t, 2>> groups, bool expands) {
+  dimExtents.assign(expanded.getRank(), 0);
+  reductions.assign(expanded.getRank(), false);
+  placed.assign(expanded.getRank(), false);
+  Links &whole = expands ? results[0] : operands[0], &merged = expands ? operands[0] : results[0];
+  for (auto [place, group] : llvm::enumerate(groups)) {
+    int64_t outer = 1;
+    for (size_t i = 0; i < group.size(); ++i) {
+      int64_t inner = 1;
+      bool isStatic = !expanded.isDynamicDim(group[i]) && outer > 0;
+      for (int64_t later : ArrayRef<int64_t>(group).drop_front(i + 1)) {
+        isStatic &= !expanded.isDynamicDim(later);
+        inner *= expanded.getDimSize(later);
+      }
+      int64_t extent = expanded.getDimSize(group[i]);
+      if (isStatic) {
+        dimExtents[group[i]] = extent;
+        Link bare, link;
+        bare.iteration = link.iteration = group[i];
+        bare.dim = group[i];
+        link.dim = place;
+        link.outer = outer;
+        link.inner = inner;
+        whole.push_back(bare);
+        merged.push_back(link);
+      }
+      outer = expanded.isDynamicDim(group[i]) ? 0 : outer * extent;
+    }
+  }
+}
+
+// Iterations are the source's; a dim that is taken in part counts from where the part begins.
+void ShardRule::readExtractSlice(Operation *operation) {
+  auto op = cast<tensor::ExtractSliceOp>(operation);
+  RankedTensorType source = op.getSourceType();
+  dimExtents.assign(source.getRank(), 0);
+  reductions.assign(source.getRank(), false);
+  placed.assign(source.getRank(), false);
+  llvm::SmallBitVector dropped = op.getDroppedDims();
+  int64_t kept = 0;
+  for (int64_t dim = 0; dim < source.getRank(); ++dim) {
+    if (dropped.test(dim))
+      continue;
+    Link from, to;
+    from.iteration = to.iteration = dim;
+    from.dim = dim;
+    to.dim = kept++;
+    auto offset = getConstantIntValue(op.getMixedOffsets()[dim]), size = getConstantIntValue(op.getMixedSizes()[dim]);
+    if (!offset || !size || getConstantIntValue(op.getMixedStrides()[dim]) != 1 || source.isDynamicDim(dim))
+      continue;
+    dimExtents[dim] = *size;
+    from.offset = *offset;
+    if (*size != source.getDimSize(dim)) {
+      std::set<int64_t> boundaries{0, source.getDimSize(dim)};
+      for (Operation *user : op.getSource().getUsers())
+        if (auto other = dyn_cast<tensor::ExtractSliceOp>(user)) {
+          auto start = getConstantIntValue(other.getMixedOffsets()[dim]), length = getConstantIntValue(other.getMixedSizes()[dim]);
+          if (!start || !length)
+            continue;
+          boundaries.insert(*start);
+          boundaries.insert(*start + *length);
+        }
+      from.boundaries.assign(boundaries.begin(), boundaries.end());
+    }
+    operands[0].push_back(from);
+    results[0].push_back(to);
+  }
+}
+
+// Iterations are the destination's, along dims that the part has in full.
+void ShardRule::readInsertSlice(Operation *operation) {
+  auto op = cast<tensor::InsertSliceOp>(operation);
+  RankedTensorType whole = op.getDestType();
+  dimExtents.assign(whole.getRank(), 0);
+  reductions.assign(whole.getRank(), false);
+  placed.assign(whole.getRank(), false);
+  llvm::SmallBitVector dropped = op.getDroppedDims();
+  int64_t kept = 0;
+  for (int64_t dim = 0; dim < whole.getRank(); ++dim) {
+    if (dropped.test(dim))
+      continue;
+    Link part, bare;
+    part.iteration = bare.iteration = dim;
+    bare.dim = dim;
+    part.dim = kept++;
+    if (whole.isDynamicDim(dim) || getConstantIntValue(op.getMixedSizes()[dim]) != whole.getDimSize(dim))
+      continue;
+    dimExtents[dim] = whole.getDimSize(dim);
+    operands[0].push_back(part);
+    operands[1].push_back(bare);
+    results[0].push_back(bare);
+  }
+}
+
+bool ShardRule::allows(const IterationCut &cut) const {
+  return cut.dim < dimExtents.size() && dimExtents[cut.dim] > 1 && sum(cut.segments) == dimExtents[cut.dim] &&
+         (!placed[cut.dim] || cut.segments.size() == 1);
+}
+
+std::optional<std::vector<int64_t>> ShardRule::toTensor(const Link &link, const std::vector<int64_t> &segments) const {
+  if (!link.boundaries.empty()) {
+    std::set<int64_t> places(link.boundaries.begin(), link.boundaries.end());
+    int64_t at = link.offset;
+    for (int64_t length : segments)
+      places.insert(at += length);
+    // What another one takes out of the middle of a segment is not to be cut for this one.
+    std::set<int64_t> inside{link.offset};
+    at = link.offset;
+    for (int64_t length : segments)
+      inside.insert(at += length);
+    for (int64_t place : places)
+      if (place > link.offset && place < at && !inside.count(place))
+        return std::nullopt;
+    return lengthsBetween(places);
+  }
+  std::vector<int64_t> merged;
+  for (int64_t i = 0; i < link.outer; ++i)
+    for (int64_t length : segments)
+      merged.push_back(length * link.inner);
+  return merged;
+}
+
+std::optional<std::vector<int64_t>> ShardRule::toIteration(const Link &link, const std::vector<int64_t> &segments) const {
+  std::vector<int64_t> result;
+  int64_t extent = dimExtents[link.iteration];
+  if (!link.boundaries.empty()) {
+    int64_t at = 0;
+    for (int64_t length : segments) {
+      if (at >= link.offset && at + length <= link.offset + extent)
+        result.push_back(length);
+      else if (at < link.offset + extent && at + length > link.offset)
+        return std::nullopt; // half in, half out
+      at += length;
+    }
+  } else {
+    if (segments.size() % link.outer != 0)
+      return std::nullopt;
+    size_t period = segments.size() / link.outer;
+    for (size_t i = 0; i < segments.size(); ++i)
+      if (segments[i] % link.inner != 0 || segments[i] != segments[i % period])
+        return std::nullopt;
+    for (size_t i = 0; i < period; ++i)
+      result.push_back(segments[i] / link.inner);
+  }
+  return sum(result) == extent ? std::optional(result) : std::nullopt;
+}
+
+std::vector<IterationCut> ShardRule::cutsOf(const Links &links, const AxisLayout &cut) const {
+  std::vector<IterationCut> found;
+  for (const Link &link : links)
+    if (cut.kind == AxisLayout::Cut && link.dim == cut.dim && dimExtents[link.iteration] > 1)
+      if (auto segments = toIteration(link, cut.segments)) {
+        IterationCut one{link.iteration, *segments};
+        if (allows(one))
+          found.push_back(one);
+      }
+  return found;
+}
+
+std::optional<AxisLayout> ShardRule::operandLayout(unsigned operand, const IterationCut &cut) const {
+  for (const Link &link : operands[operand])
+    if (link.iteration == cut.dim) {
+      auto segments = toTensor(link, cut.segments);
+      return segments ? std::optional(AxisLayout::cut(link.dim, *segments)) : std::nullopt;
+    }
+  return AxisLayout::whole();
+}
+
+std::optional<AxisLayout> ShardRule::resultLayout(unsigned result, const IterationCut &cut) const {
+  for (const Link &link : results[result])
+    if (link.iteration == cut.dim) {
+      auto segments = toTensor(link, cut.segments);
+      return segments ? std::optional(AxisLayout::cut(link.dim, *segments)) : std::nullopt;
+    }
+  return reductions[cut.dim] ? AxisLayout::partial() : AxisLayout::whole();
+}

@@ -1,0 +1,2 @@
+snug_add_passes(Shard shard SOURCES CutCandidates.cpp LayoutCosts.cpp LayoutSearch.cpp Layouts.cpp Partition.cpp Resharding.cpp RowsInParts.cpp SelectLayouts.cpp ShardRule.cpp
+  LINK SnugNn SnugMesh SnugAnalysis SnugSolver)

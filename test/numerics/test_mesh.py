@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Models cut for a mesh of devices give what one device gives, whatever the mesh and whatever connects it."""
+import itertools
+import json
+import random
+
+import numpy as np
+import pytest
+
+import materialize
+import snug
+from ops import Graph, noise
+
+TOLERANCE = 1e-5  # relative L2, fp32
+MESHES = [(a, n // a) for n in (2, 3, 4, 6, 8) for a in range(1, n + 1) if n % a == 0]
+# What connects the two axes decides how ops are cut: GB/s and microseconds of axis 0, then of axis 1.
+LINKS = {"alike": None, "slow_first": ((0.05, 1), (50, 1)), "slow_second": ((50, 1), (0.05, 1)), "no_latency": ((1, 0), (1, 0)),
+         "free": ((1e4, 0), (1e4, 0)), "latency": ((100, 5000), (100, 5000))}
+
+
+def mixture_of_experts():
+    """Each expert's part of a token is weighed by a softmax over the experts."""
+    graph = Graph()
+    c, x = graph.constant, graph.input("x", noise(2, 10, 24), ("batch", "seq", 24))
+    gate = graph.node("Softmax", graph.node("MatMul", x, c(noise(24, 8))), axis=-1)
+    rows = graph.node("Unsqueeze", x, c(np.array([1])))
+    up = graph.node("MatMul", rows, c(noise(8, 24, 48, seed=1)))
+    down = graph.node("MatMul", graph.node("Gelu", up), c(noise(8, 48, 24, seed=2)))
+    weighed = graph.node("Mul", down, graph.node("Unsqueeze", graph.node("Transpose", gate, perm=[0, 2, 1]), c(np.array([3]))))
+    graph.output(graph.node("Add", x, graph.node("ReduceSum", weighed, c(np.array([1])), keepdims=0)), 3)
+    return graph
+
+
+def unet():
+    """Convolutions down and up again, with a skip, group norms and biases."""
+    graph = Graph()
+    c, x = graph.constant, graph.input("x", noise(1, 8, 12, 12), ("batch", 8, 12, 12))
+
+    def block(value, channels, out, seed):
+        value = graph.node("Conv", value, c(noise(out, channels, 3, 3, seed=seed) * np.float32(0.2)), c(noise(out, seed=seed)), pads=[1, 1, 1, 1])
+        flat = graph.node("InstanceNormalization", graph.node("Reshape", value, c(np.array([0, 4, -1]))), c(np.ones(4, np.float32)), c(np.zeros(4, np.float32)))
+        return graph.node("Relu", graph.node("Reshape", flat, graph.node("Shape", value)))
+    first = block(x, 8, 24, 1)
+    low = block(graph.node("MaxPool", first, kernel_shape=[2, 2], strides=[2, 2]), 24, 48, 2)
+    up = graph.node("Resize", low, "", c(np.array([1, 1, 2, 2], np.float32)), mode="nearest")
+    both = graph.node("Concat", up, first, axis=1)
+    graph.output(graph.node("Conv", block(both, 72, 24, 3), c(noise(8, 24, 1, 1, seed=4))), 4)
+    return graph
+
+
+# name -> (dims when compiled, dims of the run)
+EXPORTED = {"gpt2_tiny": ({"batch": "1..2", "seq": "1..16"}, {"batch": 2, "seq": 13}),
+            "gpt2_tiny_ts14": ({"batch": 1, "seq": 9}, {"batch": 1, "seq": 9}),
+            "llama_tiny": ({"batch": 1, "seq": "1..16"}, {"batch": 1, "seq": 16}),
+            "llama_tiny_decode": ({"batch": 1, "past": "1..20"}, {"batch": 1, "past": 11}),
+            "bert_tiny": ({"batch": 2, "seq": 12}, {"batch": 2, "seq": 12}),
+            "vit_tiny": ({"batch": "1..2"}, {"batch": 2}),
+            "folding_tiny": ({"batch": 1, "n": "1..8"}, {"batch": 1, "n": 6})}
+BUILT = {"moe": (mixture_of_experts, {"batch": "1..2", "seq": "1..12"}), "unet": (unet, {"batch": 1})}
+CASES = list(itertools.product([*EXPORTED, *BUILT], MESHES, LINKS))
+SHORT = random.Random(6).sample(CASES, 40)
+
+
+def topology_of(mesh, links):
+    """A level for each axis."""
+    levels = [{"fanout": extent, "p2p_gbps": gbps, "group_gbps": gbps * (mesh[1] if axis == 0 else 1), "latency_us": us}
+              for axis, (extent, (gbps, us)) in enumerate(zip(mesh, links)) if extent > 1]
+    return json.dumps({"version": 1, "name": "test", "rails": False, "levels": levels})
+
+
+def model_of(name, weights, tmp_path):
+    """Path, dims, inputs."""
+    if name in BUILT:
+        build, dims = BUILT[name]
+        graph = build()
+        return graph.save(tmp_path / "m.onnx"), dims, graph.values
+    model, (dims, run) = weights(name), EXPORTED[name]
+    extra = {"s22": run["past"] + 1} if "past" in run else {}
+    return model, dims, materialize.make_inputs(model, {**run, **extra})
+
+
+def run_ranks(library, inputs, tmp_path):
+    """Outputs of each rank, and the statistics."""
+    np.savez(tmp_path / "in.npz", **inputs)
+    snug.command([snug.tool("SNUG_RUN"), library, "--comm", "loopback", "--inputs", tmp_path / "in.npz", "--outputs",
+                  tmp_path / "out.{rank}.npz", "--stats", tmp_path / "stats.json"])
+    stats = json.loads((tmp_path / "stats.json").read_text())
+    outputs = []
+    for rank in range(len(stats["ranks"])):
+        with np.load(tmp_path / f"out.{rank}.npz") as file:
+            outputs.append({name: file[name] for name in file.files})
+    return outputs, stats
+
+
+def check(name, mesh, links, weights, tmp_path):
+    model, dims, inputs = model_of(name, weights, tmp_path)
+    flags = ["--mesh", f"{mesh[0]}x{mesh[1]}"]
+    if LINKS[links]:
+        (tmp_path / "topology.json").write_text(topology_of(mesh, LINKS[links]))
+        flags += ["--topology", tmp_path / "topology.json"]
+    _, report = snug.compile_model(model, tmp_path / "m.so", dims, flags=flags)
+    outputs, stats = run_ranks(tmp_path / "m.so", inputs, tmp_path)
+    want = snug.reference(model, inputs)
+    assert len(outputs) == mesh[0] * mesh[1] and report["mesh"]["mesh"] == list(mesh)
+    for rank, got in enumerate(outputs):
+        assert got.keys() == want.keys()
+        for output, value in want.items():
+            assert snug.relative_error(got[output], value) <= TOLERANCE, (rank, output)
+            assert np.array_equal(got[output], outputs[0][output]), (rank, output)  # devices agree to the bit
+    for rank in stats["ranks"]:
+        assert rank["measured"]["arena_high_water"] <= rank["planned"]["arena"]
+    return report
+
+
+@pytest.mark.parametrize("name, mesh, links", SHORT, ids=lambda value: value if isinstance(value, str) else "x".join(map(str, value)))
+def test_mesh_gives_what_one_device_gives(name, mesh, links, weights, tmp_path):
+    check(name, mesh, links, weights, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name, mesh, links", [case for case in CASES if case not in SHORT],
+                         ids=lambda value: value if isinstance(value, str) else "x".join(map(str, value)))
+def test_any_mesh_gives_what_one_device_gives(name, mesh, links, weights, tmp_path):
+    check(name, mesh, links, weights, tmp_path)
+
+
+def test_heads_of_each_matrix_are_cut_and_weights_shared_out(weights, tmp_path):
+    """A device of four has a quarter, but for vectors that are added to what all have, and panels that are not full."""
+    report = check("gpt2_tiny", (4, 1), "alike", weights, tmp_path)
+    alone = snug.compile_model(weights("gpt2_tiny"), tmp_path / "one.so", {"batch": "1..2", "seq": "1..16"})[1]
+    vectors = 4 * 64 * (2 * 5 + 2 * 2)  # bytes: five norms, and in each layer the biases of two projections
+    panels = 2 * 4 * 64 * (64 - 48)     # of queries, keys and values 48 columns, in panels of 32
+    assert report["memory"]["weights"] == alone["memory"]["weights"] / 4 + vectors * 3 / 4 + panels
+    assert report["mesh"]["replicated"] == []
+    # One sum after attention and one after the FFN of each layer (Shoeybi et al., arXiv 1909.08053).
+    sums = [one for one in report["mesh"]["collectives"] if one["collective"] == "all_reduce"]
+    assert [one["calls"] for one in sums] == [4]
+
+
+def test_what_does_not_divide_is_named(weights, tmp_path):
+    report = check("gpt2_tiny", (3, 1), "alike", weights, tmp_path)
+    assert {one["weight"] for one in report["mesh"]["replicated"]} >= {"weight_inner.transformer.h.0.mlp.c_fc.weight"}
+
+
+def test_the_fastest_mesh_is_chosen(weights, tmp_path):
+    """Four devices in two boxes with a slow link between them."""
+    (tmp_path / "t.json").write_text(topology_of((2, 2), ((0.001, 1), (50, 1))))
+    model, dims, inputs = model_of("gpt2_tiny", weights, tmp_path)
+    flags = ["--mesh", "auto", "--topology", tmp_path / "t.json"]
+    _, report = snug.compile_model(model, tmp_path / "m.so", dims, flags=flags)
+    times = {tuple(one["mesh"]): one["ms"] for one in report["mesh"]["candidates"]}
+    assert times.keys() == {(4, 1), (2, 2), (1, 4)}
+    assert times[tuple(report["mesh"]["mesh"])] == min(times.values())
+    outputs, _ = run_ranks(tmp_path / "m.so", inputs, tmp_path)
+    for name, value in snug.reference(model, inputs).items():
+        assert snug.relative_error(outputs[-1][name], value) <= TOLERANCE

@@ -1,0 +1,53 @@
+// RUN: snug-opt %s -split-input-file -verify-diagnostics -snug-partition
+
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @uneven(%x: tensor<6x16xf32>) -> tensor<6x16xf32> {
+    %e = tensor.empty() : tensor<6x16xf32>
+    // expected-error @+1 {{snug.cuts needs a part of operand 0 that cannot be had}}
+    %y = linalg.exp {snug.cuts = [{axis = 0, dim = 0, segments = array<i64: 6>}]} ins(%x : tensor<6x16xf32>) outs(%e : tensor<6x16xf32>) -> tensor<6x16xf32>
+    return %y : tensor<6x16xf32>
+  }
+}
+
+// -----
+
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @no_such_dim(%x: tensor<8x16xf32>) -> tensor<8x16xf32> {
+    %e = tensor.empty() : tensor<8x16xf32>
+    // expected-error @+1 {{snug.cuts cuts dim 2, which cannot be cut so}}
+    %y = linalg.exp {snug.cuts = [{axis = 0, dim = 2, segments = array<i64: 8>}]} ins(%x : tensor<8x16xf32>) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    return %y : tensor<8x16xf32>
+  }
+}
+
+// -----
+
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @no_entry(%x: tensor<8x16xf32>) -> tensor<8x16xf32> {
+    %e = tensor.empty() : tensor<8x16xf32>
+    // expected-error @+1 {{snug.cuts has an entry that is none: {axis = 0, dim = 2, segments = array<i64: 64, 64>}}}
+    %y = linalg.exp {snug.cuts = [{axis = 2, dim = 0, segments = array<i64: 8>}]} ins(%x : tensor<8x16xf32>) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    return %y : tensor<8x16xf32>
+  }
+}
+
+// -----
+
+// A sum that begins with something is not made in parts.
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @begun(%x: tensor<8x32xf32>, %w: tensor<32x16xf32>, %b: tensor<8x16xf32>) -> tensor<8x16xf32> {
+    // expected-error @+1 {{snug.cuts cuts dim 2, which cannot be cut so}}
+    %p = linalg.matmul {snug.cuts = [{axis = 0, dim = 2, segments = array<i64: 32>}]}
+        ins(%x, %w : tensor<8x32xf32>, tensor<32x16xf32>) outs(%b : tensor<8x16xf32>) -> tensor<8x16xf32>
+    return %p : tensor<8x16xf32>
+  }
+}
+
+// -----
+
+// expected-error @+1 {{snug.mesh is no array of two extents of at least 1, as array<i64: 2, 4>}}
+module attributes {snug.mesh = array<i64: 4>} {
+  func.func @no_mesh(%x: tensor<8xf32>) -> tensor<8xf32> {
+    return %x : tensor<8xf32>
+  }
+}

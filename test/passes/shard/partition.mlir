@@ -1,0 +1,181 @@
+// RUN: snug-opt %s -split-input-file -snug-partition -canonicalize -cse | FileCheck %s -enable-var-scope
+
+// Cuts as they are written: rows along axis 1, columns along axis 0.
+// CHECK-LABEL: func.func @both_axes
+// CHECK-DAG: %[[I:.*]] = snug_mesh.index 0
+// CHECK-DAG: %[[J:.*]] = snug_mesh.index 1
+// CHECK: linalg.exp ins(%{{.*}} : tensor<4x4xf32>) outs(%{{.*}} : tensor<4x4xf32>)
+// CHECK: snug_mesh.all_gather axes [1]
+// CHECK: snug_mesh.all_gather axes [0]
+module attributes {snug.mesh = array<i64: 4, 2>} {
+  func.func @both_axes(%x: tensor<8x16xf32>) -> tensor<8x16xf32> {
+    %e = tensor.empty() : tensor<8x16xf32>
+    %y = linalg.exp {snug.cuts = [{axis = 0, dim = 1, segments = array<i64: 16>}, {axis = 1, dim = 0, segments = array<i64: 8>}]}
+        ins(%x : tensor<8x16xf32>) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    return %y : tensor<8x16xf32>
+  }
+}
+
+// -----
+
+// One dim along both: axis 1 cuts the parts of axis 0, and the place counts through both.
+// CHECK: #[[$PLACE:.*]] = affine_map<()[s0, s1] -> (s0 * 4 + s1 * 2)>
+// CHECK-LABEL: func.func @place
+// CHECK-DAG: %[[I:.*]] = snug_mesh.index 0
+// CHECK-DAG: %[[J:.*]] = snug_mesh.index 1
+// CHECK: %[[AT:.*]] = affine.apply #[[$PLACE]]()[%[[I]], %[[J]]]
+// CHECK: linalg.generic {{.*}} outs(%{{.*}} : tensor<2xi32>)
+// CHECK: %[[HERE:.*]] = linalg.index 0
+// CHECK: arith.addi %[[HERE]], %[[AT]]
+module attributes {snug.mesh = array<i64: 4, 2>} {
+  func.func @place() -> tensor<16xi32> {
+    %e = tensor.empty() : tensor<16xi32>
+    %y = linalg.generic {indexing_maps = [affine_map<(i) -> (i)>], iterator_types = ["parallel"],
+                         snug.cuts = [{axis = 0, dim = 0, segments = array<i64: 16>}, {axis = 1, dim = 0, segments = array<i64: 16>}]}
+        outs(%e : tensor<16xi32>) {
+    ^bb0(%out: i32):
+      %i = linalg.index 0 : index
+      %v = arith.index_cast %i : index to i32
+      linalg.yield %v : i32
+    } -> tensor<16xi32>
+    return %y : tensor<16xi32>
+  }
+}
+
+// -----
+
+// A sum over a dim that is cut is complete after a reduce-scatter where its reader wants parts of it.
+// CHECK-LABEL: func.func @scatter
+// CHECK: %[[P:.*]] = linalg.matmul ins(%{{.*}}, %{{.*}} : tensor<8x8xf32>, tensor<8x16xf32>) outs(%{{.*}} : tensor<8x16xf32>)
+// CHECK: snug_mesh.reduce_scatter sum axes [0] ins(%{{.*}} : tensor<4x2x16xf32>) outs(%{{.*}} : tensor<2x16xf32>)
+// CHECK: linalg.exp ins(%{{.*}} : tensor<2x16xf32>)
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @scatter(%x: tensor<8x32xf32>, %w: tensor<32x16xf32>) -> tensor<8x16xf32> {
+    %zero = arith.constant 0.0 : f32
+    %e = tensor.empty() : tensor<8x16xf32>
+    %i = linalg.fill ins(%zero : f32) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    %p = linalg.matmul {snug.cuts = [{axis = 0, dim = 2, segments = array<i64: 32>}]}
+        ins(%x, %w : tensor<8x32xf32>, tensor<32x16xf32>) outs(%i : tensor<8x16xf32>) -> tensor<8x16xf32>
+    %e2 = tensor.empty() : tensor<8x16xf32>
+    %y = linalg.exp {snug.cuts = [{axis = 0, dim = 0, segments = array<i64: 8>}]}
+        ins(%p : tensor<8x16xf32>) outs(%e2 : tensor<8x16xf32>) -> tensor<8x16xf32>
+    return %y : tensor<8x16xf32>
+  }
+}
+
+// -----
+
+// From one cut to another by an exchange; what two readers want in one layout is brought to it once.
+// CHECK-LABEL: func.func @exchange
+// CHECK: linalg.exp ins(%{{.*}} : tensor<2x16xf32>)
+// CHECK: snug_mesh.all_to_all axes [0] ins(%{{.*}} : tensor<4x2x4xf32>) outs(%{{.*}} : tensor<4x2x4xf32>)
+// CHECK-NOT: snug_mesh.all_to_all
+// CHECK: linalg.log ins(%{{.*}} : tensor<8x4xf32>)
+// CHECK: linalg.tanh ins(%{{.*}} : tensor<8x4xf32>)
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @exchange(%x: tensor<8x16xf32>) -> (tensor<8x16xf32>, tensor<8x16xf32>) {
+    %e = tensor.empty() : tensor<8x16xf32>
+    %a = linalg.exp {snug.cuts = [{axis = 0, dim = 0, segments = array<i64: 8>}]} ins(%x : tensor<8x16xf32>) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    %b = linalg.log {snug.cuts = [{axis = 0, dim = 1, segments = array<i64: 16>}]} ins(%a : tensor<8x16xf32>) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    %c = linalg.tanh {snug.cuts = [{axis = 0, dim = 1, segments = array<i64: 16>}]} ins(%a : tensor<8x16xf32>) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    return %b, %c : tensor<8x16xf32>, tensor<8x16xf32>
+  }
+}
+
+// -----
+
+// An op with a body, and one without a rule, take what they read as a whole; open dims are nobody's to cut.
+// CHECK-LABEL: func.func @whole
+// CHECK: %[[N:.*]] = tensor.dim %{{.*}} : tensor<?x16xf32>
+// CHECK: linalg.exp ins(%{{.*}} : tensor<?x4xf32>)
+// CHECK: snug_mesh.all_gather
+// CHECK: scf.if
+// CHECK: tensor.extract %{{.*}} : tensor<?x16xf32>
+// CHECK: return %{{.*}}, %[[N]]
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @whole(%x: tensor<?x16xf32>, %c: i1) -> (f32, index) {
+    %c0 = arith.constant 0 : index
+    %n = tensor.dim %x, %c0 : tensor<?x16xf32>
+    %e = tensor.empty(%n) : tensor<?x16xf32>
+    %a = linalg.exp {snug.cuts = [{axis = 0, dim = 1, segments = array<i64: 16>}]} ins(%x : tensor<?x16xf32>) outs(%e : tensor<?x16xf32>) -> tensor<?x16xf32>
+    %m = tensor.dim %a, %c0 : tensor<?x16xf32>
+    %v = scf.if %c -> f32 {
+      %f = tensor.extract %a[%c0, %c0] : tensor<?x16xf32>
+      scf.yield %f : f32
+    } else {
+      %z = arith.constant 0.0 : f32
+      scf.yield %z : f32
+    }
+    return %v, %m : f32, index
+  }
+}
+
+// -----
+
+// Rows that devices have parts of: moments of the parts, one small all-gather, and what is computed with the common ones.
+// CHECK-LABEL: func.func @norm
+// CHECK: linalg.generic {{.*}} ins(%{{.*}} : tensor<4x4xf32>) outs(%{{.*}} : tensor<4xf32>)
+// CHECK: snug_mesh.all_gather axes [0] ins(%{{.*}} : tensor<2x4xf32>) outs(%{{.*}} : tensor<4x2x4xf32>)
+// CHECK: linalg.generic {{.*}} ins(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<4x4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<4xf32>) outs(%{{.*}} : tensor<4x4xf32>)
+// CHECK-NOT: snug_nn.norm
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @norm(%x: tensor<4x16xf32>, %scale: tensor<16xf32>) -> tensor<4x16xf32> {
+    %e = tensor.empty() : tensor<4x16xf32>
+    %y = snug_nn.norm layer ins(%x : tensor<4x16xf32>) scale(%scale : tensor<16xf32>) outs(%e : tensor<4x16xf32>)
+        {epsilon = 1.0e-5 : f32, snug.cuts = [{axis = 0, dim = 1, segments = array<i64: 16>}]} -> tensor<4x16xf32>
+    return %y : tensor<4x16xf32>
+  }
+}
+
+// -----
+
+// A softmax over both axes: the maximum and the sum of all devices.
+// CHECK-LABEL: func.func @softmax
+// CHECK: %[[MOST:.*]] = snug_mesh.all_reduce max axes [0, 1] ins(%{{.*}} : tensor<4xf32>)
+// CHECK: %[[SUM:.*]] = snug_mesh.all_reduce sum axes [0, 1] ins(%{{.*}} : tensor<4xf32>)
+// CHECK: linalg.generic {{.*}} ins(%{{.*}}, %[[MOST]], %[[SUM]] : tensor<4x2xf32>, tensor<4xf32>, tensor<4xf32>)
+module attributes {snug.mesh = array<i64: 4, 2>} {
+  func.func @softmax(%x: tensor<4x16xf32>) -> tensor<4x16xf32> {
+    %e = tensor.empty() : tensor<4x16xf32>
+    %y = snug_nn.softmax ins(%x : tensor<4x16xf32>) outs(%e : tensor<4x16xf32>)
+        {snug.cuts = [{axis = 0, dim = 1, segments = array<i64: 16>}, {axis = 1, dim = 1, segments = array<i64: 16>}]} -> tensor<4x16xf32>
+    return %y : tensor<4x16xf32>
+  }
+}
+
+// -----
+
+// Past dims of 1 a part moves without a copy.
+// CHECK-LABEL: func.func @first
+// CHECK: %[[ALL:.*]] = snug_mesh.all_gather axes [0] ins(%{{.*}} : tensor<1x2x16xf32>) outs(%{{.*}} : tensor<4x1x2x16xf32>)
+// CHECK-NOT: linalg
+// CHECK: return
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @first(%x: tensor<1x8x16xf32>) -> tensor<1x8x16xf32> {
+    %e = tensor.empty() : tensor<1x8x16xf32>
+    %y = linalg.exp {snug.cuts = [{axis = 0, dim = 1, segments = array<i64: 8>}]} ins(%x : tensor<1x8x16xf32>) outs(%e : tensor<1x8x16xf32>) -> tensor<1x8x16xf32>
+    return %y : tensor<1x8x16xf32>
+  }
+}
+
+// -----
+
+// A sum over both axes by steps, as elements lie in memory: axis 0 adds what devices along axis 1 have a part of each.
+// CHECK-LABEL: func.func @sum_over_both
+// CHECK: %[[P:.*]] = linalg.matmul ins(%{{.*}}, %{{.*}} : tensor<?x4xf32>, tensor<4x16xf32>) outs(%{{.*}} : tensor<?x16xf32>)
+// CHECK: %[[PARTS:.*]] = tensor.expand_shape %{{.*}} {{\[\[}}0, 1]] output_shape [2, %{{.*}}] : tensor<?xf32> into tensor<2x?xf32>
+// CHECK: %[[R:.*]] = snug_mesh.reduce_scatter sum axes [1] ins(%[[PARTS]] : tensor<2x?xf32>)
+// CHECK: %[[A:.*]] = snug_mesh.all_reduce sum axes [0] ins(%[[R]] : tensor<?xf32>)
+// CHECK: snug_mesh.all_gather axes [1] ins(%[[A]] : tensor<?xf32>) outs(%{{.*}} : tensor<2x?xf32>)
+module attributes {snug.mesh = array<i64: 4, 2>} {
+  func.func @sum_over_both(%x: tensor<?x32xf32>, %w: tensor<32x16xf32>) -> tensor<?x16xf32> {
+    %c0 = arith.constant 0 : index
+    %n = tensor.dim %x, %c0 : tensor<?x32xf32>
+    %zero = arith.constant 0.0 : f32
+    %e = tensor.empty(%n) : tensor<?x16xf32>
+    %i = linalg.fill ins(%zero : f32) outs(%e : tensor<?x16xf32>) -> tensor<?x16xf32>
+    %p = linalg.matmul {snug.cuts = [{axis = 0, dim = 2, segments = array<i64: 32>}, {axis = 1, dim = 2, segments = array<i64: 32>}]}
+        ins(%x, %w : tensor<?x32xf32>, tensor<32x16xf32>) outs(%i : tensor<?x16xf32>) -> tensor<?x16xf32>
+    return %p : tensor<?x16xf32>
+  }
+}

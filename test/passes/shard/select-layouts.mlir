@@ -1,0 +1,73 @@
+// RUN: snug-opt %s -split-input-file -snug-select-layouts="mesh=4,1" | FileCheck %s -enable-var-scope
+// RUN: snug-opt %s -split-input-file -snug-select-layouts="mesh=4,1" -snug-partition -canonicalize -cse | FileCheck %s -check-prefix=LOCAL -enable-var-scope
+
+// The first product's columns and the second one's rows: one all-reduce (Shoeybi et al., arXiv 1909.08053).
+// CHECK: module attributes {snug.mesh = array<i64: 4, 1>}
+// CHECK-LABEL: func.func @mlp
+// CHECK: linalg.matmul {snug.cuts = [{axis = 0 : i64, dim = 1 : i64, segments = array<i64: 4096>}]}
+// CHECK: linalg.exp {snug.cuts = [{axis = 0 : i64, dim = 1 : i64, segments = array<i64: 4096>}]}
+// CHECK: linalg.matmul {snug.cuts = [{axis = 0 : i64, dim = 2 : i64, segments = array<i64: 4096>}]}
+// LOCAL-LABEL: func.func @mlp
+// LOCAL: %[[W1:.*]] = snug_nn.weight @w1 recipe [#snug_nn.shard<1, 0, [4096]>] : tensor<1024x1024xf32>
+// LOCAL: %[[H:.*]] = linalg.matmul ins(%{{.*}}, %[[W1]] : tensor<64x1024xf32>, tensor<1024x1024xf32>) outs(%{{.*}} : tensor<64x1024xf32>)
+// LOCAL-NOT: snug_mesh
+// LOCAL: %[[A:.*]] = linalg.exp ins(%[[H]] : tensor<64x1024xf32>)
+// LOCAL-NOT: snug_mesh
+// LOCAL: %[[W2:.*]] = snug_nn.weight @w2 recipe [#snug_nn.shard<0, 0, [4096]>] : tensor<1024x1024xf32>
+// LOCAL: %[[P:.*]] = linalg.matmul ins(%[[A]], %[[W2]] : tensor<64x1024xf32>, tensor<1024x1024xf32>) outs(%{{.*}} : tensor<64x1024xf32>)
+// LOCAL: %[[Y:.*]] = snug_mesh.all_reduce sum axes [0] ins(%[[P]] : tensor<64x1024xf32>)
+// LOCAL: return %[[Y]] : tensor<64x1024xf32>
+module {
+  snug_nn.data @w1 : tensor<1024x4096xf32> {file = "w", offset = 0 : i64, length = 16777216 : i64}
+  snug_nn.data @w2 : tensor<4096x1024xf32> {file = "w", offset = 16777216 : i64, length = 16777216 : i64}
+  func.func @mlp(%x: tensor<64x1024xf32>) -> tensor<64x1024xf32> {
+    %w1 = snug_nn.weight @w1 : tensor<1024x4096xf32>
+    %w2 = snug_nn.weight @w2 : tensor<4096x1024xf32>
+    %zero = arith.constant 0.0 : f32
+    %e1 = tensor.empty() : tensor<64x4096xf32>
+    %i1 = linalg.fill ins(%zero : f32) outs(%e1 : tensor<64x4096xf32>) -> tensor<64x4096xf32>
+    %h = linalg.matmul ins(%x, %w1 : tensor<64x1024xf32>, tensor<1024x4096xf32>) outs(%i1 : tensor<64x4096xf32>) -> tensor<64x4096xf32>
+    %e2 = tensor.empty() : tensor<64x4096xf32>
+    %a = linalg.exp ins(%h : tensor<64x4096xf32>) outs(%e2 : tensor<64x4096xf32>) -> tensor<64x4096xf32>
+    %e3 = tensor.empty() : tensor<64x1024xf32>
+    %i3 = linalg.fill ins(%zero : f32) outs(%e3 : tensor<64x1024xf32>) -> tensor<64x1024xf32>
+    %y = linalg.matmul ins(%a, %w2 : tensor<64x4096xf32>, tensor<4096x1024xf32>) outs(%i3 : tensor<64x1024xf32>) -> tensor<64x1024xf32>
+    return %y : tensor<64x1024xf32>
+  }
+}
+
+// -----
+
+// Queries, keys and values in one matrix: each device has some heads of each, so the matrix is cut in three segments.
+// LOCAL-LABEL: func.func @qkv
+// LOCAL: snug_nn.weight @w recipe [#snug_nn.shard<1, 0, [1024, 1024, 1024]>] : tensor<1024x768xf32>
+// LOCAL: tensor.extract_slice %{{.*}}[0, 0] [64, 256] [1, 1] : tensor<64x768xf32> to tensor<64x256xf32>
+// LOCAL: tensor.extract_slice %{{.*}}[0, 256] [64, 256] [1, 1] : tensor<64x768xf32> to tensor<64x256xf32>
+// LOCAL: tensor.expand_shape %{{.*}} {{\[\[}}0], [1, 2]] output_shape [64, 4, 64] : tensor<64x256xf32> into tensor<64x4x64xf32>
+// LOCAL: linalg.generic {{.*}} ins(%{{.*}}, %{{.*}} : tensor<64x4x64xf32>, tensor<64x4x64xf32>) outs(%{{.*}} : tensor<4x64x64xf32>)
+// LOCAL: snug_mesh.all_gather axes [0] ins(%{{.*}} : tensor<4x64x64xf32>) outs(%{{.*}} : tensor<4x4x64x64xf32>)
+module {
+  snug_nn.data @w : tensor<1024x3072xf32> {file = "w", offset = 0 : i64, length = 12582912 : i64}
+  func.func @qkv(%x: tensor<64x1024xf32>) -> tensor<16x64x64xf32> {
+    %w = snug_nn.weight @w : tensor<1024x3072xf32>
+    %zero = arith.constant 0.0 : f32
+    %e1 = tensor.empty() : tensor<64x3072xf32>
+    %i1 = linalg.fill ins(%zero : f32) outs(%e1 : tensor<64x3072xf32>) -> tensor<64x3072xf32>
+    %qkv = linalg.matmul ins(%x, %w : tensor<64x1024xf32>, tensor<1024x3072xf32>) outs(%i1 : tensor<64x3072xf32>) -> tensor<64x3072xf32>
+    %q0 = tensor.extract_slice %qkv[0, 0] [64, 1024] [1, 1] : tensor<64x3072xf32> to tensor<64x1024xf32>
+    %k0 = tensor.extract_slice %qkv[0, 1024] [64, 1024] [1, 1] : tensor<64x3072xf32> to tensor<64x1024xf32>
+    %q = tensor.expand_shape %q0 [[0], [1, 2]] output_shape [64, 16, 64] : tensor<64x1024xf32> into tensor<64x16x64xf32>
+    %k = tensor.expand_shape %k0 [[0], [1, 2]] output_shape [64, 16, 64] : tensor<64x1024xf32> into tensor<64x16x64xf32>
+    %e2 = tensor.empty() : tensor<16x64x64xf32>
+    %i2 = linalg.fill ins(%zero : f32) outs(%e2 : tensor<16x64x64xf32>) -> tensor<16x64x64xf32>
+    %s = linalg.generic {indexing_maps = [affine_map<(h, s, t, d) -> (s, h, d)>, affine_map<(h, s, t, d) -> (t, h, d)>, affine_map<(h, s, t, d) -> (h, s, t)>],
+                         iterator_types = ["parallel", "parallel", "parallel", "reduction"]}
+        ins(%q, %k : tensor<64x16x64xf32>, tensor<64x16x64xf32>) outs(%i2 : tensor<16x64x64xf32>) {
+    ^bb0(%a: f32, %b: f32, %c: f32):
+      %m = arith.mulf %a, %b : f32
+      %n = arith.addf %c, %m : f32
+      linalg.yield %n : f32
+    } -> tensor<16x64x64xf32>
+    return %s : tensor<16x64x64xf32>
+  }
+}
