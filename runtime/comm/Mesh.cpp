@@ -10,6 +10,8 @@
 #include <cstring>
 #include <memory>
 #include <type_traits>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 using namespace snug;
 using namespace snug::comm;
@@ -19,7 +21,7 @@ namespace {
 struct Identity {
   uint64_t content; // of the library's file; 0 where there is none
   uint32_t mesh[2];
-  uint32_t numCollectives, numDims;
+  uint64_t dims, collectives; // hashes
   char model[128], version[32];
 };
 static_assert(std::is_trivially_copyable_v<Identity>);
@@ -53,8 +55,21 @@ static Identity identify(snug_model &model) {
   const snug_model_header &header = *model.header;
   identity.content = model.contentHash();
   snug_model_mesh(&model, identity.mesh);
-  identity.numCollectives = numRanks(header) ? header.num_collectives : 0;
-  identity.numDims = header.num_dims;
+  std::string text;
+  for (uint32_t i = 0; i < header.num_dims; ++i) {
+    const snug_dim_info &dim = header.dims[i];
+    text += dim.name;
+    for (int64_t bound : {dim.min, dim.max, dim.step})
+      text += "," + std::to_string(bound);
+  }
+  identity.dims = XXH3_64bits(text.data(), text.size());
+  text.clear();
+  for (uint32_t i = 0; i < (numRanks(header) ? header.num_collectives : 0); ++i) {
+    const snug_collective_info &info = header.collectives[i];
+    for (uint32_t part : {info.kind, info.axes, info.reduction, uint32_t(info.dtype.code), uint32_t(info.dtype.bits)})
+      text += "," + std::to_string(part);
+  }
+  identity.collectives = XXH3_64bits(text.data(), text.size());
   strncpy(identity.model, header.model_name, sizeof(identity.model) - 1);
   strncpy(identity.version, header.snug_version, sizeof(identity.version) - 1);
   return identity;
@@ -62,17 +77,17 @@ static Identity identify(snug_model &model) {
 
 // What differs between two ranks' libraries; empty: nothing.
 static std::string difference(const Identity &a, const Identity &b) {
-  auto differ = [](const std::string &what, const std::string &left, const std::string &right) {
-    return left == right ? "" : what + ": " + left + " and " + right;
-  };
-  auto quoted = [](const char *text) { return "'" + std::string(text) + "'"; };
-  for (const std::string &text :
-       {differ("their models", quoted(a.model), quoted(b.model)), differ("what they are cut for", meshText(a.mesh), meshText(b.mesh)),
-        differ("their dims", count(a.numDims, "dim"), count(b.numDims, "dim")),
-        differ("their collectives", count(a.numCollectives, "collective"), count(b.numCollectives, "collective")),
-        differ("their compilers", a.version, b.version)})
-    if (!text.empty())
-      return text;
+  auto both = [](const std::string &left, const std::string &right) { return ": " + left + " and " + right; };
+  if (strcmp(a.model, b.model) != 0)
+    return "their model" + both("'" + std::string(a.model) + "'", "'" + std::string(b.model) + "'");
+  if (memcmp(a.mesh, b.mesh, sizeof(a.mesh)) != 0)
+    return "what they are cut for" + both(meshText(a.mesh), meshText(b.mesh));
+  if (strcmp(a.version, b.version) != 0)
+    return "their compiler" + both(a.version, b.version);
+  if (a.dims != b.dims)
+    return "their dims or the ranges of these";
+  if (a.collectives != b.collectives)
+    return "their collectives";
   return a.content == b.content ? "" : "the contents of their files";
 }
 

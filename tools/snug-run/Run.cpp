@@ -67,7 +67,7 @@ static std::vector<std::pair<HostTensor *, std::vector<uint8_t>>> overwrittenInp
 }
 
 // Warms up and times. All that this needs is made before the first byte is counted.
-static Measurement measure(const snug_model *model, snug_context *context, RunTensors &tensors,
+static Measurement measure(const snug_model *model, snug_context *context, snug_comm *comm, RunTensors &tensors,
                            const RunOptions &options, const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
   auto overwritten = overwrittenInputs(model, tensors);
   std::vector<DLTensor> inputs, outputs;
@@ -84,6 +84,9 @@ static Measurement measure(const snug_model *model, snug_context *context, RunTe
   Measurement result;
   result.threads = snug_context_num_threads(context);
   result.milliseconds.assign(options.repeat, 0.0);
+  // Ranks may be threads of one process, whose preparations are not to be counted.
+  auto meet = [comm] { check(comm ? snug_comm_agree(comm, SNUG_EXIT_DONE, nullptr) : nullptr); };
+  meet();
   uint64_t rssBefore = arena ? residentAnonymousBytes() : 0;
   uint64_t allocationsBefore = allocationCount();
   for (uint64_t i = 0, runs = uint64_t(options.warmup) + options.repeat; i < runs; ++i) {
@@ -102,6 +105,7 @@ static Measurement measure(const snug_model *model, snug_context *context, RunTe
       result.milliseconds[i - options.warmup] = std::chrono::duration<double, std::milli>(stop - start).count();
   }
   result.allocations = allocationCount() - allocationsBefore;
+  meet();
   for (uint32_t i = 0; const snug_value_info *info = snug_model_output(model, i); ++i)
     if (info->flags & SNUG_VALUE_DATA_SHAPE) {
       std::vector<int64_t> shape(size_t(info->rank) + 1);
@@ -149,7 +153,7 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
   std::vector<uint64_t> launchNs;
   ContextHandle context = createContext(model.get(), options, tensors.dims, comm, arena.get(), launchNs);
   uint64_t rssCreated = arena ? residentAnonymousBytes() : 0;
-  Measurement measured = measure(model.get(), context.get(), tensors, options, arena.get(), launchNs);
+  Measurement measured = measure(model.get(), context.get(), comm, tensors, options, arena.get(), launchNs);
   measured.libraryGrowth = std::max(rssCreated, rssBefore) - rssBefore; // the arena was resident before
   std::vector<RankStats> ranks(comm ? snug_comm_size(comm) : 0);
   if (comm) {

@@ -8,7 +8,8 @@
 //   place[2]     = i, j
 // x is read, n is 1..64, weights of rank r are in mesh.r.safetensors. A rank that the environment variable SNUG_TEST_DIE
 // names is killed in the middle of a run, one that SNUG_TEST_STUCK names stands still in it; FIXTURE_DIMS bounds n otherwise,
-// FIXTURE_SALT makes another file of the same model, FIXTURE_ONE_LESS leaves the last collective out.
+// FIXTURE_SALT makes another file of the same model, FIXTURE_ONE_LESS leaves the last
+// collective out, FIXTURE_ONE_FILE has the weights of two ranks in one file.
 #include "snug/ModelABI.h"
 
 #include <signal.h>
@@ -69,8 +70,12 @@ static void run(const snug_run_args *args) {
   memcpy(args->outputs[4], args->mesh_index, 16);
 }
 
+#ifdef FIXTURE_ONE_FILE // of two ranks
+static const snug_rank_weights weights[] = {{"all.safetensors", 256, "0000000000000001"}, {"all.safetensors", 320, "0000000000000001"}};
+#else
 #define OF(rank) {"mesh." #rank ".safetensors", 256, "000000000000000" #rank}
 static const snug_rank_weights weights[] = {OF(0), OF(1), OF(2), OF(3), OF(4), OF(5), OF(6), OF(7)};
+#endif
 static const snug_launch_info launches[] = {{"none", "none"}};
 
 static const snug_model_header header = {
