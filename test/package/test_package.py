@@ -118,6 +118,11 @@ def test_debian_package(mlp, tmp_path):  # noqa: F811
     package, = (tmp_path / "made").glob("snug_*.deb")
     needed = run("dpkg-deb", "-f", package, "Depends")
     assert all(name in needed for name in ("libmlir-22", "libomp5", "libprotobuf-lite32", "libc6"))
+    assert "mpi" not in needed
+    over_mpi, = (tmp_path / "made").glob("snug-mpi_*.deb")
+    needed = run("dpkg-deb", "-f", over_mpi, "Depends")
+    assert "libopenmpi" in needed and "snug (= " in needed
+    assert run("dpkg-deb", "-c", over_mpi).count("libsnug_comm_mpi.so") == 1
     run("dpkg-deb", "-x", package, tmp_path / "root")
     bin, library = tmp_path / "root/usr/bin", tmp_path / "m.so"
     env = {**os.environ, "PATH": "/usr/bin:/bin"}
