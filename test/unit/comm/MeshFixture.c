@@ -60,6 +60,8 @@ static void run(const snug_run_args *args) {
   const char *die = getenv("SNUG_TEST_DIE"), *stuck = getenv("SNUG_TEST_STUCK");
   if (die && atoi(die) == rank)
     raise(SIGKILL);
+  if (die) // the others are busy until the launcher wants to end them
+    usleep(1300000);
   if (stuck && atoi(stuck) == rank)
     sleep(30);
   table->collective(table->comm_state, 0, product, product, count);
