@@ -25,20 +25,103 @@ struct Ring {
   Line line(double y) const { return slope * y > floor ? Line{0, slope} : Line{floor, 0}; }
 };
 
-struct Layout {
-  double fixed = 0; // computing and latency
+// What is sent: seconds that do not depend on bandwidths, and bytes over each ring.
+struct Sent {
+  double fixed = 0;
   std::array<double, kRings> bytes{};
-  Line line(const std::array<Ring, kRings> &rings, double y) const {
+  Line line(const std::array<Ring, kRings> &rings, double y, double share = 1) const {
     Line sum{fixed, 0};
     for (size_t r = 0; r < kRings; ++r)
       if (bytes[r] > 0) {
         Line one = rings[r].line(y);
-        sum.base += bytes[r] * one.base;
-        sum.slope += bytes[r] * one.slope;
+        sum.base += share * bytes[r] * one.base;
+        sum.slope += share * bytes[r] * one.slope;
       }
     return sum;
   }
+  bool operator==(const Sent &o) const { return fixed == o.fixed && bytes == o.bytes; }
 };
+
+// A kernel and what is sent under it, in as many pieces as is best.
+struct Pipeline {
+  double count = 0;
+  std::vector<std::pair<int, double>> kernels; // by pieces
+  Sent piece;                                  // but for its bytes, which are those of all
+
+  Line links(size_t choice, const std::array<Ring, kRings> &rings, double y) const {
+    return piece.line(rings, y, 1.0 / kernels[choice].first);
+  }
+  // Valid near y where neither the links overtake the kernel nor it them.
+  Line line(size_t choice, const std::array<Ring, kRings> &rings, double y) const {
+    Line sum = links(choice, rings, y);
+    auto [pieces, kernel] = kernels[choice];
+    if (sum.at(y) > kernel) {
+      sum.base = pieces * sum.base + kernel;
+      sum.slope *= pieces;
+    } else {
+      sum.base += pieces * kernel;
+    }
+    return sum;
+  }
+  // Valid near y where no number of pieces overtakes another, too.
+  Line line(const std::array<Ring, kRings> &rings, double y) const {
+    Line least{kInfinite, 0};
+    for (size_t choice = 0; choice < kernels.size(); ++choice)
+      if (Line line = this->line(choice, rings, y); line.at(y) < least.at(y))
+        least = line;
+    return least;
+  }
+};
+
+struct Layout {
+  Sent alone; // and computed
+  std::vector<Pipeline> pipelines;
+  Line line(const std::array<Ring, kRings> &rings, double y) const {
+    Line sum = alone.line(rings, y);
+    for (const Pipeline &pipeline : pipelines) {
+      Line one = pipeline.line(rings, y);
+      sum.base += pipeline.count * one.base;
+      sum.slope += pipeline.count * one.slope;
+    }
+    return sum;
+  }
+
+  // Equal ones, of equal layers, are one.
+  void add(const Pipeline &added) {
+    for (Pipeline &pipeline : pipelines)
+      if (pipeline.kernels == added.kernels && pipeline.piece == added.piece) {
+        pipeline.count += added.count;
+        return;
+      }
+    pipelines.push_back(added);
+  }
+};
+
+// A y strictly inside of an interval that may be without end.
+double inside(double a, double b) {
+  double low = std::min(a, b), high = std::max(a, b);
+  return high == kInfinite ? 2 * low + 1 : (low + high) / 2;
+}
+
+// Adds to the knees, ascending, where any two of `count` functions cross that are lines from knee to knee.
+template <class F> void addCrossings(std::vector<double> &knees, size_t count, F lineOf) {
+  std::vector<double> found;
+  for (size_t i = 0; i <= knees.size(); ++i) {
+    double low = i == 0 ? 0 : knees[i - 1], high = i == knees.size() ? kInfinite : knees[i], middle = inside(low, high);
+    std::vector<Line> lines;
+    for (size_t f = 0; f < count; ++f)
+      lines.push_back(lineOf(f, middle));
+    for (size_t f = 0; f < count; ++f)
+      for (size_t g = 0; g < f; ++g) {
+        double crossing = (lines[g].base - lines[f].base) / (lines[f].slope - lines[g].slope);
+        if (crossing > low && crossing < high)
+          found.push_back(crossing);
+      }
+  }
+  knees.insert(knees.end(), found.begin(), found.end());
+  std::sort(knees.begin(), knees.end());
+  knees.erase(std::unique(knees.begin(), knees.end()), knees.end());
+}
 
 struct Candidate {
   std::array<Ring, kRings> rings;
@@ -59,6 +142,47 @@ struct Candidate {
     }
     return sum;
   }
+
+  // All points at which its time may bend, ascending.
+  std::vector<double> knees() const {
+    std::vector<double> ofRings;
+    for (const Ring &ring : rings)
+      if (ring.knee() > 0 && ring.knee() < kInfinite)
+        ofRings.push_back(ring.knee());
+    std::sort(ofRings.begin(), ofRings.end());
+    std::vector<double> all = ofRings;
+    for (const std::vector<Layout> &phase : phases)
+      for (const Layout &layout : phase)
+        for (const Pipeline &pipeline : layout.pipelines) {
+          std::vector<double> own = kneesOf(pipeline, ofRings);
+          all.insert(all.end(), own.begin(), own.end());
+        }
+    std::sort(all.begin(), all.end());
+    all.erase(std::unique(all.begin(), all.end()), all.end());
+    std::vector<double> result = all;
+    for (const std::vector<Layout> &phase : phases) {
+      std::vector<double> own = all;
+      addCrossings(own, phase.size(), [&](size_t layout, double y) { return phase[layout].line(rings, y); });
+      result.insert(result.end(), own.begin(), own.end());
+    }
+    return result;
+  }
+
+private:
+  std::vector<double> kneesOf(const Pipeline &pipeline, const std::vector<double> &ofRings) const {
+    std::vector<double> result = ofRings;
+    for (size_t choice = 0; choice < pipeline.kernels.size(); ++choice) {
+      std::vector<double> own = ofRings;
+      addCrossings(own, 2, [&](size_t links, double y) {
+        return links ? pipeline.links(choice, rings, y) : Line{pipeline.kernels[choice].second, 0};
+      });
+      result.insert(result.end(), own.begin(), own.end());
+    }
+    std::sort(result.begin(), result.end());
+    addCrossings(result, pipeline.kernels.size(),
+                 [&](size_t choice, double y) { return pipeline.line(choice, rings, y); });
+    return result;
+  }
 };
 
 // One bandwidth of the topology, and all candidates as functions of it.
@@ -68,10 +192,10 @@ public:
       : problem(problem), level(level), isGroup(isGroup) {
     for (size_t c = 0; c < plan.admissible; ++c)
       candidates.push_back(candidate(plan.candidates[c]));
-    for (const Candidate &c : candidates)
-      for (const Ring &ring : c.rings)
-        if (ring.knee() > 0 && ring.knee() < kInfinite)
-          knees.push_back(ring.knee());
+    for (const Candidate &c : candidates) {
+      std::vector<double> own = c.knees();
+      knees.insert(knees.end(), own.begin(), own.end());
+    }
     std::sort(knees.begin(), knees.end());
     knees.erase(std::unique(knees.begin(), knees.end()), knees.end());
   }
@@ -83,7 +207,7 @@ public:
     auto add = [&](std::vector<double> ends) { // walks from y over the ends, until a flip is found
       double from = y;
       for (double to : ends) {
-        if (auto flip = within(from, to)) {
+        if (auto flip = linear(from, to)) {
           flips.push_back({level, isGroup, now, 1 / flip->first, flip->second});
           return;
         }
@@ -114,49 +238,33 @@ private:
     for (const PhasePrice &phase : priced.phases) {
       c.phases.emplace_back();
       for (const LayoutPrice &layout : phase.layouts)
-        if (layout.refused.empty()) {
-          c.phases.back().push_back({layout.compute_s + layout.latency_s, {}});
-          for (size_t r = 0; r < kRings; ++r)
-            c.phases.back().back().bytes[r] = layout.traffic[r].bytes;
-        }
+        if (layout.refused.empty())
+          c.phases.back().push_back(layoutOf(layout, priced));
     }
     return c;
   }
 
-  // A y strictly inside of an interval that may be without end.
-  static double inside(double a, double b) {
-    double low = std::min(a, b), high = std::max(a, b);
-    return high == kInfinite ? 2 * low + 1 : (low + high) / 2;
-  }
-
-  // The flip nearest to `from` in an interval in which no ring has its knee.
-  std::optional<std::pair<double, size_t>> within(double from, double to) const {
-    // Where layouts overtake each other, the interval is cut further.
-    std::vector<double> ends{to};
-    double low = std::min(from, to), high = std::max(from, to), middle = inside(from, to);
-    for (const Candidate &c : candidates)
-      for (const std::vector<Layout> &phase : c.phases)
-        for (size_t a = 0; a < phase.size(); ++a)
-          for (size_t b = 0; b < a; ++b) {
-            Line la = phase[a].line(c.rings, middle), lb = phase[b].line(c.rings, middle);
-            double crossing = (lb.base - la.base) / (la.slope - lb.slope);
-            if (crossing > low && crossing < high)
-              ends.push_back(crossing);
-          }
-    if (from < to)
-      std::sort(ends.begin(), ends.end());
-    else
-      std::sort(ends.rbegin(), ends.rend());
-    for (double end : ends) {
-      if (auto flip = linear(from, end))
-        return flip;
-      from = end;
+  static Layout layoutOf(const LayoutPrice &price, const MeshCandidate &priced) {
+    Layout layout;
+    layout.alone.fixed = price.compute_s + price.latency_s;
+    for (size_t r = 0; r < kRings; ++r)
+      layout.alone.bytes[r] = price.traffic[r].bytes;
+    for (const OverlapPrice &overlap : price.overlaps) {
+      Pipeline pipeline{overlap.count, overlap.kernel_s, {0, overlap.bytes}};
+      for (size_t r = 0; r < kRings; ++r) {
+        pipeline.piece.fixed += overlap.collectives[r] * priced.rings[r].latency;
+        layout.alone.bytes[r] -= overlap.count * overlap.bytes[r];
+      }
+      for (auto [pieces, kernel] : overlap.kernel_s)
+        if (pieces == overlap.pieces)
+          layout.alone.fixed -= overlap.count * pieces * (kernel + pipeline.piece.fixed);
+      layout.add(pipeline);
     }
-    return std::nullopt;
+    return layout;
   }
 
-  // The same where all times are lines: the nearest point at which the best is slower than another, beyond a tie. Of
-  // several that meet there, the one that is fastest after it.
+  // In an interval in which all times are lines: the point nearest to `from` at which the best is slower than
+  // another, beyond a tie. Of several that meet there, the one that is fastest after it.
   std::optional<std::pair<double, size_t>> linear(double from, double to) const {
     std::optional<std::pair<double, size_t>> nearest;
     double y = inside(from, to), nearestSlope = 0, direction = to > from ? 1 : -1;

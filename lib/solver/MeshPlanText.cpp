@@ -58,12 +58,16 @@ Json layoutJson(const LayoutPrice &layout) {
   }
   json["time_ms"] = layout.time() / kMilli;
   json["compute_ms"] = layout.compute_s / kMilli;
+  json["hidden_ms"] = layout.hidden_s / kMilli;
   json["traffic"] = Json::array();
   for (const AxisTraffic &traffic : layout.traffic)
     json["traffic"].push_back({{"collectives", traffic.collectives},
                                {"bytes", traffic.bytes},
                                {"latency_ms", traffic.latency_s / kMilli},
                                {"transfer_ms", traffic.transfer_s / kMilli}});
+  json["overlaps"] = Json::array();
+  for (const OverlapPrice &overlap : layout.overlaps)
+    json["overlaps"].push_back({{"kernel", overlap.what}, {"runs", overlap.count}, {"pieces", overlap.pieces}});
   return json;
 }
 } // namespace
@@ -83,13 +87,13 @@ std::string meshPlanText(const MeshProblem &problem, const MeshPlan &plan) {
   if (plan.admissible > 0) {
     text += "\n";
     std::vector<std::vector<std::string>> rows{{"mesh", "family", "phase", "layout", "runs", "ms a run", "compute",
-                                                "latency", "transfer", "GB/s axis 1", "axis 2", "total ms"}};
+                                                "latency", "transfer", "hidden", "GB/s axis 1", "axis 2", "total ms"}};
     for (size_t c = 0; c < plan.admissible; ++c)
       for (size_t p = 0; p < all[c].phases.size(); ++p) {
         const LayoutPrice &price = all[c].phases[p].price();
         rows.push_back({meshText(all[c].mesh), nameOf(all[c].family), problem.phases[p].name, price.layout,
                         format("%g", problem.phases[p].runs), milliseconds(price.time()), milliseconds(price.compute_s),
-                        milliseconds(price.latency_s), milliseconds(price.transfer_s),
+                        milliseconds(price.latency_s), milliseconds(price.transfer_s), milliseconds(price.hidden_s),
                         gigabytes(all[c].rings[0].bandwidth), gigabytes(all[c].rings[1].bandwidth),
                         p == 0 ? milliseconds(all[c].time_s) : ""});
       }

@@ -156,8 +156,8 @@ private:
       for (const LayoutTerms &layout : terms.phases[p]) {
         phase.layouts.push_back(price(placement, c, layout));
         size_t last = phase.layouts.size() - 1;
-        if (!layout.refused.empty()) {
-          why = layout.refused;
+        if (!phase.layouts[last].refused.empty()) {
+          why = phase.layouts[last].refused;
         } else if (!found || isFaster(phase.layouts[last].time(), phase.price().time())) {
           phase.chosen = last;
           found = true;
@@ -177,28 +177,114 @@ private:
     LayoutPrice price;
     price.layout = terms.layout;
     price.refused = terms.refused;
-    if (!terms.refused.empty())
+    if (price.refused.empty())
+      price.refused = overlapProblem(terms);
+    if (!price.refused.empty())
       return price;
-    for (const CollectiveEvent &event : terms.collectives)
+    std::vector<bool> isPipelined(terms.compute.size(), false);
+    for (size_t k = 0; k < terms.compute.size(); ++k)
+      if (std::optional<OverlapPrice> overlap = overlapOf(placement, terms, k)) {
+        isPipelined[k] = true;
+        addOverlap(c, *overlap, price);
+      }
+    for (const CollectiveEvent &event : terms.collectives) {
+      if (event.under)
+        continue;
       for (const Step &step : placement.steps(event)) {
         auto d = static_cast<double>(placement.sizeOf(step.ring));
         if (d <= 1)
           continue;
         AxisTraffic &traffic = price.traffic[step.ring];
-        double sent = event.count * (step.kind == Collective::AllReduce ? 2 : 1) * (d - 1) / d * step.bytes;
+        double sent = event.count * sentBytes(step, d);
         traffic.collectives += event.count;
         traffic.bytes += sent;
         traffic.latency_s += event.count * c.rings[step.ring].latency;
         traffic.transfer_s += sent / c.rings[step.ring].bandwidth;
       }
+    }
     for (const AxisTraffic &traffic : price.traffic) {
       price.latency_s += traffic.latency_s;
       price.transfer_s += traffic.transfer_s;
     }
     if (problem.machine)
-      for (const ComputeTerm &term : terms.compute)
-        price.compute_s += term.count * kernelTime(*problem.machine, term.cost, problem.threads);
+      for (size_t k = 0; k < terms.compute.size(); ++k)
+        if (!isPipelined[k])
+          price.compute_s += terms.compute[k].count * timeOf(terms.compute[k].cost);
     return price;
+  }
+
+  double timeOf(const KernelCost &cost) const {
+    return problem.machine ? kernelTime(*problem.machine, cost, problem.threads) : 0;
+  }
+
+  static double sentBytes(const Step &step, double devices) {
+    return (step.kind == Collective::AllReduce ? 2 : 1) * (devices - 1) / devices * step.bytes;
+  }
+
+  static std::string overlapProblem(const LayoutTerms &terms) {
+    for (const CollectiveEvent &event : terms.collectives)
+      if (event.under && *event.under >= terms.compute.size())
+        return "the model states that '" + event.what + "' runs under a kernel that it does not have";
+      else if (event.under && terms.compute[*event.under].count != event.count)
+        return "the model states that '" + event.what + "' runs under '" + terms.compute[*event.under].what +
+               "', but not as often";
+    return "";
+  }
+
+  // Nullopt where nothing is sent under the kernel.
+  std::optional<OverlapPrice> overlapOf(const Placement &placement, const LayoutTerms &terms, size_t kernel) const {
+    OverlapPrice overlap;
+    overlap.what = terms.compute[kernel].what;
+    overlap.kernel = kernel;
+    overlap.count = terms.compute[kernel].count;
+    bool any = false;
+    for (const CollectiveEvent &event : terms.collectives)
+      if (event.under == kernel)
+        for (const Step &step : placement.steps(event))
+          if (int64_t d = placement.sizeOf(step.ring); d > 1) {
+            any = true;
+            overlap.collectives[step.ring] += 1;
+            overlap.bytes[step.ring] += sentBytes(step, static_cast<double>(d));
+          }
+    if (!any)
+      return std::nullopt;
+    const KernelCost &cost = terms.compute[kernel].cost;
+    for (int pieces : problem.pieces)
+      if (pieces == 1 || (pieces > 1 && (cost.rows <= 0 || pieces <= cost.rows)))
+        overlap.kernel_s.push_back({pieces, timeOf(pieceOf(cost, pieces))});
+    if (overlap.kernel_s.empty())
+      overlap.kernel_s.push_back({1, timeOf(cost)});
+    return overlap;
+  }
+
+  // Chooses the pieces.
+  static void addOverlap(const MeshCandidate &c, OverlapPrice overlap, LayoutPrice &price) {
+    auto linksTime = [&](int pieces) {
+      double time = 0;
+      for (size_t r = 0; r < kRings; ++r)
+        if (overlap.collectives[r] > 0)
+          time += overlap.collectives[r] * c.rings[r].latency + overlap.bytes[r] / pieces / c.rings[r].bandwidth;
+      return time;
+    };
+    double best = std::numeric_limits<double>::infinity(), kernel = 0;
+    for (auto [pieces, kernelTime] : overlap.kernel_s)
+      if (double time = pipelinedTime(pieces, kernelTime, linksTime(pieces)); isFaster(time, best)) {
+        best = time;
+        kernel = kernelTime;
+        overlap.pieces = pieces;
+      }
+    double alone = overlap.pieces * (kernel + linksTime(overlap.pieces));
+    price.compute_s += overlap.count * overlap.pieces * kernel;
+    price.hidden_s += overlap.count * (alone - best);
+    for (size_t r = 0; r < kRings; ++r)
+      if (double calls = overlap.count * overlap.pieces * overlap.collectives[r]; calls > 0) {
+        AxisTraffic &traffic = price.traffic[r];
+        traffic.collectives += calls;
+        traffic.bytes += overlap.count * overlap.bytes[r];
+        traffic.latency_s += calls * c.rings[r].latency;
+        traffic.transfer_s += overlap.count * overlap.bytes[r] / c.rings[r].bandwidth;
+      }
+    price.overlaps.push_back(std::move(overlap));
   }
 
   // Best first by the rule, which is no order of pairs (ties do not chain): the best of those that are left, again and
@@ -226,6 +312,16 @@ private:
   const MeshProblem &problem;
 };
 } // namespace
+
+KernelCost pieceOf(const KernelCost &cost, int pieces) {
+  KernelCost piece = cost;
+  piece.work = cost.work.times(1.0 / pieces);
+  piece.rows = (cost.rows + pieces - 1) / pieces;
+  piece.pieces = std::max(1.0, cost.pieces / pieces);
+  piece.near_s = cost.near_s / pieces;
+  piece.far_bytes = cost.far_bytes / pieces;
+  return piece;
+}
 
 MeshPlan planMesh(const MeshProblem &problem) { return Planner(problem).run(); }
 

@@ -10,6 +10,7 @@
 #include "lib/solver/MeshRings.h"
 #include "lib/solver/TimeModel.h"
 
+#include <algorithm>
 #include <array>
 #include <functional>
 
@@ -30,6 +31,9 @@ struct CollectiveEvent {
   Cut cut = Cut::Outputs;
   double bytes = 0;
   double count = 1;
+  /// The kernel, by its index in LayoutTerms::compute, whose rows it moves: both may be done in pieces of rows, each
+  /// piece's collective while the next is computed. Its count is then the kernel's.
+  std::optional<size_t> under;
 };
 
 /// What one device computes, as the time model of chunking has it.
@@ -73,13 +77,14 @@ struct MeshProblem {
   /// The model's terms where outputs and inputs are cut in so many parts, whose product is the number of devices.
   /// Called once for each pair.
   std::function<MeshTerms(int64_t outputs, int64_t inputs)> terms;
-  std::optional<Machine> machine; ///< without it computing takes no time, and only links are compared
-  int threads = 1;                ///< of each device
+  std::optional<Machine> machine;      ///< without it computing takes no time, and only links are compared
+  int threads = 1;                     ///< of each device
+  std::vector<int> pieces{1, 2, 4, 8}; ///< of a kernel and the collectives under it; of equally fast ones the first
   std::vector<MeshFamily> families{MeshFamily::OneD, MeshFamily::ColumnFirst, MeshFamily::HierarchicalOneD,
                                    MeshFamily::RowFirst};
 };
 
-/// What goes over one axis. `bytes` are those that each device sends.
+/// What goes over one axis. `bytes` are those that each device sends. A collective in pieces is as many.
 struct AxisTraffic {
   double collectives = 0, bytes = 0, latency_s = 0, transfer_s = 0;
 };
@@ -93,11 +98,23 @@ struct MeshRing {
   double bandwidth = 0, latency = 0;
 };
 
+/// A kernel and all collectives under it, for one of `count` times that they are done.
+struct OverlapPrice {
+  std::string what;
+  size_t kernel = 0; ///< of LayoutTerms::compute
+  double count = 1;
+  std::vector<std::pair<int, double>> kernel_s;      ///< by pieces to choose from: of one of them
+  std::array<double, kRings> collectives{}, bytes{}; ///< of one piece; of all
+  int pieces = 1;                                    ///< chosen
+};
+
 struct LayoutPrice {
   std::string layout, refused;
   double compute_s = 0, latency_s = 0, transfer_s = 0;
+  double hidden_s = 0; ///< of these: what runs while something else does
   std::array<AxisTraffic, kRings> traffic;
-  double time() const { return compute_s + latency_s + transfer_s; }
+  std::vector<OverlapPrice> overlaps;
+  double time() const { return compute_s + latency_s + transfer_s - hidden_s; }
 };
 
 struct PhasePrice {
@@ -134,7 +151,17 @@ struct MeshPlan {
 /// Every candidate priced and ordered. A collective takes the latency of its ring, and the bytes that each device sends
 /// over the ring's bandwidth: (d-1)/d of the tensor on d devices, twice for an all-reduce (Thakur, Rabenseifner, Gropp,
 /// IJHPCA 2005).
+/// What runs in pieces takes pipelinedTime.
 MeshPlan planMesh(const MeshProblem &problem);
+
+/// Of equal pieces, each computed and then sent (or received and then computed, or both), one at a time each: the first
+/// piece takes all its time, each other one what takes longer of the two.
+inline double pipelinedTime(int pieces, double kernel_s, double links_s) {
+  return kernel_s + links_s + (pieces - 1) * std::max(kernel_s, links_s);
+}
+
+/// One of so many pieces of a kernel's rows. Each reads all panels.
+KernelCost pieceOf(const KernelCost &cost, int pieces);
 
 } // namespace snug
 

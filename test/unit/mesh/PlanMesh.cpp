@@ -38,6 +38,7 @@ static MeshProblem read(const json &line) {
   m.elementBytes = model["element_bytes"];
   m.moments = model["moments"];
   m.reduceUps = model["reduce_ups"];
+  m.overlaps = model["overlaps"];
   std::vector<test::TransformerPhase> phases;
   for (const json &phase : line["phases"]) {
     problem.phases.push_back({phase["name"], phase["runs"]});

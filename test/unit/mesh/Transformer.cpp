@@ -61,7 +61,10 @@ public:
 
 private:
   void send(const char *what, Collective kind, Cut cut, double elements) {
-    result.collectives.push_back({what, kind, cut, elements * m.elementBytes, layers});
+    result.collectives.push_back({what, kind, cut, elements * m.elementBytes, layers, under()});
+  }
+  std::optional<size_t> under() const {
+    return m.overlaps ? std::optional<size_t>(result.compute.size() - 1) : std::nullopt;
   }
   void compute(const char *what, const KernelCost &cost) { result.compute.push_back({what, cost, layers}); }
 
@@ -69,7 +72,8 @@ private:
     KernelCost cost;
     cost.work.reduction = rows * h / ins;
     compute("norm", cost);
-    result.collectives.push_back({"moments", Collective::AllReduce, Cut::Inputs, rows * m.moments * 4, layers});
+    result.collectives.push_back(
+        {"moments", Collective::AllReduce, Cut::Inputs, rows * m.moments * 4, layers, under()});
     if (isSequence)
       send("normed residual", Collective::AllGather, Cut::Outputs, t * h / ins);
   }

@@ -15,6 +15,7 @@ struct Transformer {
   double elementBytes = 2; ///< of activations and weights
   double moments = 0;      ///< float32 numbers a token that a norm reduces over the hidden dim
   bool reduceUps = false;  ///< an all-reduce after the first linear of the FFN, instead of scatter, activation, gather
+  bool overlaps = false;   ///< collectives may run under the kernel before them
 };
 
 struct TransformerPhase {
