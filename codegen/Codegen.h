@@ -52,6 +52,7 @@ int64_t stringBytes(mlir::ModuleOp module);
 // Where the weights of a library go, and files of those names that are there from an earlier compilation of it, which are
 // removed: `<library>.safetensors`, or for a program that is cut for a mesh `<library>.rank<R>.safetensors`.
 std::vector<std::string> weightsPaths(llvm::StringRef library, mlir::ModuleOp module);
+std::string rankWeightsPath(llvm::StringRef library, int64_t rank);
 
 // Registers every dialect, interface model and translation that compileToLibrary needs.
 void registerCodegenDialects(mlir::DialectRegistry &registry);

@@ -9,7 +9,7 @@ using namespace mlir;
 using namespace snug;
 using namespace snug::codegen;
 
-static std::string rankPath(StringRef library, int64_t rank) {
+std::string snug::rankWeightsPath(StringRef library, int64_t rank) {
   return (library + ".rank" + Twine(rank) + ".safetensors").str();
 }
 
@@ -17,8 +17,8 @@ std::vector<std::string> snug::weightsPaths(StringRef library, ModuleOp module) 
   FailureOr<std::optional<Mesh>> mesh = Mesh::of(module);
   int64_t ranks = succeeded(mesh) && *mesh ? (*mesh)->size() : 0;
   std::vector<std::string> paths{(library + ".safetensors").str()};
-  for (int64_t rank = 0; rank < ranks || llvm::sys::fs::exists(rankPath(library, rank)); ++rank)
-    paths.push_back(rankPath(library, rank));
+  for (int64_t rank = 0; rank < ranks || llvm::sys::fs::exists(rankWeightsPath(library, rank)); ++rank)
+    paths.push_back(rankWeightsPath(library, rank));
   return paths;
 }
 
@@ -26,7 +26,7 @@ WeightFiles::WeightFiles(const std::string &library, std::optional<Mesh> mesh) :
   if (!mesh)
     paths.push_back(library + ".safetensors");
   for (int64_t rank = 0; mesh && rank < mesh->size(); ++rank)
-    paths.push_back(rankPath(library, rank));
+    paths.push_back(rankWeightsPath(library, rank));
 }
 
 WeightFiles::~WeightFiles() {
@@ -36,7 +36,8 @@ WeightFiles::~WeightFiles() {
 
 LogicalResult WeightFiles::write(Weights &weights, const DataFolder &folder, std::string &error) {
   for (auto [rank, path] : llvm::enumerate(paths)) {
-    WeightsFile file{llvm::sys::path::filename(path).str()};
+    WeightsFile file;
+    file.name = llvm::sys::path::filename(path).str();
     llvm::sys::RemoveFileOnSignal(path + ".partial");
     if (failed(weights.writeSafetensors(path + ".partial", folder, rank, file.offset, error)))
       return failure();
@@ -58,7 +59,7 @@ LogicalResult WeightFiles::commit(std::string &error) {
   if (std::string single = library + ".safetensors"; !isOfThis(single))
     llvm::sys::fs::remove(single);
   for (int64_t rank = 0;; ++rank) {
-    std::string path = rankPath(library, rank);
+    std::string path = rankWeightsPath(library, rank);
     if (isOfThis(path))
       continue;
     if (!llvm::sys::fs::exists(path) || llvm::sys::fs::remove(path))

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Command.h"
+#include "codegen/Codegen.h"
 #include "lib/driver/Compile.h"
 #include "snug/ExitCodes.h"
 #include "llvm/ADT/Twine.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/raw_ostream.h"
 #include <CLI/CLI.hpp>
 #include <sstream>
@@ -42,5 +44,9 @@ int snug::runCommand(const std::vector<std::string> &words, const CommandContext
 }
 
 std::vector<std::string> snug::partialFiles(const std::string &output) {
-  return {output + ".partial", output + ".safetensors.partial"};
+  std::vector<std::string> files{output + ".partial", output + ".safetensors.partial"};
+  // They are written one rank after the other.
+  for (int64_t rank = 0; llvm::sys::fs::exists(rankWeightsPath(output, rank) + ".partial"); ++rank)
+    files.push_back(rankWeightsPath(output, rank) + ".partial");
+  return files;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Compile.h"
+#include "codegen/Codegen.h"
 #include "lib/analysis/NodeName.h"
 #include "lib/driver/Calibrate.h"
 #include "lib/driver/Faults.h"
@@ -140,7 +141,8 @@ private:
         llvm::sys::fs::remove(path);
       if (writesLibrary) {
         llvm::sys::fs::remove(options.output);
-        llvm::sys::fs::remove(options.output + ".safetensors");
+        for (const std::string &path : weightsPaths(options.output, pipeline.module()))
+          llvm::sys::fs::remove(path);
       }
       return code;
     }

@@ -359,6 +359,11 @@ int Pipeline::library() {
         return options.console.fail(SNUG_EXIT_USAGE,
                                     "'" + written + "' would replace a file of the model; name another output");
       }
+  for (const std::string &named : options.reports)
+    if (llvm::is_contained(outputs, named))
+      return options.console.fail(SNUG_EXIT_USAGE, "'" + named + "' is named for two things to write");
+  if (llvm::is_contained(outputs, options.depfile))
+    return options.console.fail(SNUG_EXIT_USAGE, "'" + options.depfile + "' is named for two things to write");
   CodegenOptions codegen;
   codegen.outputPath = options.output;
   codegen.modelDirectory = llvm::sys::path::parent_path(options.model).str();
