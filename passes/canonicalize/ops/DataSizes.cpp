@@ -161,7 +161,7 @@ Value compare(ScalarCode &c, Value x, Value y) {
 // side with the first one first.
 LogicalResult unique(Lowering &l) {
   LoweredValue x = l.input(0);
-  bool isSorted = l.intAttr("sorted", 1), hasAxis = bool(l.attr("axis"));
+  bool isSorted = l.intAttr("sorted", 1);
   auto chosen = chosenAxis(l, x);
   if (failed(chosen))
     return failure();
