@@ -38,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   header.memory.weights_bytes = numbers[1];
   snug::Weights weights;
   try {
-    weights.map(header, folder);
+    weights.map(header, 0, folder);
   } catch (const snug::Failure &) {
     return 0;
   }
