@@ -179,6 +179,14 @@ SNUG_API snug_error *snug_comm_all_gather(snug_comm *comm, const void *send, voi
 // the message names unless all have the same. Messages are cut at 2000 bytes.
 SNUG_API snug_error *snug_comm_agree(snug_comm *comm, snug_exit_code code, const char *message);
 
+// Measures what connects the ranks; all of them call it. For `milliseconds` each exchanges messages of `bytes` bytes with every
+// rank r that has peers[r] != 0, which says the same of this one: both send, and send again once they have the other's
+// message; different pairs do not wait for each other. messages[r] is how many came from rank r, seconds[r] how long the last
+// of these took from the start: a message took seconds[r] / messages[r], in one direction while the other was busy as well.
+// All arrays are [size]. Errors: SNUG_EXIT_USAGE (threads of one process have no links; bytes is 0 or above 2^31 - 1).
+SNUG_API snug_error *snug_comm_exchange(snug_comm *comm, const uint8_t *peers, uint64_t bytes, uint32_t milliseconds,
+                                        uint64_t *messages, double *seconds);
+
 // The least rank that is not known to be lost: the one to report what all ranks have met. The thread that uses the
 // communicator.
 SNUG_API uint32_t snug_comm_reporter(const snug_comm *comm);

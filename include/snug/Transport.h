@@ -37,6 +37,9 @@ typedef struct snug_transport {
   int (*is_lost)(void *state, uint32_t rank);
   // Frees all that the transport has. `failed`: one of its functions did, so nobody may be waited for.
   void (*destroy)(void *state, int failed);
+  // As snug_comm_exchange; NULL where there is nothing to measure.
+  const char *(*exchange)(void *state, const uint8_t *peers, uint64_t bytes, uint64_t duration_ms, uint64_t timeout_ms,
+                          uint64_t *messages, double *seconds);
 } snug_transport;
 
 // A transport in a library of its own exports this function: makes the transport over the given communicator of its own

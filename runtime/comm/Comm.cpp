@@ -68,6 +68,15 @@ void snug_comm::freeGroup(void *group) noexcept {
     transport.free_group(transport.state, group);
 }
 
+void snug_comm::exchange(const uint8_t *peers, uint64_t bytes, uint32_t milliseconds, uint64_t *messages, double *seconds) {
+  if (!transport.exchange)
+    throw Failure(SNUG_EXIT_USAGE, std::string("there are no links to measure over ") + transport.name + ": use MPI");
+  if (bytes == 0 || bytes > INT32_MAX)
+    throw Failure(SNUG_EXIT_USAGE, "messages of " + std::to_string(bytes) + " bytes were asked for; 1 to 2147483647 are possible");
+  if (!lost.empty() || !note(transport.exchange(transport.state, peers, bytes, milliseconds, startTimeoutMs, messages, seconds)))
+    fail();
+}
+
 uint32_t snug_comm::reporter() const {
   for (uint32_t r = 0; r < rank(); ++r)
     if (!transport.is_lost(transport.state, r))
@@ -174,6 +183,11 @@ snug_error *snug_comm_all_gather(snug_comm *comm, const void *send, void *recv, 
     if (!comm->allGather(send, recv, bytes))
       comm->fail();
   });
+}
+
+snug_error *snug_comm_exchange(snug_comm *comm, const uint8_t *peers, uint64_t bytes, uint32_t milliseconds,
+                               uint64_t *messages, double *seconds) {
+  return guard([&] { comm->exchange(peers, bytes, milliseconds, messages, seconds); });
 }
 
 snug_error *snug_comm_agree(snug_comm *comm, snug_exit_code code, const char *message) {

@@ -25,6 +25,8 @@ struct snug_comm {
   bool allGather(const void *send, void *recv, uint64_t bytes) noexcept;
   void freeGroup(void *group) noexcept;
 
+  // As snug_comm_exchange; throws.
+  void exchange(const uint8_t *peers, uint64_t bytes, uint32_t milliseconds, uint64_t *messages, double *seconds);
   // As snug_comm_reporter.
   uint32_t reporter() const;
   // Throws what was lost.

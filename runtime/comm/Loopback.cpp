@@ -248,7 +248,7 @@ std::vector<snug_transport> comm::openLoopback(uint32_t size) {
   for (uint32_t r = 0; r < size; ++r) {
     snug_transport &transport = transports[r];
     transport = {SNUG_TRANSPORT_ABI_VERSION, sizeof(snug_transport), "loopback", states[r].release(), r, size,
-                 nullptr, nullptr, nullptr, nullptr, nullptr};
+                 nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
     transport.split = [](void *state, uint32_t color, uint64_t timeoutMs, void **outGroup) {
       return Rank::of(state).split(color, timeoutMs, outGroup);
     };

@@ -94,6 +94,10 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
   app.add_option("--stats", options.stats, "Write planned and measured bytes and latency as JSON")->type_name("FILE.json");
   app.add_flag("--profile", options.profile, "Print where the time of the timed runs went, by kernel");
   app.add_flag("--info", options.info, "Print what the model takes, gives and needs, and stop");
+  bool measures = false;
+  std::string links;
+  app.add_flag("--measure-links", measures, "Measure what connects the processes of mpirun, and write it as a topology; takes no model");
+  app.add_option("-o", links, "The topology to write")->type_name("FILE.json");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
@@ -103,9 +107,14 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
     }
     throw CommandFailure(SNUG_EXIT_USAGE, std::string(error.what()) + " (see --help)");
   }
-  if (options.model.empty())
+  if (measures != !links.empty() || (measures && !options.model.empty()))
+    throw CommandFailure(SNUG_EXIT_USAGE, "write mpirun -n N snug-run --measure-links -o FILE.json, without a model (see --help)");
+  options.links = links;
+  if (options.model.empty() && !measures)
     throw CommandFailure(SNUG_EXIT_USAGE, "no model named; write snug-run MODEL.so (see --help)");
   readComm(comm, options);
+  if (measures && options.comm == CommKind::Loopback)
+    throw CommandFailure(SNUG_EXIT_USAGE, "--measure-links: threads of one process have no links; start one process on each device, with mpirun -n N");
   if (*random)
     options.randomSeed = seed;
   else if (!ranges.empty())

@@ -28,6 +28,7 @@ struct RunOptions {
   CommKind comm = CommKind::Unstated;
   uint32_t loopbackRanks = 0; // 0: as many as the model has devices
   bool info = false, profile = false;
+  std::string links; // .json: measure, and run no model
 };
 
 // Parses the command line; throws CommandFailure (SNUG_EXIT_USAGE). Without a value, help or version was printed and all is

@@ -5,6 +5,7 @@
 #include "tools/snug-run/CommandFailure.h"
 #include "tools/snug-run/Info.h"
 #include "tools/snug-run/Inputs.h"
+#include "tools/snug-run/Links.h"
 #include "tools/snug-run/Measure.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/NpzFile.h"
@@ -177,6 +178,8 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
 }
 
 void snug::runModel(const RunOptions &options) {
+  if (!options.links.empty())
+    return overMpi([&](snug_comm *comm) { measureLinks(comm, options.links); });
   if (options.info) {
     if (launchedRank() == 0)
       printInfo(loadModel(options).get());

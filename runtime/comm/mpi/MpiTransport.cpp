@@ -5,6 +5,7 @@
 // group and message alone.
 
 #include "runtime/comm/Combine.h"
+#include "runtime/comm/mpi/Exchange.h"
 #include "runtime/comm/mpi/Watch.h"
 #include "snug/Transport.h"
 
@@ -34,6 +35,8 @@ public:
   const char *split(uint32_t color, void **outGroup);
   const char *collective(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
                          uint64_t timeoutMs);
+  const char *exchange(const uint8_t *peers, uint64_t bytes, uint64_t durationMs, uint64_t timeoutMs, uint64_t *messages,
+                       double *seconds);
   void destroy(bool failed);
 
   static Transport &of(void *state) { return *static_cast<Transport *>(state); }
@@ -206,8 +209,18 @@ const char *Transport::open(const void *communicator, snug_transport &out) {
   watch.start(places, uint32_t(rank));
   isCrowded = long(watch.numLocal()) > sysconf(_SC_NPROCESSORS_ONLN);
   out = {SNUG_TRANSPORT_ABI_VERSION, sizeof(snug_transport), "MPI", this, uint32_t(rank), uint32_t(size),
-         nullptr, nullptr, nullptr, nullptr, nullptr};
+         nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
   return nullptr;
+}
+
+const char *Transport::exchange(const uint8_t *peers, uint64_t bytes, uint64_t durationMs, uint64_t timeoutMs,
+                                uint64_t *messages, double *seconds) {
+  bool isLate = false;
+  if (const char *failure = checked(comm::exchange(all, peers, bytes, durationMs, timeoutMs, messages, seconds, isLate)))
+    return failure;
+  if (isLate && watch.look())
+    return watch.describe(message, sizeof(message));
+  return isLate ? "a message was not answered in time" : nullptr;
 }
 
 void Transport::destroy(bool failed) {
@@ -236,6 +249,8 @@ extern "C" __attribute__((visibility("default"))) const char *snug_transport_ope
     Transport &self = Transport::of(state);
     return self.collective(group ? *static_cast<MPI_Comm *>(group) : self.all, *info, send, recv, count, timeoutMs);
   };
+  out->exchange = [](void *state, const uint8_t *peers, uint64_t bytes, uint64_t durationMs, uint64_t timeoutMs, uint64_t *messages,
+                     double *seconds) { return Transport::of(state).exchange(peers, bytes, durationMs, timeoutMs, messages, seconds); };
   out->is_lost = [](void *state, uint32_t rank) { return int(Transport::of(state).watch.isLost(rank)); };
   out->destroy = [](void *state, int failed) {
     Transport::of(state).destroy(failed != 0);

@@ -121,6 +121,15 @@ TEST_F(Loopback, RanksThatDoNotDoTheSameAreToldSo) {
                     "start all of them again");
 }
 
+TEST_F(Loopback, HasNoLinks) {
+  onRanks(2, [](snug_comm *comm) {
+    uint8_t peers[2] = {1, 1};
+    uint64_t messages[2];
+    double seconds[2];
+    EXPECT_EQ(take(snug_comm_exchange(comm, peers, 1, 1, messages, seconds)), "1 there are no links to measure over loopback: use MPI");
+  });
+}
+
 TEST_F(Loopback, TransportsOfOthersAreChecked) {
   snug_transport transport{};
   snug_comm *comm = nullptr;

@@ -2,6 +2,7 @@
 //
 // snug-run on models that are cut for a mesh: its ranks as threads, and as processes of mpirun.
 
+#include "lib/solver/Topology.h"
 #include "test/unit/comm/MeshFixture.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/NpzFile.h"
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sys/wait.h>
 
 using namespace snug;
@@ -124,6 +126,10 @@ TEST_F(MeshRun, SaysHowToStart) {
     EXPECT_EQ(shell("'" SNUG_RUN "' " + model + " --comm " + bad), SNUG_EXIT_USAGE) << bad;
     expectOneMessage("--comm");
   }
+  for (const char *bad : {"--measure-links", "-o x.json", "--measure-links -o x.json --comm loopback", "--measure-links -o x.json m.so"}) {
+    EXPECT_EQ(shell(std::string("'" SNUG_RUN "' ") + bad), SNUG_EXIT_USAGE) << bad;
+    expectOneMessage("mpirun -n N");
+  }
   EXPECT_EQ(shell("'" SNUG_RUN "' --info " + model), 0);
   EXPECT_EQ(count("mesh    2 x 2 devices"), 1u) << text;
 }
@@ -182,6 +188,24 @@ TEST_F(MeshRun, AKilledRankEndsAllWithOneMessage) {
     EXPECT_EQ(count("ended 6"), 3u) << text;
     EXPECT_EQ(count("ended 137"), 1u) << text;
   }
+}
+
+TEST_F(MeshRun, MeasuresLinks) {
+  ASSERT_EQ(mpi(3, "--measure-links -o links.json"), 0) << text;
+  EXPECT_EQ(count("6 links measured: links.json"), 1u) << text;
+  std::ifstream file(this->file("links.json"));
+  std::string json(std::istreambuf_iterator<char>(file), {}), error;
+  std::optional<Topology> topology = parseTopology(json, error);
+  ASSERT_TRUE(topology) << error << json;
+  nlohmann::json read = nlohmann::json::parse(json);
+  for (const char *key : {"p2p_gbps", "latency_us", "contended_gbps"})
+    for (int a = 0; a < 3; ++a)
+      for (int b = 0; b < 3; ++b)
+        EXPECT_TRUE(a == b || read[key][a][b] > 0.0) << key << json;
+  EXPECT_EQ(mpi(1, "--measure-links -o links.json"), SNUG_EXIT_USAGE);
+  expectOneMessage("one rank has no links");
+  EXPECT_EQ(mpi(2, "--measure-links -o none/links.json"), SNUG_EXIT_MACHINE);
+  expectOneMessage("rank 0: ");
 }
 
 TEST_F(MeshRun, ARankThatStandsStillIsNotWaitedForForever) {
