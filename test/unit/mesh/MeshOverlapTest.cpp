@@ -279,25 +279,40 @@ TEST(MeshOverlap, ChoicesFlipWhereThePlanSaysAndNowhereBefore) {
   EXPECT_GT(seen, 15u);
 }
 
-// A kernel of 4 s, links of x s in two layouts: by hand the one with overlap is 4 + x - 7/8 min(4, x), the other 5.
-// 4 + x / 8 = 5 at x = 8, but there the links are longer: x + .5 = 5 at 4.5.
-TEST(MeshOverlap, AFlipIsWhereItIsByHand) {
+// Cut by outputs, `kernels` and links of `links` s each at the bandwidth that there is; by inputs, `other` s.
+void expectFlip(const std::vector<KernelCost> &kernels, double links, double other, double time, double linksThere) {
   MeshProblem p = problemOf({}, {}, 0);
   p.families = {kOneD, kColumn};
-  p.terms = [](int64_t outputs, int64_t) {
+  p.terms = [=](int64_t outputs, int64_t) {
     MeshTerms terms;
-    if (outputs == 2)
-      terms.phases = {
-          {{"only", "", {{"sum", Collective::ReduceScatter, Cut::Outputs, 4e6, 1, 0}}, {{"gemm", elementwise(4), 1}}}}};
+    terms.phases = {{{"only", "", {}, {}}}};
+    LayoutTerms &only = terms.phases[0][0];
+    if (outputs == 1)
+      only.compute.push_back({"gemm", elementwise(other), 1});
     else
-      terms.phases = {{{"only", "", {}, {{"gemm", elementwise(5), 1}}}}};
+      for (const KernelCost &kernel : kernels) {
+        only.collectives.push_back(
+            {"sum", Collective::ReduceScatter, Cut::Outputs, 2e6 * links, 1, only.compute.size()});
+        only.compute.push_back({"gemm", kernel, 1});
+      }
     return terms;
   };
-  MeshPlan plan = planMesh(p); // 2 s of links
-  EXPECT_DOUBLE_EQ(plan.candidates[0].time_s, 4.25);
+  MeshPlan plan = planMesh(p);
+  EXPECT_DOUBLE_EQ(plan.candidates[0].time_s, time);
   ASSERT_EQ(plan.flips.size(), 2u) << "one of each bandwidth";
   for (const BandwidthFlip &flip : plan.flips)
-    EXPECT_NEAR(flip.at, 2e6 / 4.5, 1);
+    EXPECT_NEAR(flip.at, 1e6 * links / linksThere, 1);
+}
+
+TEST(MeshOverlap, AFlipIsWhereItIsByHand) {
+  // With links of x s, 8 pieces take 4 + x / 8 where x < 4, and x + .5 beyond.
+  expectFlip({elementwise(4)}, 2, 4.3, 4.25, 2.4);
+  expectFlip({elementwise(4)}, 2, 5, 4.25, 4.5);
+  expectFlip({elementwise(4), elementwise(4)}, 2, 8.6, 8.5, 2.4);
+  // With a second of weights in each piece: one takes 5 + x, two 6 + x / 2 where x < 6.
+  KernelCost heavy = elementwise(4);
+  heavy.panel_bytes = 1;
+  expectFlip({heavy}, 1, 6.5, 6, 1.5);
 }
 
 TEST(MeshOverlap, IsReported) {
