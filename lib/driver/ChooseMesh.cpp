@@ -32,8 +32,10 @@ FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &o
   std::stable_sort(report.candidates.begin(), report.candidates.end(), [](const auto &a, const auto &b) { return a.seconds < b.seconds; });
   report.mesh = report.candidates.front().mesh;
   auto chosen = search(report.mesh); // what others have marked is gone
-  for (const auto &[weight, bytes] : chosen->replicated)
+  for (auto [weight, bytes] : chosen->replicated) {
+    weight.consume_front("weight_"); // as the model's file names it
     report.replicated.push_back({weight.str(), bytes});
+  }
   return report;
 }
 

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""--mesh and --topology: what is refused and how, and what is written."""
+import json
+
+import pytest
+
+from conftest import files, refused, snugc
+
+ROWS = ("--dim", "rows=1..8")
+TWO = {"version": 1, "name": "two", "rails": False, "levels": [{"fanout": 2, "p2p_gbps": 10, "group_gbps": 10, "latency_us": 1}]}
+
+
+@pytest.mark.parametrize("text", ["2", "0x2", "2x", "x2", "2x-1", "2x2x2", "a", "", "65537x1", "4294967296x4294967296", "1x99999999999999999999"])
+def test_what_is_no_mesh(mlp, tmp_path, text):
+    refused(snugc(mlp(), "-o", tmp_path / "m.so", *ROWS, "--mesh", text), 1, "--mesh", "as in 2x4")
+    assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
+
+
+def test_topologies_that_do_not_fit(mlp, tmp_path):
+    path, file, out = mlp(), tmp_path / "t.json", ("-o", tmp_path / "m.so")
+    refused(snugc(path, *out, *ROWS, "--mesh", "auto"), 1, "--mesh auto", "--topology FILE.json")
+    file.write_text(json.dumps(TWO))
+    refused(snugc(path, *out, *ROWS, "--mesh", "2x2", "--topology", file), 1, "--mesh has 4 devices", "2")
+    refused(snugc(path, *out, *ROWS, "--topology", file), 1, "no mesh was asked for", "--mesh auto")
+    refused(snugc(path, *out, *ROWS, "--mesh", "2x1", "--topology", tmp_path / "none"), 5, "none", "No such file", "dgx-a100")
+    file.write_text(json.dumps({**TWO, "levels": [{**TWO["levels"][0], "p2p_gbps": -1}]}))
+    refused(snugc(path, *out, *ROWS, "--mesh", "2x1", "--topology", file), 2, str(file), "p2p_gbps")
+    file.write_text("[")
+    refused(snugc(path, *out, *ROWS, "--mesh", "2x1", "--topology", file), 2, str(file), "not valid")
+    assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data", "t.json"]
+
+
+def test_files_of_all_ranks(mlp, tmp_path):
+    path = mlp()
+    result = snugc(path, "-o", tmp_path / "m.so", *ROWS, "--mesh", "2x2", "--report", tmp_path / "r.json")
+    assert result.code == 0 and "warning" not in result.err
+    ranks = [f"m.so.rank{rank}.safetensors" for rank in range(4)]
+    assert files(tmp_path) == sorted(["m.so", "mlp.onnx", "mlp.onnx.data", "r.json", *ranks])
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["memory"]["weights"] == 2 * 64 * 256 * 4 / 4  # bytes: a quarter of both matrices
+    assert report["mesh"]["mesh"] == [2, 2] and report["mesh"]["replicated"] == []
+    assert [one["mesh"] for one in report["mesh"]["candidates"]] == [[2, 2]]
+    # The library of one device takes their place.
+    assert snugc(path, "-o", tmp_path / "m.so", *ROWS).code == 0
+    assert not any(name in files(tmp_path) for name in ranks)
+
+
+def test_a_preset_and_the_fastest_mesh(mlp, tmp_path):
+    result = snugc(mlp(), *ROWS, "--mesh", "auto", "--topology", "dgx-a100", "--dry-run", "--report", tmp_path / "r.json")
+    assert result.code == 0
+    mesh = json.loads((tmp_path / "r.json").read_text())["mesh"]
+    assert mesh["topology"] == "dgx-a100" and sorted(one["mesh"] for one in mesh["candidates"]) == [[1, 8], [2, 4], [4, 2], [8, 1]]
+    times = [one["ms"] for one in mesh["candidates"]]
+    assert times == sorted(times) and mesh["mesh"] == mesh["candidates"][0]["mesh"]
+
+
+def test_what_devices_hold_beyond_their_share_is_said(mlp, tmp_path):
+    result = snugc(mlp(), *ROWS, "--mesh", "3x1", "--dry-run")
+    assert result.code == 0
+    assert "warning: each device holds 85.3 KiB of weights beyond its share" in result.err
+    assert "'w1', 'w2'" in result.err
+
+
+def test_one_device_is_no_mesh(mlp, tmp_path):
+    assert snugc(mlp(), "-o", tmp_path / "m.so", *ROWS, "--mesh", "1x1", "--report", tmp_path / "r.json").code == 0
+    assert json.loads((tmp_path / "r.json").read_text())["mesh"] is None
+    assert "m.so.rank0.safetensors" not in files(tmp_path)
