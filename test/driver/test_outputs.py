@@ -15,7 +15,7 @@ from conftest import model, snug_run, snugc, values
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 ROWS = ("--dim", "rows=1024")
-STAGES = ["import", "canonicalize", "fuse", "schedule", "chunk", "plan"]
+STAGES = ["import", "canonicalize", "shard", "fuse", "schedule", "chunk", "plan"]
 
 
 def report_of(path, *flags):
