@@ -74,23 +74,25 @@ RunOptions snug::optionsOf(const RunOptions &options, uint32_t rank) {
 
 // A launcher that sees a process die ends the others, by SIGTERM first. Those that wait for it are about to say so: they get
 // the time.
+static volatile sig_atomic_t isTold = 0; // by this rank or another
 static void endSoon(int) {
   itimerval soon = {{0, 0}, {0, 700000}};
   setitimer(ITIMER_REAL, &soon, nullptr);
 }
 static void endNow(int) {
   static const char text[] = "snug-run: error: the run was ended from outside (SIGTERM), as launchers do when a rank was lost\n";
-  if (launchedRank() == 0 && write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+  if (!isTold && launchedRank() == 0 && write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
     _exit(SNUG_EXIT_FAULT);
   _exit(SNUG_EXIT_RUN);
 }
 
-// The launcher ends all when one rank has ended with a failure: those that say nothing let the others speak.
+// Then all stay for a second. The launcher ends the others when one has ended with a failure, before the reporter has spoken;
+// and to those that have not met the failure yet, one that ends would be lost as well, and they report that.
 static void tell(const CommandFailure &failure, bool isReporter) {
+  isTold = 1;
   if (isReporter)
     fprintf(stderr, "snug-run: error: %s\n", failure.what());
-  else
-    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  std::this_thread::sleep_for(std::chrono::seconds(1));
 }
 
 void snug::overMpi(const std::function<void(snug_comm *)> &body) {
@@ -109,8 +111,10 @@ void snug::overMpi(const std::function<void(snug_comm *)> &body) {
 }
 
 void snug::tellOnce(const CommandFailure &failure) {
-  if (*failure.what())
+  if (*failure.what() && launchedRanks() > 1)
     tell(failure, launchedRank() == 0);
+  else if (*failure.what())
+    fprintf(stderr, "snug-run: error: %s\n", failure.what());
 }
 
 void snug::overLoopback(uint32_t size, const std::function<void(snug_comm *)> &body) {
