@@ -155,10 +155,9 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
            if (!o.anyMesh)
              o.mesh = parseMesh(text);
          },
-         "Cuts the model for so many devices along two axes, as in 2x4, or for the fastest mesh of the topology's devices; budgets "
-         "are those of each device")
+         "Cuts the model for devices along two axes, as 2x4, or as is fastest; budgets are for each")
       ->type_name("AxB|auto");
-  app.add_option("--topology", o.topologyFile, "What connects the devices of the mesh: a file, or a preset (default: links all alike)")
+  app.add_option("--topology", o.topologyFile, "What connects these devices: a file, or a preset (default: links all alike)")
       ->type_name("FILE.json|PRESET");
   addBudget(app, "--memory-budget", o.memoryBudget, false,
             "Bound on weights + arena + library + inputs + outputs, as in 512MiB (B, KiB, MiB, GiB)");

@@ -80,9 +80,7 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
       ->type_name("NAME=V")
       ->allow_extra_args(false);
   app.add_option("--comm", comm,
-                 "Of a model that is cut for a mesh: one process of MPI for each device (the default under mpirun), or "
-                 "all as threads of this one. Then {rank} in the name of a file is the number of each, and outputs "
-                 "without it are rank 0's")
+                 "Of a mesh: processes of MPI (as under mpirun), or threads; {rank} in names of files is theirs")
       ->type_name("mpi|loopback[:N]");
   app.add_option("--threads", options.threads, "Threads to use, at most the planned number (default: as planned)")
       ->check(CLI::PositiveNumber.description(""))
