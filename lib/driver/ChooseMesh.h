@@ -7,6 +7,7 @@
 #include "lib/driver/Options.h"
 #include "mlir/IR/BuiltinOps.h"
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct MeshReport {
   struct Candidate {
     std::array<int64_t, 2> mesh = {1, 1};
     double seconds = 0;
+    std::optional<double> share; // of the budget that decides, of what each device needs at least; above 1 it cannot fit
   };
   struct Traffic {
     std::string kind;

@@ -6,6 +6,7 @@
 #include "lib/driver/Faults.h"
 #include "lib/driver/InitAll.h"
 #include "lib/driver/ListOps.h"
+#include "lib/driver/FittingMesh.h"
 #include "lib/driver/LongestDim.h"
 #include "lib/driver/MachineFile.h"
 #include "lib/driver/TopologyFile.h"
@@ -113,10 +114,15 @@ private:
     MLIRContext context(registry);
     context.printOpOnDiagnostic(false);
     ScopedDiagnosticHandler handler(&context, [&](Diagnostic &d) { return print(d); });
+    CompileReport report;
+    if (asksForLongestDim(options) && asksForFittingMesh(options))
+      return fail(SNUG_EXIT_USAGE, "--dim NAME=max and a mesh that fits cannot both be looked for; state the dim, or the mesh");
     if (asksForLongestDim(options))
       if (int code = resolveLongestDim(context, options))
         return code;
-    CompileReport report;
+    if (asksForFittingMesh(options))
+      if (int code = resolveFittingMesh(context, options, report.consideredMeshes))
+        return code;
     Pipeline pipeline(context, options, report);
     int code = pipeline.run();
     if (code == SNUG_EXIT_FAULT && errors == 0)

@@ -80,8 +80,8 @@ ActivationPlanner &Pipeline::betterPlanner() {
   return without && (!with || without->arena < with->arena) ? *undonatedPlanner : *planner;
 }
 
-int Pipeline::need(double &share) {
-  for (auto stage : {&Pipeline::canonicalize, &Pipeline::fuse, &Pipeline::schedule})
+int Pipeline::need(double &share, double *seconds) {
+  for (auto stage : {&Pipeline::canonicalize, &Pipeline::shard, &Pipeline::fuse, &Pipeline::schedule})
     if (int code = (this->*stage)())
       return code;
   measureFixed();
@@ -91,6 +91,14 @@ int Pipeline::need(double &share) {
     return SNUG_EXIT_FAULT;
   auto shareOf = [](int64_t bytes, int64_t budget) { return budget < 0 ? 0.0 : double(bytes) / double(std::max<int64_t>(budget, 1)); };
   share = std::max(shareOf(least->arena, report.activationBudget), shareOf(least->arena + report.fixed(), report.memoryBudget));
+  if (!seconds || share > 1)
+    return SNUG_EXIT_DONE;
+  const ActivationPlan *plan = betterPlanner().fit(arenaLimit.value_or(INT64_MAX));
+  if (!plan)
+    return SNUG_EXIT_FAULT;
+  // Chunk loops take more time than none, in what a device computes.
+  *seconds = (report.mesh ? report.mesh->candidates.front().seconds : 0) +
+             (plan->figures.chunkedMs - (report.mesh ? plan->figures.unchunkedMs : 0)) / 1e3;
   return SNUG_EXIT_DONE;
 }
 

@@ -108,7 +108,7 @@ static std::array<int64_t, 2> parseMesh(const std::string &text) {
   auto mesh = parsePair(text);
   if (!mesh || (*mesh)[0] < 1 || (*mesh)[1] < 1 || (*mesh)[0] > kMostDevices || (*mesh)[1] > kMostDevices / (*mesh)[0])
     throw CLI::ValidationError("--mesh", "'" + text + "' is no mesh; write the devices along its two axes, as in 2x4, at most " +
-                                             std::to_string(kMostDevices) + " in all, or auto");
+                                             std::to_string(kMostDevices) + " in all, or auto, or least");
   return *mesh;
 }
 
@@ -152,11 +152,12 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
          "--mesh",
          [&o](const std::string &text) {
            o.anyMesh = text == "auto";
-           if (!o.anyMesh)
+           o.leastMesh = text == "least";
+           if (!o.anyMesh && !o.leastMesh)
              o.mesh = parseMesh(text);
          },
-         "Cuts the model for devices along two axes, as 2x4, or as is fastest; budgets are for each")
-      ->type_name("AxB|auto");
+         "Cuts the model for so many devices along two axes, as 2x4; budgets are for each")
+      ->type_name("AxB|auto|least");
   app.add_option("--topology", o.topologyFile, "What connects these devices: a file, or a preset (default: links all alike)")
       ->type_name("FILE.json|PRESET");
   addBudget(app, "--memory-budget", o.memoryBudget, false,

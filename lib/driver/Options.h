@@ -47,7 +47,8 @@ struct CompileOptions {
   Machine machine;                  // what is in that file, or the built-in one; set by chooseMachine
   bool calibrate = false;           // measure this machine and write its file; no model then
   std::array<int64_t, 2> mesh = {1, 1}; // devices along the axes of the mesh to cut the model for
-  bool anyMesh = false;             // whatever mesh of the topology's devices is fastest
+  bool anyMesh = false;             // whatever mesh of the topology's devices is fastest, of those that fit
+  bool leastMesh = false;           // of as few devices as fit
   std::string topologyFile;         // path of a topology file, or name of a preset; empty: all links are alike
   Topology topology;                // what that says; set by chooseTopology
   Budget memoryBudget;              // bounds weights + arena + library + inputs + outputs

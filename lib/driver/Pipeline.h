@@ -24,9 +24,9 @@ public:
   int import();
   // The program in place of what import() would make.
   void take(mlir::OwningOpRef<mlir::ModuleOp> imported) { program = std::move(imported); }
-  // From the imported program to the least share of the budgets that it can do with: above 1 it cannot fit. The program is
-  // of no more use afterwards. An exit code.
-  int need(double &share);
+  // From the imported program to the least share of the budgets that it can do with: above 1 it cannot fit. Where it fits,
+  // `seconds` is how long a run takes within the budgets, as modelled. The program is of no more use afterwards. An exit code.
+  int need(double &share, double *seconds = nullptr);
 
 private:
   int canonicalize();

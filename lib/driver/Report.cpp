@@ -39,10 +39,12 @@ static Json bucketsJson(const std::vector<PlanBucket> &buckets) {
   return all;
 }
 
-static Json meshJson(const MeshReport &mesh) {
+static Json meshJson(const MeshReport &mesh, const std::vector<MeshReport::Candidate> &considered) {
   Json candidates = Json::array(), traffic = Json::array(), replicated = Json::array();
-  for (const MeshReport::Candidate &one : mesh.candidates)
-    candidates.push_back({{"mesh", one.mesh}, {"ms", one.seconds * 1e3}});
+  for (const MeshReport::Candidate &one : considered.empty() ? mesh.candidates : considered)
+    candidates.push_back({{"mesh", one.mesh},
+                          {"ms", one.share.value_or(0) <= 1 ? Json(one.seconds * 1e3) : Json()},
+                          {"share", one.share ? Json(*one.share) : Json()}});
   for (const MeshReport::Traffic &one : mesh.traffic)
     traffic.push_back({{"collective", one.kind}, {"axes", one.axes}, {"calls", one.calls}, {"bytes", one.bytes}});
   for (const MeshReport::Replicated &one : mesh.replicated)
@@ -116,7 +118,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
        {{"sched", orNull(r.schedBound)}, {"lb0", orNull(r.lb0)}, {"lb1", orNull(r.lb1)}, {"lb2", orNull(r.lb2)}}},
       {"peak_node", r.peakNode.empty() ? Json() : Json(r.peakNode)},
       {"chunk_loops", Json::parse(r.chunkLoops)},
-      {"mesh", r.mesh ? meshJson(*r.mesh) : Json()},
+      {"mesh", r.mesh ? meshJson(*r.mesh, r.consideredMeshes) : Json()},
       {"exact", r.exact ? Json(*r.exact) : Json()},
       {"time_model", {{"unchunked_ms", orNull(search.unchunkedMs)}, {"chunked_ms", orNull(search.chunkedMs)}}},
       {"fits", fits},

@@ -37,6 +37,7 @@ struct CompileReport {
   std::optional<MemoryPicture> unchunked, planned; // where a report was asked for; the same without chunk loops
   std::string chunkLoops = "[]";           // JSON array
   std::optional<MeshReport> mesh;          // where the model is cut
+  std::vector<MeshReport::Candidate> consideredMeshes; // where budgets had a say in it
   std::optional<bool> exact;               // results are bit for bit those without chunk loops
   std::optional<ChunkFigures> search;      // times of the model, and what the search did
   std::vector<std::pair<std::string, double>> timing; // stage -> time of compilation

@@ -42,10 +42,11 @@ int snug::chooseTopology(CompileOptions &options) {
   }
   if (int code = readTopology(options))
     return code;
-  if (!options.anyMesh && devices == 1 && options.topology.size() != 1)
+  bool isOpen = options.anyMesh || options.leastMesh;
+  if (!isOpen && devices == 1 && options.topology.size() != 1)
     return console.fail(SNUG_EXIT_USAGE, "--topology is of " + std::to_string(options.topology.size()) +
                                              " devices, and no mesh was asked for; add --mesh auto, or --mesh AxB");
-  if (!options.anyMesh && devices != options.topology.size())
+  if (!isOpen && devices != options.topology.size())
     return console.fail(SNUG_EXIT_USAGE, "--mesh has " + std::to_string(devices) + " devices, the topology '" +
                                              printable(options.topologyFile) + "' " + std::to_string(options.topology.size()));
   return SNUG_EXIT_DONE;

@@ -205,4 +205,25 @@ private:
 
 std::optional<Topology> parseTopology(const std::string &text, std::string &error) { return Reader(error).read(text); }
 
+std::optional<Topology> firstDevices(const Topology &topology, int64_t count) {
+  if (count == topology.size())
+    return topology;
+  if (count < 1 || count > topology.size() || !topology.devices.empty())
+    return std::nullopt;
+  Topology part = topology;
+  part.levels.clear();
+  for (size_t level = topology.levels.size(); level-- > 0 && count > 1;) {
+    LinkLevel units = topology.levels[level];
+    if (count < units.fanout)
+      units.fanout = count; // some of them
+    else if (count % units.fanout != 0)
+      return std::nullopt;
+    count /= units.fanout;
+    part.levels.insert(part.levels.begin(), units);
+  }
+  if (part.levels.empty())
+    part.levels.push_back({1, topology.levels.back().p2p_bytes_per_s, topology.levels.back().group_bytes_per_s, topology.levels.back().latency_s});
+  return part;
+}
+
 } // namespace snug

@@ -35,6 +35,9 @@ struct Topology {
 constexpr int64_t kMostDevices = 65536;
 constexpr size_t kMostTopologyLevels = 16, kMostMatrixDevices = 1024;
 
+/// The first `count` devices, in order of places, where they are whole units of one level and all of those below; nullopt else.
+std::optional<Topology> firstDevices(const Topology &topology, int64_t count);
+
 /// What no interconnect can be, in one message that names the key of the topology file; empty if all is well.
 std::string topologyProblem(const Topology &topology);
 

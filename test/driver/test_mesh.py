@@ -65,3 +65,48 @@ def test_one_device_is_no_mesh(mlp, tmp_path):
     assert snugc(mlp(), "-o", tmp_path / "m.so", *ROWS, "--mesh", "1x1", "--report", tmp_path / "r.json").code == 0
     assert json.loads((tmp_path / "r.json").read_text())["mesh"] is None
     assert "m.so.rank0.safetensors" not in files(tmp_path)
+
+
+def mesh_for(budget, mlp, tmp_path, *flags):
+    path = mlp()
+    result = snugc(path, *ROWS, "--dry-run", "--memory-budget", budget, "--report", tmp_path / "r.json", *flags)
+    return result, json.loads((tmp_path / "r.json").read_text())["mesh"]
+
+
+def test_the_fewest_devices_that_fit(mlp, tmp_path):
+    """Both matrices are 128 KiB; a device needs 512 KiB for the library, and few for the rest."""
+    result, mesh = mesh_for("700KiB", mlp, tmp_path, "--mesh", "least")
+    assert result.code == 0 and mesh is None and "mesh 1x1: the fastest that fits" in result.err
+    result, mesh = mesh_for("590KiB", mlp, tmp_path, "--mesh", "least")
+    assert result.code == 0 and mesh["mesh"][0] * mesh["mesh"][1] == 2
+    looked_at = {tuple(one["mesh"]): one["share"] for one in mesh["candidates"]}
+    assert looked_at.keys() == {(1, 1), (1, 2), (2, 1)} and looked_at[1, 1] > 1 >= looked_at[2, 1]
+    result, mesh = mesh_for("300KiB", mlp, tmp_path, "--mesh", "least", "--topology", "dgx-a100")
+    assert result.code == 4 and "the nearest to fit" in result.err and "cannot" in result.err
+
+
+def test_the_fastest_mesh_that_fits(mlp, tmp_path):
+    file = tmp_path / "t.json"
+    slow = {"fanout": 2, "p2p_gbps": 0.001, "group_gbps": 0.001, "latency_us": 1}
+    file.write_text(json.dumps({**TWO, "levels": [slow, *TWO["levels"]]}))
+    result, mesh = mesh_for("700KiB", mlp, tmp_path, "--mesh", "auto", "--topology", file)
+    assert result.code == 0 and {tuple(one["mesh"]) for one in mesh["candidates"]} == {(1, 4), (2, 2), (4, 1)}
+    assert all(one["share"] <= 1 for one in mesh["candidates"])
+    times = [one["ms"] for one in mesh["candidates"]]
+    assert times == sorted(times) and mesh["mesh"] == mesh["candidates"][0]["mesh"]
+
+
+def test_what_cannot_be_asked_of_a_fitting_mesh(mlp, tmp_path):
+    path, out = mlp(), ("-o", tmp_path / "m.so")
+    refused(snugc(path, *out, *ROWS, "--mesh", "least"), 1, "--mesh least", "--memory-budget")
+    refused(snugc(path, *out, *ROWS, "--mesh", "least", "--activation-budget", "50%"), 1, "in bytes")
+
+
+def test_the_longest_dim_of_a_mesh(mlp, tmp_path):
+    """What each device of a mesh has room for is more than one alone."""
+    def longest(*flags):
+        result = snugc(mlp(), "--dim", "rows=max", "--dry-run", "--memory-budget", "1MiB", "--report", tmp_path / "r.json", *flags)
+        assert result.code == 0, result.err
+        return json.loads((tmp_path / "r.json").read_text())["dims"]["rows"]
+    assert longest("--mesh", "4x1") > longest()
+    refused(snugc(mlp(), "-o", tmp_path / "m.so", "--dim", "rows=max", "--mesh", "least", "--memory-budget", "1MiB"), 1, "NAME=max", "mesh")

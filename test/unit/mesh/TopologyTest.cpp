@@ -235,4 +235,29 @@ TEST(Topology, PresetsAreValidAndStateTheirSource) {
   }
 }
 
+TEST(Topology, FirstDevicesAreWholeUnits) {
+  Topology boxes;
+  boxes.levels = {{2, 25e9, 25e9, 9e-6}, {4, 300e9, 300e9, 8e-6}};
+  auto fanouts = [&](int64_t count) {
+    std::vector<int64_t> list;
+    if (auto part = firstDevices(boxes, count)) {
+      EXPECT_EQ(part->size(), count);
+      EXPECT_EQ(topologyProblem(*part), "");
+      for (const LinkLevel &level : part->levels)
+        list.push_back(level.fanout);
+      EXPECT_EQ(part->levels.back().p2p_bytes_per_s, 300e9);
+    }
+    return list;
+  };
+  using List = std::vector<int64_t>;
+  EXPECT_EQ(fanouts(8), (List{2, 4}));
+  EXPECT_EQ(fanouts(4), List{4});
+  EXPECT_EQ(fanouts(3), List{3});
+  EXPECT_EQ(fanouts(1), List{1});
+  for (int64_t count : {0, 5, 6, 7, 9, 16}) // a unit in part, or more than there are
+    EXPECT_EQ(fanouts(count), List{});
+  boxes.devices = {7, 6, 5, 4, 3, 2, 1, 0}; // which of them would be first?
+  EXPECT_EQ(fanouts(4), List{});
+  EXPECT_EQ(fanouts(8), (List{2, 4}));
+}
 } // namespace
