@@ -18,6 +18,7 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <mutex>
 
 using namespace snug;
 
@@ -123,6 +124,10 @@ static Measurement measure(const snug_model *model, snug_context *context, snug_
 }
 
 static void writeOutputs(const snug_model *model, const RunTensors &tensors, const RunOptions &options) {
+  // The mask of new files is the process's, which whoever makes a file sets for a moment, libzip among them: ranks that are
+  // threads write one after the other.
+  static std::mutex one;
+  std::lock_guard<std::mutex> lock(one);
   std::map<std::string, const HostTensor *> all;
   for (uint32_t i = 0; const snug_value_info *info = snug_model_output(model, i); ++i) {
     all[info->name] = &tensors.outputs[i];
