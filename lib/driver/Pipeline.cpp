@@ -239,6 +239,7 @@ int Pipeline::shard() {
     report.mesh = *chosen;
     int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) {
       pm.addPass(createPartition());
+      pm.addPass(createVerifyPartition());
       pm.addPass(createCanonicalizerPass());
       pm.addPass(createCSEPass());
     });

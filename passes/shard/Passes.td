@@ -32,4 +32,14 @@ def Partition : Pass<"snug-partition", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::affine::AffineDialect", "::mlir::linalg::LinalgDialect",
                            "::mlir::tensor::TensorDialect", "::snug::mesh::MeshDialect", "::snug::nn::NnDialect"];
 }
+
+def VerifyPartition : Pass<"snug-verify-partition", "::mlir::ModuleOp"> {
+  let summary = "Check contract C2: the program of one device of a mesh";
+  let description = [{
+    Runs after snug-partition. No cut is left that was not carried out; collectives and places stand in programs for a mesh
+    only, and no collective in a loop or branch whose course depends on the device's place, where some devices would wait
+    for others that never come. That sizes are those of one device the ops' own verifiers check: operands, results and
+    groups have to fit.
+  }];
+}
 #endif
