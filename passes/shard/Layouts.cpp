@@ -1,10 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/shard/Layouts.h"
+#include "dialects/mesh/MeshDialect.h"
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace mlir;
 using namespace snug;
 
 static constexpr StringLiteral kMesh = "snug.mesh", kCuts = "snug.cuts";
+
+void snug::registerShardDialects(DialectRegistry &registry) {
+  registry.insert<affine::AffineDialect, arith::ArithDialect, linalg::LinalgDialect, math::MathDialect, tensor::TensorDialect>();
+  registerNnDialect(registry);
+  registerMeshDialect(registry);
+  registerIndexRuleModels(registry);
+}
 
 FailureOr<MeshExtents> snug::readMesh(ModuleOp module) {
   Attribute attribute = module->getAttr(kMesh);

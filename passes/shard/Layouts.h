@@ -10,6 +10,9 @@
 
 namespace snug {
 
+/// What the passes make, and the rules that they ask ops for: of upstream ops, too, so that they run in any tool.
+void registerShardDialects(mlir::DialectRegistry &registry);
+
 /// 1 x 1 where the module has no mesh; failure and an error where the attribute is none.
 mlir::FailureOr<MeshExtents> readMesh(mlir::ModuleOp module);
 

@@ -277,6 +277,8 @@ private:
 struct PartitionPass : snug::impl::PartitionBase<PartitionPass> {
   using PartitionBase::PartitionBase;
 
+  void getDependentDialects(DialectRegistry &registry) const override { registerShardDialects(registry); }
+
   void runOnOperation() override {
     FailureOr<MeshExtents> mesh = readMesh(getOperation());
     if (failed(mesh))

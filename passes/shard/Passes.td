@@ -29,8 +29,6 @@ def Partition : Pass<"snug-partition", "::mlir::ModuleOp"> {
     bring tensors from one layout to the other. Arguments and results of functions stay whole, on each device. Afterwards
     all types are local (contract C2), and what differs between devices is `snug_mesh.index` and their parts of the weights.
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::affine::AffineDialect", "::mlir::linalg::LinalgDialect",
-                           "::mlir::tensor::TensorDialect", "::snug::mesh::MeshDialect", "::snug::nn::NnDialect"];
 }
 
 def VerifyPartition : Pass<"snug-verify-partition", "::mlir::ModuleOp"> {

@@ -16,6 +16,8 @@ namespace {
 struct SelectLayoutsPass : snug::impl::SelectLayoutsBase<SelectLayoutsPass> {
   using SelectLayoutsBase::SelectLayoutsBase;
 
+  void getDependentDialects(DialectRegistry &registry) const override { registerShardDialects(registry); }
+
   void runOnOperation() override {
     ModuleOp module = getOperation();
     if (mesh.size() != kMeshAxes || mesh[0] < 1 || mesh[1] < 1) {

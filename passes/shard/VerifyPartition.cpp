@@ -2,6 +2,7 @@
 #include "dialects/mesh/MeshDialect.h"
 #include "mlir/Analysis/SliceAnalysis.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
+#include "passes/shard/Layouts.h"
 #include "passes/shard/Passes.h"
 
 using namespace mlir;
@@ -36,6 +37,8 @@ bool isOfPlace(Value value) {
 
 struct VerifyPartitionPass : snug::impl::VerifyPartitionBase<VerifyPartitionPass> {
   using VerifyPartitionBase::VerifyPartitionBase;
+
+  void getDependentDialects(DialectRegistry &registry) const override { registerShardDialects(registry); }
 
   void runOnOperation() override {
     bool sound = true;

@@ -5,7 +5,7 @@
 // RUN: mlir-opt %s --load-pass-plugin=%snug_lib_dir/libSnugPlugin.so \
 // RUN:   --pass-pipeline='builtin.module(snug-select-chunks{activation-budget=140000 exact})' -o %t.chunked.mlir 2> %t.remarks
 // The command of docs/plugin.md, as it stands there but for the folder of the build, says the same.
-// RUN: cd %S/../.. && sed -n "s#^mlir-opt-22 \(.*\)=build/dev/lib/#mlir-opt \1=%snug_lib_dir/#p" docs/plugin.md > %t.sh && sh %t.sh > %t.documented.mlir
+// RUN: cd %S/../.. && sed -n "/snug-select-chunks/s#^mlir-opt-22 \(.*\)=build/dev/lib/#mlir-opt \1=%snug_lib_dir/#p" docs/plugin.md > %t.sh && sh %t.sh > %t.documented.mlir
 // RUN: diff %t.chunked.mlir %t.documented.mlir
 // RUN: FileCheck %s --check-prefix=REMARK < %t.remarks
 // RUN: FileCheck %s < %t.chunked.mlir
