@@ -45,19 +45,26 @@ std::vector<ReshardStep> planResharding(TensorLayout from, const TensorLayout &t
   // Whether axis 0 would be cut where axis 1 cuts its parts already, or would cease to be: then axis 1 is gathered first.
   auto isUnder = [&](const AxisLayout &layout) { return sharesDim(layout, from[1]) && mesh[1] > 1; };
   auto differs = [&](int axis) { return mesh[axis] > 1 && from[axis] != to[axis]; };
+  // Whether the axis may be like this while the other one is as it is.
+  auto fits = [&](int axis, const AxisLayout &next) {
+    TensorLayout layout = from;
+    layout[axis] = next;
+    return isLayout(layout, mesh);
+  };
   // Where both become cuts of one dim, axis 0 has to be there before axis 1.
   auto waits = [&](int axis) { return axis == 1 && sharesDim(to[0], to[1]) && differs(0); };
 
   // What is cut before the rest is moved is less to move.
   for (int axis = 0; axis < kMeshAxes; ++axis)
-    if (differs(axis) && from[axis].kind == AxisLayout::Whole && isCut(to[axis]) && !waits(axis) && !(axis == 0 && isUnder(to[0])))
+    if (differs(axis) && from[axis].kind == AxisLayout::Whole && isCut(to[axis]) && !waits(axis) && !(axis == 0 && isUnder(to[0])) &&
+        fits(axis, to[axis]))
       step(ReshardStep::Slice, axis, to[axis]);
   if (from[0].kind == AxisLayout::Partial && from[1].kind == AxisLayout::Partial && differs(0) && differs(1) && !isCut(to[0]) &&
       !isCut(to[1]))
     step(ReshardStep::AllReduceBoth, 0, AxisLayout::whole());
   for (int axis = 0; axis < kMeshAxes; ++axis)
     if (differs(axis) && from[axis].kind == AxisLayout::Partial) {
-      bool scatters = isCut(to[axis]) && !waits(axis) && !(axis == 0 && isUnder(to[0]));
+      bool scatters = isCut(to[axis]) && !waits(axis) && !(axis == 0 && isUnder(to[0])) && fits(axis, to[axis]);
       step(scatters ? ReshardStep::ReduceScatter : ReshardStep::AllReduce, axis, scatters ? to[axis] : AxisLayout::whole());
     }
   // Axis 1 lies within axis 0, so it is undone first.
@@ -67,7 +74,7 @@ std::vector<ReshardStep> planResharding(TensorLayout from, const TensorLayout &t
       continue;
     // What is cut along one dim and is to be along another is exchanged, unless the other axis stands in the way.
     bool moves = isCut(to[axis]) && to[axis].dim != from[axis].dim && !isInTheWay && !waits(axis) &&
-                 !sharesDim(to[axis], from[1 - axis]) && !sharesDim(from[axis], from[1 - axis]);
+                 fits(axis, to[axis]) && !sharesDim(to[axis], from[1 - axis]) && !sharesDim(from[axis], from[1 - axis]);
     step(moves ? ReshardStep::AllToAll : ReshardStep::AllGather, axis, moves ? to[axis] : AxisLayout::whole());
   }
   for (int axis = 0; axis < kMeshAxes; ++axis)

@@ -24,7 +24,7 @@ def test_usage(mlp, tmp_path):
     refused(snugc(), 1, "no model named")
     refused(snugc("--bogus"), 1, "--bogus")
     refused(snugc(path), 1, "-o OUT.so")
-    refused(snugc(path, "-o", out, "--emit", "nothing"), 1, "'nothing'", "import, canonicalize, fuse")
+    refused(snugc(path, "-o", out, "--emit", "nothing"), 1, "'nothing'", "import, canonicalize, shard, fuse")
     refused(snugc(path, "--dry-run", "--emit", "plan", *ROWS), 1, "exclude each other")
     refused(snugc(path, "-o", out, *ROWS, "--march", "pentium99"), 1, "pentium99", "leave --march out")
     refused(snugc(path, "-o", out, *ROWS, "--target", "toaster"), 1, "--target")
