@@ -7,6 +7,7 @@
 fuzz-import        bytes to the importer
 fuzz-canonicalize  models that were valid once, changed in their structure, from import to the end of canonicalize
 fuzz-weights       the runtime's reader of weights files
+fuzz-topology      the reader of topology files
 
 Each starts from models of the onnx package's own tests (or weights files made here), and first repeats what made it fail
 once: test/fuzz/crashes/NAME. A crash, a run of more than 10 s and more than 2 GiB of memory are failures: the input is left in
@@ -24,7 +25,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("fuzz-import", "fuzz-canonicalize", "fuzz-weights")
+NAMES = ("fuzz-import", "fuzz-canonicalize", "fuzz-weights", "fuzz-topology")
 LARGEST = 8192  # bytes of a model to start from: fuzzers are fast on small inputs
 OPTIONS = ["-timeout=10", "-rss_limit_mb=2048", f"-max_len={2 * LARGEST}", "-print_final_stats=1"]
 # MLIR is not built with AddressSanitizer: its containers may hold what sanitized code allocated.
@@ -51,9 +52,20 @@ def weights_files():
     return made
 
 
+def topologies():
+    """Topology files of both forms."""
+    level = {"fanout": 2, "p2p_gbps": 25, "group_gbps": 50, "latency_us": 9.5}
+    whole = {"version": 1, "name": "boxes", "rails": False}
+    square = [[0, 5, 1, 1], [5, 0, 1, 1], [1, 1, 0, 5], [1, 1, 5, 0]]
+    return [json.dumps(file).encode() for file in (
+        {**whole, "levels": [level, {**level, "fanout": 4}]}, {**whole, "rails": True, "levels": [level], "devices": [1, 0]},
+        {**whole, "p2p_gbps": square, "latency_us": square}, {**whole, "p2p_gbps": square, "latency_us": square, "contended_gbps": square})]
+
+
 def fill(folder, name):
+    made = {"fuzz-weights": weights_files, "fuzz-topology": topologies}.get(name, models)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, data in enumerate(weights_files() if name == "fuzz-weights" else models()):
+    for number, data in enumerate(made()):
         (folder / f"{number:05}").write_bytes(data)
 
 
