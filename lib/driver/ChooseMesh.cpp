@@ -23,15 +23,16 @@ FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &o
     LayoutCosts costs(program, mesh, options.topology, options.machine, threads);
     return searchLayouts(program, costs);
   };
+  FailureOr<LayoutSearchResult> chosen = failure();
   for (const MeshExtents &mesh : meshes) {
-    auto found = search(mesh);
-    if (failed(found))
+    if (failed(chosen = search(mesh)))
       return failure();
-    report.candidates.push_back({mesh, found->seconds});
+    report.candidates.push_back({mesh, chosen->seconds});
   }
   std::stable_sort(report.candidates.begin(), report.candidates.end(), [](const auto &a, const auto &b) { return a.seconds < b.seconds; });
   report.mesh = report.candidates.front().mesh;
-  auto chosen = search(report.mesh); // what others have marked is gone
+  if (report.mesh != meshes.back()) // marks are those of the last one
+    chosen = search(report.mesh);
   for (auto [weight, bytes] : chosen->replicated) {
     weight.consume_front("weight_"); // as the model's file names it
     report.replicated.push_back({weight.str(), bytes});
@@ -41,7 +42,7 @@ FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &o
 
 std::vector<MeshReport::Traffic> snug::trafficOf(ModuleOp program) {
   IndexBounds bounds(program);
-  auto mesh = program->getAttrOfType<DenseI64ArrayAttr>("snug.mesh");
+  const Mesh mesh = Mesh::of(program)->value_or(Mesh());
   std::map<std::pair<std::string, std::vector<int64_t>>, MeshReport::Traffic> all;
   program.walk([&](mesh::CollectiveOpInterface op) {
     std::string kind = mesh::stringifyCollectiveKind(op.getCollectiveKind()).str();
@@ -49,9 +50,7 @@ std::vector<MeshReport::Traffic> snug::trafficOf(ModuleOp program) {
     one.kind = kind;
     one.axes = op.getAxes().vec();
     ++one.calls;
-    double group = 1;
-    for (int64_t axis : op.getAxes())
-      group *= static_cast<double>(mesh[axis]);
+    auto group = static_cast<double>(mesh.groupSize(op.getAxes()));
     double send = static_cast<double>(tensorBytes(op.getInput(), bounds).value_or(0)),
            receive = static_cast<double>(tensorBytes(op.getInit(), bounds).value_or(0));
     one.bytes += std::max(send, receive) * (group - 1) / group * (op.getCollectiveKind() == mesh::CollectiveKind::AllReduce ? 2 : 1);

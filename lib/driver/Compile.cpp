@@ -4,15 +4,15 @@
 #include "lib/analysis/NodeName.h"
 #include "lib/driver/Calibrate.h"
 #include "lib/driver/Faults.h"
+#include "lib/driver/FittingMesh.h"
 #include "lib/driver/InitAll.h"
 #include "lib/driver/ListOps.h"
-#include "lib/driver/FittingMesh.h"
 #include "lib/driver/LongestDim.h"
 #include "lib/driver/MachineFile.h"
-#include "lib/driver/TopologyFile.h"
 #include "lib/driver/MeasureSweep.h"
 #include "lib/driver/OutputFile.h"
 #include "lib/driver/Pipeline.h"
+#include "lib/driver/TopologyFile.h"
 #include "lib/driver/ReportPage.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
@@ -72,9 +72,9 @@ private:
       bool same = false;
       if (!path.empty() && !llvm::sys::fs::equivalent(path, options.model, same) && same)
         return fail(SNUG_EXIT_USAGE, "'" + path + "' is the model itself; name another file to write");
-      if (!path.empty() && !options.machineFile.empty() &&
-          !llvm::sys::fs::equivalent(path, options.machineFile, same) && same)
-        return fail(SNUG_EXIT_USAGE, "'" + path + "' is the machine file; name another file to write");
+      for (auto [file, what] : {std::pair(&options.machineFile, "machine"), std::pair(&options.topologyFile, "topology")})
+        if (!path.empty() && !file->empty() && !llvm::sys::fs::equivalent(path, *file, same) && same)
+          return fail(SNUG_EXIT_USAGE, "'" + path + "' is the " + what + " file; name another file to write");
       if (std::string problem = path.empty() ? "" : outputProblem(path); !problem.empty())
         return fail(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + problem);
     }

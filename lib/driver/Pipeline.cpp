@@ -66,6 +66,8 @@ int Pipeline::run() {
       return code;
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     report.timing.push_back({stageName(step.stage), took.count()});
+    if (step.stage == Stage::Shard)
+      sayMesh();
     if (int failed = saveProgram(step.stage))
       return failed;
     if (step.stage == options.emit || (options.dryRun && step.stage == Stage::Memory) ||
@@ -104,6 +106,8 @@ void Pipeline::recordFiles() {
     report.files = {options.model};
   if (!options.machineFile.empty())
     report.files.push_back(options.machineFile);
+  if (llvm::sys::fs::exists(options.topologyFile)) // it may be a preset's name
+    report.files.push_back(options.topologyFile);
   std::string folder = llvm::sys::path::parent_path(options.model).str();
   llvm::StringSet<> seen;
   seen.insert(llvm::sys::path::filename(options.model));
@@ -218,6 +222,8 @@ int Pipeline::canonicalize() {
 }
 
 void Pipeline::sayMesh() {
+  if (!report.mesh)
+    return;
   const MeshReport &mesh = *report.mesh;
   double beyond = 0;
   std::string names;
@@ -246,7 +252,6 @@ int Pipeline::shard() {
     if (code)
       return code;
     report.mesh->traffic = trafficOf(*program);
-    sayMesh();
   }
   if (options.emit >= Stage::Chunk)
     report.eagerArena = eagerArena(*program);

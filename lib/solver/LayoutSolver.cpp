@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/solver/LayoutSolver.h"
 #include "lib/solver/LayoutPruning.h"
-#include "lib/solver/LayoutSearch.h"
+#include "lib/solver/LayoutComponent.h"
 
 #include <algorithm>
 #include <cmath>

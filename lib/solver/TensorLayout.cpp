@@ -29,6 +29,14 @@ double shareOf(const TensorLayout &layout, const MeshExtents &mesh) {
   return share;
 }
 
+std::vector<int64_t> segmentsFor(int axis, const AxisLayout &cut, const TensorLayout &layout, const MeshExtents &mesh) {
+  std::vector<int64_t> segments = cut.segments;
+  if (axis == 1 && sharesDim(layout[0], cut))
+    for (int64_t &length : segments)
+      length /= mesh[0];
+  return segments;
+}
+
 TensorLayout after(TensorLayout layout, const ReshardStep &step) {
   layout[step.axis] = step.to;
   if (step.kind == ReshardStep::AllReduceBoth)

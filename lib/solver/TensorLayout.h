@@ -44,6 +44,9 @@ bool isLayout(const TensorLayout &layout, const MeshExtents &mesh);
 /// The share of the elements that one device holds.
 double shareOf(const TensorLayout &layout, const MeshExtents &mesh);
 
+/// Segments of a dim as `axis` finds them when it cuts the dim: those of the layout, shorter where axis 0 cuts it already.
+std::vector<int64_t> segmentsFor(int axis, const AxisLayout &cut, const TensorLayout &layout, const MeshExtents &mesh);
+
 /// One step on the way to another layout: of `axis`, from what it was to `to`; the other axis stays as it is.
 struct ReshardStep {
   /// Slice moves nothing: each device keeps its part of what it has. AllReduceBoth is the one of both axes, `axis` being 0.

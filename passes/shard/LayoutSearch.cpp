@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/shard/LayoutSearch.h"
+#include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
 #include "lib/solver/LayoutSolver.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -107,7 +108,6 @@ private:
     return replicated;
   }
 
-
   // An edge from a value to each of its readers. Where there are several, what they read is brought to one layout first,
   // once for all that want that one: a node of its own.
   void addUses(Value value, std::optional<unsigned> producer) {
@@ -190,7 +190,7 @@ private:
 FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &costs) {
   LayoutSearchResult all;
   Builder b(module.getContext());
-  module->setAttr("snug.mesh", b.getDenseI64ArrayAttr(costs.mesh));
+  module->setAttr(kMesh, b.getDenseI64ArrayAttr(costs.mesh));
   for (auto function : module.getOps<func::FuncOp>()) {
     if (function.isDeclaration())
       continue;

@@ -11,8 +11,6 @@
 using namespace mlir;
 using namespace snug;
 
-static constexpr StringLiteral kMesh = "snug.mesh", kCuts = "snug.cuts";
-
 void snug::registerShardDialects(DialectRegistry &registry) {
   registry.insert<affine::AffineDialect, arith::ArithDialect, linalg::LinalgDialect, math::MathDialect, tensor::TensorDialect>();
   registerNnDialect(registry);
@@ -21,13 +19,10 @@ void snug::registerShardDialects(DialectRegistry &registry) {
 }
 
 FailureOr<MeshExtents> snug::readMesh(ModuleOp module) {
-  Attribute attribute = module->getAttr(kMesh);
-  if (!attribute)
-    return MeshExtents{1, 1};
-  auto extents = dyn_cast<DenseI64ArrayAttr>(attribute);
-  if (!extents || extents.size() != kMeshAxes || extents[0] < 1 || extents[1] < 1)
+  FailureOr<std::optional<Mesh>> mesh = Mesh::of(module);
+  if (failed(mesh))
     return module.emitError() << kMesh << " is no array of two extents of at least 1, as array<i64: 2, 4>";
-  return MeshExtents{extents[0], extents[1]};
+  return *mesh ? (*mesh)->extents : MeshExtents{1, 1};
 }
 
 FailureOr<OpCuts> snug::readCuts(Operation *op, const ShardRule &rule, const MeshExtents &mesh) {

@@ -10,6 +10,8 @@
 
 namespace snug {
 
+inline constexpr llvm::StringLiteral kCuts = "snug.cuts";
+
 /// What the passes make, and the rules that they ask ops for: of upstream ops, too, so that they run in any tool.
 void registerShardDialects(mlir::DialectRegistry &registry);
 

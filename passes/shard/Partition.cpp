@@ -10,12 +10,11 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "mlir/IR/IRMapping.h"
-#include "mlir/Transforms/RegionUtils.h"
 #include "passes/shard/Layouts.h"
 #include "passes/shard/Passes.h"
 #include "passes/shard/Resharding.h"
 #include "passes/shard/RowsInParts.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace snug;
@@ -69,7 +68,7 @@ private:
     FailureOr<OpCuts> cuts = readCuts(op, rule, mesh);
     if (failed(cuts))
       return failure();
-    op->removeAttr("snug.cuts");
+    op->removeAttr(kCuts);
     if (!(*cuts)[0] && !(*cuts)[1]) {
       readWhole(op);
       for (Value result : op->getResults())
@@ -171,31 +170,17 @@ private:
       const AxisLayout &cut = layout[axis];
       if (cut.kind != AxisLayout::Cut)
         continue;
-      bool isNested = axis == 1 && layout[0].kind == AxisLayout::Cut && layout[0].dim == cut.dim;
-      SmallVector<int64_t> segments;
-      for (int64_t length : cut.segments)
-        segments.push_back(isNested ? length / mesh[0] : length);
-      recipe.push_back(nn::RecipeShardAttr::get(b.getContext(), cut.dim, axis, segments));
+      recipe.push_back(nn::RecipeShardAttr::get(b.getContext(), cut.dim, axis, segmentsFor(axis, cut, layout, mesh)));
     }
     RankedTensorType local;
-    if (pack) { // of (k, n)
-      auto logical = [&](int64_t dim, int64_t otherwise) {
-        for (int axis = 0; axis < kMeshAxes; ++axis)
-          if (layout[axis].kind == AxisLayout::Cut && layout[axis].dim == dim) {
-            int64_t extent = 0;
-            for (int64_t length : layout[axis].segments)
-              extent += length;
-            for (int other = 0; other < kMeshAxes; ++other)
-              if (layout[other].kind == AxisLayout::Cut && layout[other].dim == dim)
-                extent /= mesh[other];
-            return extent;
-          }
-        return otherwise;
-      };
+    if (pack) { // of (k, n): the last panel may be filled up, so that how long a cut n is only its segments say
+      int64_t width = pack.getWidth(), k = type.getDimSize(1), n = type.getDimSize(0) * width;
+      for (const AxisLayout &cut : layout)
+        if (cut.kind == AxisLayout::Cut && cut.dim == 1)
+          n = std::accumulate(cut.segments.begin(), cut.segments.end(), int64_t(0));
+      auto logical = localType(RankedTensorType::get({k, n}, type.getElementType()), layout, mesh);
       recipe.push_back(pack);
-      int64_t width = pack.getWidth(), k = logical(0, type.getDimSize(1)), n = logical(1, -1);
-      int64_t panels = n < 0 ? type.getDimSize(0) : (n + width - 1) / width;
-      local = RankedTensorType::get({panels, k, width}, type.getElementType());
+      local = logical.clone({(logical.getDimSize(1) + width - 1) / width, logical.getDimSize(0), width});
     } else {
       local = localType(type, layout, mesh);
     }

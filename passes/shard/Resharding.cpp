@@ -243,15 +243,7 @@ Value snug::reshard(OpBuilder &builder, Location loc, Value local, const TensorL
   Resharding steps(builder, loc, mesh);
   TensorLayout now = from;
   for (const ReshardStep &step : planResharding(from, to, mesh)) {
-    // What axis 0 has cut already axis 1 finds in shorter segments.
-    auto segmentsOf = [&](const AxisLayout &layout) {
-      std::vector<int64_t> segments = layout.segments;
-      if (step.axis == 1 && now[0].kind == AxisLayout::Cut && now[0].dim == layout.dim)
-        for (int64_t &length : segments)
-          length /= mesh[0];
-      return segments;
-    };
-    local = steps.apply(step, local, segmentsOf(step.from), segmentsOf(step.to));
+    local = steps.apply(step, local, segmentsFor(step.axis, step.from, now, mesh), segmentsFor(step.axis, step.to, now, mesh));
     now = after(now, step);
   }
   return local;

@@ -42,13 +42,13 @@ struct VerifyPartitionPass : snug::impl::VerifyPartitionBase<VerifyPartitionPass
 
   void runOnOperation() override {
     bool sound = true;
-    bool hasMesh = getOperation()->hasAttr("snug.mesh");
+    bool hasMesh = getOperation()->hasAttr(kMesh);
     getOperation()->walk([&](Operation *op) {
       auto wrong = [&](const Twine &why) {
         op->emitOpError() << why;
         sound = false;
       };
-      if (op->hasAttr("snug.cuts"))
+      if (op->hasAttr(kCuts))
         wrong("has cuts that were not carried out");
       if (!isa<mesh::CollectiveOpInterface, mesh::IndexOp>(op))
         return;

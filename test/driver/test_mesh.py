@@ -110,3 +110,23 @@ def test_the_longest_dim_of_a_mesh(mlp, tmp_path):
         return json.loads((tmp_path / "r.json").read_text())["dims"]["rows"]
     assert longest("--mesh", "4x1") > longest()
     refused(snugc(mlp(), "-o", tmp_path / "m.so", "--dim", "rows=max", "--mesh", "least", "--memory-budget", "1MiB"), 1, "NAME=max", "mesh")
+
+
+def test_the_topology_file_is_read_only(mlp, tmp_path):
+    path, file = mlp(), tmp_path / "t.json"
+    file.write_text(json.dumps(TWO))
+    flags = (*ROWS, "--mesh", "2x1", "--topology", file, "-o", tmp_path / "m.so")
+    refused(snugc(path, *flags, "--report", file), 1, "is the topology file")
+    assert json.loads(file.read_text()) == TWO
+    assert snugc(path, *flags, "--depfile", tmp_path / "m.d").code == 0
+    assert str(file) in (tmp_path / "m.d").read_text()
+    assert snugc(path, *ROWS, "--mesh", "auto", "--topology", "dgx-a100", "-o", tmp_path / "m.so", "--depfile", tmp_path / "m.d").code == 0
+    assert "dgx" not in (tmp_path / "m.d").read_text()
+
+
+def test_only_the_chosen_mesh_is_warned_of(mlp, tmp_path):
+    """None of the meshes that are looked at can cut the weights for six devices."""
+    levels = [{"fanout": 6, "p2p_gbps": 10, "group_gbps": 10, "latency_us": 1}]
+    (tmp_path / "t.json").write_text(json.dumps({**TWO, "levels": levels}))
+    result, mesh = mesh_for("2MiB", mlp, tmp_path, "--mesh", "auto", "--topology", tmp_path / "t.json")
+    assert result.code == 0 and mesh["replicated"] and result.err.count("warning") == 1

@@ -47,17 +47,21 @@ def assert_close(got, want):
             assert error <= 1e-4 or np.abs(got[name] - value).max() <= 1e-5, (name, error)
 
 
+def reference(graph, model, x):
+    """What ONNX Runtime computes, by output."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return dict(zip(graph.outputs, session.run(graph.outputs, {"x": x})))
+
+
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[] if seed < TIER_1 or seed in FOUND else pytest.mark.long)
                                   for seed in sorted({*range(ALL), *FOUND})])
 def test_random_graph(seed, tmp_path):
     graph = Graph(seed)
     graph.save(tmp_path / "m.onnx")
     x = graph.input()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", options, providers=["CPUExecutionProvider"])
-    want = dict(zip(graph.outputs, session.run(graph.outputs, {"x": x})))
-
+    want = reference(graph, tmp_path / "m.onnx", x)
     free, memory = results(tmp_path, x, graph.dims)
     assert_close(free, want)
     bounded, _ = results(tmp_path, x, {"B": "1..2", "S": "1..80"})

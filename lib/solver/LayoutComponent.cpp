@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "lib/solver/LayoutSearch.h"
+#include "lib/solver/LayoutComponent.h"
 
 #include <algorithm>
 #include <cmath>

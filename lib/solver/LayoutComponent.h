@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Internal to lib/solver: states of the variables of one connected sum of factors, of least cost.
-#ifndef SNUG_LIB_SOLVER_LAYOUTSEARCH_H
-#define SNUG_LIB_SOLVER_LAYOUTSEARCH_H
+#ifndef SNUG_LIB_SOLVER_LAYOUTCOMPONENT_H
+#define SNUG_LIB_SOLVER_LAYOUTCOMPONENT_H
 
 #include "lib/solver/LayoutElimination.h"
 #include "lib/solver/LayoutSolver.h"
@@ -39,4 +39,4 @@ ComponentSolution solveComponent(const Component &component, const LayoutLimits 
 
 } // namespace snug::layout
 
-#endif // SNUG_LIB_SOLVER_LAYOUTSEARCH_H
+#endif // SNUG_LIB_SOLVER_LAYOUTCOMPONENT_H
