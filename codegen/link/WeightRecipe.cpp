@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/link/WeightRecipe.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/solver/TensorLayout.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 
 using namespace mlir;
@@ -57,7 +58,8 @@ void Copier::flush() {
   buffer.clear();
 }
 
-// The device's part of each segment. Of one it is a view; of several the parts are put side by side.
+// The device's part of each segment. Of one it is a view; of several the parts are put side by side. Where the one of a lone
+// segment reaches beyond its end, zeros are put behind it.
 static std::string applyShard(nn::RecipeShardAttr shard, View &view, int64_t elementSize, const Device &device,
                               std::vector<std::vector<char>> &copies) {
   int64_t dim = shard.getDim(), axis = shard.getAxis(), rank = static_cast<int64_t>(view.shape.size());
@@ -67,25 +69,32 @@ static std::string applyShard(nn::RecipeShardAttr shard, View &view, int64_t ele
   for (int64_t segment : shard.getSegments()) {
     if (segment < 0 || segment > left)
       return "a shard's segments are longer than its dim";
-    if (segment % devices != 0)
+    if (segment % devices != 0 && shard.getSegments().size() > 1)
       return "a shard has a segment of " + std::to_string(segment) + ", which " + std::to_string(devices) +
              " devices cannot share evenly";
     left -= segment;
   }
   if (left != 0)
     return "a shard's segments are shorter than its dim";
+  auto lengthOf = [&](int64_t segment) {
+    return (segment % devices == 0 ? segment : filledExtent(segment, device.mesh)) / devices;
+  };
   auto partOf = [&](int64_t begin, int64_t segment) {
     View part = view;
-    part.shape[dim] = segment / devices;
-    part.data += (begin + device.place[axis] * part.shape[dim]) * view.strides[dim] * elementSize;
+    int64_t length = lengthOf(segment), start = std::min(device.place[axis] * length, segment);
+    part.shape[dim] = std::min(length, segment - start);
+    part.data += (begin + start) * view.strides[dim] * elementSize;
     return part;
   };
-  if (shard.getSegments().size() == 1) {
-    view = partOf(0, shard.getSegments()[0]);
+  View result{nullptr, view.shape, {}};
+  result.shape[dim] = 0;
+  for (int64_t segment : shard.getSegments())
+    result.shape[dim] += lengthOf(segment);
+  if (View part = partOf(0, shard.getSegments()[0]); shard.getSegments().size() == 1 && part.shape[dim] == result.shape[dim]) {
+    view = part;
     return {};
   }
-  View result{nullptr, view.shape, {}};
-  result.shape[dim] /= devices;
+  const std::vector<char> zero(elementSize);
   std::vector<char> copy;
   copy.reserve(result.count() * elementSize);
   {
@@ -105,6 +114,9 @@ static std::string applyShard(nn::RecipeShardAttr shard, View &view, int64_t ele
         part.shape.erase(part.shape.begin(), part.shape.begin() + dim);
         part.strides.erase(part.strides.begin(), part.strides.begin() + dim);
         copier.copy(part);
+        View filling{zero.data(), part.shape, SmallVector<int64_t>(part.shape.size(), 0)};
+        filling.shape[0] = lengthOf(segment) - part.shape[0];
+        copier.copy(filling);
         begin += segment;
       }
     };

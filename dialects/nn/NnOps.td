@@ -53,8 +53,9 @@ def Nn_ShardAttr : Nn_Attr<"RecipeShard", "shard"> {
   let summary = "Recipe step: of each segment of a dim, the part of this device along an axis of the mesh";
   let description = [{
     Segments are lengths that add up to the dim's extent, each a multiple of the number n of devices along the axis. The
-    device at place i keeps part i of n of each; its parts stand in the order of the segments. One segment is a plain cut;
-    the columns of query, key and value in one matrix are three.
+    device at place i keeps part i of n of each; its parts stand in the order of the segments. One segment is a plain cut, and
+    is filled up with zeros to a multiple of all devices of the mesh where it is no multiple of n; the columns of query, key and
+    value in one matrix are three.
   }];
   let parameters = (ins "int64_t":$dim, "int64_t":$axis, ArrayRefParameter<"int64_t">:$segments);
   let assemblyFormat = "`<` $dim `,` $axis `,` `[` $segments `]` `>`";

@@ -9,12 +9,22 @@ bool isCut(const AxisLayout &layout) { return layout.kind == AxisLayout::Cut; }
 bool sharesDim(const AxisLayout &a, const AxisLayout &b) { return isCut(a) && isCut(b) && a.dim == b.dim; }
 } // namespace
 
+bool isFilled(const AxisLayout &cut, int axis, const MeshExtents &mesh) {
+  return isCut(cut) && cut.segments.size() == 1 &&
+         (cut.segments[0] == AxisLayout::kOpen || cut.segments[0] % mesh[axis] != 0);
+}
+
+int64_t filledExtent(int64_t extent, const MeshExtents &mesh) {
+  int64_t devices = mesh[0] * mesh[1];
+  return (extent + devices - 1) / devices * devices;
+}
+
 bool isLayout(const TensorLayout &layout, const MeshExtents &mesh) {
   bool isNested = sharesDim(layout[0], layout[1]) && mesh[0] > 1 && mesh[1] > 1;
-  if (isNested && layout[0].segments != layout[1].segments)
+  if (isNested && (layout[0].segments != layout[1].segments || isFilled(layout[0], 0, mesh) != isFilled(layout[1], 1, mesh)))
     return false;
   for (int axis = 0; axis < kMeshAxes; ++axis)
-    if (isCut(layout[axis]) && mesh[axis] > 1)
+    if (isCut(layout[axis]) && mesh[axis] > 1 && !isFilled(layout[axis], axis, mesh))
       for (int64_t length : layout[axis].segments)
         if (length % (isNested ? mesh[0] * mesh[1] : mesh[axis]) != 0)
           return false;
@@ -29,11 +39,22 @@ double shareOf(const TensorLayout &layout, const MeshExtents &mesh) {
   return share;
 }
 
+double shareOf(const TensorLayout &layout, const MeshExtents &mesh, const std::vector<int64_t> &extents) {
+  double share = shareOf(layout, mesh);
+  for (int axis = 0; axis < kMeshAxes; ++axis) {
+    bool isCounted = axis == 1 && sharesDim(layout[0], layout[1]);
+    if (int64_t extent = isCut(layout[axis]) ? extents[layout[axis].dim] : 0; extent > 0 && !isCounted && isFilled(layout[axis], axis, mesh))
+      share *= static_cast<double>(filledExtent(extent, mesh)) / static_cast<double>(extent);
+  }
+  return share;
+}
+
 std::vector<int64_t> segmentsFor(int axis, const AxisLayout &cut, const TensorLayout &layout, const MeshExtents &mesh) {
   std::vector<int64_t> segments = cut.segments;
   if (axis == 1 && sharesDim(layout[0], cut))
     for (int64_t &length : segments)
-      length /= mesh[0];
+      if (length != AxisLayout::kOpen)
+        length = (isFilled(layout[0], 0, mesh) ? filledExtent(length, mesh) : length) / mesh[0];
   return segments;
 }
 

@@ -16,11 +16,15 @@ namespace snug {
 /// A cut dim is a row of segments, each of which is cut into as many equal parts as there are devices: the device at place i
 /// has part i of each segment, in their order. One segment is the plain cut. More than one is what a matrix needs whose
 /// columns are several matrices side by side, as queries, keys and values of attention: each device has some heads of each.
+///
+/// A dim that does not divide, or is open until the program runs, is one segment, which is filled up to a multiple of all
+/// devices of the mesh. What devices have beyond its end has no meaning, and no other layout of the tensor has it.
 struct AxisLayout {
+  static constexpr int64_t kOpen = -1;
   enum Kind { Whole, Cut, Partial };
   Kind kind = Whole;
   int64_t dim = 0;               ///< of a Cut
-  std::vector<int64_t> segments; ///< of a Cut: their lengths, whose sum is the dim's extent
+  std::vector<int64_t> segments; ///< of a Cut: their lengths, whose sum is the dim's extent; kOpen alone where it is open
 
   static AxisLayout whole() { return {}; }
   static AxisLayout partial() { return {Partial, 0, {}}; }
@@ -38,13 +42,24 @@ using TensorLayout = std::array<AxisLayout, kMeshAxes>;
 /// Devices along each axis.
 using MeshExtents = std::array<int64_t, kMeshAxes>;
 
-/// Whether the layout can be: segments that all devices get equal parts of, and no dim that is cut in two ways.
+/// Whether a dim is filled up where `axis` cuts it so: see AxisLayout.
+bool isFilled(const AxisLayout &cut, int axis, const MeshExtents &mesh);
+
+/// What a dim of that extent is filled up to: a multiple of all devices, so that parts of axis 0 are cut by axis 1 where they
+/// would be without it.
+int64_t filledExtent(int64_t extent, const MeshExtents &mesh);
+
+/// Whether the layout can be: segments that all devices get equal parts of, or are filled up to get, and no dim that is cut in
+/// two ways.
 bool isLayout(const TensorLayout &layout, const MeshExtents &mesh);
 
-/// The share of the elements that one device holds.
+/// The share of the elements that one device holds, what is filled up not counted.
 double shareOf(const TensorLayout &layout, const MeshExtents &mesh);
+/// The same, counted, of a tensor of these extents.
+double shareOf(const TensorLayout &layout, const MeshExtents &mesh, const std::vector<int64_t> &extents);
 
-/// Segments of a dim as `axis` finds them when it cuts the dim: those of the layout, shorter where axis 0 cuts it already.
+/// Segments of a dim as `axis` finds them when it cuts the dim: those of the layout, shorter where axis 0 cuts it already, and then
+/// filled up.
 std::vector<int64_t> segmentsFor(int axis, const AxisLayout &cut, const TensorLayout &layout, const MeshExtents &mesh);
 
 /// One step on the way to another layout: of `axis`, from what it was to `to`; the other axis stays as it is.

@@ -23,7 +23,16 @@ LayoutCosts::LayoutCosts(ModuleOp module, const MeshExtents &mesh, const Topolog
   }
 }
 
-double LayoutCosts::resharding(double bytes, const TensorLayout &from, const TensorLayout &to) const {
+LayoutCosts::Size LayoutCosts::sizeOf(Value tensor) {
+  Size size{bytesOf(tensor), {}};
+  for (int64_t dim = 0; dim < cast<RankedTensorType>(tensor.getType()).getRank(); ++dim) {
+    std::optional<Interval> extent = bounds.ofDim(tensor, dim);
+    size.extents.push_back(extent ? extent->max : 0);
+  }
+  return size;
+}
+
+double LayoutCosts::resharding(const Size &size, const TensorLayout &from, const TensorLayout &to) const {
   double seconds = 0;
   TensorLayout now = from;
   double copied = machine.memory_bytes_per_s.front();
@@ -32,10 +41,11 @@ double LayoutCosts::resharding(double bytes, const TensorLayout &from, const Ten
     return links[axis].latency_s + whole * (n - 1) / n / links[axis].bytes_per_s;
   };
   for (const ReshardStep &step : planResharding(from, to, mesh)) {
-    double local = bytes * std::max(shareOf(now, mesh), shareOf(after(now, step), mesh));
-    // Whatever moves is laid out for it, or after it: copied once.
-    seconds += bytes * std::min(shareOf(now, mesh), shareOf(after(now, step), mesh)) / copied;
+    double before = shareOf(now, mesh, size.extents);
     now = after(now, step);
+    double later = shareOf(now, mesh, size.extents), local = size.bytes * std::max(before, later);
+    // Whatever moves is laid out for it, or after it: copied once.
+    seconds += size.bytes * std::min(before, later) / copied;
     switch (step.kind) {
     case ReshardStep::Slice:
       break;
@@ -76,15 +86,32 @@ double LayoutCosts::bytesOf(Value value) {
   return bytes ? static_cast<double>(*bytes) : 0;
 }
 
-double LayoutCosts::computing(Operation *op, double share) {
+// Of its iterations, with those that are filled up.
+double LayoutCosts::shareOfOp(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
+  TensorLayout layout;
+  std::vector<int64_t> extents(rule.extents().begin(), rule.extents().end());
+  for (int axis = 0; axis < kMeshAxes; ++axis) {
+    if (!cuts[axis])
+      continue;
+    layout[axis] = AxisLayout::cut(cuts[axis]->dim, cuts[axis]->segments);
+    if (int64_t &extent = extents[cuts[axis]->dim]; extent == AxisLayout::kOpen) {
+      auto bound = bounds.ofDim(op->getResult(0), rule.resultLayout(0, *cuts[axis])->dim);
+      extent = bound ? bound->max : 0;
+    }
+  }
+  return shareOf(layout, mesh, extents);
+}
+
+double LayoutCosts::computing(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
+  double share = shareOfOp(op, rule, cuts);
   auto rules = dyn_cast<IndexRuleOpInterface>(op);
-  FailureOr<IndexRule> rule = rules ? rules.getIndexRule() : FailureOr<IndexRule>(failure());
-  if (failed(rule) || !isa<DestinationStyleOpInterface>(op))
+  FailureOr<IndexRule> index = rules ? rules.getIndexRule() : FailureOr<IndexRule>(failure());
+  if (failed(index) || !isa<DestinationStyleOpInterface>(op))
     return 0;
-  SmallVector<double> extents(rule->dims.size(), 1);
+  SmallVector<double> extents(index->dims.size(), 1);
   KernelCost cost;
-  for (auto [index, map] : llvm::enumerate(rule->operands)) {
-    Value operand = op->getOperand(index);
+  for (auto [number, map] : llvm::enumerate(index->operands)) {
+    Value operand = op->getOperand(number);
     auto type = dyn_cast<RankedTensorType>(operand.getType());
     if (!type)
       continue;

@@ -19,14 +19,21 @@ class LayoutCosts {
 public:
   LayoutCosts(mlir::ModuleOp module, const MeshExtents &mesh, const Topology &topology, const Machine &machine, int threads);
 
-  /// Of bringing a tensor of `bytes` as a whole from one layout to another.
-  double resharding(double bytes, const TensorLayout &from, const TensorLayout &to) const;
+  /// A tensor as a whole, for the largest dims.
+  struct Size {
+    double bytes = 0;
+    std::vector<int64_t> extents; ///< 0 where nothing bounds one
+  };
+  Size sizeOf(mlir::Value tensor);
+
+  /// Of bringing a tensor of that size from one layout to another.
+  double resharding(const Size &size, const TensorLayout &from, const TensorLayout &to) const;
 
   /// Of what devices tell each other of rows that they have parts of.
   double joiningRows(mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
 
-  /// Of the op where one device does this share of it, by the roofline of its products and elements.
-  double computing(mlir::Operation *op, double share);
+  /// Of the op on one device, by the roofline of its products and elements.
+  double computing(mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
 
   /// The bytes of a tensor as a whole, for the largest dims.
   double bytesOf(mlir::Value value);
@@ -34,6 +41,8 @@ public:
   const MeshExtents mesh;
 
 private:
+  double shareOfOp(mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
+
   IndexBounds bounds;
   // The ring of a mesh axis, as MeshPlanner prices it.
   struct Link {

@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/shard/CutCandidates.h"
+#include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
 using namespace snug;
@@ -88,23 +89,30 @@ private:
   }
 
   double ownCost(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
-    double share = 1;
-    for (int axis = 0; axis < kMeshAxes; ++axis)
-      share /= cuts[axis] ? static_cast<double>(costs.mesh[axis]) : 1;
-    return costs.computing(op, share) + costs.joiningRows(op, rule, cuts) + kReplicatedByte * replicatedBytes(op, rule, cuts);
+    return costs.computing(op, rule, cuts) + costs.joiningRows(op, rule, cuts) + kReplicatedByte * replicatedBytes(op, rule, cuts);
   }
 
   // Of matrices, beyond a device's share.
   double replicatedBytes(Operation *op, const ShardRule &rule, const OpCuts &cuts, llvm::MapVector<StringRef, double> *names = nullptr) {
     double replicated = 0;
+    auto note = [&](Value operand, double share) {
+      auto weight = operand.getDefiningOp<nn::WeightOp>();
+      if (!weight || cast<ShapedType>(weight.getType()).getRank() < 2)
+        return;
+      double bytes = costs.bytesOf(weight) * (share - 1.0 / static_cast<double>(costs.mesh[0] * costs.mesh[1]));
+      replicated += bytes;
+      if (names && bytes > 0)
+        (*names)[weight.getData()] += bytes;
+    };
     for (unsigned i = 0; i < op->getNumOperands(); ++i)
-      if (auto weight = op->getOperand(i).getDefiningOp<nn::WeightOp>(); weight && cast<ShapedType>(weight.getType()).getRank() > 1) {
-        double share = shareOf(*operandLayout(rule, i, cuts, costs.mesh), costs.mesh);
-        double bytes = costs.bytesOf(weight) * (share - 1.0 / static_cast<double>(costs.mesh[0] * costs.mesh[1]));
-        replicated += bytes;
-        if (names && bytes > 0)
-          (*names)[weight.getData()] += bytes;
-      }
+      note(op->getOperand(i), shareOf(*operandLayout(rule, i, cuts, costs.mesh), costs.mesh));
+    llvm::SmallSetVector<Value, 4> inside; // of bodies, which each device does as they are
+    op->walk([&](Operation *inner) {
+      if (inner != op)
+        inside.insert(inner->operand_begin(), inner->operand_end());
+    });
+    for (Value operand : inside)
+      note(operand, 1);
     return replicated;
   }
 
@@ -136,7 +144,7 @@ private:
         wanted.back().push_back(
             *operandLayout(candidates.ruleOf(use->getOwner()), use->getOperandNumber(), cuts, costs.mesh));
     }
-    double bytes = costs.bytesOf(value);
+    LayoutCosts::Size size = costs.sizeOf(value);
     unsigned from = producer ? *producer : add({0});
     if (uses.size() + isReturned > 1) {
       std::vector<TensorLayout> all;
@@ -151,23 +159,23 @@ private:
       if (!llvm::is_contained(all, TensorLayout()))
         all.push_back(TensorLayout());
       unsigned copy = add(std::vector<double>(all.size(), 0));
-      addEdge(from, given, copy, all, bytes);
+      addEdge(from, given, copy, all, size);
       from = copy;
       given = all;
     }
     for (auto [use, layouts] : llvm::zip_equal(uses, wanted))
-      addEdge(from, given, nodes.find(use->getOwner())->second.number, layouts, bytes);
+      addEdge(from, given, nodes.find(use->getOwner())->second.number, layouts, size);
     if (isReturned)
       for (auto [state, layout] : llvm::enumerate(given))
-        problem.nodes[from].cost[state] += costs.resharding(bytes, layout, TensorLayout());
+        problem.nodes[from].cost[state] += costs.resharding(size, layout, TensorLayout());
   }
 
   void addEdge(unsigned from, const std::vector<TensorLayout> &given, unsigned to, const std::vector<TensorLayout> &wanted,
-               double bytes) {
+               const LayoutCosts::Size &size) {
     std::vector<double> cost;
     for (const TensorLayout &a : given)
       for (const TensorLayout &b : wanted)
-        cost.push_back(canBecome(a, b) ? costs.resharding(bytes, a, b) : std::numeric_limits<double>::infinity());
+        cost.push_back(canBecome(a, b) ? costs.resharding(size, a, b) : std::numeric_limits<double>::infinity());
     problem.edges.push_back({from, to, std::move(cost)});
   }
 

@@ -80,9 +80,14 @@ static std::optional<TensorLayout> layoutOf(const ShardRule &rule, const OpCuts 
     if (!cuts[axis])
       continue;
     bool isNested = cuts[0] && cuts[1] && cuts[0]->dim == cuts[1]->dim;
-    for (int64_t length : cuts[axis]->segments)
-      if (length % (isNested ? mesh[0] * mesh[1] : mesh[axis]) != 0)
+    if (isFilled(AxisLayout::cut(0, cuts[axis]->segments), axis, mesh)) {
+      if (!rule.mayBeFilled(cuts[axis]->dim))
         return std::nullopt;
+    } else {
+      for (int64_t length : cuts[axis]->segments)
+        if (length % (isNested ? mesh[0] * mesh[1] : mesh[axis]) != 0)
+          return std::nullopt;
+    }
     std::optional<AxisLayout> one = read(*cuts[axis]);
     if (!one)
       return std::nullopt;

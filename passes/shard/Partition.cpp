@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/shard/Layouts.h"
+#include "passes/shard/OpenExtents.h"
 #include "passes/shard/Passes.h"
 #include "passes/shard/Resharding.h"
 #include "passes/shard/RowsInParts.h"
@@ -35,6 +36,10 @@ public:
     SmallVector<Operation *> ops;
     for (Operation &op : block)
       ops.push_back(&op);
+    sayExtents();
+    // All is read before anything is changed.
+    for (Operation *op : ops)
+      rules.try_emplace(op, ShardRule::of(op));
     for (BlockArgument argument : block.getArguments())
       if (isTensor(argument))
         versions[argument].push_back({TensorLayout(), argument});
@@ -55,16 +60,42 @@ private:
     Value local;
   };
 
+  // One value for the extent of each open dim, the same as far as it can be known.
+  void sayExtents() {
+    b.setInsertionPointToStart(&block);
+    for (BlockArgument argument : block.getArguments())
+      if (auto type = dyn_cast<RankedTensorType>(argument.getType()))
+        for (int64_t dim = 0; dim < type.getRank(); ++dim)
+          if (type.isDynamicDim(dim) && extentOf(argument, dim))
+            tensor::DimOp::create(b, argument.getLoc(), argument, dim);
+    auto note = [&](Value value) {
+      if (auto type = dyn_cast<RankedTensorType>(value.getType()))
+        for (int64_t dim = 0; dim < type.getRank(); ++dim)
+          extents[value].push_back(extentOf(value, dim));
+    };
+    llvm::for_each(block.getArguments(), note);
+    for (Operation &op : block)
+      llvm::for_each(op.getResults(), note);
+  }
+
   LogicalResult partition(Operation *op) {
     if (isa<nn::WeightOp, tensor::EmptyOp>(op)) { // made where they are read
       done.insert(op);
       return success();
     }
+    if (auto dim = dyn_cast<tensor::DimOp>(op); dim && dim.getConstantIndex() && !isa<BlockArgument>(dim.getSource())) {
+      OpFoldResult extent = extents.find(dim.getSource())->second[*dim.getConstantIndex()];
+      if (auto value = dyn_cast_if_present<Value>(extent); value && value != dim.getResult()) {
+        dim.replaceAllUsesWith(value);
+        done.insert(op);
+        return success();
+      }
+    }
     if (llvm::none_of(op->getResults(), isTensor)) {
       readWhole(op);
       return success();
     }
-    ShardRule rule = ShardRule::of(op);
+    const ShardRule &rule = rules.find(op)->second;
     FailureOr<OpCuts> cuts = readCuts(op, rule, mesh);
     if (failed(cuts))
       return failure();
@@ -98,7 +129,7 @@ private:
   void readWhole(Operation *op) {
     auto localize = [&](OpOperand &operand) {
       if (versions.count(operand.get()) || isConstant(operand.get()))
-        operand.set(isa<tensor::DimOp>(op) ? anyVersion(operand.get()) : version(operand.get(), TensorLayout()));
+        operand.set(version(operand.get(), TensorLayout()));
     };
     size_t before = numGathered;
     for (OpOperand &operand : op->getOpOperands())
@@ -114,15 +145,14 @@ private:
 
   static bool isConstant(Value value) { return value.getDefiningOp<nn::WeightOp>() || value.getDefiningOp<tensor::EmptyOp>(); }
 
-  // A dim that is open is cut by nobody.
-  Value anyVersion(Value value) { return isConstant(value) ? value : versions[value].front().local; }
-
   Value version(Value value, const TensorLayout &layout) {
     if (auto weight = value.getDefiningOp<nn::WeightOp>())
       return localWeight(weight, layout);
     if (auto empty = value.getDefiningOp<tensor::EmptyOp>()) {
-      RankedTensorType type = localType(empty.getType(), layout, mesh);
-      return tensor::EmptyOp::create(b, empty.getLoc(), type, empty.getDynamicSizes());
+      SmallVector<OpFoldResult> sizes = empty.getMixedSizes();
+      for (auto [dim, size] : llvm::enumerate(sizes))
+        size = localExtent(b, empty.getLoc(), size, dim, layout, mesh);
+      return tensor::EmptyOp::create(b, empty.getLoc(), sizes, empty.getType().getElementType());
     }
     SmallVector<Version> &known = versions[value];
     // From what takes the least, counting a collective as what it moves of the tensor.
@@ -149,7 +179,7 @@ private:
     if (best->layout == layout)
       return best->local;
     Location loc = value.getLoc();
-    Value local = reshard(b, loc, best->local, best->layout, layout, mesh);
+    Value local = reshard(b, loc, best->local, extents[value], best->layout, layout, mesh);
     ++numGathered;
     known.push_back({layout, local});
     return local;
@@ -200,16 +230,9 @@ private:
       }
     if (!rowAxes.empty())
       return {computeRowsInParts(b, op, operands, rowAxes, group)};
-    auto local = [&](int64_t number, unsigned dim) { // of what is counted along a dim of the iterations
-      for (int axis = 0; axis < kMeshAxes; ++axis)
-        if (cuts[axis] && cuts[axis]->dim == dim)
-          number /= mesh[axis];
-      return number;
-    };
-    auto localAll = [&](SmallVector<OpFoldResult> numbers) {
+    auto localAll = [&](SmallVector<OpFoldResult> numbers) { // of what is counted along dims of the iterations
       for (auto [dim, number] : llvm::enumerate(numbers))
-        if (std::optional<int64_t> constant = getConstantIntValue(number))
-          number = b.getIndexAttr(local(*constant, dim));
+        number = localExtent(b, loc, number, dim, iterations(cuts), mesh);
       return numbers;
     };
     if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op))
@@ -225,35 +248,54 @@ private:
       return {tensor::InsertSliceOp::create(b, loc, operands[0], operands[1], localAll(insert.getMixedOffsets()),
                                             localAll(insert.getMixedSizes()), insert.getMixedStrides())};
     Operation *copy = mlir::clone(b, op, types, operands);
-    placeIterations(copy, rule, cuts);
+    placeIterations(op, copy, rule, cuts);
     return copy->getResults();
   }
 
+  // Cuts of iterations as a layout: of what there is one for each of.
+  static TensorLayout iterations(const OpCuts &cuts) {
+    TensorLayout layout;
+    for (int axis = 0; axis < kMeshAxes; ++axis)
+      if (cuts[axis])
+        layout[axis] = AxisLayout::cut(cuts[axis]->dim, cuts[axis]->segments);
+    return layout;
+  }
+
+  OpFoldResult extentOfIterations(Operation *op, const ShardRule &rule, const IterationCut &cut) {
+    if (int64_t extent = rule.extents()[cut.dim]; extent != AxisLayout::kOpen)
+      return b.getIndexAttr(extent);
+    auto result = rule.resultLayout(0, cut); // each result follows each parallel dim
+    return extents.find(op->getResult(0))->second[result->dim];
+  }
+
   // What asks for the place of an iteration counts from where this device's begin.
-  void placeIterations(Operation *copy, const ShardRule &rule, const OpCuts &cuts) {
+  void placeIterations(Operation *op, Operation *copy, const ShardRule &rule, const OpCuts &cuts) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPoint(copy);
     for (int axis = 0; axis < kMeshAxes; ++axis) {
       if (!cuts[axis] || !rule.isPlaced(cuts[axis]->dim) || (axis == 1 && cuts[0] && cuts[0]->dim == cuts[1]->dim))
         continue;
       // Where both axes cut the dim, axis 1 cuts the parts of axis 0.
-      bool isNested = axis == 0 && cuts[1] && cuts[1]->dim == cuts[0]->dim;
-      int64_t extent = rule.extents()[cuts[axis]->dim], part = extent / mesh[axis];
-      AffineExpr offset = b.getAffineSymbolExpr(0) * part;
-      SmallVector<OpFoldResult> places{Value(mesh::IndexOp::create(b, copy->getLoc(), b.getIndexType(), axis))};
+      unsigned dim = cuts[axis]->dim;
+      bool isNested = axis == 0 && cuts[1] && cuts[1]->dim == dim;
+      OpFoldResult length = localExtent(b, copy->getLoc(), extentOfIterations(op, rule, *cuts[axis]), dim, iterations(cuts), mesh);
+      AffineExpr place = b.getAffineSymbolExpr(1), start = place * b.getAffineSymbolExpr(0);
+      SmallVector<OpFoldResult> symbols{length, Value(mesh::IndexOp::create(b, copy->getLoc(), b.getIndexType(), axis))};
       if (isNested) {
-        offset = offset + b.getAffineSymbolExpr(1) * (part / mesh[1]);
-        places.push_back(Value(mesh::IndexOp::create(b, copy->getLoc(), b.getIndexType(), 1)));
+        start = (place * mesh[1] + b.getAffineSymbolExpr(2)) * b.getAffineSymbolExpr(0);
+        symbols.push_back(Value(mesh::IndexOp::create(b, copy->getLoc(), b.getIndexType(), 1)));
       }
-      Value start = getValueOrCreateConstantIndexOp(
-          b, copy->getLoc(), affine::makeComposedFoldedAffineApply(b, copy->getLoc(), offset, places));
-      cast<IndexRuleOpInterface>(copy).placeSlice(b, cuts[axis]->dim, start);
+      Value first = getValueOrCreateConstantIndexOp(
+          b, copy->getLoc(), affine::makeComposedFoldedAffineApply(b, copy->getLoc(), start, symbols));
+      cast<IndexRuleOpInterface>(copy).placeSlice(b, dim, first);
     }
   }
 
   Block &block;
   OpBuilder b;
   const MeshExtents mesh;
+  llvm::DenseMap<Operation *, ShardRule> rules;
+  llvm::DenseMap<Value, SmallVector<OpFoldResult>> extents; // of tensors, as a whole; null where no value says it
   llvm::DenseMap<Value, SmallVector<Version>> versions;
   llvm::SmallSetVector<Operation *, 32> done;
   size_t numGathered = 0; // values that were brought to another layout

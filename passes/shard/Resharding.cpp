@@ -2,6 +2,7 @@
 #include "passes/shard/Resharding.h"
 #include "dialects/mesh/MeshDialect.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
@@ -11,55 +12,101 @@ using namespace snug;
 namespace {
 using Sizes = SmallVector<OpFoldResult>;
 
+// A cut that a step makes or undoes, as the step finds the dim.
+struct FoundCut {
+  int64_t dim = 0;
+  std::vector<int64_t> segments;
+  int64_t parts = 1;
+  OpFoldResult extent, filled; // where the dim is filled up: what there is of it, and what it is filled up to
+};
+
 // The steps of one change of layout. Of a tensor in parts the first dim counts the devices of the group.
 class Resharding {
 public:
-  Resharding(OpBuilder &b, Location loc, const MeshExtents &mesh) : b(b), loc(loc), mesh(mesh) {}
+  Resharding(OpBuilder &b, Location loc, Sizes extents, const MeshExtents &mesh)
+      : b(b), loc(loc), extents(std::move(extents)), mesh(mesh) {}
 
-  Value apply(const ReshardStep &step, Value local, const std::vector<int64_t> &fromSegments, const std::vector<int64_t> &toSegments) {
-    int64_t n = mesh[step.axis];
+  Value apply(const ReshardStep &step, Value local, const TensorLayout &now) {
     SmallVector<int64_t> axes{step.axis};
+    FoundCut from = find(step.axis, step.from, now), to = find(step.axis, step.to, now);
     switch (step.kind) {
     case ReshardStep::Slice:
-      return ownPart(local, step.to.dim, toSegments, n, step.axis);
+      return ownPart(local, to, step.axis);
     case ReshardStep::AllReduce:
       return allReduce(local, axes);
     case ReshardStep::AllReduceBoth:
       return reduceOverBoth(local);
     case ReshardStep::ReduceScatter: {
-      Value parts = toParts(local, step.to.dim, toSegments, n);
+      Value parts = toParts(local, to);
       Value init = empty(Sizes(ArrayRef(sizesOf(parts)).drop_front()), parts);
       return mesh::ReduceScatterOp::create(b, loc, init.getType(), mesh::Reduction::Sum, axes, parts, init).getResult(0);
     }
     case ReshardStep::AllGather: {
       Sizes sizes = sizesOf(local);
-      sizes.insert(sizes.begin(), b.getIndexAttr(n));
+      sizes.insert(sizes.begin(), b.getIndexAttr(from.parts));
       Value init = empty(sizes, local);
       Value parts = mesh::AllGatherOp::create(b, loc, init.getType(), axes, local, init).getResult(0);
-      return fromParts(parts, step.from.dim, fromSegments, n);
+      return fromParts(parts, from);
     }
     case ReshardStep::AllToAll: {
-      Value parts = toParts(local, step.to.dim, toSegments, n);
+      Value parts = toParts(local, to);
       Value init = empty(sizesOf(parts), parts);
       Value got = mesh::AllToAllOp::create(b, loc, init.getType(), axes, parts, init).getResult(0);
-      return fromParts(got, step.from.dim, fromSegments, n);
+      return fromParts(got, from);
     }
     }
     llvm_unreachable("all kinds are above");
   }
 
 private:
+  FoundCut find(int axis, const AxisLayout &cut, const TensorLayout &now) {
+    FoundCut found;
+    if (cut.kind != AxisLayout::Cut)
+      return found;
+    found.dim = cut.dim;
+    found.segments = segmentsFor(axis, cut, now, mesh);
+    found.parts = mesh[axis];
+    // What is a part of axis 0 has been filled up already.
+    bool isNested = axis == 1 && now[0].kind == AxisLayout::Cut && now[0].dim == cut.dim;
+    if (isFilled(cut, axis, mesh) && !isNested) {
+      found.extent = extents[cut.dim];
+      found.filled = affine::makeComposedFoldedAffineApply(b, loc, upToMultiple(), {found.extent});
+    }
+    return found;
+  }
+
+  AffineExpr upToMultiple() {
+    int64_t devices = mesh[0] * mesh[1];
+    return b.getAffineSymbolExpr(0).ceilDiv(devices) * devices;
+  }
+
   Sizes sizesOf(Value tensor) { return tensor::getMixedSizes(b, loc, tensor); }
 
   Value empty(ArrayRef<OpFoldResult> sizes, Value like) {
     return tensor::EmptyOp::create(b, loc, sizes, cast<RankedTensorType>(like.getType()).getElementType());
   }
 
-  Value slice(Value tensor, int64_t dim, OpFoldResult offset, int64_t length) {
+  Value slice(Value tensor, int64_t dim, OpFoldResult offset, OpFoldResult length) {
     Sizes sizes = sizesOf(tensor), offsets(sizes.size(), b.getIndexAttr(0)), strides(sizes.size(), b.getIndexAttr(1));
     offsets[dim] = offset;
-    sizes[dim] = b.getIndexAttr(length);
+    sizes[dim] = length;
     return tensor::ExtractSliceOp::create(b, loc, tensor, offsets, sizes, strides);
+  }
+
+  // As much of a dim as `length`: the tensor, and behind it zeros, which are any other number's equal, but do no harm as indices
+  // and divisors are of what is made of them.
+  Value fillUp(Value tensor, int64_t dim, OpFoldResult length) {
+    Sizes sizes = sizesOf(tensor), part = sizes, offsets(sizes.size(), b.getIndexAttr(0)), strides(sizes.size(), b.getIndexAttr(1));
+    sizes[dim] = length;
+    Value whole = empty(sizes, tensor);
+    Type element = cast<RankedTensorType>(tensor.getType()).getElementType();
+    Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(element));
+    whole = linalg::FillOp::create(b, loc, zero, whole).getResult(0);
+    return tensor::InsertSliceOp::create(b, loc, tensor, whole, offsets, part, strides);
+  }
+
+  OpFoldResult over(OpFoldResult length, int64_t parts) {
+    return affine::makeComposedFoldedAffineApply(b, loc, b.getAffineSymbolExpr(0).floorDiv(parts), {length});
   }
 
   // One tensor of these pieces, side by side along `dim`.
@@ -119,11 +166,11 @@ private:
     return tensor::ExpandShapeOp::create(b, loc, type, whole, all, sizes);
   }
 
-  // What `make` gives of each segment, whose place and length in `tensor`'s dim it is told, joined along `dim`.
-  Value bySegment(ArrayRef<int64_t> segments, int64_t dim, llvm::function_ref<Value(int64_t offset, int64_t length)> make) {
+  // What `make` gives of each segment, whose place and length in the dim it is told, joined along `dim`.
+  Value bySegment(const FoundCut &cut, int64_t dim, llvm::function_ref<Value(int64_t offset, int64_t length)> make) {
     SmallVector<Value> pieces;
     int64_t offset = 0;
-    for (int64_t length : segments) {
+    for (int64_t length : cut.segments) {
       pieces.push_back(make(offset, length));
       offset += length;
     }
@@ -131,23 +178,36 @@ private:
   }
 
   // This device's part of each segment.
-  Value ownPart(Value local, int64_t dim, ArrayRef<int64_t> segments, int64_t n, int64_t axis) {
-    Value place = mesh::IndexOp::create(b, loc, b.getIndexType(), axis);
-    return bySegment(segments, dim, [&](int64_t offset, int64_t length) {
-      AffineExpr start = b.getAffineSymbolExpr(0) * (length / n) + offset;
-      return slice(local, dim, affine::makeComposedFoldedAffineApply(b, loc, start, OpFoldResult(place)), length / n);
+  Value ownPart(Value local, const FoundCut &cut, int64_t axis) {
+    OpFoldResult place = Value(mesh::IndexOp::create(b, loc, b.getIndexType(), axis));
+    AffineExpr x = b.getAffineSymbolExpr(0), y = b.getAffineSymbolExpr(1), z = b.getAffineSymbolExpr(2);
+    if (cut.filled) { // the last devices have less, or nothing
+      OpFoldResult length = over(cut.filled, cut.parts);
+      AffineMap starts = AffineMap::get(0, 3, {x * y, z}, b.getContext()), lengths = AffineMap::get(0, 3, {x - y, z}, b.getContext());
+      OpFoldResult start = affine::makeComposedFoldedAffineMin(b, loc, starts, {place, length, cut.extent});
+      OpFoldResult there = affine::makeComposedFoldedAffineMin(b, loc, lengths, {cut.extent, start, length});
+      return fillUp(slice(local, cut.dim, start, there), cut.dim, length);
+    }
+    if (cut.segments.size() == 1) {
+      OpFoldResult length = over(sizesOf(local)[cut.dim], cut.parts);
+      return slice(local, cut.dim, affine::makeComposedFoldedAffineApply(b, loc, x * y, {place, length}), length);
+    }
+    return bySegment(cut, cut.dim, [&](int64_t offset, int64_t length) {
+      AffineExpr start = x * (length / cut.parts) + offset;
+      return slice(local, cut.dim, affine::makeComposedFoldedAffineApply(b, loc, start, place), b.getIndexAttr(length / cut.parts));
     });
   }
 
   // A dim taken apart into two, or two made one.
-  Value split(Value tensor, int64_t dim, int64_t outer, int64_t inner) {
+  Value split(Value tensor, int64_t dim, int64_t outer) {
     Sizes sizes = sizesOf(tensor);
     SmallVector<ReassociationIndices> groups = pairing(sizes.size(), dim);
+    OpFoldResult inner = over(sizes[dim], outer);
     sizes[dim] = b.getIndexAttr(outer);
-    sizes.insert(sizes.begin() + dim + 1, b.getIndexAttr(inner));
+    sizes.insert(sizes.begin() + dim + 1, inner);
     SmallVector<int64_t> shape = llvm::to_vector(cast<RankedTensorType>(tensor.getType()).getShape());
     shape[dim] = outer;
-    shape.insert(shape.begin() + dim + 1, inner);
+    shape.insert(shape.begin() + dim + 1, getConstantIntValue(inner).value_or(ShapedType::kDynamic));
     auto type = RankedTensorType::get(shape, cast<RankedTensorType>(tensor.getType()).getElementType());
     return tensor::ExpandShapeOp::create(b, loc, type, tensor, groups, sizes);
   }
@@ -210,40 +270,73 @@ private:
   }
 
   // [.., D, ..] -> [n, .., D / n, ..]
-  Value toParts(Value local, int64_t dim, ArrayRef<int64_t> segments, int64_t n) {
-    return bySegment(segments, dim + 1, [&](int64_t offset, int64_t length) {
-      Value piece = segments.size() == 1 ? local : slice(local, dim, b.getIndexAttr(offset), length);
-      return move(split(piece, dim, n, length / n), dim, 0);
+  Value toParts(Value local, const FoundCut &cut) {
+    if (cut.filled)
+      local = fillUp(local, cut.dim, cut.filled);
+    if (cut.segments.size() == 1)
+      return move(split(local, cut.dim, cut.parts), cut.dim, 0);
+    return bySegment(cut, cut.dim + 1, [&](int64_t offset, int64_t length) {
+      Value piece = slice(local, cut.dim, b.getIndexAttr(offset), b.getIndexAttr(length));
+      return move(split(piece, cut.dim, cut.parts), cut.dim, 0);
     });
   }
   // And back.
-  Value fromParts(Value parts, int64_t dim, ArrayRef<int64_t> segments, int64_t n) {
-    return bySegment(segments, dim, [&](int64_t offset, int64_t length) {
-      Value piece = segments.size() == 1 ? parts : slice(parts, dim + 1, b.getIndexAttr(offset / n), length / n);
-      return merge(move(piece, 0, dim), dim);
+  Value fromParts(Value parts, const FoundCut &cut) {
+    if (cut.segments.size() == 1) {
+      Value whole = merge(move(parts, 0, cut.dim), cut.dim);
+      return cut.filled ? slice(whole, cut.dim, b.getIndexAttr(0), cut.extent) : whole;
+    }
+    return bySegment(cut, cut.dim, [&](int64_t offset, int64_t length) {
+      Value piece = slice(parts, cut.dim + 1, b.getIndexAttr(offset / cut.parts), b.getIndexAttr(length / cut.parts));
+      return merge(move(piece, 0, cut.dim), cut.dim);
     });
   }
 
   OpBuilder &b;
   Location loc;
+  const Sizes extents; // of the tensor as a whole
   const MeshExtents &mesh;
 };
 } // namespace
 
+// In how many parts a dim is cut, and whether it is filled up for that.
+static std::pair<int64_t, bool> partsOf(int64_t dim, const TensorLayout &layout, const MeshExtents &mesh) {
+  int64_t parts = 1;
+  bool filled = false;
+  for (int axis = 0; axis < kMeshAxes; ++axis)
+    if (layout[axis].kind == AxisLayout::Cut && layout[axis].dim == dim) {
+      parts *= mesh[axis];
+      filled |= isFilled(layout[axis], axis, mesh);
+    }
+  return {parts, filled};
+}
+
 RankedTensorType snug::localType(RankedTensorType whole, const TensorLayout &layout, const MeshExtents &mesh) {
   SmallVector<int64_t> shape(whole.getShape());
-  for (int axis = 0; axis < kMeshAxes; ++axis)
-    if (layout[axis].kind == AxisLayout::Cut)
-      shape[layout[axis].dim] /= mesh[axis];
+  for (auto [dim, extent] : llvm::enumerate(shape))
+    if (auto [parts, filled] = partsOf(dim, layout, mesh); !ShapedType::isDynamic(extent))
+      extent = (filled ? filledExtent(extent, mesh) : extent) / parts;
   return RankedTensorType::get(shape, whole.getElementType());
 }
 
-Value snug::reshard(OpBuilder &builder, Location loc, Value local, const TensorLayout &from, const TensorLayout &to,
-                    const MeshExtents &mesh) {
-  Resharding steps(builder, loc, mesh);
+OpFoldResult snug::localExtent(OpBuilder &b, Location loc, OpFoldResult whole, int64_t dim, const TensorLayout &layout,
+                               const MeshExtents &mesh) {
+  auto [parts, filled] = partsOf(dim, layout, mesh);
+  if (parts == 1)
+    return whole;
+  int64_t devices = mesh[0] * mesh[1];
+  AffineExpr extent = b.getAffineSymbolExpr(0);
+  // Parts of what is filled up: as many of all devices' as this one has.
+  AffineExpr local = filled ? extent.ceilDiv(devices) * (devices / parts) : extent.floorDiv(parts);
+  return affine::makeComposedFoldedAffineApply(b, loc, local, {whole});
+}
+
+Value snug::reshard(OpBuilder &builder, Location loc, Value local, ArrayRef<OpFoldResult> extents, const TensorLayout &from,
+                    const TensorLayout &to, const MeshExtents &mesh) {
+  Resharding steps(builder, loc, Sizes(extents), mesh);
   TensorLayout now = from;
   for (const ReshardStep &step : planResharding(from, to, mesh)) {
-    local = steps.apply(step, local, segmentsFor(step.axis, step.from, now, mesh), segmentsFor(step.axis, step.to, now, mesh));
+    local = steps.apply(step, local, now);
     now = after(now, step);
   }
   return local;

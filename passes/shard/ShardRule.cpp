@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/IR/Matchers.h"
+#include "passes/shard/OpenExtents.h"
 #include "passes/shard/RowsInParts.h"
 #include <numeric>
 #include <set>
@@ -21,6 +22,12 @@ std::vector<int64_t> lengthsBetween(const std::set<int64_t> &boundaries) {
   for (auto place = boundaries.begin(); std::next(place) != boundaries.end(); ++place)
     lengths.push_back(*std::next(place) - *place);
   return lengths;
+}
+
+// What a dim is filled up with is zeros, before ops have made something else of them.
+bool mayHoldFilling(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return !tensor || tensor.getElementType().isIntOrFloat();
 }
 
 // Whether sums that begin with what this destination holds may begin with it on each device.
@@ -40,14 +47,21 @@ bool mayReduceInParts(Operation *op, const IndexRule &rule) {
 }
 } // namespace
 
+void ShardRule::reset(size_t numDims) {
+  dimExtents.assign(numDims, 0);
+  reductions.assign(numDims, false);
+  placed.assign(numDims, false);
+  fillable.assign(numDims, false);
+}
+
 ShardRule ShardRule::of(Operation *op) {
   ShardRule rule;
   rule.operands.resize(op->getNumOperands());
   rule.results.resize(op->getNumResults());
   if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op))
-    rule.readReshape(expand.getResultType(), expand.getReassociationIndices(), /*expands=*/true);
+    rule.readReshape(op, expand.getResultType(), expand.getReassociationIndices(), /*expands=*/true);
   else if (auto collapse = dyn_cast<tensor::CollapseShapeOp>(op))
-    rule.readReshape(collapse.getSrcType(), collapse.getReassociationIndices(), /*expands=*/false);
+    rule.readReshape(op, collapse.getSrcType(), collapse.getReassociationIndices(), /*expands=*/false);
   else if (isa<tensor::ExtractSliceOp>(op))
     rule.readExtractSlice(op);
   else if (isa<tensor::InsertSliceOp>(op))
@@ -72,9 +86,9 @@ void ShardRule::readMaps(Operation *op) {
     rule->results.assign(1, maps.back());
   }
   unsigned numDims = rule->dims.size();
-  dimExtents.assign(numDims, -1);
-  reductions.assign(numDims, false);
-  placed.assign(numDims, false);
+  reset(numDims);
+  constexpr int64_t kUnknown = -2;
+  dimExtents.assign(numDims, kUnknown);
   bool inParts = mayReduceInParts(op, *rule);
   if (takesRowsInParts(op)) {
     rowDim = numDims - 1;
@@ -85,7 +99,8 @@ void ShardRule::readMaps(Operation *op) {
     if (dim.kind == IterKind::Whole || (reductions[index] && (dim.combiner != Combiner::Sum || !inParts)))
       dimExtents[index] = 0;
   }
-  auto read = [&](AffineMap map, ShapedType type, Links &links) {
+  auto read = [&](AffineMap map, Value tensor, Links &links) {
+    auto type = dyn_cast<RankedTensorType>(tensor.getType());
     if (!map || !type)
       return;
     for (auto [dim, expr] : llvm::enumerate(map.getResults())) {
@@ -95,11 +110,11 @@ void ShardRule::readMaps(Operation *op) {
         link.dim = dim;
         // The logical extent of a packed weight is that of the result or of the other operand.
         bool isLogical = map.getNumResults() == static_cast<unsigned>(type.getRank());
-        int64_t extent = isLogical ? type.getDimSize(dim) : -1, &known = dimExtents[link.iteration];
-        if (extent >= 0 && known != 0)
-          known = extent;
-        else if (isLogical)
-          known = 0; // dynamic
+        int64_t &known = dimExtents[link.iteration];
+        if (isLogical) {
+          int64_t extent = !type.isDynamicDim(dim) ? type.getDimSize(dim) : extentOf(tensor, dim) ? AxisLayout::kOpen : 0;
+          known = known == kUnknown || known == extent ? extent : 0;
+        }
         links.push_back(link);
         continue;
       }
@@ -109,11 +124,14 @@ void ShardRule::readMaps(Operation *op) {
     }
   };
   for (auto [index, map] : llvm::enumerate(maps))
-    read(map, dyn_cast<ShapedType>(op->getOperand(index).getType()), operands[index]);
+    read(map, op->getOperand(index), operands[index]);
   for (auto [index, map] : llvm::enumerate(rule->results))
-    read(map, cast<ShapedType>(op->getResult(index).getType()), results[index]);
+    read(map, op->getResult(index), results[index]);
+  bool fills = llvm::all_of(op->getOperandTypes(), mayHoldFilling);
   for (auto [index, extent] : llvm::enumerate(dimExtents)) {
-    extent = std::max<int64_t>(extent, 0);
+    fillable[index] = fills && !reductions[index] && !isRow(index);
+    if (extent == kUnknown || (extent == AxisLayout::kOpen && !fillable[index]))
+      extent = 0;
     // Each result follows each parallel dim.
     for (const Links &links : results)
       if (!reductions[index] && llvm::none_of(links, [&](const Link &link) { return link.iteration == index; }))
@@ -124,13 +142,15 @@ void ShardRule::readMaps(Operation *op) {
       placed[index.getDim()] = true;
     else if (auto index = dyn_cast<nn::IndexOp>(inner))
       placed[index.getDim()] = true;
+    else if (auto extent = dyn_cast<nn::ExtentOp>(inner)) // of all devices' parts together, not of one's
+      for (const Link &link : operands[extent.getNumber()])
+        if (link.dim == static_cast<int64_t>(extent.getDim()))
+          dimExtents[link.iteration] = 0;
   });
 }
 
-void ShardRule::readReshape(RankedTensorType expanded, ArrayRef<SmallVector<int64_t, 2>> groups, bool expands) {
-  dimExtents.assign(expanded.getRank(), 0);
-  reductions.assign(expanded.getRank(), false);
-  placed.assign(expanded.getRank(), false);
+void ShardRule::readReshape(Operation *op, RankedTensorType expanded, ArrayRef<SmallVector<int64_t, 2>> groups, bool expands) {
+  reset(expanded.getRank());
   Links &whole = expands ? results[0] : operands[0], &merged = expands ? operands[0] : results[0];
   for (auto [place, group] : llvm::enumerate(groups)) {
     int64_t outer = 1;
@@ -139,11 +159,16 @@ void ShardRule::readReshape(RankedTensorType expanded, ArrayRef<SmallVector<int6
       bool isStatic = !expanded.isDynamicDim(group[i]) && outer > 0;
       for (int64_t later : ArrayRef<int64_t>(group).drop_front(i + 1)) {
         isStatic &= !expanded.isDynamicDim(later);
-        inner *= expanded.getDimSize(later);
+        inner *= expanded.isDynamicDim(later) ? 0 : expanded.getDimSize(later);
       }
       int64_t extent = expanded.getDimSize(group[i]);
-      if (isStatic) {
-        dimExtents[group[i]] = extent;
+      // What is merged with others is no longer one segment when it is filled up.
+      bool isAlone = outer == 1 && inner == 1;
+      bool isOpen = isAlone && expanded.isDynamicDim(group[i]) && extentOf(op->getOperand(0), expands ? place : group[i]) &&
+                    extentOf(op->getResult(0), expands ? group[i] : place);
+      if (isStatic || isOpen) {
+        dimExtents[group[i]] = isOpen ? AxisLayout::kOpen : extent;
+        fillable[group[i]] = isAlone && mayHoldFilling(expanded);
         Link bare, link;
         bare.iteration = link.iteration = group[i];
         bare.dim = group[i];
@@ -162,9 +187,7 @@ void ShardRule::readReshape(RankedTensorType expanded, ArrayRef<SmallVector<int6
 void ShardRule::readExtractSlice(Operation *operation) {
   auto op = cast<tensor::ExtractSliceOp>(operation);
   RankedTensorType source = op.getSourceType();
-  dimExtents.assign(source.getRank(), 0);
-  reductions.assign(source.getRank(), false);
-  placed.assign(source.getRank(), false);
+  reset(source.getRank());
   llvm::SmallBitVector dropped = op.getDroppedDims();
   int64_t kept = 0;
   for (int64_t dim = 0; dim < source.getRank(); ++dim) {
@@ -175,10 +198,18 @@ void ShardRule::readExtractSlice(Operation *operation) {
     from.dim = dim;
     to.dim = kept++;
     auto offset = getConstantIntValue(op.getMixedOffsets()[dim]), size = getConstantIntValue(op.getMixedSizes()[dim]);
-    if (!offset || !size || getConstantIntValue(op.getMixedStrides()[dim]) != 1 || source.isDynamicDim(dim))
+    bool isOpen = source.isDynamicDim(dim);
+    if (!offset || getConstantIntValue(op.getMixedStrides()[dim]) != 1 ||
+        (isOpen ? *offset != 0 || !isExtent(op.getMixedSizes()[dim], op.getSource(), dim) : !size))
       continue;
-    dimExtents[dim] = *size;
+    dimExtents[dim] = isOpen ? AxisLayout::kOpen : *size;
+    fillable[dim] = (isOpen || *size == source.getDimSize(dim)) && mayHoldFilling(source);
     from.offset = *offset;
+    if (isOpen) {
+      operands[0].push_back(from);
+      results[0].push_back(to);
+      continue;
+    }
     if (*size != source.getDimSize(dim)) {
       std::set<int64_t> boundaries{0, source.getDimSize(dim)};
       for (Operation *user : op.getSource().getUsers())
@@ -200,9 +231,7 @@ void ShardRule::readExtractSlice(Operation *operation) {
 void ShardRule::readInsertSlice(Operation *operation) {
   auto op = cast<tensor::InsertSliceOp>(operation);
   RankedTensorType whole = op.getDestType();
-  dimExtents.assign(whole.getRank(), 0);
-  reductions.assign(whole.getRank(), false);
-  placed.assign(whole.getRank(), false);
+  reset(whole.getRank());
   llvm::SmallBitVector dropped = op.getDroppedDims();
   int64_t kept = 0;
   for (int64_t dim = 0; dim < whole.getRank(); ++dim) {
@@ -212,9 +241,10 @@ void ShardRule::readInsertSlice(Operation *operation) {
     part.iteration = bare.iteration = dim;
     bare.dim = dim;
     part.dim = kept++;
-    if (whole.isDynamicDim(dim) || getConstantIntValue(op.getMixedSizes()[dim]) != whole.getDimSize(dim))
+    if (!isExtent(op.getMixedSizes()[dim], op.getDest(), dim))
       continue;
-    dimExtents[dim] = whole.getDimSize(dim);
+    dimExtents[dim] = whole.isDynamicDim(dim) ? AxisLayout::kOpen : whole.getDimSize(dim);
+    fillable[dim] = mayHoldFilling(whole);
     operands[0].push_back(part);
     operands[1].push_back(bare);
     results[0].push_back(bare);
@@ -222,7 +252,7 @@ void ShardRule::readInsertSlice(Operation *operation) {
 }
 
 bool ShardRule::allows(const IterationCut &cut) const {
-  return cut.dim < dimExtents.size() && dimExtents[cut.dim] > 1 && sum(cut.segments) == dimExtents[cut.dim] &&
+  return cut.dim < dimExtents.size() && dimExtents[cut.dim] != 0 && dimExtents[cut.dim] != 1 && sum(cut.segments) == dimExtents[cut.dim] &&
          (!placed[cut.dim] || cut.segments.size() == 1);
 }
 
@@ -277,7 +307,7 @@ std::optional<std::vector<int64_t>> ShardRule::toIteration(const Link &link, con
 std::vector<IterationCut> ShardRule::cutsOf(const Links &links, const AxisLayout &cut) const {
   std::vector<IterationCut> found;
   for (const Link &link : links)
-    if (cut.kind == AxisLayout::Cut && link.dim == cut.dim && dimExtents[link.iteration] > 1)
+    if (cut.kind == AxisLayout::Cut && link.dim == cut.dim)
       if (auto segments = toIteration(link, cut.segments)) {
         IterationCut one{link.iteration, *segments};
         if (allows(one))

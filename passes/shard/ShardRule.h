@@ -25,8 +25,10 @@ public:
   /// The rule of an op; one without dims where the op takes all of its operands as a whole.
   static ShardRule of(mlir::Operation *op);
 
-  /// Extents of the iteration dims that may be cut; 0 for others.
+  /// Extents of the iteration dims that may be cut, AxisLayout::kOpen for open ones; 0 for others.
   llvm::ArrayRef<int64_t> extents() const { return dimExtents; }
+  /// Whether the dim may be cut where it has to be filled up for that: iterations that nobody asked for do no harm.
+  bool mayBeFilled(unsigned dim) const { return fillable[dim]; }
   bool isReduction(unsigned dim) const { return reductions[dim]; }
   /// Whether the dim is a row that devices compute together (RowsInParts.h).
   bool isRow(unsigned dim) const { return rowDim == dim; }
@@ -58,15 +60,17 @@ private:
   using Links = std::vector<Link>;
 
   std::vector<IterationCut> cutsOf(const Links &links, const AxisLayout &cut) const;
+  void reset(size_t numDims);
   std::optional<std::vector<int64_t>> toTensor(const Link &link, const std::vector<int64_t> &segments) const;
   std::optional<std::vector<int64_t>> toIteration(const Link &link, const std::vector<int64_t> &segments) const;
   void readMaps(mlir::Operation *op);
-  void readReshape(mlir::RankedTensorType expanded, llvm::ArrayRef<llvm::SmallVector<int64_t, 2>> groups, bool expands);
+  void readReshape(mlir::Operation *op, mlir::RankedTensorType expanded, llvm::ArrayRef<llvm::SmallVector<int64_t, 2>> groups,
+                   bool expands);
   void readExtractSlice(mlir::Operation *op);
   void readInsertSlice(mlir::Operation *op);
 
   llvm::SmallVector<int64_t> dimExtents;
-  llvm::SmallVector<bool> reductions, placed;
+  llvm::SmallVector<bool> reductions, placed, fillable;
   std::optional<unsigned> rowDim;
   std::vector<Links> operands, results;
 };

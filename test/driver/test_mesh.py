@@ -2,9 +2,11 @@
 """--mesh and --topology: what is refused and how, and what is written."""
 import json
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
-from conftest import files, refused, snugc
+from conftest import FLOAT, files, model, refused, snugc, values
 
 ROWS = ("--dim", "rows=1..8")
 TWO = {"version": 1, "name": "two", "rails": False, "levels": [{"fanout": 2, "p2p_gbps": 10, "group_gbps": 10, "latency_us": 1}]}
@@ -54,11 +56,29 @@ def test_a_preset_and_the_fastest_mesh(mlp, tmp_path):
     assert times == sorted(times) and mesh["mesh"] == mesh["candidates"][0]["mesh"]
 
 
-def test_what_devices_hold_beyond_their_share_is_said(mlp, tmp_path):
-    result = snugc(mlp(), *ROWS, "--mesh", "3x1", "--dry-run")
+def test_what_does_not_divide_is_filled_up(mlp, tmp_path):
+    """Two matrices of 64 x 256 for three devices: 86 columns of the one, 22 of the other, in panels of 32 at the most."""
+    result = snugc(mlp(), *ROWS, "--mesh", "3x1", "-o", tmp_path / "m.so", "--report", tmp_path / "r.json")
+    assert result.code == 0 and "warning" not in result.err
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["mesh"]["replicated"] == [] and 4 * (64 * 86 + 256 * 22) <= report["memory"]["weights"] <= 4 * (64 * 96 + 256 * 32)
+
+
+@pytest.fixture
+def branch(tmp_path):
+    """A matrix in a branch, which each device takes as it is: [rows, 64] -> [rows, 64]."""
+    matrix = helper.make_tensor("w", FLOAT, [64, 64], np.ones(64 * 64, np.float32))
+    body = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["a"], name="product")], "then", [], [values("a", ["rows", 64])])
+    other = helper.make_graph([helper.make_node("Neg", ["x"], ["b"])], "else", [], [values("b", ["rows", 64])])
+    condition = helper.make_node("If", ["c"], ["y"], name="if", then_branch=body, else_branch=other)
+    inputs = [values("x", ["rows", 64]), helper.make_tensor_value_info("c", TensorProto.BOOL, [])]
+    return lambda: model([condition], inputs, [values("y", ["rows", 64])], [matrix], path=tmp_path / "branch.onnx")
+
+
+def test_what_devices_hold_beyond_their_share_is_said(branch):
+    result = snugc(branch(), *ROWS, "--mesh", "4x1", "--dry-run")
     assert result.code == 0
-    assert "warning: each device holds 85.3 KiB of weights beyond its share" in result.err
-    assert "'w1', 'w2'" in result.err
+    assert "warning: each device holds 12.0 KiB of weights beyond its share" in result.err and "'w'" in result.err
 
 
 def test_one_device_is_no_mesh(mlp, tmp_path):
@@ -124,9 +144,9 @@ def test_the_topology_file_is_read_only(mlp, tmp_path):
     assert "dgx" not in (tmp_path / "m.d").read_text()
 
 
-def test_only_the_chosen_mesh_is_warned_of(mlp, tmp_path):
-    """None of the meshes that are looked at can cut the weights for six devices."""
+def test_only_the_chosen_mesh_is_warned_of(branch, tmp_path):
+    """None of the meshes that are looked at can cut the weights."""
     levels = [{"fanout": 6, "p2p_gbps": 10, "group_gbps": 10, "latency_us": 1}]
     (tmp_path / "t.json").write_text(json.dumps({**TWO, "levels": levels}))
-    result, mesh = mesh_for("2MiB", mlp, tmp_path, "--mesh", "auto", "--topology", tmp_path / "t.json")
+    result, mesh = mesh_for("2MiB", branch, tmp_path, "--mesh", "auto", "--topology", tmp_path / "t.json")
     assert result.code == 0 and mesh["replicated"] and result.err.count("warning") == 1

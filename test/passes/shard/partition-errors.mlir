@@ -4,8 +4,23 @@ module attributes {snug.mesh = array<i64: 4, 1>} {
   func.func @uneven(%x: tensor<6x16xf32>) -> tensor<6x16xf32> {
     %e = tensor.empty() : tensor<6x16xf32>
     // expected-error @+1 {{snug.cuts needs a part of operand 0 that cannot be had}}
-    %y = linalg.exp {snug.cuts = [{axis = 0, dim = 0, segments = array<i64: 6>}]} ins(%x : tensor<6x16xf32>) outs(%e : tensor<6x16xf32>) -> tensor<6x16xf32>
+    %y = linalg.exp {snug.cuts = [{axis = 0, dim = 0, segments = array<i64: 4, 2>}]} ins(%x : tensor<6x16xf32>) outs(%e : tensor<6x16xf32>) -> tensor<6x16xf32>
     return %y : tensor<6x16xf32>
+  }
+}
+
+// -----
+
+// What a sum would add of a dim that is filled up is nothing that anybody knows.
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @filled_sum(%x: tensor<8x30xf32>, %w: tensor<30x16xf32>) -> tensor<8x16xf32> {
+    %e = tensor.empty() : tensor<8x16xf32>
+    %z = arith.constant 0.0 : f32
+    %i = linalg.fill ins(%z : f32) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    // expected-error @+1 {{snug.cuts needs a part of operand 0 that cannot be had}}
+    %p = linalg.matmul {snug.cuts = [{axis = 0, dim = 2, segments = array<i64: 30>}]}
+        ins(%x, %w : tensor<8x30xf32>, tensor<30x16xf32>) outs(%i : tensor<8x16xf32>) -> tensor<8x16xf32>
+    return %p : tensor<8x16xf32>
   }
 }
 

@@ -23,7 +23,15 @@ struct Devices {
 
 double valueOf(Index global) { return double(1 + global[0] * 1000 + global[1]); }
 
-// The positions of a dim that a device has, in order.
+// What is cut: a lone segment that does not divide is taken for one that divides among all devices.
+std::vector<int64_t> filled(std::vector<int64_t> segments, int64_t parts, const MeshExtents &mesh) {
+  if (segments.size() == 1 && segments[0] % parts != 0)
+    while (segments[0] % (mesh[0] * mesh[1]) != 0)
+      ++segments[0];
+  return segments;
+}
+
+// The positions of a dim that a device has, in order; what is filled up is none.
 std::vector<int64_t> positions(int64_t extent, int64_t dim, const TensorLayout &layout, const MeshExtents &mesh, Index place) {
   std::vector<int64_t> all(static_cast<size_t>(extent));
   std::iota(all.begin(), all.end(), 0);
@@ -39,9 +47,10 @@ std::vector<int64_t> positions(int64_t extent, int64_t dim, const TensorLayout &
     return all;
   std::vector<int64_t> mine;
   int64_t start = 0;
-  for (int64_t length : *segments) {
+  for (int64_t length : filled(*segments, parts, mesh)) {
     for (int64_t k = 0; k < length / parts; ++k)
-      mine.push_back(start + part * (length / parts) + k);
+      if (int64_t place = start + part * (length / parts) + k; place < extent)
+        mine.push_back(place);
     start += length;
   }
   return mine;
@@ -61,13 +70,6 @@ Devices lay(Index extents, const TensorLayout &layout, const MeshExtents &mesh) 
           devices.at(i, j)[{int64_t(r), int64_t(c)}] = valueOf({rows[r], columns[c]}) / summands;
     }
   return devices;
-}
-
-int64_t localExtent(const Local &local, int64_t dim) {
-  int64_t extent = 0;
-  for (auto &[index, value] : local)
-    extent = std::max(extent, index[static_cast<size_t>(dim)] + 1);
-  return extent;
 }
 
 // Segments of a dim as a device has them whose part of them is 1 / parts.
@@ -133,7 +135,8 @@ void apply(const ReshardStep &step, const TensorLayout &other, Devices &devices)
     const AxisLayout &around = other[size_t(1 - axis)];
     bool isNested = around.kind == AxisLayout::Cut && around.dim == layout.dim;
     EXPECT_FALSE(isNested && axis == 0) << "axis 0 within axis 1";
-    return localSegments(layout.segments, isNested ? groups : 1);
+    int64_t parts = n * (isNested ? groups : 1);
+    return localSegments(filled(layout.segments, parts, mesh), isNested ? groups : 1);
   };
   for (int64_t g = 0; g < groups; ++g) {
     auto at = [&](int64_t k) -> Local & { return axis == 0 ? devices.at(k, g) : devices.at(g, k); };
@@ -231,6 +234,18 @@ TEST(TensorLayout, ReshardingOfShortDims) {
            500);
 }
 
+// Dims that do not divide.
+TEST(TensorLayout, ReshardingOfFilledDims) {
+  checkAll({{7, 13},
+            {{2, 1}, {1, 4}, {2, 2}, {2, 4}, {4, 2}, {3, 2}},
+            {AxisLayout::whole(), AxisLayout::cut(0, {7}), AxisLayout::cut(1, {13})}},
+           500);
+  checkAll({{6, 12}, // by one axis, or by both
+            {{4, 2}, {2, 4}, {3, 5}, {5, 2}},
+            {AxisLayout::whole(), AxisLayout::cut(0, {6}), AxisLayout::cut(1, {12}), AxisLayout::cut(1, {6, 6})}},
+           300);
+}
+
 TEST(TensorLayout, WhatMovesLittle) {
   using Steps = std::vector<ReshardStep::Kind>;
   auto kinds = [](TensorLayout from, TensorLayout to, MeshExtents mesh) {
@@ -256,12 +271,20 @@ TEST(TensorLayout, WhatMovesLittle) {
 TEST(TensorLayout, WhatCanBe) {
   auto columns = AxisLayout::cut(1, {24}), three = AxisLayout::cut(1, {12, 6, 6});
   EXPECT_TRUE(isLayout({columns, AxisLayout::whole()}, {4, 1}));
-  EXPECT_FALSE(isLayout({columns, AxisLayout::whole()}, {5, 1}));
+  EXPECT_TRUE(isLayout({columns, AxisLayout::whole()}, {5, 1})); // filled up
+  EXPECT_FALSE(isLayout({AxisLayout::cut(1, {12, 12}), AxisLayout::whole()}, {5, 1}));
   EXPECT_FALSE(isLayout({three, AxisLayout::whole()}, {4, 1})); // 6 / 4
-  EXPECT_FALSE(isLayout({columns, columns}, {4, 4}));           // 24 / 16
+  EXPECT_FALSE(isLayout({columns, columns}, {4, 4}));           // 24 / 16, but 24 / 4
+  EXPECT_TRUE(isLayout({columns, columns}, {5, 7}));
+  EXPECT_FALSE(isLayout({columns, columns}, {5, 4}));           // filled up along axis 0 only
   EXPECT_FALSE(isLayout({columns, three}, {2, 3}));             // one dim in two ways
   EXPECT_TRUE(isLayout({columns, three}, {2, 1}));
   EXPECT_DOUBLE_EQ(shareOf({columns, AxisLayout::cut(0, {12})}, {2, 3}), 1.0 / 6);
   EXPECT_DOUBLE_EQ(shareOf({columns, AxisLayout::partial()}, {2, 3}), 1.0 / 2);
+  auto open = AxisLayout::cut(0, {AxisLayout::kOpen});
+  EXPECT_TRUE(isLayout({open, open}, {2, 3}));
+  EXPECT_DOUBLE_EQ(shareOf({open, columns}, {2, 3}, {7, 24}), 12.0 / 7 / 6);
+  EXPECT_DOUBLE_EQ(shareOf({open, open}, {2, 3}, {1, 24}), 1);
+  EXPECT_DOUBLE_EQ(shareOf({columns, AxisLayout::whole()}, {5, 1}, {7, 24}), 5.0 / 24);
 }
 } // namespace
