@@ -280,6 +280,10 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
       });
     });
     b.loop(zero, rows, 1, [&](Value r) {
+      if (op.getMax()) {
+        b.store(b.load(maximum, r), op.getMax(), at(init - 2, b.add(s0, r), zero, zero, zero));
+        b.store(b.load(total, r), op.getTotal(), at(init - 1, b.add(s0, r), zero, zero, zero));
+      }
       Value l = b.load(total, r), inverse = arith::DivFOp::create(b, b.constantF32(1), l), nothing;
       if (op.getZeroIfMasked()) // no weight at all, or NaN
         nothing = arith::CmpFOp::create(b, arith::CmpFPredicate::ULE, l, b.constantF32(0));

@@ -275,11 +275,23 @@ LogicalResult AttentionOp::verify() {
     StringRef name;
     SmallVector<unsigned> in;
   };
-  unsigned init = getNumOperands() - 1;
-  for (const Role &role : {Role{rowDim(), "s", {0, init}}, Role{keyDim(), "t", {1, 2}},
+  unsigned init = getNumOperands() - 1, scoresEnd = 3 + getScoreIns().size();
+  if (bool(getMax()) != bool(getTotal()))
+    return emitOpError() << "has one of the two statistics of a row: they come together";
+  for (unsigned operand = scoresEnd; operand < init; ++operand) {
+    if (!cast<ShapedType>(getOperand(operand).getType()).getElementType().isF32())
+      return emitOpError() << "makes statistics of type " << getOperand(operand).getType() << ", which are f32";
+    for (unsigned dim = 0; dim <= rowDim(); ++dim)
+      if (!llvm::is_contained(maps[operand].getResults(), getAffineDimExpr(dim, getContext())))
+        return emitOpError() << "indexing map " << operand << " lacks dim " << dim << ", of which each has statistics of its own";
+  }
+  SmallVector<unsigned> rows{0};
+  for (unsigned operand = scoresEnd; operand <= init; ++operand)
+    rows.push_back(operand);
+  for (const Role &role : {Role{rowDim(), "s", rows}, Role{keyDim(), "t", {1, 2}},
                            Role{headSizeDim(), "d", {0, 1}}, Role{valueSizeDim(), "e", {2, init}}})
     for (unsigned operand = 0; operand <= init; ++operand) {
-      bool isScore = operand > 2 && operand < init && (role.dim == rowDim() || role.dim == keyDim());
+      bool isScore = operand > 2 && operand < scoresEnd && (role.dim == rowDim() || role.dim == keyDim());
       if (!isScore && maps[operand].isFunctionOfDim(role.dim) != llvm::is_contained(role.in, operand))
         return emitOpError() << "indexing map " << operand
                              << (maps[operand].isFunctionOfDim(role.dim) ? " has" : " lacks") << " dim " << role.name;
@@ -347,7 +359,7 @@ FailureOr<IndexRule> AttentionOp::getIndexRule() {
   }
   for (AffineMap &map : rule.operands)
     map = map.replace(counted, rule.dims.size(), 0);
-  rule.results.assign(1, rule.operands.back());
+  rule.results.assign(rule.operands.end() - getDpsInitsMutable().size(), rule.operands.end());
   return rule;
 }
 

@@ -199,7 +199,8 @@ def Nn_GatherOp : Nn_KernelOp<"gather"> {
   let hasVerifier = 1;
 }
 
-def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"YieldOp">], ["placeSlice"]> {
+def Nn_AttentionOp : Nn_KernelOp<"attention",
+    [AttrSizedOperandSegments, SingleBlockImplicitTerminator<"YieldOp">], ["placeSlice"]> {
   let summary = "softmax(score(q k^T)) v, streamed over the keys";
   let description = [{
     Iteration dims are (batch..., s, t, d, e): any number of batch dims (batch, query head...), query row, key row, head
@@ -210,6 +211,9 @@ def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"Yi
     The region makes the score of one (row, key) pair from q k^T at that pair and one scalar a score input; it asks for
     its place by snug_nn.index. Scale, bias, masks and soft caps are all said there. With `zero_if_masked` a row whose
     softmax is NaN (all of its scores are -inf) gives 0. No S x T tensor ever exists.
+
+    With `stats` each row's largest score (-inf where there is none) and the sum of exp(score - largest) are results, too,
+    before the last one, in f32. Attentions of a row to several sets of keys become the one to all of them by these.
 
     ```mlir
     %r = snug_nn.attention ins(%q, %k, %v : tensor<2x8x?x64xf32>, tensor<2x2x?x64xf32>, tensor<2x2x?x64xf32>)
@@ -230,11 +234,15 @@ def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"Yi
     } -> tensor<2x?x8x64xf32>
     ```
   }];
-  let arguments = (ins Nn_Shaped:$q, Nn_Shaped:$k, Nn_Shaped:$v, Variadic<Nn_Shaped>:$score_ins, Nn_Shaped:$init,
+  let arguments = (ins Nn_Shaped:$q, Nn_Shaped:$k, Nn_Shaped:$v, Variadic<Nn_Shaped>:$score_ins,
+                       Optional<Nn_Shaped>:$max, Optional<Nn_Shaped>:$total, Nn_Shaped:$init,
                        AffineMapArrayAttr:$indexing_maps, UnitAttr:$zero_if_masked);
   let regions = (region SizedRegion<1>:$score);
   let extraClassDeclaration = [{
-    ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
+    ::mlir::MutableOperandRange getDpsInitsMutable() {
+      unsigned inits = getMax() ? 3 : 1;
+      return ::mlir::MutableOperandRange(getOperation(), getNumOperands() - inits, inits);
+    }
     ::mlir::SmallVector<::mlir::AffineMap> getMaps();
     // Positions of the iteration dims.
     unsigned getNumBatchDims() { return getMaps()[0].getNumDims() - 4; }
@@ -247,6 +255,7 @@ def Nn_AttentionOp : Nn_KernelOp<"attention", [SingleBlockImplicitTerminator<"Yi
   }];
   let assemblyFormat = [{
     `ins` `(` $q `,` $k `,` $v `:` type($q) `,` type($k) `,` type($v) `)` (`score` `(` $score_ins^ `:` type($score_ins) `)`)?
+    (`stats` `(` $max^ `,` $total `:` type($max) `,` type($total) `)`)?
     `outs` `(` $init `:` type($init) `)` attr-dict-with-keyword $score (`->` type($results)^)?
   }];
   let hasVerifier = 1;

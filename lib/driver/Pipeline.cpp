@@ -239,6 +239,10 @@ void Pipeline::sayMesh() {
 
 int Pipeline::shard() {
   if (options.anyMesh || options.mesh[0] * options.mesh[1] > 1) {
+    // Devices share the rows, heads or keys of an attention, not each op that it is spelled out in.
+    if (int code = runPasses(*program, SNUG_EXIT_FAULT,
+                             [&](OpPassManager &pm) { pm.addNestedPass<func::FuncOp>(createFuseAttention()); }))
+      return code;
     auto chosen = chooseMesh(*program, options, threads());
     if (failed(chosen))
       return SNUG_EXIT_FAULT;

@@ -129,9 +129,9 @@ void snug::absorbOperands(nn::AttentionOp op) {
     addMap(access);
     inputs.push_back(access.tensor);
   }
-  newMaps.push_back(maps.back());
+  newMaps.append(maps.end() - op.getDpsInitsMutable().size(), maps.end());
   auto result = nn::AttentionOp::create(b, op.getLoc(), op->getResultTypes(), operands[0].tensor, operands[1].tensor,
-                                        operands[2].tensor, inputs, op.getInit(), b.getAffineMapArrayAttr(newMaps),
+                                        operands[2].tensor, inputs, op.getMax(), op.getTotal(), op.getInit(), b.getAffineMapArrayAttr(newMaps),
                                         op.getZeroIfMaskedAttr());
   result.getScore().takeBody(region);
   op->replaceAllUsesWith(result);

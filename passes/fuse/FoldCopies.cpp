@@ -57,6 +57,8 @@ bool updatesAnOperand(nn::ContractOp op, AffineMap written) {
 // Whether the kernel may write what a permuted copy makes of its result: not where it would no longer find neighbours in
 // memory, nor where it would then need a buffer of its own.
 bool mayWrite(Operation *op, linalg::GenericOp copy, AffineMap source) {
+  if (op->getNumResults() != 1)
+    return false;
   auto contract = dyn_cast<nn::ContractOp>(op);
   AffineMap now = contract ? contract.getMaps().back() : cast<nn::AttentionOp>(op).getMaps().back();
   AffineMap written = inversePermutation(source).compose(now);

@@ -20,6 +20,7 @@ using namespace snug;
 
 namespace snug {
 #define GEN_PASS_DEF_FUSE
+#define GEN_PASS_DEF_FUSEATTENTION
 #include "passes/fuse/Passes.h.inc"
 } // namespace snug
 
@@ -63,22 +64,29 @@ bool mayFuse(OpOperand *operand) {
   return generic && isCheapToRecompute(generic);
 }
 
+void fuseSpelledOut(func::FuncOp function) {
+  // Equal masks and constants of several layers become one before fusion counts uses.
+  IRRewriter rewriter(function.getContext());
+  DominanceInfo dominance(function);
+  eliminateCommonSubExpressions(rewriter, dominance, function);
+  // While each op is still one of the model's: an elementwise chain would take in what comes before or after a norm.
+  fuseRows(function);
+  // After softmax is one op, and before elementwise chains hide copies and scales of its operands.
+  fuseAttention(function);
+}
+
+struct FuseAttentionPass : snug::impl::FuseAttentionBase<FuseAttentionPass> {
+  using Base::Base;
+  void runOnOperation() final { fuseSpelledOut(getOperation()); }
+};
+
 struct FusePass : snug::impl::FuseBase<FusePass> {
   using Base::Base;
 
   void runOnOperation() final {
     func::FuncOp function = getOperation();
     MLIRContext *context = &getContext();
-    {
-      // Equal masks and constants of several layers become one before fusion counts uses.
-      IRRewriter rewriter(context);
-      DominanceInfo dominance(function);
-      eliminateCommonSubExpressions(rewriter, dominance, function);
-    }
-    // While each op is still one of the model's: an elementwise chain would take in what comes before or after a norm.
-    fuseRows(function);
-    // After softmax is one op, and before elementwise chains hide copies and scales of its operands.
-    fuseAttention(function);
+    fuseSpelledOut(function);
     // Elementwise chains first: what an epilogue takes in one piece stays one kernel.
     RewritePatternSet elementwise(context);
     linalg::populateElementwiseOpsFusionPatterns(elementwise, mayFuse);

@@ -350,7 +350,7 @@ nn::AttentionOp Matcher::build() {
     init = fill.getOutputs()[0];
   Location loc = b.getFusedLoc({product->op->getLoc(), last.op->getLoc()});
   auto op = nn::AttentionOp::create(b, loc, last.result.getType(), product->operands[1 - keySide],
-                                    product->operands[keySide], last.operands[1 - weights], inputs, init,
+                                    product->operands[keySide], last.operands[1 - weights], inputs, Value(), Value(), init,
                                     b.getAffineMapArrayAttr(maps), zeroIfMasked ? b.getUnitAttr() : UnitAttr());
   op.getScore().takeBody(scoreRegion);
   for (auto index : op.getScore().front().getOps<nn::IndexOp>())

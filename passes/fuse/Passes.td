@@ -4,6 +4,15 @@
 
 include "mlir/Pass/PassBase.td"
 
+def FuseAttention : Pass<"snug-fuse-attention", "::mlir::func::FuncOp"> {
+  let summary = "Norms, softmax and attention that are spelled out become one op each";
+  let description = [{
+    The first step of snug-fuse, by itself: what is cut for a mesh of devices is cut as these ops.
+  }];
+  let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+                           "::mlir::affine::AffineDialect", "::snug::nn::NnDialect"];
+}
+
 def Fuse : Pass<"snug-fuse", "::mlir::func::FuncOp"> {
   let summary = "Form kernels: elementwise chains, layout changes and contraction epilogues";
   let description = [{

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/shard/LayoutCosts.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/KernelRule.h"
 #include "lib/solver/MeshRings.h"
+#include "passes/shard/KeysInParts.h"
 #include "passes/shard/RowsInParts.h"
 #include <limits>
 
@@ -62,23 +64,35 @@ double LayoutCosts::resharding(const Size &size, const TensorLayout &from, const
   return seconds;
 }
 
+static int64_t valueSizeOf(nn::AttentionOp op) {
+  AffineMap map = op.getMaps().back();
+  auto place = map.getResultPosition(getAffineDimExpr(op.valueSizeDim(), op.getContext()));
+  return std::max<int64_t>(1, cast<ShapedType>(op.getInit().getType()).getDimSize(*place));
+}
+
 double LayoutCosts::joiningRows(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
   int64_t group = 1;
-  double latency = 0, bandwidth = std::numeric_limits<double>::infinity(), rows = 0, share = 1;
+  double latency = 0, bandwidth = std::numeric_limits<double>::infinity(), share = 1, bytes = 0;
   for (int axis = 0; axis < kMeshAxes; ++axis) {
     if (!cuts[axis])
       continue;
-    if (!rule.isRow(cuts[axis]->dim)) {
+    unsigned dim = cuts[axis]->dim;
+    if (!rule.isRow(dim) && !rule.isKeys(dim)) {
       share /= static_cast<double>(mesh[axis]);
       continue;
     }
     group *= mesh[axis];
     latency = std::max(latency, links[axis].latency_s);
     bandwidth = std::min(bandwidth, links[axis].bytes_per_s);
-    auto type = cast<ShapedType>(op->getOperand(0).getType());
-    rows = bytesOf(op->getOperand(0)) / static_cast<double>(elementBytes(type.getElementType()) * rule.extents()[cuts[axis]->dim]);
+    bytes = rule.isRow(dim) ? rowsOf(op->getOperand(0), rule.extents()[dim]) * bytesOfRowInParts(op, group)
+                            : rowsOf(op->getResult(0), valueSizeOf(cast<nn::AttentionOp>(op))) * bytesOfKeysInParts(group);
   }
-  return group == 1 ? 0 : latency + rows * share * bytesOfRowInParts(op, group) / bandwidth;
+  return group == 1 ? 0 : latency + share * bytes / bandwidth;
+}
+
+// How many rows of that length a tensor has.
+double LayoutCosts::rowsOf(Value tensor, int64_t length) {
+  return bytesOf(tensor) / static_cast<double>(elementBytes(cast<ShapedType>(tensor.getType()).getElementType()) * length);
 }
 
 double LayoutCosts::bytesOf(Value value) {
@@ -95,7 +109,8 @@ double LayoutCosts::shareOfOp(Operation *op, const ShardRule &rule, const OpCuts
       continue;
     layout[axis] = AxisLayout::cut(cuts[axis]->dim, cuts[axis]->segments);
     if (int64_t &extent = extents[cuts[axis]->dim]; extent == AxisLayout::kOpen) {
-      auto bound = bounds.ofDim(op->getResult(0), rule.resultLayout(0, *cuts[axis])->dim);
+      auto [tensor, dim] = tensorOf(op, rule, *cuts[axis]);
+      auto bound = bounds.ofDim(tensor, dim);
       extent = bound ? bound->max : 0;
     }
   }
@@ -108,7 +123,7 @@ double LayoutCosts::computing(Operation *op, const ShardRule &rule, const OpCuts
   FailureOr<IndexRule> index = rules ? rules.getIndexRule() : FailureOr<IndexRule>(failure());
   if (failed(index) || !isa<DestinationStyleOpInterface>(op))
     return 0;
-  SmallVector<double> extents(index->dims.size(), 1);
+  SmallVector<int64_t> extents(index->dims.size(), 1);
   KernelCost cost;
   for (auto [number, map] : llvm::enumerate(index->operands)) {
     Value operand = op->getOperand(number);
@@ -116,15 +131,25 @@ double LayoutCosts::computing(Operation *op, const ShardRule &rule, const OpCuts
     if (!type)
       continue;
     cost.far_bytes += bytesOf(operand) * share;
-    for (unsigned dim = 0; map && dim < map.getNumResults(); ++dim)
-      if (auto bare = dyn_cast<AffineDimExpr>(map.getResult(dim)))
+    auto atLeast = [&](AffineExpr dim, int64_t extent) {
+      int64_t &known = extents[cast<AffineDimExpr>(dim).getPosition()];
+      known = std::max(known, extent);
+    };
+    for (unsigned dim = 0; map && dim < map.getNumResults(); ++dim) {
+      AffineExpr expr = map.getResult(dim);
+      auto sum = dyn_cast<AffineBinaryOpExpr>(expr);
+      auto product = sum ? dyn_cast<AffineBinaryOpExpr>(sum.getLHS()) : nullptr;
+      if (isa<AffineDimExpr>(expr)) {
         if (std::optional<Interval> extent = bounds.ofDim(operand, dim))
-          extents[bare.getPosition()] = std::max(extents[bare.getPosition()], static_cast<double>(extent->max));
+          atLeast(expr, extent->max);
+      } else if (product && product.getKind() == AffineExprKind::Mul && isa<AffineDimExpr>(sum.getRHS())) {
+        if (auto factor = dyn_cast<AffineConstantExpr>(product.getRHS())) // dims that are merged
+          atLeast(sum.getRHS(), factor.getValue());
+      }
+    }
   }
-  double iterations = share;
-  bool contracts = isa<nn::ContractOp>(op);
-  for (double extent : extents)
-    iterations *= extent;
-  (contracts ? cost.work.contraction : cost.work.elementwise) = contracts ? 2 * iterations : iterations;
+  KernelRule kernel = kernelRule(op, *index, extents);
+  cost.work = KernelWork{kernel.contraction, kernel.attention, kernel.transcendental,
+                         kernel.elementwise, kernel.reduction, kernel.strided}.times(share);
   return kernelTime(machine, cost, threads);
 }

@@ -41,6 +41,7 @@ public:
   const MeshExtents mesh;
 
 private:
+  double rowsOf(mlir::Value tensor, int64_t length);
   double shareOfOp(mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
 
   IndexBounds bounds;

@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/shard/CutCandidates.h"
+#include "passes/shard/OpenExtents.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -206,6 +207,7 @@ FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &
       function.emitRemark() << "has control flow between blocks: it is not cut, but done by each device";
       continue;
     }
+    sayExtents(function.front());
     auto found = LayoutSearch(function.front(), costs).run();
     if (failed(found))
       return failure();

@@ -70,6 +70,16 @@ void snug::writeCuts(Operation *op, const OpCuts &cuts) {
     op->setAttr(kCuts, b.getArrayAttr(list));
 }
 
+std::pair<Value, int64_t> snug::tensorOf(Operation *op, const ShardRule &rule, const IterationCut &cut) {
+  for (OpResult result : op->getResults())
+    if (auto layout = rule.resultLayout(result.getResultNumber(), cut); layout && layout->kind == AxisLayout::Cut)
+      return {result, layout->dim};
+  for (OpOperand &operand : op->getOpOperands())
+    if (auto layout = rule.operandLayout(operand.getOperandNumber(), cut); layout && layout->kind == AxisLayout::Cut)
+      return {operand.get(), layout->dim};
+  return {};
+}
+
 template <class Read>
 static std::optional<TensorLayout> layoutOf(const ShardRule &rule, const OpCuts &cuts, const MeshExtents &mesh, Read read) {
   TensorLayout layout;

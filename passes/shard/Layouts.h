@@ -22,6 +22,9 @@ mlir::FailureOr<MeshExtents> readMesh(mlir::ModuleOp module);
 mlir::FailureOr<OpCuts> readCuts(mlir::Operation *op, const ShardRule &rule, const MeshExtents &mesh);
 void writeCuts(mlir::Operation *op, const OpCuts &cuts);
 
+/// A tensor of the op's, and its dim, that has the extent of the cut's dim of iterations.
+std::pair<mlir::Value, int64_t> tensorOf(mlir::Operation *op, const ShardRule &rule, const IterationCut &cut);
+
 /// How an operand has to lie where the op is cut so, and how a result does. Nothing where that is no layout.
 std::optional<TensorLayout> operandLayout(const ShardRule &rule, unsigned operand, const OpCuts &cuts, const MeshExtents &mesh);
 std::optional<TensorLayout> resultLayout(const ShardRule &rule, unsigned result, const OpCuts &cuts, const MeshExtents &mesh);

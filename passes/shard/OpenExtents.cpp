@@ -2,19 +2,51 @@
 #include "passes/shard/OpenExtents.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace snug;
 
-// Of an argument that several ops ask for, the first one's.
-static OpFoldResult ofArgument(Value argument, int64_t dim) {
+// What the dim of an argument is called; empty where it has no name.
+static StringRef nameOf(BlockArgument argument, int64_t dim) {
+  auto function = dyn_cast<FunctionOpInterface>(argument.getOwner()->getParentOp());
+  auto names = function ? function.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims") : nullptr;
+  auto name = names && dim < static_cast<int64_t>(names.size()) ? dyn_cast<StringAttr>(names[dim]) : nullptr;
+  return name ? name.getValue() : StringRef();
+}
+
+// The first argument that has a dim of this one's name.
+static std::pair<BlockArgument, int64_t> namesake(BlockArgument argument, int64_t dim) {
+  StringRef name = nameOf(argument, dim);
+  if (name.empty())
+    return {argument, dim};
+  for (BlockArgument other : argument.getOwner()->getArguments())
+    if (auto type = dyn_cast<RankedTensorType>(other.getType()))
+      for (int64_t i = 0; i < type.getRank(); ++i)
+        if (type.isDynamicDim(i) && nameOf(other, i) == name)
+          return {other, i};
+  return {argument, dim};
+}
+
+// Where several ops ask for it, the first one's.
+static OpFoldResult ofArgument(BlockArgument which, int64_t whichDim) {
+  auto [argument, dim] = namesake(which, whichDim);
   tensor::DimOp first;
   for (Operation *user : argument.getUsers())
     if (auto op = dyn_cast<tensor::DimOp>(user); op && op.getConstantIndex() == dim && op->getBlock() == argument.getParentBlock())
       if (!first || op->isBeforeInBlock(first))
         first = op;
   return first ? OpFoldResult(first.getResult()) : OpFoldResult();
+}
+
+void snug::sayExtents(Block &block) {
+  OpBuilder b = OpBuilder::atBlockBegin(&block);
+  for (BlockArgument argument : block.getArguments())
+    if (auto type = dyn_cast<RankedTensorType>(argument.getType()))
+      for (int64_t dim = 0; dim < type.getRank(); ++dim)
+        if (type.isDynamicDim(dim) && namesake(argument, dim) == std::pair(argument, dim))
+          tensor::DimOp::create(b, argument.getLoc(), argument, dim);
 }
 
 // The same value for sizes that are asked of a tensor as for those that it was made with.
@@ -33,7 +65,7 @@ OpFoldResult snug::extentOf(Value tensor, int64_t dim) {
     return IntegerAttr::get(IndexType::get(tensor.getContext()), type.getDimSize(dim));
   Operation *op = tensor.getDefiningOp();
   if (!op)
-    return ofArgument(tensor, dim);
+    return ofArgument(cast<BlockArgument>(tensor), dim);
   if (auto dps = dyn_cast<DestinationStyleOpInterface>(op))
     return extentOf(dps.getTiedOpOperand(cast<OpResult>(tensor))->get(), dim);
   return TypeSwitch<Operation *, OpFoldResult>(op)

@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "passes/shard/KeysInParts.h"
 #include "passes/shard/Layouts.h"
 #include "passes/shard/OpenExtents.h"
 #include "passes/shard/Passes.h"
@@ -33,10 +34,10 @@ public:
   Partitioner(func::FuncOp function, const MeshExtents &mesh) : block(function.front()), b(function.getContext()), mesh(mesh) {}
 
   LogicalResult run() {
+    readExtents();
     SmallVector<Operation *> ops;
     for (Operation &op : block)
       ops.push_back(&op);
-    sayExtents();
     // All is read before anything is changed.
     for (Operation *op : ops)
       rules.try_emplace(op, ShardRule::of(op));
@@ -61,13 +62,8 @@ private:
   };
 
   // One value for the extent of each open dim, the same as far as it can be known.
-  void sayExtents() {
-    b.setInsertionPointToStart(&block);
-    for (BlockArgument argument : block.getArguments())
-      if (auto type = dyn_cast<RankedTensorType>(argument.getType()))
-        for (int64_t dim = 0; dim < type.getRank(); ++dim)
-          if (type.isDynamicDim(dim) && extentOf(argument, dim))
-            tensor::DimOp::create(b, argument.getLoc(), argument, dim);
+  void readExtents() {
+    sayExtents(block);
     auto note = [&](Value value) {
       if (auto type = dyn_cast<RankedTensorType>(value.getType()))
         for (int64_t dim = 0; dim < type.getRank(); ++dim)
@@ -221,15 +217,12 @@ private:
   SmallVector<Value> makeLocal(Operation *op, const ShardRule &rule, const OpCuts &cuts, ArrayRef<Type> types,
                                ArrayRef<Value> operands) {
     Location loc = op->getLoc();
-    SmallVector<int64_t> rowAxes;
-    int64_t group = 1;
-    for (int axis = 0; axis < kMeshAxes; ++axis)
-      if (cuts[axis] && rule.isRow(cuts[axis]->dim)) {
-        rowAxes.push_back(axis);
-        group *= mesh[axis];
-      }
+    SmallVector<int64_t> rowAxes = axesOf(cuts, [&](unsigned dim) { return rule.isRow(dim); });
     if (!rowAxes.empty())
-      return {computeRowsInParts(b, op, operands, rowAxes, group)};
+      return {computeRowsInParts(b, op, operands, rowAxes, sizeOf(rowAxes))};
+    if (auto attention = dyn_cast<nn::AttentionOp>(op))
+      if (SmallVector<int64_t> keyAxes = axesOf(cuts, [&](unsigned dim) { return rule.isKeys(dim); }); !keyAxes.empty())
+        return {attendInParts(attention, rule, cuts, operands, keyAxes)};
     auto localAll = [&](SmallVector<OpFoldResult> numbers) { // of what is counted along dims of the iterations
       for (auto [dim, number] : llvm::enumerate(numbers))
         number = localExtent(b, loc, number, dim, iterations(cuts), mesh);
@@ -252,6 +245,55 @@ private:
     return copy->getResults();
   }
 
+  static SmallVector<int64_t> axesOf(const OpCuts &cuts, function_ref<bool(unsigned)> cutsDim) {
+    SmallVector<int64_t> axes;
+    for (int axis = 0; axis < kMeshAxes; ++axis)
+      if (cuts[axis] && cutsDim(cuts[axis]->dim))
+        axes.push_back(axis);
+    return axes;
+  }
+  int64_t sizeOf(ArrayRef<int64_t> axes) const {
+    int64_t devices = 1;
+    for (int64_t axis : axes)
+      devices *= mesh[axis];
+    return devices;
+  }
+
+  // A summand of attention, by the keys that this device has.
+  Value attendInParts(nn::AttentionOp op, const ShardRule &rule, const OpCuts &cuts, ArrayRef<Value> operands, ArrayRef<int64_t> axes) {
+    Location loc = op.getLoc();
+    const IterationCut &cut = *cuts[axes[0]];
+    SmallVector<Value> own(operands);
+    if (isFilled(AxisLayout::cut(0, cut.segments), axes[0], mesh)) { // the last devices have fewer keys, or none
+      OpFoldResult extent = extentOfIterations(op, rule, cut);
+      OpFoldResult length = localExtent(b, loc, extent, cut.dim, iterations(cuts), mesh), start = startOf(loc, cuts, cut.dim, length);
+      AffineExpr x = b.getAffineSymbolExpr(0), y = b.getAffineSymbolExpr(1), z = b.getAffineSymbolExpr(2);
+      OpFoldResult first = affine::makeComposedFoldedAffineMin(b, loc, AffineMap::get(0, 2, {x, y}, b.getContext()), {start, extent});
+      OpFoldResult count =
+          affine::makeComposedFoldedAffineMin(b, loc, AffineMap::get(0, 3, {x - y, z}, b.getContext()), {extent, first, length});
+      for (auto [number, value] : llvm::enumerate(own))
+        value = keysOf(b, op, number, value, b.getIndexAttr(0), count);
+    }
+    nn::AttentionOp part = attendToPart(b, op, own);
+    placeIterations(op, part, rule, cuts);
+    return summandOfAll(b, part, axes, sizeOf(axes), op.getZeroIfMasked());
+  }
+
+  // Where this device's iterations of a dim begin, in parts of that length. Where both axes cut the dim, axis 1 cuts the parts
+  // of axis 0.
+  OpFoldResult startOf(Location loc, const OpCuts &cuts, unsigned dim, OpFoldResult length) {
+    AffineExpr place = b.getAffineConstantExpr(0);
+    SmallVector<OpFoldResult> symbols;
+    for (int axis = 0; axis < kMeshAxes; ++axis)
+      if (cuts[axis] && cuts[axis]->dim == dim) {
+        place = place * mesh[axis] + b.getAffineSymbolExpr(symbols.size());
+        symbols.push_back(Value(mesh::IndexOp::create(b, loc, b.getIndexType(), axis)));
+      }
+    AffineExpr start = place * b.getAffineSymbolExpr(symbols.size());
+    symbols.push_back(length);
+    return affine::makeComposedFoldedAffineApply(b, loc, start, symbols);
+  }
+
   // Cuts of iterations as a layout: of what there is one for each of.
   static TensorLayout iterations(const OpCuts &cuts) {
     TensorLayout layout;
@@ -264,29 +306,21 @@ private:
   OpFoldResult extentOfIterations(Operation *op, const ShardRule &rule, const IterationCut &cut) {
     if (int64_t extent = rule.extents()[cut.dim]; extent != AxisLayout::kOpen)
       return b.getIndexAttr(extent);
-    auto result = rule.resultLayout(0, cut); // each result follows each parallel dim
-    return extents.find(op->getResult(0))->second[result->dim];
+    auto [tensor, dim] = tensorOf(op, rule, cut);
+    return extents.find(tensor)->second[dim];
   }
 
   // What asks for the place of an iteration counts from where this device's begin.
   void placeIterations(Operation *op, Operation *copy, const ShardRule &rule, const OpCuts &cuts) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPoint(copy);
+    Location loc = copy->getLoc();
     for (int axis = 0; axis < kMeshAxes; ++axis) {
       if (!cuts[axis] || !rule.isPlaced(cuts[axis]->dim) || (axis == 1 && cuts[0] && cuts[0]->dim == cuts[1]->dim))
         continue;
-      // Where both axes cut the dim, axis 1 cuts the parts of axis 0.
       unsigned dim = cuts[axis]->dim;
-      bool isNested = axis == 0 && cuts[1] && cuts[1]->dim == dim;
-      OpFoldResult length = localExtent(b, copy->getLoc(), extentOfIterations(op, rule, *cuts[axis]), dim, iterations(cuts), mesh);
-      AffineExpr place = b.getAffineSymbolExpr(1), start = place * b.getAffineSymbolExpr(0);
-      SmallVector<OpFoldResult> symbols{length, Value(mesh::IndexOp::create(b, copy->getLoc(), b.getIndexType(), axis))};
-      if (isNested) {
-        start = (place * mesh[1] + b.getAffineSymbolExpr(2)) * b.getAffineSymbolExpr(0);
-        symbols.push_back(Value(mesh::IndexOp::create(b, copy->getLoc(), b.getIndexType(), 1)));
-      }
-      Value first = getValueOrCreateConstantIndexOp(
-          b, copy->getLoc(), affine::makeComposedFoldedAffineApply(b, copy->getLoc(), start, symbols));
+      OpFoldResult length = localExtent(b, loc, extentOfIterations(op, rule, *cuts[axis]), dim, iterations(cuts), mesh);
+      Value first = getValueOrCreateConstantIndexOp(b, loc, startOf(loc, cuts, dim, length));
       cast<IndexRuleOpInterface>(copy).placeSlice(b, dim, first);
     }
   }

@@ -96,7 +96,9 @@ void ShardRule::readMaps(Operation *op) {
   }
   for (auto [index, dim] : llvm::enumerate(rule->dims)) {
     reductions[index] = dim.kind == IterKind::Reduction;
-    if (dim.kind == IterKind::Whole || (reductions[index] && (dim.combiner != Combiner::Sum || !inParts)))
+    if (dim.combiner == Combiner::OnlineSoftmax)
+      keyDim = index;
+    else if (dim.kind == IterKind::Whole || (reductions[index] && (dim.combiner != Combiner::Sum || !inParts)))
       dimExtents[index] = 0;
   }
   auto read = [&](AffineMap map, Value tensor, Links &links) {
@@ -118,9 +120,16 @@ void ShardRule::readMaps(Operation *op) {
         links.push_back(link);
         continue;
       }
+      if (std::optional<Link> merged = mergedLink(expr, rule->dims); merged && !type.isDynamicDim(dim)) {
+        int64_t extent = type.getDimSize(dim) / merged->inner, &known = dimExtents[merged->iteration];
+        known = known == kUnknown || known == extent ? extent : 0;
+        merged->dim = dim;
+        links.push_back(*merged);
+        continue;
+      }
       for (unsigned iteration = 0; iteration < numDims; ++iteration)
         if (expr.isFunctionOfDim(iteration))
-          dimExtents[iteration] = 0; // a window, or dims that are merged
+          dimExtents[iteration] = 0; // a window
     }
   };
   for (auto [index, map] : llvm::enumerate(maps))
@@ -129,7 +138,8 @@ void ShardRule::readMaps(Operation *op) {
     read(map, op->getResult(index), results[index]);
   bool fills = llvm::all_of(op->getOperandTypes(), mayHoldFilling);
   for (auto [index, extent] : llvm::enumerate(dimExtents)) {
-    fillable[index] = fills && !reductions[index] && !isRow(index);
+    // Keys that are none are left out.
+    fillable[index] = isKeys(index) || (fills && !reductions[index] && !isRow(index) && isBare(index));
     if (extent == kUnknown || (extent == AxisLayout::kOpen && !fillable[index]))
       extent = 0;
     // Each result follows each parallel dim.
@@ -147,6 +157,29 @@ void ShardRule::readMaps(Operation *op) {
         if (link.dim == static_cast<int64_t>(extent.getDim()))
           dimExtents[link.iteration] = 0;
   });
+}
+
+// d * k + rest, where what is merged with a dim is never cut.
+std::optional<ShardRule::Link> ShardRule::mergedLink(AffineExpr expr, ArrayRef<IterDim> dims) {
+  auto sum = dyn_cast<AffineBinaryOpExpr>(expr);
+  auto product = sum && expr.getKind() == AffineExprKind::Add ? dyn_cast<AffineBinaryOpExpr>(sum.getLHS()) : nullptr;
+  auto rest = product ? dyn_cast<AffineDimExpr>(sum.getRHS()) : nullptr;
+  auto dim = product && product.getKind() == AffineExprKind::Mul ? dyn_cast<AffineDimExpr>(product.getLHS()) : nullptr;
+  auto factor = product ? dyn_cast<AffineConstantExpr>(product.getRHS()) : nullptr;
+  if (!dim || !rest || !factor || dims[rest.getPosition()].kind != IterKind::Whole)
+    return std::nullopt;
+  Link link;
+  link.iteration = dim.getPosition();
+  link.inner = factor.getValue();
+  return link;
+}
+
+// Whether the dim stands in operands and results as it is.
+bool ShardRule::isBare(unsigned dim) const {
+  auto isMerged = [&](const Links &links) {
+    return llvm::any_of(links, [&](const Link &link) { return link.iteration == dim && (link.inner != 1 || link.outer != 1); });
+  };
+  return llvm::none_of(operands, isMerged) && llvm::none_of(results, isMerged);
 }
 
 void ShardRule::readReshape(Operation *op, RankedTensorType expanded, ArrayRef<SmallVector<int64_t, 2>> groups, bool expands) {

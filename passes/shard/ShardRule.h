@@ -32,6 +32,8 @@ public:
   bool isReduction(unsigned dim) const { return reductions[dim]; }
   /// Whether the dim is a row that devices compute together (RowsInParts.h).
   bool isRow(unsigned dim) const { return rowDim == dim; }
+  /// Whether the dim are the keys of an attention, of which devices may have parts each (RowsInParts.h).
+  bool isKeys(unsigned dim) const { return keyDim == dim; }
   /// Whether the op asks for the place of an iteration along the dim.
   bool isPlaced(unsigned dim) const { return placed[dim]; }
 
@@ -60,6 +62,8 @@ private:
   using Links = std::vector<Link>;
 
   std::vector<IterationCut> cutsOf(const Links &links, const AxisLayout &cut) const;
+  static std::optional<Link> mergedLink(mlir::AffineExpr expr, llvm::ArrayRef<IterDim> dims);
+  bool isBare(unsigned dim) const;
   void reset(size_t numDims);
   std::optional<std::vector<int64_t>> toTensor(const Link &link, const std::vector<int64_t> &segments) const;
   std::optional<std::vector<int64_t>> toIteration(const Link &link, const std::vector<int64_t> &segments) const;
@@ -71,7 +75,7 @@ private:
 
   llvm::SmallVector<int64_t> dimExtents;
   llvm::SmallVector<bool> reductions, placed, fillable;
-  std::optional<unsigned> rowDim;
+  std::optional<unsigned> rowDim, keyDim;
   std::vector<Links> operands, results;
 };
 

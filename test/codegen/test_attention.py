@@ -22,10 +22,11 @@ CAUSAL = """
 MINUS_INFINITY, LOWEST = "0xFF800000", "-3.40282347E+38"
 
 
-def attention(q, k, v, y, inputs=(), scale=0.125, causal=None, past=0, zero=False, region=None, result=None, dims=L):
-    """Each operand: (indices of its map, separated by commas or one letter each; shape). causal: what hides later keys."""
+def attention(q, k, v, y, inputs=(), scale=0.125, causal=None, past=0, zero=False, region=None, result=None, dims=L, stats=None):
+    """Each operand: (indices of its map, separated by commas or one letter each; shape). causal: what hides later keys.
+    stats: the operand that %m and %l are."""
     to_map = lambda s: f"affine_map<({', '.join(dims)}) -> ({', '.join(s.split(',') if ',' in s else s)})>"
-    maps = ", ".join(to_map(o[0]) for o in (q, k, v, *inputs, y))
+    maps = ", ".join(to_map(o[0]) for o in (q, k, v, *inputs, *([stats] * 2 if stats else []), y))
     types = ["f32" if len(o) < 3 else o[2] for o in inputs]
     score = f"score({', '.join(f'%x{i}' for i in range(len(inputs)))} : {', '.join(memref(o[1], t) for o, t in zip(inputs, types))})"
     if region is None:
@@ -37,6 +38,7 @@ def attention(q, k, v, y, inputs=(), scale=0.125, causal=None, past=0, zero=Fals
             result = "%causal"
     arguments = "".join(f", %in{i}: {t}" for i, t in enumerate(types))
     return f'''  snug_nn.attention ins(%q, %k, %v : {memref(q[1])}, {memref(k[1])}, {memref(v[1])}) {score if inputs else ""}
+    {f"stats(%m, %l : {memref(stats[1])}, {memref(stats[1])})" if stats else ""}
     outs(%y : {memref(y[1])}) attributes {{{"zero_if_masked, " if zero else ""}indexing_maps = [{maps}]}} {{
     ^bb0(%qk: f32{arguments}):
       {region}
@@ -131,6 +133,37 @@ def test_masked_rows(tmp_path, zero):
     exact = reference(*(x.astype(np.float64) for x in (q, k, v, bias)), 0.125, False)
     np.testing.assert_allclose(np.delete(y, 1, 2), np.delete(exact, 1, 2), rtol=1e-5, atol=2e-6)
     assert (y[0, 0, 1] == 0).all() if zero else np.isnan(y[0, 0, 1]).all()
+
+
+@pytest.mark.parametrize("causal", [None, MINUS_INFINITY, LOWEST])
+def test_statistics_of_rows(tmp_path, causal):
+    """By them attentions of rows to two sets of keys become the one to all."""
+    B, H, s, t, d = 1, 2, 100, 300, 32
+    keys = {"all": slice(0, t), "first": slice(0, 170), "last": slice(170, t), "none": slice(0, 0)}
+    q, k, v = (rng.standard_normal((B, H, n, d), np.float32) for n in (s, t, t))
+    got = {}
+    for name, part in keys.items():
+        n = part.stop - part.start
+        body = attention(("bhsd", q.shape), ("bhtd", (B, H, n, d)), ("bhte", (B, H, n, d)), ("bhse", q.shape), causal=causal,
+                         past=60 - part.start, zero=True, stats=("hbs", (H, B, s)))
+        (tmp_path / name).mkdir()
+        m = build(tmp_path / name, program([("q", q.shape, "f32"), ("k", (B, H, n, d), "f32"), ("v", (B, H, n, d), "f32")],
+                                           [("m", (H, B, s), "f32"), ("l", (H, B, s), "f32"), ("y", q.shape, "f32")], body))
+        largest, total, y = m.run(q, k[:, :, part], v[:, :, part])
+        got[name] = (largest.transpose(1, 0, 2)[..., None], total.transpose(1, 0, 2)[..., None], y)
+        scores = np.einsum("bhsd,bhtd->bhst", q.astype(np.float64), k[:, :, part]) * 0.125
+        if causal:
+            hidden = -np.inf if causal == MINUS_INFINITY else float(np.float32(LOWEST))
+            scores = np.where(np.arange(t)[part] <= np.arange(s)[:, None] + 60, scores, hidden)
+        want = scores.max(-1, keepdims=True, initial=-np.inf)
+        np.testing.assert_allclose(got[name][0], want, rtol=1e-5, atol=1e-6)
+        base = np.where(np.isinf(want), 0, want)
+        np.testing.assert_allclose(got[name][1], np.exp(scores - base).sum(-1, keepdims=True), rtol=1e-5, atol=1e-6)
+    assert np.isinf(got["none"][0]).all() and (got["none"][1] == 0).all() and (got["none"][2] == 0).all()
+    most = np.maximum(got["first"][0], got["last"][0])
+    weights = [got[name][1] * np.exp(got[name][0] - most) for name in ("first", "last")]
+    joined = sum(w * got[name][2] for w, name in zip(weights, ("first", "last"))) / sum(weights)
+    np.testing.assert_allclose(joined, got["all"][2], rtol=2e-5, atol=2e-6)
 
 
 MASKS = {  # %cond: whether key t is seen by row s; %in0: whether key t is no padding

@@ -48,6 +48,18 @@ def unet():
     return graph
 
 
+def long_keys(length):
+    """A query of one head to many keys, some of which are masked."""
+    graph = Graph()
+    q, k, v = (graph.input(name, noise(1, 1, rows, 64, seed=seed), (1, 1, rows if name == "q" else "keys", 64))
+               for name, rows, seed in (("q", 1, 1), ("k", length, 2), ("v", length, 3)))
+    mask = graph.input("mask", np.where(noise(1, 1, 1, length, seed=4) > 0.5, -np.inf, 0).astype(np.float32), (1, 1, 1, "keys"))
+    scores = graph.node("MatMul", q, graph.node("Transpose", k, perm=[0, 1, 3, 2]))
+    weights = graph.node("Softmax", graph.node("Add", scores, mask), axis=-1)
+    graph.output(graph.node("MatMul", weights, v), 4)
+    return graph
+
+
 # name -> (dims when compiled, dims of the run)
 EXPORTED = {"gpt2_tiny": ({"batch": "1..2", "seq": "1..16"}, {"batch": 2, "seq": 13}),
             "gpt2_tiny_ts14": ({"batch": 1, "seq": 9}, {"batch": 1, "seq": 9}),
@@ -123,6 +135,29 @@ def test_mesh_gives_what_one_device_gives(name, mesh, links, weights, tmp_path):
                          ids=lambda value: value if isinstance(value, str) else "x".join(map(str, value)))
 def test_any_mesh_gives_what_one_device_gives(name, mesh, links, weights, tmp_path):
     check(name, mesh, links, weights, tmp_path)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 150])
+@pytest.mark.parametrize("mesh", [(4, 1), (2, 3)], ids=lambda mesh: "x".join(map(str, mesh)))
+def test_keys_are_cut_whatever_their_number(mesh, length, tmp_path):
+    """Each device attends to some keys, the last ones to none where there are few."""
+    graph = long_keys(length)
+    model = graph.save(tmp_path / "m.onnx")
+    (tmp_path / "topology.json").write_text(topology_of(mesh, LINKS["free"]))
+    snug.compile_model(model, tmp_path / "m.so", {"keys": "1..4096"},
+                       flags=["--mesh", f"{mesh[0]}x{mesh[1]}", "--topology", tmp_path / "topology.json", "--save-temps", tmp_path / "ir"])
+    assert "stats(" in next((tmp_path / "ir").glob("*shard*")).read_text()
+    outputs, stats = run_ranks(tmp_path / "m.so", graph.values, tmp_path)
+    want = snug.reference(model, graph.values)
+    for name, value in want.items():
+        for got in outputs:
+            if length > 1:  # a row without keys is NaN
+                assert np.isfinite(value).any()
+            np.testing.assert_array_equal(np.isnan(got[name]), np.isnan(value))
+            assert snug.relative_error(np.nan_to_num(got[name]), np.nan_to_num(value)) <= TOLERANCE
+            assert np.array_equal(got[name], outputs[0][name], equal_nan=True)
+    for rank in stats["ranks"]:
+        assert rank["measured"]["arena_high_water"] <= rank["planned"]["arena"]
 
 
 def test_heads_of_each_matrix_are_cut_and_weights_shared_out(weights, tmp_path):

@@ -254,7 +254,7 @@ FailureOr<AttentionOutputs> snug::attend(Lowering &l, AttentionInputs in) {
   maps.push_back(mapOf(Heads{{}, q.rowsOutside}, head, row, e));
   Value init = l.empty(shape, q.value.elementType);
   Value qTensor = l.tensor(q.value), kTensor = l.tensor(k.value), vTensor = l.tensor(v.value);
-  auto op = nn::AttentionOp::create(b, l.loc(), init.getType(), qTensor, kTensor, vTensor, operands, init,
+  auto op = nn::AttentionOp::create(b, l.loc(), init.getType(), qTensor, kTensor, vTensor, operands, Value(), Value(), init,
                                     b.getAffineMapArrayAttr(maps), b.getUnitAttr());
   op.getScore().takeBody(region);
   return AttentionOutputs{l.tensorValue(op->getResult(0), shape), {}};

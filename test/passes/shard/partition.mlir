@@ -179,3 +179,70 @@ module attributes {snug.mesh = array<i64: 4, 2>} {
     return %p : tensor<?x16xf32>
   }
 }
+
+// -----
+
+// Rows of which nobody knows how many: each device has as many as the others, the last ones some that mean nothing.
+// CHECK-DAG: #[[$START:.*]] = affine_map<()[s0, s1] -> (s0 * ((s1 ceildiv 8) * 2), s1)>
+// CHECK-DAG: #[[$THERE:.*]] = affine_map<()[s0, s1] -> (s0 - s1, (s0 ceildiv 8) * 2)>
+// CHECK-LABEL: func.func @open
+// CHECK: %[[ROWS:.*]] = tensor.dim %{{.*}}, %{{.*}}
+// CHECK: %[[START:.*]] = affine.min #[[$START]]()[%{{.*}}, %[[ROWS]]]
+// CHECK: %[[THERE:.*]] = affine.min #[[$THERE]]()[%[[ROWS]], %[[START]]]
+// CHECK: tensor.extract_slice %{{.*}}[%[[START]], 0] [%[[THERE]], 16] [1, 1]
+// CHECK: tensor.insert_slice %{{.*}} into %{{.*}}[0, 0] [%[[THERE]], 16] [1, 1]
+// CHECK: linalg.exp ins(%{{.*}} : tensor<?x16xf32>)
+// CHECK: snug_mesh.all_gather axes [1]
+// CHECK: snug_mesh.all_gather axes [0]
+// CHECK: tensor.extract_slice %{{.*}}[0, 0] [%[[ROWS]], 16] [1, 1]
+module attributes {snug.mesh = array<i64: 4, 2>} {
+  func.func @open(%x: tensor<?x16xf32>) -> tensor<?x16xf32> {
+    %c0 = arith.constant 0 : index
+    %rows = tensor.dim %x, %c0 : tensor<?x16xf32>
+    %e = tensor.empty(%rows) : tensor<?x16xf32>
+    %y = linalg.exp {snug.cuts = [{axis = 0, dim = 0, segments = array<i64: -1>}, {axis = 1, dim = 0, segments = array<i64: -1>}]}
+        ins(%x : tensor<?x16xf32>) outs(%e : tensor<?x16xf32>) -> tensor<?x16xf32>
+    return %y : tensor<?x16xf32>
+  }
+}
+
+// -----
+
+// 10 columns of 4 devices: three each, of twelve.
+// CHECK-LABEL: func.func @filled
+// CHECK: linalg.matmul ins(%{{.*}}, %{{.*}} : tensor<8x32xf32>, tensor<32x3xf32>)
+// CHECK: snug_mesh.all_gather axes [0] ins(%{{.*}} : tensor<8x3xf32>) outs(%{{.*}} : tensor<4x8x3xf32>)
+// CHECK: tensor.extract_slice %{{.*}}[0, 0] [8, 10] [1, 1] : tensor<8x12xf32> to tensor<8x10xf32>
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @filled(%x: tensor<8x32xf32>, %w: tensor<32x10xf32>) -> tensor<8x10xf32> {
+    %zero = arith.constant 0.0 : f32
+    %e = tensor.empty() : tensor<8x10xf32>
+    %i = linalg.fill {snug.cuts = [{axis = 0, dim = 1, segments = array<i64: 10>}]} ins(%zero : f32) outs(%e : tensor<8x10xf32>) -> tensor<8x10xf32>
+    %p = linalg.matmul {snug.cuts = [{axis = 0, dim = 1, segments = array<i64: 10>}]}
+        ins(%x, %w : tensor<8x32xf32>, tensor<32x10xf32>) outs(%i : tensor<8x10xf32>) -> tensor<8x10xf32>
+    return %p : tensor<8x10xf32>
+  }
+}
+
+// -----
+
+// Keys in parts: each device attends to its own, and weighs what it saw by the statistics of all; the sum is left to who reads
+// it. Query heads that share a key head go with it.
+// CHECK-LABEL: func.func @keys
+// CHECK: %[[PART:.*]]:3 = snug_nn.attention ins(%{{.*}}, %{{.*}}, %{{.*}} : tensor<2x6x16xf32>, tensor<1x10x16xf32>, tensor<1x10x16xf32>) stats(%{{.*}}, %{{.*}} : tensor<2x6xf32>, tensor<2x6xf32>)
+// CHECK: snug_mesh.all_gather axes [0] ins(%{{.*}} : tensor<2x2x6xf32>)
+// CHECK: snug_mesh.all_reduce sum axes [0] ins(%{{.*}} : tensor<2x6x16xf32>)
+// CHECK: snug_mesh.all_gather axes [1]
+module attributes {snug.mesh = array<i64: 2, 2>} {
+  func.func @keys(%q: tensor<4x6x16xf32>, %k: tensor<2x20x16xf32>, %v: tensor<2x20x16xf32>) -> tensor<4x6x16xf32> {
+    %e = tensor.empty() : tensor<4x6x16xf32>
+    %r = snug_nn.attention ins(%q, %k, %v : tensor<4x6x16xf32>, tensor<2x20x16xf32>, tensor<2x20x16xf32>) outs(%e : tensor<4x6x16xf32>)
+        attributes {indexing_maps = [affine_map<(h, s, t, d, e) -> (h, s, d)>, affine_map<(h, s, t, d, e) -> (h floordiv 2, t, d)>,
+                                     affine_map<(h, s, t, d, e) -> (h floordiv 2, t, e)>, affine_map<(h, s, t, d, e) -> (h, s, e)>],
+                    snug.cuts = [{axis = 0, dim = 2, segments = array<i64: 20>}, {axis = 1, dim = 0, segments = array<i64: 2>}]} {
+    ^bb0(%qk: f32):
+      snug_nn.yield %qk : f32
+    } -> tensor<4x6x16xf32>
+    return %r : tensor<4x6x16xf32>
+  }
+}
