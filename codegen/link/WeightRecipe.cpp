@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/link/WeightRecipe.h"
 #include "dialects/nn/NnDialect.h"
-#include "lib/solver/TensorLayout.h"
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 
 using namespace mlir;
@@ -77,7 +76,7 @@ static std::string applyShard(nn::RecipeShardAttr shard, View &view, int64_t ele
   if (left != 0)
     return "a shard's segments are shorter than its dim";
   auto lengthOf = [&](int64_t segment) {
-    return (segment % devices == 0 ? segment : filledExtent(segment, device.mesh)) / devices;
+    return (segment % devices == 0 ? segment : static_cast<int64_t>(llvm::alignTo(segment, device.mesh[0] * device.mesh[1]))) / devices;
   };
   auto partOf = [&](int64_t begin, int64_t segment) {
     View part = view;

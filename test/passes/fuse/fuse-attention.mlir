@@ -1,4 +1,5 @@
 // RUN: snug-opt %s -split-input-file -snug-fuse -snug-verify-kernels | FileCheck %s -enable-var-scope
+// RUN: snug-opt %s -split-input-file -snug-fuse-attention | FileCheck %s -enable-var-scope -check-prefix=FIRST
 
 #id4 = affine_map<(b, h, s, t) -> (b, h, s, t)>
 #swap = affine_map<(b, h, s, d) -> (b, s, h, d)>
@@ -32,6 +33,10 @@
 // CHECK: arith.addf %[[B]], %[[BIAS]]
 // CHECK-NOT: linalg.generic
 // CHECK: return
+// By itself the first step leaves what comes after the attention as it was.
+// FIRST-LABEL: func.func @causal_with_padding
+// FIRST: snug_nn.attention
+// FIRST: linalg.generic
 func.func @causal_with_padding(%q: tensor<2x?x12x64xf32>, %k: tensor<2x?x12x64xf32>, %v: tensor<2x?x12x64xf32>,
                                %real: tensor<2x?xi1>, %n: index) -> tensor<2x?x12x64xf32> {
   %scale = arith.constant 0.125 : f32
