@@ -43,6 +43,15 @@ void codegen::lowerCollective(mesh::CollectiveOpInterface op, int64_t number, Va
   op->erase();
 }
 
+void codegen::lowerWait(mesh::WaitOp op, int64_t number, Value function, Value state) {
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, i64});
+  Value place = arith::ConstantOp::create(b, b.getI64IntegerAttr(number));
+  LLVM::CallOp::create(b, type, ValueRange{function, state, place});
+  op->erase();
+}
+
 void codegen::lowerMeshIndex(mesh::IndexOp op, Value meshIndex) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
   Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();

@@ -157,6 +157,7 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
     signature.collectives.push_back({op.getCollectiveKind(), axes, op.getCombination().value_or(mesh::Reduction::Sum),
                                      cast<MemRefType>(op.getInput().getType()).getElementType(),
                                      nodeNames(op->getLoc())});
+    signature.startsCollectives |= op.getStarts();
   });
   main.walk([&](plan::LaunchOp launch) {
     signature.launches.push_back({launch.getKernel().str(), nodeNames(launch.getLoc())});
@@ -301,7 +302,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   for (Type type : main.getArgumentTypes())
     types.push_back(MemRefType::get({}, cast<MemRefType>(type).getElementType()));
   types.append(signature.dims.size(), b.getIndexType());
-  types.append(7, pointer);
+  types.append(9, pointer);
   auto body = func::FuncOp::create(b, "snug_run_body", b.getFunctionType(types, {}));
   Block *entry = body.addEntryBlock();
   b.setInsertionPointToStart(entry);
@@ -314,7 +315,8 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   Value parallelFor = arguments[arguments.size() - 2], state = arguments.back();
   Value text = arguments[arguments.size() - 4], textState = arguments[arguments.size() - 3];
   Value collective = arguments[arguments.size() - 7], commState = arguments[arguments.size() - 6],
-        meshIndex = arguments[arguments.size() - 5];
+        meshIndex = arguments[arguments.size() - 5], start = arguments[arguments.size() - 9],
+        wait = arguments[arguments.size() - 8];
 
   // Tensors of the caller: dense memrefs over bare pointers, with sizes from the dims.
   SmallVector<Value> tensors;
@@ -358,6 +360,9 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   SmallVector<Operation *> ops;
   body.walk([&](Operation *op) { ops.push_back(op); });
   int64_t maxArguments = 0, launches = 0, collectives = 0;
+  llvm::DenseMap<Operation *, Operation *> startOf; // of waits, as long as they are there
+  llvm::DenseMap<Operation *, int64_t> numberOf;    // of collectives
+  body.walk([&](mesh::WaitOp op) { startOf[op] = op.getStart(); });
   for (Operation *op : ops)
     if (auto launch = dyn_cast<plan::LaunchOp>(op))
       maxArguments = std::max<int64_t>(maxArguments, launch.getArgs().size());
@@ -395,7 +400,10 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
       if (failed(lowerLaunch(launch, launches++, slots, parallelFor, state)))
         return failure();
     } else if (auto together = dyn_cast<mesh::CollectiveOpInterface>(op)) {
-      lowerCollective(together, collectives++, collective, commState);
+      numberOf[together] = collectives;
+      lowerCollective(together, collectives++, together.getStarts() ? start : collective, commState);
+    } else if (auto ends = dyn_cast<mesh::WaitOp>(op)) {
+      lowerWait(ends, numberOf.lookup(startOf[ends]), wait, commState);
     } else if (auto index = dyn_cast<mesh::IndexOp>(op)) {
       lowerMeshIndex(index, meshIndex);
     } else if (auto load = dyn_cast<memref::LoadOp>(op)) {

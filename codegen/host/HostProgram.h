@@ -60,6 +60,7 @@ struct ModelSignature {
     std::string nodes;
   };
   std::vector<Collective> collectives; // in program order
+  bool startsCollectives = false;      // some of them run while it computes
   uint64_t arenaBytes = 0, arenaAlignment = 64;
   uint64_t textBytes = 0; // of the strings that a run makes
   bool usesText = false;  // calls the runtime's functions on strings
@@ -84,7 +85,7 @@ struct ModelSignature {
 std::string kernelEntryName(llvm::StringRef name);
 
 // A new module with @snug_run_body, made of @main's body: arguments (arena, weights, strings, inputs, outputs, dims,
-// collective, its state, the place in the mesh, text, its state, parallel_for, its state); launches are calls of
+// start, wait, collective, the state of these, the place in the mesh, text, its state, parallel_for, its state); launches are calls of
 // parallel_for. It is ready for conversion to LLVM. Empties @main.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> buildHostModule(mlir::ModuleOp module, mlir::func::FuncOp main,
                                                                    const ModelSignature &signature,

@@ -77,7 +77,7 @@ public:
         maps.push_back(record({number32(place), number32(0), number(count), ints, strings}));
       }
     // As few readers as need be are shut out.
-    oldest = s.mesh ? 3 : dataShapes.empty() && valueDims.empty() && !s.usesText ? 1 : 2;
+    oldest = s.startsCollectives ? 4 : s.mesh ? 3 : dataShapes.empty() && valueDims.empty() && !s.usesText ? 1 : 2;
     Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(in.libraryBytes),
                                number(inputBytes), number(outputBytes)});
     Constant *embedded = ConstantPointerNull::get(pointer), *file = embedded;
@@ -295,11 +295,13 @@ private:
     for (size_t i = 0; i < in.signature.dims.size(); ++i)
       operands.push_back(loadAt(b, i64, dims, 8 * i));
     Value *runtime = field(offsetof(snug_run_args, runtime));
-    // A runtime of before strings, or of before meshes, has shorter tables.
+    // A runtime of before strings, meshes, or what runs beside computing, has shorter tables.
     auto member = [&](bool isUsed, Value *base, uint64_t offset) -> Value * {
       return isUsed ? loadAt(b, pointer, base, offset) : ConstantPointerNull::get(pointer);
     };
     bool isMesh = in.signature.mesh.has_value();
+    operands.push_back(member(in.signature.startsCollectives, runtime, offsetof(snug_runtime_table, start)));
+    operands.push_back(member(in.signature.startsCollectives, runtime, offsetof(snug_runtime_table, wait)));
     operands.push_back(member(isMesh, runtime, offsetof(snug_runtime_table, collective)));
     operands.push_back(member(isMesh, runtime, offsetof(snug_runtime_table, comm_state)));
     operands.push_back(member(isMesh, args, offsetof(snug_run_args, mesh_index)));

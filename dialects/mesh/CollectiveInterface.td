@@ -14,7 +14,9 @@ def CollectiveOpInterface : OpInterface<"CollectiveOpInterface"> {
     InterfaceMethod<"How elements are combined; nullopt where they only move.",
                     "::std::optional<::snug::mesh::Reduction>", "getCombination">,
     InterfaceMethod<"What each device gives.", "::mlir::Value", "getInput">,
-    InterfaceMethod<"Where each device's result goes.", "::mlir::Value", "getInit">
+    InterfaceMethod<"Where each device's result goes.", "::mlir::Value", "getInit">,
+    InterfaceMethod<"Whether it is only started here, and a snug_mesh.wait ends it.", "bool", "getStarts">,
+    InterfaceMethod<"", "void", "setStarts", (ins "bool":$starts)>
   ];
 }
 #endif

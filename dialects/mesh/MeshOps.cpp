@@ -78,11 +78,35 @@ static LogicalResult verifyCollective(CollectiveOpInterface op) {
   if (op.getCombination() && !isCombined(from.getElementType()))
     return operation->emitOpError() << "combines elements of type " << from.getElementType()
                                     << ", wants f16, bf16, f32, f64 or integers of 8, 16, 32 or 64 bits";
+  if (op.getStarts() && !isa<MemRefType>(op.getInput().getType()))
+    return operation->emitOpError() << "starts on tensors: what is in flight is memory";
   for (OpOperand &operand : operation->getOpOperands())
     if (auto type = dyn_cast<MemRefType>(operand.get().getType()); type && isScattered(type))
       return operation->emitOpError() << "wants memory that is contiguous, operand " << operand.getOperandNumber()
                                       << " is " << type;
   return success();
+}
+
+CollectiveOpInterface WaitOp::getStart() {
+  for (Operation *before = (*this)->getPrevNode(); before; before = before->getPrevNode()) {
+    if (auto other = dyn_cast<WaitOp>(before); other && other.getInput() == getInput() && other.getInit() == getInit())
+      return {};
+    if (auto start = dyn_cast<CollectiveOpInterface>(before))
+      if (start.getStarts() && start.getInput() == getInput() && start.getInit() == getInit())
+        return start;
+  }
+  return {};
+}
+
+LogicalResult WaitOp::verify() {
+  if (!getStart())
+    return emitOpError() << "waits for a collective that was not started in its block with these operands";
+  return success();
+}
+
+void WaitOp::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+  effects.emplace_back(MemoryEffects::Read::get(), &getInputMutable());
+  effects.emplace_back(MemoryEffects::Write::get(), &getInitMutable());
 }
 
 LogicalResult IndexOp::verify() {

@@ -25,6 +25,10 @@ def Mesh_Dialect : Dialect {
 
     All devices must do the same collectives in the same order: what decides whether one is done, and how often, has to
     have the same value on all of them.
+
+    A collective on memrefs that `starts` returns at once, and `snug_mesh.wait` with the same operands, in the same block, returns
+    when it is done. In between, which is up to whoever writes such a program, nobody writes to its operand or looks at its
+    result (contract C5 checks it).
   }];
 }
 
@@ -48,7 +52,7 @@ class Mesh_CollectiveOp<string mnemonic, string kind, dag extra, string prefix, 
         CollectiveOpInterface,
         DeclareOpInterfaceMethods<IndexRuleOpInterface, ["cloneSlice", "mayOverwrite", "wantsContiguous"]>,
         DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
-  let arguments = !con(extra, (ins DenseI64ArrayAttr:$axes, Mesh_Shaped:$input, Mesh_Shaped:$init));
+  let arguments = !con(extra, (ins DenseI64ArrayAttr:$axes, Mesh_Shaped:$input, Mesh_Shaped:$init, UnitAttr:$starts));
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let extraClassDeclaration = [{
     ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
@@ -56,7 +60,7 @@ class Mesh_CollectiveOp<string mnemonic, string kind, dag extra, string prefix, 
     ::std::optional<::snug::mesh::Reduction> getCombination() { return }] # combination # [{; }
   }];
   let assemblyFormat = prefix # [{
-    `axes` $axes `ins` `(` $input `:` type($input) `)` `outs` `(` $init `:` type($init) `)` attr-dict (`->` type($results)^)?
+    (`start` $starts^)? `axes` $axes `ins` `(` $input `:` type($input) `)` `outs` `(` $init `:` type($init) `)` attr-dict (`->` type($results)^)?
   }];
   let hasVerifier = 1;
 }
@@ -99,6 +103,25 @@ def Mesh_AllToAllOp : Mesh_MovingOp<"all_to_all", "AllToAll"> {
     ```mlir
     %r = snug_mesh.all_to_all axes [0] ins(%x : tensor<2x8xf32>) outs(%e : tensor<2x8xf32>) -> tensor<2x8xf32>
     ```
+  }];
+}
+
+def Mesh_WaitOp : Op<Mesh_Dialect, "wait", [DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "Returns when the collective that was started with these operands is done";
+  let description = [{
+    It names both buffers, so that they are live up to here for whoever counts uses.
+
+    ```mlir
+    snug_mesh.all_reduce sum start axes [1] ins(%x : memref<4x8xf32>) outs(%r : memref<4x8xf32>)
+    snug_mesh.wait ins(%x : memref<4x8xf32>) outs(%r : memref<4x8xf32>)
+    ```
+  }];
+  let arguments = (ins AnyStridedMemRef:$input, AnyStridedMemRef:$init);
+  let assemblyFormat = "`ins` `(` $input `:` type($input) `)` `outs` `(` $init `:` type($init) `)` attr-dict";
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The collective that it ends; null where there is none.
+    ::snug::mesh::CollectiveOpInterface getStart();
   }];
 }
 

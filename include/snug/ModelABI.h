@@ -15,8 +15,8 @@ extern "C" {
 #endif
 
 // A library states the oldest version whose readers it serves. 2: outputs whose shape is computed from data, and dims that
-// are elements of inputs. 3: models that are cut for a mesh of devices.
-#define SNUG_MODEL_ABI_VERSION 3u
+// are elements of inputs. 3: models that are cut for a mesh of devices. 4: collectives that run while a model computes.
+#define SNUG_MODEL_ABI_VERSION 4u
 #define SNUG_MODEL_QUERY_SYMBOL "snug_model_query"
 
 // Element types use DLPack's codes (int 0, uint 1, float 2, bfloat 4, complex 5, bool 6; float8_e4m3fn 10, e4m3fnuz 11,
@@ -167,6 +167,11 @@ typedef struct snug_runtime_table {
   // it has ended. NULL for a model without a mesh.
   void (*collective)(void *comm_state, int64_t number, const void *send, void *recv, int64_t count);
   void *comm_state;
+  // Begins what `collective` does, and `wait` returns when that is done. Between the two nobody writes to `send` or looks at
+  // `recv`; others may be started and done meanwhile, but this one not again. All devices start and wait in the same order.
+  // The thread that runs the model; errors as with `collective`.
+  void (*start)(void *comm_state, int64_t number, const void *send, void *recv, int64_t count);
+  void (*wait)(void *comm_state, int64_t number);
 } snug_runtime_table;
 
 typedef struct snug_run_args {

@@ -18,6 +18,11 @@ extern "C" {
 
 #define SNUG_TRANSPORT_ABI_VERSION 1u
 
+// What a transport keeps of a collective that is in flight.
+typedef struct snug_pending {
+  uint64_t words[8];
+} snug_pending;
+
 typedef struct snug_transport {
   uint32_t abi_version; // SNUG_TRANSPORT_ABI_VERSION
   uint32_t struct_size; // sizeof(snug_transport); fields are only ever appended
@@ -40,6 +45,16 @@ typedef struct snug_transport {
   // As snug_comm_exchange; NULL where there is nothing to measure.
   const char *(*exchange)(void *state, const uint8_t *peers, uint64_t bytes, uint64_t duration_ms, uint64_t timeout_ms,
                           uint64_t *messages, double *seconds);
+  // Collectives that run while the ranks compute; all three are NULL where a transport has none, and each is then done when it
+  // is started. `start` begins what `collective` does, and writes what it has to keep to `pending`, the runtime's, which stays in
+  // its place. Others may be started and done meanwhile; all ranks start and wait in the same order. `send` and `recv` are
+  // the transport's until it said that it is done. Should allocate nothing.
+  const char *(*start)(void *state, void *group, const snug_collective_info *info, const void *send, void *recv, int64_t count,
+                       uint64_t timeout_ms, snug_pending *pending);
+  // Moves it on, and says whether it is done; does not wait. May be called again when it is.
+  const char *(*test)(void *state, snug_pending *pending, int *done);
+  // Returns when it is done; fails as `collective` does, at the latest `timeout_ms` after this call.
+  const char *(*wait)(void *state, snug_pending *pending, uint64_t timeout_ms);
 } snug_transport;
 
 // A transport in a library of its own exports this function: makes the transport over the given communicator of its own

@@ -2,6 +2,7 @@
 #include "lib/driver/ChooseMesh.h"
 #include "dialects/mesh/MeshDialect.h"
 #include "lib/analysis/IndexBounds.h"
+#include "lib/solver/MeshRings.h"
 #include "passes/shard/LayoutSearch.h"
 #include <algorithm>
 #include <map>
@@ -59,4 +60,33 @@ std::vector<MeshReport::Traffic> snug::trafficOf(ModuleOp program) {
   for (auto &[key, traffic] : all)
     list.push_back(traffic);
   return list;
+}
+
+std::array<double, 4> snug::linksOf(const Topology &topology, const std::array<int64_t, 2> &mesh) {
+  std::array<double, 4> links{};
+  for (int axis = 0; axis < 2; ++axis) {
+    std::vector<LevelUse> use = ringUse(topology, {mesh[0], mesh[1]}, axis + 1);
+    links[2 * axis] = ringBandwidth(topology, use);
+    links[2 * axis + 1] = ringLatency(topology, use);
+  }
+  return links;
+}
+
+void snug::recordOverlap(ModuleOp program, MeshReport &report) {
+  auto chains = program->getAttrOfType<ArrayAttr>("snug.overlap");
+  for (auto chain : chains ? chains.getAsRange<DictionaryAttr>() : ArrayAttr::get(program.getContext(), {}).getAsRange<DictionaryAttr>()) {
+    auto ms = [&](StringRef name) { return chain.getAs<FloatAttr>(name).getValueAsDouble(); };
+    MeshReport::Overlap one{{}, {}, chain.getAs<IntegerAttr>("pieces").getInt(), ms("alone_ms"), ms("ms"), ms("hidden_ms")};
+    for (StringRef node : chain.getAs<ArrayAttr>("kernels").getAsValueRange<StringAttr>())
+      one.kernels.push_back(node.str());
+    for (auto collective : chain.getAs<ArrayAttr>("collectives").getAsRange<DictionaryAttr>()) {
+      std::string kind = collective.getAs<StringAttr>("kind").str();
+      std::vector<int64_t> axes = collective.getAs<DenseI64ArrayAttr>("axes").asArrayRef().vec();
+      for (MeshReport::Traffic &traffic : report.traffic)
+        if (traffic.kind == kind && traffic.axes == axes)
+          traffic.calls += one.pieces - 1;
+      one.collectives.emplace_back(kind, axes);
+    }
+    report.overlap.push_back(std::move(one));
+  }
 }

@@ -30,11 +30,19 @@ struct MeshReport {
     std::string weight;
     double bytes = 0; // on each device, beyond its share
   };
+  // A kernel that is done in pieces, with the collectives of its rows.
+  struct Overlap {
+    std::vector<std::string> kernels; // nodes
+    std::vector<std::pair<std::string, std::vector<int64_t>>> collectives; // kind and axes
+    int64_t pieces = 1;
+    double alone_ms = 0, ms = 0, hidden_ms = 0;
+  };
   std::array<int64_t, 2> mesh = {1, 1};
   std::string topology;
   std::vector<Candidate> candidates; // fastest first
   std::vector<Traffic> traffic;
   std::vector<Replicated> replicated;
+  std::vector<Overlap> overlap;
 };
 
 // Marks the ops of the program with their cuts for options.mesh, or for the fastest mesh of the topology's devices; of equally
@@ -43,6 +51,12 @@ mlir::FailureOr<MeshReport> chooseMesh(mlir::ModuleOp program, const CompileOpti
 
 // The collectives of the program of one device.
 std::vector<MeshReport::Traffic> trafficOf(mlir::ModuleOp program);
+
+// Bytes per second and seconds of latency of the links along axis 0, then along axis 1.
+std::array<double, 4> linksOf(const Topology &topology, const std::array<int64_t, 2> &mesh);
+
+// Adds what snug-overlap-collectives did to the program: each collective in pieces is as many.
+void recordOverlap(mlir::ModuleOp program, MeshReport &report);
 
 } // namespace snug
 

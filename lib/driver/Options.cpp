@@ -160,6 +160,17 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
       ->type_name("AxB|auto|least");
   app.add_option("--topology", o.topologyFile, "What connects these devices: a file, or a preset (default: links all alike)")
       ->type_name("FILE.json|PRESET");
+  app.add_option_function<std::string>(
+         "--overlap",
+         [&o](const std::string &text) {
+           static const std::map<std::string, int> known{{"auto", 0}, {"off", 1}, {"1", 1}, {"2", 2}, {"4", 4}, {"8", 8}};
+           auto found = known.find(text);
+           if (found == known.end())
+             throw CLI::ValidationError("--overlap", "'" + text + "' is none of auto, off, 1, 2, 4, 8");
+           o.overlap = found->second;
+         },
+         "Pieces of kernels whose collectives run while the next piece is computed (default: auto, by the model)")
+      ->type_name("auto|off|C");
   addBudget(app, "--memory-budget", o.memoryBudget, false,
             "Bound on weights + arena + library + inputs + outputs, as in 512MiB (B, KiB, MiB, GiB)");
   addBudget(app, "--activation-budget", o.activationBudget, true,

@@ -51,6 +51,7 @@ struct CompileOptions {
   bool leastMesh = false;           // of as few devices as fit
   std::string topologyFile;         // path of a topology file, or name of a preset; empty: all links are alike
   Topology topology;                // what that says; set by chooseTopology
+  int overlap = 0;                  // pieces of kernels whose collectives run meanwhile; 0: by the model, 1: none
   Budget memoryBudget;              // bounds weights + arena + library + inputs + outputs
   Budget activationBudget;          // bounds the arena alone
   std::vector<std::string> dims;    // NAME=V or NAME=A..B[:STEP]; max for V or B

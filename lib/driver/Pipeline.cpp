@@ -303,11 +303,18 @@ int Pipeline::schedule() {
   return bounded ? code : SNUG_EXIT_UNSUPPORTED;
 }
 
-void Pipeline::addMemoryPasses(OpPassManager &pm) {
+void Pipeline::addMemoryPasses(OpPassManager &pm, bool overlaps) {
   PlanArenaOptions plan;
   plan.buckets = 64; // what a run reads of them is one row of a table
   pm.addPass(createPlaceParts());
   pm.addPass(createBufferize());
+  if (overlaps) {
+    OverlapCollectivesOptions overlap;
+    overlap.pieces = options.overlap;
+    overlap.limit = std::max<int64_t>(arenaLimit.value_or(0), 0);
+    overlap.links = llvm::to_vector(linksOf(options.topology, report.mesh->mesh));
+    pm.addPass(createOverlapCollectives(overlap));
+  }
   pm.addPass(createPlanArena(plan));
   pm.addPass(createVerifyPlan());
 }
@@ -337,8 +344,23 @@ static bool isExact(ModuleOp program) {
 
 int Pipeline::memory() {
   report.exact = isExact(*program);
-  if (int code = runPasses(*program, SNUG_EXIT_FAULT, addMemoryPasses))
+  OwningOpRef<ModuleOp> before;
+  bool overlaps = report.mesh && options.overlap != 1;
+  if (overlaps && arenaLimit)
+    before = program->clone();
+  auto plan = [&] { return runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) { addMemoryPasses(pm, overlaps); }); };
+  if (int code = plan())
     return code;
+  // What is live fits, but packing is another matter: then without.
+  auto arena = (*program)->getAttrOfType<IntegerAttr>("snug.arena_bytes");
+  if (before && arena && arena.getInt() > *arenaLimit) {
+    program = std::move(before);
+    overlaps = false;
+    if (int code = plan())
+      return code;
+  }
+  if (report.mesh)
+    recordOverlap(*program, *report.mesh);
   // A dry run refuses what a compilation would.
   if (options.emit == Stage::Library && failed(checkKernels(*program, options.march == "native" ? "" : options.march)))
     return SNUG_EXIT_UNSUPPORTED;

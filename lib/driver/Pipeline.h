@@ -68,7 +68,7 @@ private:
   // The model to import.
   OnnxSource source() const;
   int threads() const;
-  static void addMemoryPasses(mlir::OpPassManager &pm);
+  void addMemoryPasses(mlir::OpPassManager &pm, bool overlaps);
   // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.
   int runPasses(mlir::ModuleOp target, int exitCode, llvm::function_ref<void(mlir::OpPassManager &)> build);
 

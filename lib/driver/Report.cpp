@@ -40,7 +40,7 @@ static Json bucketsJson(const std::vector<PlanBucket> &buckets) {
 }
 
 static Json meshJson(const MeshReport &mesh, const std::vector<MeshReport::Candidate> &considered) {
-  Json candidates = Json::array(), traffic = Json::array(), replicated = Json::array();
+  Json candidates = Json::array(), traffic = Json::array(), replicated = Json::array(), overlap = Json::array();
   for (const MeshReport::Candidate &one : considered.empty() ? mesh.candidates : considered)
     candidates.push_back({{"mesh", one.mesh},
                           {"ms", one.share.value_or(0) <= 1 ? Json(one.seconds * 1e3) : Json()},
@@ -49,7 +49,19 @@ static Json meshJson(const MeshReport &mesh, const std::vector<MeshReport::Candi
     traffic.push_back({{"collective", one.kind}, {"axes", one.axes}, {"calls", one.calls}, {"bytes", one.bytes}});
   for (const MeshReport::Replicated &one : mesh.replicated)
     replicated.push_back({{"weight", one.weight}, {"bytes", one.bytes}});
-  return {{"mesh", mesh.mesh}, {"topology", mesh.topology}, {"candidates", candidates}, {"collectives", traffic}, {"replicated", replicated}};
+  for (const MeshReport::Overlap &one : mesh.overlap) {
+    Json collectives = Json::array();
+    for (const auto &[kind, axes] : one.collectives)
+      collectives.push_back({{"collective", kind}, {"axes", axes}});
+    overlap.push_back({{"nodes", namesJson(one.kernels)},
+                       {"collectives", collectives},
+                       {"pieces", one.pieces},
+                       {"alone_ms", one.alone_ms},
+                       {"ms", one.ms},
+                       {"hidden_ms", one.hidden_ms}});
+  }
+  return {{"mesh", mesh.mesh}, {"topology", mesh.topology}, {"candidates", candidates}, {"collectives", traffic},
+          {"replicated", replicated}, {"overlap", overlap}};
 }
 
 static Json pictureJson(const MemoryPicture &picture) {

@@ -26,6 +26,26 @@ def Bufferize : Pass<"snug-bufferize", "::mlir::ModuleOp"> {
                            "::mlir::affine::AffineDialect"];
 }
 
+def OverlapCollectives : Pass<"snug-overlap-collectives", "::mlir::ModuleOp"> {
+  let summary = "Let collectives run while the kernels around them compute";
+  let description = [{
+    A contraction or attention whose rows go to collectives, through whatever brings them into order in between, or come from
+    them, is done in pieces of rows with these: what one piece sends is started, and waited for when the next one is computed.
+    In 2, 4 or 8 pieces, or not, by the time model and that of the links: all pieces take
+    T(c) = t_k + t_l + (c - 1) max(t_k, t_l), where t_k is the time of a kernel's piece, which reads all of its weights, and
+    t_l that of the piece's collectives. Rows may be open: pieces are of ceil(rows / c), the last ones of less or nothing. It runs
+    on buffers, behind all that decides on them, so that what is in flight is live until its wait for whoever counts uses; and
+    it takes no more memory than there is live at some time anyway, or is allowed: chains that would are left as they are. The module attribute `snug.overlap` lists what was done.
+  }];
+  let options = [
+    Option<"pieces", "pieces", "int64_t", "0", "So many wherever that can be: 2, 4, 8, or 1 for none; 0: by the model">,
+    Option<"limit", "limit", "int64_t", "0", "Bytes of buffers that may be live at one time, where there are no more without this pass">,
+    ListOption<"links", "links", "double",
+               "Bytes per second and seconds of latency of the links along axis 0, then along axis 1; else 10 GB/s and 10 us">
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect", "::snug::mesh::MeshDialect"];
+}
+
 def PlanArena : Pass<"snug-plan-arena", "::mlir::ModuleOp"> {
   let summary = "Put all buffers at fixed offsets of one arena";
   let description = [{
@@ -49,7 +69,8 @@ def VerifyPlan : Pass<"snug-verify-plan", "::mlir::ModuleOp"> {
   let description = [{
     Recomputes from the reads and writes of kernels when each view of the arena holds a value, and reports views that
     overlap in bytes and time, that leave the arena or are not aligned, arenas that do not match `snug.arena_bytes`,
-    writes to inputs that are not donated, and any allocation, copy or tensor that is left.
+    writes to inputs that are not donated, and any allocation, copy or tensor that is left; and of collectives in flight, who
+    touches their buffers before the wait, which one has none, and more than 8 at once.
   }];
 }
 #endif

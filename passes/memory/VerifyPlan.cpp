@@ -14,6 +14,7 @@
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
 #include "mlir/Interfaces/LoopLikeInterface.h"
 #include "passes/memory/Passes.h"
+#include "passes/memory/VerifyInFlight.h"
 #include "lib/analysis/IndexBounds.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
@@ -288,7 +289,7 @@ struct VerifyPlanPass : snug::impl::VerifyPlanBase<VerifyPlanPass> {
       stated = attr.getInt();
     for (auto function : module.getOps<func::FuncOp>())
       if (!function.isDeclaration() && function->hasAttr("snug.num_inputs")) {
-        if (!Verifier(function, bounds).run(stated) || !checkBuckets(function, stated))
+        if (!Verifier(function, bounds).run(stated) || !checkBuckets(function, stated) || !verifyInFlight(function))
           signalPassFailure();
       }
   }

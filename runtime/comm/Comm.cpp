@@ -29,6 +29,8 @@ snug_comm::snug_comm(const snug_transport &given, const snug_comm_options &optio
                                        " takes: build both from one release");
   if (!given.name || !given.split || !given.free_group || !given.collective || !given.is_lost || !given.destroy)
     throw Failure(SNUG_EXIT_USAGE, "the transport lacks a name or a function");
+  if (!given.start != !given.wait || !given.start != !given.test)
+    throw Failure(SNUG_EXIT_USAGE, "the transport has some of start, test and wait, but not all");
   if (given.rank >= given.size)
     throw Failure(SNUG_EXIT_USAGE, "the transport gives rank " + std::to_string(given.rank) + " of " +
                                        std::to_string(given.size) + "; ranks count from 0");
@@ -55,6 +57,22 @@ bool snug_comm::split(uint32_t color, void *&group) noexcept {
 bool snug_comm::collective(void *group, const snug_collective_info &info, const void *send, void *recv,
                            int64_t count) noexcept {
   return lost.empty() && note(transport.collective(transport.state, group, &info, send, recv, count, timeoutMs));
+}
+
+bool snug_comm::start(void *group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
+                      snug_pending &pending) noexcept {
+  if (!transport.start)
+    return collective(group, info, send, recv, count);
+  return lost.empty() && note(transport.start(transport.state, group, &info, send, recv, count, timeoutMs, &pending));
+}
+
+bool snug_comm::test(snug_pending &pending) noexcept {
+  int done = 1;
+  return lost.empty() && (!transport.test || note(transport.test(transport.state, &pending, &done))) && done;
+}
+
+bool snug_comm::wait(snug_pending &pending) noexcept {
+  return lost.empty() && (!transport.wait || note(transport.wait(transport.state, &pending, timeoutMs)));
 }
 
 bool snug_comm::allGather(const void *send, void *recv, uint64_t bytes) noexcept {

@@ -5,6 +5,7 @@
 #define SNUG_RUNTIME_COMM_COMM_H
 
 #include "snug/Runtime.h"
+#include "snug/Transport.h"
 
 #include <string>
 #include <vector>
@@ -21,6 +22,11 @@ struct snug_comm {
   // Each is false, and `lost` says why, once one has failed. Allocates nothing unless it fails.
   bool split(uint32_t color, void *&group) noexcept;
   bool collective(void *group, const snug_collective_info &info, const void *send, void *recv, int64_t count) noexcept;
+  // The same in two steps, with what is between them kept in `pending`.
+  bool start(void *group, const snug_collective_info &info, const void *send, void *recv, int64_t count, snug_pending &pending) noexcept;
+  bool wait(snug_pending &pending) noexcept;
+  // Moves it on; whether it is done. False as well once something has failed.
+  bool test(snug_pending &pending) noexcept;
   // Of all ranks, who come from work of their own.
   bool allGather(const void *send, void *recv, uint64_t bytes) noexcept;
   void freeGroup(void *group) noexcept;

@@ -121,6 +121,8 @@ Mesh::Mesh(snug_comm &comm, const snug_model_header &header) : comm(comm), heade
   sizes[2] = header.mesh[1];
   sizes[3] = comm.size();
   starts.resize((size_t(comm.size()) + 1) * (header.num_dims + 1));
+  pending.resize(header.num_collectives);
+  inFlight.reserve(header.num_collectives);
   // The groups of an axis are those that have the other index in common.
   for (uint32_t axes : {1u, 2u}) {
     bool isUsed = std::any_of(header.collectives, header.collectives + header.num_collectives,
@@ -172,4 +174,30 @@ void Mesh::collective(void *state, int64_t number, const void *send, void *recv,
     mesh.comm.collective(mesh.groups[info.axes], info, send, recv, count);
   else if (send != recv && count > 0 && mesh.comm.lost.empty())
     memcpy(recv, send, uint64_t(count) * elementBytes(info.dtype));
+}
+
+void Mesh::start(void *state, int64_t number, const void *send, void *recv, int64_t count) noexcept {
+  Mesh &mesh = *static_cast<Mesh *>(state);
+  const snug_collective_info &info = mesh.header.collectives[number];
+  if (mesh.sizes[info.axes] == 1)
+    collective(state, number, send, recv, count);
+  else if (count > 0 && mesh.comm.start(mesh.groups[info.axes], info, send, recv, count, mesh.pending[size_t(number)]))
+    mesh.inFlight.push_back(number);
+}
+
+void Mesh::wait(void *state, int64_t number) noexcept {
+  Mesh &mesh = *static_cast<Mesh *>(state);
+  auto found = std::find(mesh.inFlight.begin(), mesh.inFlight.end(), number);
+  if (found == mesh.inFlight.end()) // nothing was to be sent
+    return;
+  mesh.comm.wait(mesh.pending[size_t(number)]);
+  mesh.inFlight.erase(found);
+}
+
+bool Mesh::poll(void *state) noexcept {
+  Mesh &mesh = *static_cast<Mesh *>(state);
+  bool isLeft = false;
+  for (int64_t number : mesh.inFlight)
+    isLeft = !mesh.comm.test(mesh.pending[size_t(number)]) || isLeft;
+  return isLeft && mesh.comm.lost.empty();
 }

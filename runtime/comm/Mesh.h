@@ -35,8 +35,12 @@ public:
   // Throws when the run lost a rank.
   void check() const;
 
-  // As snug_runtime_table has it; `state` is a Mesh.
+  // As snug_runtime_table has them; `state` is a Mesh.
   static void collective(void *state, int64_t number, const void *send, void *recv, int64_t count) noexcept;
+  static void start(void *state, int64_t number, const void *send, void *recv, int64_t count) noexcept;
+  static void wait(void *state, int64_t number) noexcept;
+  // Moves on what is in flight, as transports may do so only when they are called. Whether there is something left.
+  static bool poll(void *state) noexcept;
 
 private:
   snug_comm &comm;
@@ -44,6 +48,8 @@ private:
   int64_t place[2];
   void *groups[4] = {};  // by snug_collective_info.axes; 3: all, which has none
   int64_t sizes[4] = {}; // of these groups
+  std::vector<snug_pending> pending; // by number of the collective
+  std::vector<int64_t> inFlight;     // their numbers; room for all
   std::vector<int64_t> starts; // of runs: whether it was refused, and its dims, of each rank and of this one
 };
 

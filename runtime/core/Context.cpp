@@ -43,6 +43,7 @@ struct snug_context {
   Text text;
   uint8_t *arena;
   snug_runtime_table table;
+  cpu::Team team;
   void *parallelForState;
   snug_parallel_for_fn untimed = nullptr; // with a profile, what the timed one calls
   void *untimedState = nullptr;
@@ -99,10 +100,11 @@ snug_context::snug_context(snug_model *shared, const snug_context_options &optio
   if (options.workspace)
     checkWorkspace(header.memory, options, arenaBytes);
   weights = model->mapWeights(options.comm ? options.comm->rank() : 0);
-  table = {SNUG_MODEL_ABI_VERSION, sizeof(snug_runtime_table), &cpu::parallelFor, &Text::call, &text, nullptr, nullptr};
+  table = {SNUG_MODEL_ABI_VERSION, sizeof(snug_runtime_table), &cpu::parallelFor, &Text::call, &text, nullptr, nullptr, nullptr, nullptr};
   if (uint64_t bytes = textBytes(header))
     text.setPool(reinterpret_cast<char *>(textPool.allocate(bytes, 64)), bytes);
-  parallelForState = reinterpret_cast<void *>(uintptr_t(numThreads));
+  team.threads = numThreads;
+  parallelForState = &team;
   if (options.parallel_for) {
     table.parallel_for = options.parallel_for;
     parallelForState = options.parallel_for_state;
@@ -156,6 +158,10 @@ void snug_context::checkOverlaps() const {
 void snug_context::join(snug_comm &comm) {
   mesh = std::make_unique<comm::Mesh>(comm, header);
   table.collective = &comm::Mesh::collective;
+  table.start = &comm::Mesh::start;
+  table.wait = &comm::Mesh::wait;
+  team.poll = &comm::Mesh::poll;
+  team.pollState = mesh.get();
   table.comm_state = mesh.get();
 }
 

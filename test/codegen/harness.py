@@ -36,11 +36,13 @@ class ValueInfo(C.Structure):
 KERNEL = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_int64, C.c_int64)
 PARALLEL_FOR = C.CFUNCTYPE(None, C.c_void_p, KERNEL, C.c_void_p, C.c_int64, C.c_int64)
 COLLECTIVE = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_void_p, C.c_void_p, C.c_int64)
+WAIT = C.CFUNCTYPE(None, C.c_void_p, C.c_int64)
 
 
 class RuntimeTable(C.Structure):
     _fields_ = [("abi_version", C.c_uint32), ("struct_size", C.c_uint32), ("parallel_for", PARALLEL_FOR),
-                ("text", C.c_void_p), ("text_state", C.c_void_p), ("collective", COLLECTIVE), ("comm_state", C.c_void_p)]
+                ("text", C.c_void_p), ("text_state", C.c_void_p), ("collective", COLLECTIVE), ("comm_state", C.c_void_p),
+                ("start", COLLECTIVE), ("wait", WAIT)]
 
 
 class RunArgs(C.Structure):
@@ -133,7 +135,8 @@ class Model:
             at += v.rank
         return result[:h.num_inputs], result[h.num_inputs:]
 
-    def run(self, *inputs, dims=(), split=None, threads=0, weights=None, collective=COLLECTIVE(), mesh_index=None):
+    def run(self, *inputs, dims=(), split=None, threads=0, weights=None, collective=COLLECTIVE(), mesh_index=None,
+            start=COLLECTIVE(), wait=WAIT()):
         """split: None runs each launch as one range; n cuts it in n, in reverse order, heeding its grain if n > 0.
         threads: run the ranges at the same time."""
         h = self.header
@@ -166,7 +169,7 @@ class Model:
                 kernel(args, lo, hi, 0)
 
         self.launches = []  # of the last run
-        table = RuntimeTable(self.abi, C.sizeof(RuntimeTable), PARALLEL_FOR(parallel_for), None, None, collective)
+        table = RuntimeTable(self.abi, C.sizeof(RuntimeTable), PARALLEL_FOR(parallel_for), None, None, collective, None, start, wait)
         d = np.array(list(dims) + [0], np.int64)
         ins, outs = pointers(arrays), pointers([o for _, o in outputs])
         place = None if mesh_index is None else np.array(mesh_index, np.int64)

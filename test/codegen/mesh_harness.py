@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 
-from harness import COLLECTIVE, DTYPES, Model, build
+from harness import COLLECTIVE, DTYPES, WAIT, Model, build
 
 OPT = os.environ["SNUG_OPT"]
 REDUCE = [np.add, np.maximum, np.minimum, np.multiply]
@@ -83,15 +83,27 @@ class MeshModel(Model):
                     at(recv, len(result))[:] = result
                 except Exception as error:  # ctypes would only print it
                     errors.append(error)
-            return COLLECTIVE(collective)
+            # What is in flight is done at its wait, so who looks too early, or writes too early, is found out.
+            in_flight = {}
+
+            def start(state, number, *what):
+                if number in in_flight:
+                    errors.append(AssertionError(f"{number} is in flight already"))
+                in_flight[number] = what
+            self.most_in_flight = 0
+
+            def wait(state, number):
+                self.most_in_flight = max(self.most_in_flight, len(in_flight))
+                collective(state, number, *in_flight.pop(number))
+            return {"collective": COLLECTIVE(collective), "start": COLLECTIVE(start), "wait": WAIT(wait)}
 
         results = [None] * len(self.ranks)
 
         def run(rank):
             try:
                 weights = self.rank_weights[rank][1].ctypes.data if self.rank_weights else None
-                results[rank] = self.run(*inputs[rank], dims=dims, weights=weights, collective=collective_of(rank),
-                                         mesh_index=self.ranks[rank])
+                results[rank] = self.run(*inputs[rank], dims=dims, weights=weights, mesh_index=self.ranks[rank],
+                                         **collective_of(rank))
             except Exception as error:
                 errors.append(error)
         threads = [threading.Thread(target=run, args=(rank,)) for rank in range(len(self.ranks))]
@@ -104,18 +116,22 @@ class MeshModel(Model):
         return results, calls[0]
 
 
-def plan(text, chunk=None):
-    """The planned program of a tensor program. chunk: options of snug-select-chunks."""
+class OverlappedModel(MeshModel):
+    abi = 4
+
+
+def plan(text, chunk=None, pieces=1):
+    """The planned program of a tensor program. chunk: options of snug-select-chunks; pieces of kernels and their collectives."""
     chunks = f"snug-select-chunks{{{chunk}}}," if chunk is not None else ""
     pipeline = ("builtin.module(func.func(snug-fuse,snug-verify-kernels),snug-schedule," + chunks +
-                "snug-place-parts,snug-bufferize,snug-plan-arena,snug-verify-plan)")
+                f"snug-place-parts,snug-bufferize,snug-overlap-collectives{{pieces={pieces}}},snug-plan-arena,snug-verify-plan)")
     result = subprocess.run([OPT, "--pass-pipeline=" + pipeline, "--mlir-print-debuginfo"], input=text, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:] + "\n" + text
     return result.stdout
 
 
-def build_mesh(folder, text, chunk=None, name="m", data="."):
-    planned = plan(text, chunk)
-    model = build(folder, planned, name, data, model_class=MeshModel)
+def build_mesh(folder, text, chunk=None, name="m", data=".", pieces=1):
+    planned = plan(text, chunk, pieces)
+    model = build(folder, planned, name, data, model_class=OverlappedModel if "snug_mesh.wait" in planned else MeshModel)
     model.plan = planned
     return model

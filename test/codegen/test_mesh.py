@@ -447,3 +447,31 @@ def test_views(tmp_path):
     for here, (v, o) in enumerate(results):
         np.testing.assert_allclose(v, np.hstack([x.sum(0)[:, 2:5], np.exp(x2[here])]), rtol=1e-5)
         np.testing.assert_allclose(o, np.vstack([np.exp(x2[here]), x2.max(0)]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("pieces", [2, 4, 8])
+def test_in_pieces(tmp_path, pieces):
+    """The sum of a layer in pieces of its rows, of which there may be less than pieces."""
+    a = np.random.default_rng(5).standard_normal((LEFT, OUTER)).astype(np.float32)
+    data, out = weights_of(tmp_path, {"a": a}), tensor("r", OUTER)
+    body = f'''  %c0 = arith.constant 0 : index
+  %r = tensor.dim %x, %c0 : {tensor("r", LEFT)}
+  %a = snug_nn.weight @a recipe [#snug_nn.pack<32>] : {tensor(1, LEFT, 32)}
+''' + contract("h", "x", ("r", LEFT), "a", (1, LEFT, 32), ("r", OUTER), "%r") + f'''  %e = tensor.empty(%r) : {out}
+  %s = snug_mesh.all_reduce sum axes [0] ins(%h : {out}) outs(%e : {out}) -> {out}
+  %e2 = tensor.empty(%r) : {out}
+  %y = linalg.exp ins(%s : {out}) outs(%e2 : {out}) -> {out}
+'''
+    text = module((3, 1), [("x", ("r", LEFT), "f32")], [("%y", out, ("r", OUTER))], body, data, [("r", 64)])
+    whole = build_mesh(tmp_path, text, name="whole", data=tmp_path)
+    model = build_mesh(tmp_path, text, name="pieces", data=tmp_path, pieces=pieces)
+    assert model.header.num_collectives == pieces and model.header.memory.arena <= whole.header.memory.arena
+    for r in (1, 2, 3, 7, 33, 64):
+        x = rng.standard_normal((3, r, LEFT), np.float32) / 64
+        results, calls = model.run_mesh([[part] for part in x], dims=[r])
+        each = -(-r // pieces)
+        assert calls == [(i, max(0, min(each, r - i * each)) * OUTER) for i in range(pieces)]
+        assert model.most_in_flight == 2
+        expected, _ = whole.run_mesh([[part] for part in x], dims=[r])
+        np.testing.assert_array_equal(results, expected)
+        np.testing.assert_allclose(results[0], np.exp((x.astype(np.float64) @ a).sum(0)), rtol=1e-4)

@@ -150,3 +150,28 @@ def test_only_the_chosen_mesh_is_warned_of(branch, tmp_path):
     (tmp_path / "t.json").write_text(json.dumps({**TWO, "levels": levels}))
     result, mesh = mesh_for("2MiB", branch, tmp_path, "--mesh", "auto", "--topology", tmp_path / "t.json")
     assert result.code == 0 and mesh["replicated"] and result.err.count("warning") == 1
+
+
+@pytest.mark.parametrize("text", ["3", "0", "-1", "16", "on", "", "2.0"])
+def test_what_is_no_overlap(mlp, tmp_path, text):
+    refused(snugc(mlp(), "-o", tmp_path / "m.so", *ROWS, "--mesh", "2x1", "--overlap", text), 1, "--overlap", "auto, off, 1, 2, 4, 8")
+
+
+def test_pieces_follow_from_links_and_are_said(mlp, tmp_path):
+    """Slow links hide the kernel; links without any cost leave it whole; without a mesh nothing is overlapped."""
+    path, file = mlp(), tmp_path / "t.json"
+
+    def overlap(gbps, us, *flags):
+        level = {**TWO["levels"][0], "p2p_gbps": gbps, "group_gbps": gbps, "latency_us": us}
+        file.write_text(json.dumps({**TWO, "levels": [level]}))
+        result = snugc(path, "--dry-run", "--dim", "rows=1..4096", "--mesh", "2x1", "--topology", file, "--report", tmp_path / "r.json", *flags)
+        assert result.code == 0
+        return json.loads((tmp_path / "r.json").read_text())["mesh"]["overlap"]
+    [one] = overlap(1, 1)
+    assert one["collectives"] == [{"collective": "all_reduce", "axes": [0]}] and one["pieces"] in (2, 4, 8)
+    assert 0 < one["hidden_ms"] and one["ms"] < one["alone_ms"] and one["nodes"]
+    assert overlap(1, 1, "--overlap", "off") == [] and overlap(1, 2000) == []
+    [two] = overlap(1, 2000, "--overlap", "2")
+    assert two["pieces"] == 2 and two["ms"] > two["alone_ms"]  # as was asked for
+    assert snugc(path, "--dry-run", *ROWS, "--overlap", "4", "--report", tmp_path / "r.json").code == 0
+    assert json.loads((tmp_path / "r.json").read_text())["mesh"] is None

@@ -33,7 +33,9 @@ def test_random_graph_on_a_mesh(seed, tmp_path):
     dims = graph.dims if rng.random() < 0.7 else {"B": "1..2", "S": "1..80"}
     words = [word for name, value in dims.items() for word in ("--dim", f"{name}={value}")]
     library = tmp_path / "m.so"
-    run("SNUGC", tmp_path / "m.onnx", "-o", library, *words, "--mesh", f"{mesh[0]}x{mesh[1]}", "--topology", tmp_path / "t.json")
+    pieces = rng.choice(["auto", "off", "2", "4", "8"])
+    run("SNUGC", tmp_path / "m.onnx", "-o", library, *words, "--mesh", f"{mesh[0]}x{mesh[1]}", "--topology", tmp_path / "t.json",
+        "--overlap", pieces)
     np.save(tmp_path / "x.npy", x)
     run("SNUG_RUN", library, "--comm", "loopback", "--input", f"x={tmp_path / 'x.npy'}", "--outputs", tmp_path / "y.{rank}.npz",
         "--stats", tmp_path / "stats.json")

@@ -105,9 +105,9 @@ def run_ranks(library, inputs, tmp_path):
     return outputs, stats
 
 
-def check(name, mesh, links, weights, tmp_path):
+def check(name, mesh, links, weights, tmp_path, flags=()):
     model, dims, inputs = model_of(name, weights, tmp_path)
-    flags = ["--mesh", f"{mesh[0]}x{mesh[1]}"]
+    flags = ["--mesh", f"{mesh[0]}x{mesh[1]}", *flags]
     if LINKS[links]:
         (tmp_path / "topology.json").write_text(topology_of(mesh, LINKS[links]))
         flags += ["--topology", tmp_path / "topology.json"]
@@ -214,3 +214,61 @@ def test_the_fastest_mesh_is_chosen(weights, tmp_path):
     outputs, _ = run_ranks(tmp_path / "m.so", inputs, tmp_path)
     for name, value in snug.reference(model, inputs).items():
         assert snug.relative_error(outputs[-1][name], value) <= TOLERANCE
+
+
+OVERLAPPED = [(name, mesh) for name in ("gpt2_tiny", "llama_tiny", "llama_tiny_decode", "bert_tiny", "vit_tiny", "moe", "unet")
+              for mesh in [(2, 1), (1, 3), (2, 2), (4, 1), (2, 4)]]
+SHORT_OVERLAPPED = RANDOM.sample(OVERLAPPED, 10)
+
+
+def check_overlapped(name, mesh, weights, tmp_path):
+    reports = {pieces: check(name, mesh, "alike", weights, tmp_path, ["--overlap", str(pieces)]) for pieces in (1, 2, 4)}
+    assert reports[1]["mesh"]["overlap"] == []
+    calls = {pieces: sum(one["calls"] for one in report["mesh"]["collectives"]) for pieces, report in reports.items()}
+    for pieces, report in reports.items():
+        for one in report["mesh"]["overlap"]:
+            assert 1 < one["pieces"] <= pieces and one["nodes"] and one["hidden_ms"] > 0
+        more = sum((one["pieces"] - 1) * len(one["collectives"]) for one in report["mesh"]["overlap"])
+        assert calls[pieces] == calls[1] + more
+    return reports
+
+
+@pytest.mark.parametrize("name, mesh", SHORT_OVERLAPPED, ids=lambda value: value if isinstance(value, str) else "x".join(map(str, value)))
+def test_overlap_gives_what_one_device_gives(name, mesh, weights, tmp_path):
+    check_overlapped(name, mesh, weights, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name, mesh", [case for case in OVERLAPPED if case not in SHORT_OVERLAPPED],
+                         ids=lambda value: value if isinstance(value, str) else "x".join(map(str, value)))
+def test_any_overlap_gives_what_one_device_gives(name, mesh, weights, tmp_path):
+    check_overlapped(name, mesh, weights, tmp_path)
+
+
+@pytest.mark.parametrize("seq", [1, 2, 3, 5, 8, 16])
+def test_pieces_may_be_empty(seq, weights, tmp_path):
+    """Open rows in four pieces: with one row, three of them have none."""
+    dims = {"batch": 1, "seq": "1..16"}
+    _, report = snug.compile_model(weights("gpt2_tiny"), tmp_path / "m.so", dims, flags=["--mesh", "2x1", "--overlap", "4"])
+    assert {one["pieces"] for one in report["mesh"]["overlap"]} == {4}
+    inputs = materialize.make_inputs(weights("gpt2_tiny"), {"batch": 1, "seq": seq})
+    outputs, _ = run_ranks(tmp_path / "m.so", inputs, tmp_path)
+    for output, value in snug.reference(weights("gpt2_tiny"), inputs).items():
+        assert snug.relative_error(outputs[0][output], value) <= TOLERANCE
+        assert np.array_equal(outputs[0][output], outputs[1][output])
+
+
+def test_overlap_takes_no_more_memory(weights, tmp_path):
+    """In pieces less is live; with a budget, no more than that."""
+    dims = {"batch": 1, "seq": "1..16"}
+
+    def arena(*flags):
+        report = snug.compile_model(weights("gpt2_tiny"), tmp_path / "m.so", dims, flags=["--mesh", "2x2", *flags])[1]
+        return report["memory"]["arena"], report
+    alone, _ = arena("--overlap", "off")
+    for pieces in "248":
+        together, report = arena("--overlap", pieces)
+        assert together <= alone and report["mesh"]["overlap"]
+    budget, _ = arena("--overlap", "off", "--activation-budget", "60%")
+    together, report = arena("--overlap", "4", "--activation-budget", "60%")
+    assert together <= report["budget"]["arena_limit"] < alone

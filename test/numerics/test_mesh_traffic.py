@@ -70,3 +70,26 @@ def test_bytes_of_one_dimensional_parallelism_are_the_formula(weights, tmp_path)
     want = [("all_gather", ranks, tokens * hidden // ranks)] + [("all_reduce", ranks, tokens * hidden)] * (2 * layers)
     want += [("all_gather", ranks, tokens * vocabulary // ranks)]
     assert calls == [want] * ranks
+
+
+@pytest.mark.parametrize("mesh", [(4, 1), (2, 2)])
+def test_pieces_are_more_calls_of_the_same_bytes(mesh, weights, tmp_path):
+    model, dims = weights("gpt2_tiny"), {"batch": 1, "seq": 16}
+    inputs, seen = materialize.make_inputs(model, dims), {}
+    for pieces in (1, 4):
+        flags = ["--mesh", f"{mesh[0]}x{mesh[1]}", "--overlap", str(pieces)]
+        _, report = snug.compile_model(model, tmp_path / "m.so", dims, flags=flags)
+        outputs, calls = run_counted(tmp_path / "m.so", inputs, mesh[0] * mesh[1], tmp_path)
+        for output, value in snug.reference(model, inputs).items():
+            assert snug.relative_error(outputs[output], value) <= 1e-5, output
+        assert all(rank == calls[0] for rank in calls)
+        assert len(calls[0]) == sum(one["calls"] for one in report["mesh"]["collectives"])
+        seen[pieces] = collections.Counter()
+        for kind, ranks, count in calls[0]:
+            seen[pieces][kind, "calls"] += 1
+            seen[pieces][kind, "bytes"] += sent(kind, ranks, count)
+    cut = collections.Counter(one["collective"] for chain in report["mesh"]["overlap"] for one in chain["collectives"])
+    assert cut and {chain["pieces"] for chain in report["mesh"]["overlap"]} == {4}
+    for kind in cut:
+        assert seen[4][kind, "calls"] == seen[1][kind, "calls"] + 3 * cut[kind]
+        assert seen[4][kind, "bytes"] == seen[1][kind, "bytes"]

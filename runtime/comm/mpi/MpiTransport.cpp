@@ -35,6 +35,10 @@ public:
   const char *split(uint32_t color, void **outGroup);
   const char *collective(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
                          uint64_t timeoutMs);
+  const char *begin(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
+                    uint64_t timeoutMs, MPI_Request &request);
+  const char *test(MPI_Request &request, int &done) { return checked(MPI_Test(&request, &done, MPI_STATUS_IGNORE)); }
+  const char *wait(MPI_Request &request, uint64_t timeoutMs);
   const char *exchange(const uint8_t *peers, uint64_t bytes, uint64_t durationMs, uint64_t timeoutMs, uint64_t *messages,
                        double *seconds);
   void destroy(bool failed);
@@ -47,7 +51,6 @@ public:
 private:
   const char *start(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int count,
                     MPI_Request &request);
-  const char *wait(MPI_Request &request, uint64_t timeoutMs);
   const char *checked(int code);
 
   char message[256] = {};
@@ -120,7 +123,7 @@ const char *Transport::wait(MPI_Request &request, uint64_t timeoutMs) {
   auto begin = Clock::now(), looked = begin, ended = Clock::time_point::max();
   for (;;) {
     int done = 0;
-    if (const char *failure = checked(MPI_Test(&request, &done, MPI_STATUS_IGNORE)))
+    if (const char *failure = test(request, done))
       return failure;
     if (done)
       return nullptr;
@@ -169,6 +172,15 @@ const char *Transport::collective(MPI_Comm group, const snug_collective_info &in
   return nullptr;
 }
 
+// What MPI does not take at once is done here: pieces that were started later would come in another order on each rank.
+const char *Transport::begin(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
+                             uint64_t timeoutMs, MPI_Request &request) {
+  request = MPI_REQUEST_NULL;
+  if (count > kMaxCount)
+    return collective(group, info, send, recv, count, timeoutMs);
+  return start(group, info, send, recv, int(count), request);
+}
+
 const char *Transport::split(uint32_t color, void **outGroup) {
   auto group = std::make_unique<MPI_Comm>(MPI_COMM_NULL);
   if (const char *failure = checked(MPI_Comm_split(all, int(color), 0, group.get())))
@@ -209,7 +221,7 @@ const char *Transport::open(const void *communicator, snug_transport &out) {
   watch.start(places, uint32_t(rank));
   isCrowded = long(watch.numLocal()) > sysconf(_SC_NPROCESSORS_ONLN);
   out = {SNUG_TRANSPORT_ABI_VERSION, sizeof(snug_transport), "MPI", this, uint32_t(rank), uint32_t(size),
-         nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+         nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
   return nullptr;
 }
 
@@ -248,6 +260,19 @@ extern "C" __attribute__((visibility("default"))) const char *snug_transport_ope
                        uint64_t timeoutMs) {
     Transport &self = Transport::of(state);
     return self.collective(group ? *static_cast<MPI_Comm *>(group) : self.all, *info, send, recv, count, timeoutMs);
+  };
+  static_assert(sizeof(MPI_Request) <= sizeof(snug_pending));
+  out->start = [](void *state, void *group, const snug_collective_info *info, const void *send, void *recv, int64_t count,
+                  uint64_t timeoutMs, snug_pending *pending) {
+    Transport &self = Transport::of(state);
+    auto *request = new (pending) MPI_Request;
+    return self.begin(group ? *static_cast<MPI_Comm *>(group) : self.all, *info, send, recv, count, timeoutMs, *request);
+  };
+  out->test = [](void *state, snug_pending *pending, int *done) {
+    return Transport::of(state).test(*reinterpret_cast<MPI_Request *>(pending), *done);
+  };
+  out->wait = [](void *state, snug_pending *pending, uint64_t timeoutMs) {
+    return Transport::of(state).wait(*reinterpret_cast<MPI_Request *>(pending), timeoutMs);
   };
   out->exchange = [](void *state, const uint8_t *peers, uint64_t bytes, uint64_t durationMs, uint64_t timeoutMs, uint64_t *messages,
                      double *seconds) { return Transport::of(state).exchange(peers, bytes, durationMs, timeoutMs, messages, seconds); };

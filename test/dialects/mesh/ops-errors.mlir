@@ -117,3 +117,38 @@ func.func @scattered(%x: memref<4x8xf32, strided<[16, 1]>>, %e: memref<4x8xf32>)
   return
 }
 }
+
+// -----
+
+module attributes {snug.mesh = array<i64: 2, 3>} {
+func.func @starts_on_tensors(%x: tensor<4xf32>, %e: tensor<4xf32>) -> tensor<4xf32> {
+  // expected-error @+1 {{starts on tensors: what is in flight is memory}}
+  %r = snug_mesh.all_reduce sum start axes [0] ins(%x : tensor<4xf32>) outs(%e : tensor<4xf32>) -> tensor<4xf32>
+  return %r : tensor<4xf32>
+}
+}
+
+// -----
+
+// One that was started with other operands, one that is done already, and one that ended before.
+module attributes {snug.mesh = array<i64: 2, 3>} {
+func.func @waits_for_nothing(%x: memref<4xf32>, %y: memref<4xf32>, %e: memref<4xf32>) {
+  snug_mesh.all_reduce sum start axes [0] ins(%y : memref<4xf32>) outs(%e : memref<4xf32>)
+  snug_mesh.all_reduce sum axes [0] ins(%x : memref<4xf32>) outs(%e : memref<4xf32>)
+  // expected-error @+1 {{waits for a collective that was not started in its block with these operands}}
+  snug_mesh.wait ins(%x : memref<4xf32>) outs(%e : memref<4xf32>)
+  return
+}
+}
+
+// -----
+
+module attributes {snug.mesh = array<i64: 2, 3>} {
+func.func @waits_twice(%x: memref<4xf32>, %e: memref<4xf32>) {
+  snug_mesh.all_reduce sum start axes [0] ins(%x : memref<4xf32>) outs(%e : memref<4xf32>)
+  snug_mesh.wait ins(%x : memref<4xf32>) outs(%e : memref<4xf32>)
+  // expected-error @+1 {{waits for a collective that was not started in its block with these operands}}
+  snug_mesh.wait ins(%x : memref<4xf32>) outs(%e : memref<4xf32>)
+  return
+}
+}

@@ -140,3 +140,56 @@ module attributes {snug.arena_bytes = 64 : i64, snug.dims = [{name = "n", min = 
     return
   }
 }
+
+// -----
+
+// Halves of a tensor: one is written while the other is in flight, but not the one that is.
+module attributes {snug.mesh = array<i64: 2, 1>} {
+  func.func @touches_what_is_in_flight(%x: memref<8xf32>, %out: memref<16xf32> {snug.output}) attributes {snug.num_inputs = 1 : i64} {
+    %first = memref.subview %out[0] [8] [1] : memref<16xf32> to memref<8xf32, strided<[1]>>
+    %second = memref.subview %out[8] [8] [1] : memref<16xf32> to memref<8xf32, strided<[1], offset: 8>>
+    linalg.exp ins(%x : memref<8xf32>) outs(%first : memref<8xf32, strided<[1]>>)
+    // expected-note @below {{started here}}
+    snug_mesh.all_reduce sum start axes [0] ins(%first : memref<8xf32, strided<[1]>>) outs(%first : memref<8xf32, strided<[1]>>)
+    linalg.exp ins(%x : memref<8xf32>) outs(%second : memref<8xf32, strided<[1], offset: 8>>)
+    // expected-error @below {{the memory plan is wrong: it touches what is in flight}}
+    linalg.exp ins(%x : memref<8xf32>) outs(%first : memref<8xf32, strided<[1]>>)
+    snug_mesh.wait ins(%first : memref<8xf32, strided<[1]>>) outs(%first : memref<8xf32, strided<[1]>>)
+    linalg.exp ins(%x : memref<8xf32>) outs(%first : memref<8xf32, strided<[1]>>)
+    return
+  }
+}
+
+// -----
+
+// What is sent may be read, but not written; what is received neither. Also in a body, and through a view.
+module attributes {snug.mesh = array<i64: 2, 1>} {
+  func.func @reads_and_writes(%x: memref<4x4xf32>, %in: memref<4x4xf32> {snug.output}, %out: memref<4x4xf32> {snug.output}, %other: memref<16xf32> {snug.output}) attributes {snug.num_inputs = 1 : i64} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %flat = memref.collapse_shape %out [[0, 1]] : memref<4x4xf32> into memref<16xf32>
+    linalg.exp ins(%x : memref<4x4xf32>) outs(%in : memref<4x4xf32>)
+    // expected-note @below {{started here}}
+    snug_mesh.all_reduce sum start axes [0] ins(%in : memref<4x4xf32>) outs(%out : memref<4x4xf32>)
+    %sent = memref.collapse_shape %in [[0, 1]] : memref<4x4xf32> into memref<16xf32>
+    linalg.abs ins(%sent : memref<16xf32>) outs(%other : memref<16xf32>)
+    // expected-error @below {{it touches what is in flight}}
+    linalg.abs ins(%x : memref<4x4xf32>) outs(%in : memref<4x4xf32>)
+    // expected-error @below {{it touches what is in flight}}
+    scf.for %i = %c0 to %c1 step %c1 {
+      linalg.abs ins(%flat : memref<16xf32>) outs(%other : memref<16xf32>)
+    }
+    snug_mesh.wait ins(%in : memref<4x4xf32>) outs(%out : memref<4x4xf32>)
+    return
+  }
+}
+
+// -----
+
+module attributes {snug.mesh = array<i64: 2, 1>} {
+  func.func @nobody_waits(%out: memref<8xf32> {snug.output}) attributes {snug.num_inputs = 0 : i64} {
+    // expected-error @below {{nobody waits for what is started here}}
+    snug_mesh.all_reduce sum start axes [0] ins(%out : memref<8xf32>) outs(%out : memref<8xf32>)
+    return
+  }
+}

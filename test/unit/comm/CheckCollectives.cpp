@@ -216,7 +216,16 @@ struct Checker {
     Bytes before;
     for (int round = 0; round < 2; ++round) {
       Bytes send = sends[place], recv = inPlace ? send : Bytes(got * size, 0xaa);
-      comm::Mesh::collective(&mesh, int64_t(number), inPlace ? recv.data() : send.data(), recv.data(), int64_t(count));
+      const void *from = inPlace ? recv.data() : send.data();
+      if (round == 0) {
+        comm::Mesh::collective(&mesh, int64_t(number), from, recv.data(), int64_t(count));
+      } else { // as one that runs while the ranks compute, and somebody asks now and then
+        comm::Mesh::start(&mesh, int64_t(number), from, recv.data(), int64_t(count));
+        comm::Mesh::poll(&mesh);
+        comm::Mesh::wait(&mesh, int64_t(number));
+        if (comm::Mesh::poll(&mesh))
+          return what + ": something is left in flight";
+      }
       if (!comm.lost.empty())
         return what + ": " + comm.lost;
       if (!inPlace && send != sends[place])
@@ -239,6 +248,35 @@ struct Checker {
       if (memcmp(all.data(), before.data(), before.size()) != 0)
         return what + ": other bits than rank 0";
     }
+    return "";
+  }
+
+  // Sums over each kind of group in flight at once, large ones, with a blocking one in between, give the bits of blocking ones.
+  std::string checkInFlight(comm::Mesh &mesh) const {
+    constexpr size_t count = 100000;
+    std::vector<size_t> sums;
+    for (size_t number = 0; number < infos.size(); ++number)
+      if (infos[number].kind == SNUG_ALL_REDUCE && infos[number].reduction == SNUG_REDUCE_SUM && infos[number].dtype.code == 2 && infos[number].dtype.bits == 32)
+        sums.push_back(number);
+    std::vector<float> mine(count), between(count), other(count);
+    for (size_t i = 0; i < count; ++i)
+      mine[i] = float(random(comm.rank() * count + i) % 1000) / 7;
+    std::vector<std::vector<float>> want(sums.size(), mine), got(sums.size(), mine);
+    for (size_t i = 0; i < sums.size(); ++i)
+      comm::Mesh::collective(&mesh, int64_t(sums[i]), want[i].data(), want[i].data(), count);
+    for (size_t i = 0; i < sums.size(); ++i)
+      comm::Mesh::start(&mesh, int64_t(sums[i]), got[i].data(), got[i].data(), count);
+    size_t another = sums.back() - 1; // the sum of another type
+    comm::Mesh::collective(&mesh, int64_t(another), between.data(), other.data(), count / 2);
+    for (int polls = 0; polls < 1000 && comm::Mesh::poll(&mesh); ++polls)
+      ;
+    for (size_t i = 0; i < sums.size(); ++i)
+      comm::Mesh::wait(&mesh, int64_t(sums[i]));
+    if (!comm.lost.empty())
+      return "in flight: " + comm.lost;
+    for (size_t i = 0; i < sums.size(); ++i)
+      if (want[i] != got[i])
+        return "what was in flight has other bits, axes " + std::to_string(infos[sums[i]].axes);
     return "";
   }
 };
@@ -266,6 +304,8 @@ std::string checkCollectives(snug_comm &comm, uint32_t d1, uint32_t d2, bool inO
   comm::Mesh mesh(comm, header);
   if (mesh.index()[0] != comm.rank() / d2 || mesh.index()[1] != comm.rank() % d2)
     return "the place in the mesh is wrong";
+  if (std::string wrong = checker.checkInFlight(mesh); !wrong.empty())
+    return wrong;
   // Between processes, which take their time, each collective is checked in one of these ways.
   for (size_t number = 0; number < checker.infos.size(); ++number)
     for (uint64_t count : {1, 300})

@@ -9,7 +9,8 @@
 // x is read, n is 1..64, weights of rank r are in mesh.r.safetensors. A rank that the environment variable SNUG_TEST_DIE
 // names is killed in the middle of a run, one that SNUG_TEST_STUCK names stands still in it; FIXTURE_DIMS bounds n otherwise,
 // FIXTURE_SALT makes another file of the same model, FIXTURE_ONE_LESS leaves the last
-// collective out, FIXTURE_ONE_FILE has the weights of two ranks in one file.
+// collective out, FIXTURE_ONE_FILE has the weights of two ranks in one file,
+// FIXTURE_STARTS has the first two collectives in flight while that happens.
 #include "snug/ModelABI.h"
 
 #include <signal.h>
@@ -56,7 +57,12 @@ static void run(const snug_run_args *args) {
   for (int64_t i = 0; i < count; ++i)
     product[i] = x[i] * w[i % kWidth];
   const snug_runtime_table *table = args->runtime;
+#ifdef FIXTURE_STARTS
+  table->start(table->comm_state, 1, w, args->outputs[1], kWidth);
+  table->start(table->comm_state, 0, product, product, count);
+#else
   table->collective(table->comm_state, 1, w, args->outputs[1], kWidth);
+#endif
   const char *die = getenv("SNUG_TEST_DIE"), *stuck = getenv("SNUG_TEST_STUCK");
   if (die && atoi(die) == rank)
     raise(SIGKILL);
@@ -65,8 +71,14 @@ static void run(const snug_run_args *args) {
   if (stuck && atoi(stuck) == rank)
     for (int i = 0; i < 300; ++i) // 30 s, whatever signals come
       usleep(100000);
+#ifndef FIXTURE_STARTS
   table->collective(table->comm_state, 0, product, product, count);
+#endif
   table->collective(table->comm_state, 2, w, args->outputs[2], kWidth);
+#ifdef FIXTURE_STARTS
+  table->wait(table->comm_state, 1);
+  table->wait(table->comm_state, 0);
+#endif
   if (sizeof(collectives) / sizeof(collectives[0]) > 3)
     table->collective(table->comm_state, 3, w, args->outputs[3], kWidth);
   memcpy(args->outputs[0], product, (size_t)count * 4);

@@ -107,6 +107,17 @@ TEST_F(MeshRun, LoopbackRunsAllRanksInOneProcess) {
     expectOutputs("out." + std::to_string(rank) + ".npz", 2, 2, rank);
 }
 
+TEST_F(MeshRun, CollectivesRunWhileTheModelComputes) {
+  std::string model = models.library(MESH_STARTS);
+  ASSERT_EQ(loopback(model + " --input x=x.npy --outputs out.npz --repeat 3 --stats stats.json"), 0) << text;
+  expectOutputs("out.npz", 2, 2, 0);
+  EXPECT_EQ(nlohmann::json::parse(std::ifstream(file("stats.json")))["measured"]["allocations_in_run"], 0);
+#ifdef MPIRUN
+  ASSERT_EQ(mpi(4, model + " --input x=x.npy --outputs mpi.npz --repeat 3"), 0) << text;
+  expectOutputs("mpi.npz", 2, 2, 0);
+#endif
+}
+
 TEST_F(MeshRun, LoopbackTellsFailuresOnce) {
   std::string model = models.library(MESH_2X2);
   EXPECT_EQ(loopback(model + " --input x=none.npy"), SNUG_EXIT_MACHINE);
@@ -173,8 +184,9 @@ TEST_F(MeshRun, MpiTellsFailuresOnce) {
 
 // mpirun itself ends with a code of its own then: that of a killed process.
 TEST_F(MeshRun, AKilledRankEndsAllWithOneMessage) {
-  std::string model = models.library(MESH_2X2);
-  for (const char *lost : {"0", "2"}) {
+  const std::pair<const char *, const char *> cases[] = {{MESH_2X2, "0"}, {MESH_2X2, "2"}, {MESH_STARTS, "0"}, {MESH_STARTS, "3"}};
+  for (auto [library, lost] : cases) {
+    std::string model = models.library(library);
     auto start = std::chrono::steady_clock::now();
     EXPECT_NE(shell(std::string("SNUG_TEST_DIE=") + lost + " " + mpirun(4) + "'" SNUG_RUN "' " + model + " --input x=x.npy"), 0);
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
@@ -209,10 +221,12 @@ TEST_F(MeshRun, MeasuresLinks) {
 }
 
 TEST_F(MeshRun, ARankThatStandsStillIsNotWaitedForForever) {
-  std::string model = models.library(MESH_2X2);
-  auto start = std::chrono::steady_clock::now();
-  EXPECT_EQ(shell("SNUG_TEST_STUCK=1 " + mpirun(4) + "'" SNUG_RUN "' " + model + " --input x=x.npy"), SNUG_EXIT_RUN) << text;
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(25)); // it sleeps for 30
-  expectOneMessage("8000 ms passed without an answer of all ranks");
+  for (const char *library : {MESH_2X2, MESH_STARTS}) {
+    std::string model = models.library(library);
+    auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(shell("SNUG_TEST_STUCK=1 " + mpirun(4) + "'" SNUG_RUN "' " + model + " --input x=x.npy"), SNUG_EXIT_RUN) << text;
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(25)); // it sleeps for 30
+    expectOneMessage("8000 ms passed without an answer of all ranks");
+  }
 }
 #endif

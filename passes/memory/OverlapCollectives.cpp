@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "lib/analysis/BufferLife.h"
+#include "lib/analysis/IndexBounds.h"
+#include "lib/analysis/KernelRule.h"
+#include "lib/analysis/NodeName.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Interfaces/DestinationStyleOpInterface.h"
+#include "passes/memory/OverlapPrice.h"
+#include "passes/memory/Passes.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/MathExtras.h"
+#include <limits>
+#include <map>
+
+using namespace mlir;
+using namespace snug;
+
+namespace snug {
+#define GEN_PASS_DEF_OVERLAPCOLLECTIVES
+#include "passes/memory/Passes.h.inc"
+} // namespace snug
+
+namespace {
+// The rows of a piece.
+struct Rows {
+  OpFoldResult begin, size; // in a buffer of all rows
+  OpFoldResult alone;       // the same size, as its largest value is found
+};
+
+// Puts the pieces of a chain where its last member is, each stage of a piece as late as the stage before of the next piece
+// allows: so what one piece sends is under way while the next one is computed.
+class Cutter {
+public:
+  Cutter(const RowChain &chain, int pieces, int64_t tile)
+      : chain(chain), pieces(pieces), builder(chain.members.back().op), loc(chain.members.back().op->getLoc()) {
+    const RowChain::Member &first = chain.members.front();
+    for (unsigned i = 0; i < first.op->getNumOperands(); ++i)
+      if (std::optional<unsigned> dim = rowsIn(first, i)) {
+        makeRows(memref::getMixedSize(builder, loc, first.op->getOperand(i), *dim), tile);
+        break;
+      }
+  }
+
+  int numPieces() const { return pieces; }
+
+  void run() {
+    SmallVector<SmallVector<RowChain::Member>> stages(1); // each ends with what it sends, but the last
+    for (const RowChain::Member &member : chain.members) {
+      stages.back().push_back(member);
+      if (isa<mesh::CollectiveOpInterface>(member.op))
+        stages.emplace_back();
+    }
+    int last = static_cast<int>(stages.size()) - 1;
+    for (int step = 0; step < pieces + last; ++step)
+      for (int stage = 0; stage <= last; ++stage) {
+        int piece = step - stage;
+        if (piece < 0 || piece >= pieces)
+          continue;
+        if (stage > 0)
+          wait(stages[stage - 1].back(), piece);
+        for (const RowChain::Member &member : stages[stage])
+          place(member, piece);
+      }
+    for (const RowChain::Member &member : llvm::reverse(chain.members))
+      member.op->erase();
+    for (memref::AllocOp alloc : chain.apart) {
+      for (Operation *user : llvm::make_early_inc_range(alloc->getUsers()))
+        if (isa<memref::DeallocOp>(user))
+          user->erase();
+      if (alloc->use_empty())
+        alloc.erase();
+    }
+  }
+
+private:
+  // Pieces of equal size, a multiple of `tile`; the last ones may have less, or nothing.
+  void makeRows(OpFoldResult all, int64_t tile) {
+    auto index = [&](int64_t value) -> OpFoldResult { return builder.getIndexAttr(value); };
+    if (std::optional<int64_t> count = getConstantIntValue(all)) {
+      int64_t each = static_cast<int64_t>(llvm::divideCeil(*count, pieces * tile)) * tile;
+      for (int64_t begin = 0; begin < *count; begin += each) {
+        int64_t size = std::min(each, *count - begin);
+        rows.push_back({index(begin), index(size), index(size)});
+      }
+      pieces = static_cast<int>(rows.size());
+      return;
+    }
+    auto constant = [&](int64_t value) -> Value { return arith::ConstantIndexOp::create(builder, loc, value); };
+    Value count = cast<Value>(all), each = arith::CeilDivSIOp::create(builder, loc, count, constant(pieces * tile));
+    if (tile > 1)
+      each = arith::MulIOp::create(builder, loc, each, constant(tile));
+    Value begin = constant(0);
+    for (int piece = 0; piece < pieces; ++piece) {
+      Value end = count;
+      if (piece + 1 < pieces) {
+        Value most = piece == 0 ? each : arith::MulIOp::create(builder, loc, each, constant(piece + 1)).getResult();
+        end = arith::MinSIOp::create(builder, loc, most, count);
+      }
+      if (piece == 0) {
+        rows.push_back({index(0), end, end});
+      } else {
+        Value size = arith::SubIOp::create(builder, loc, end, begin);
+        rows.push_back({begin, size, arith::MinSIOp::create(builder, loc, size, each).getResult()});
+      }
+      begin = end;
+    }
+  }
+
+  // The rows of a piece in an operand of a member.
+  Value rowsOf(const RowChain::Member &member, unsigned operand, int piece) {
+    Value whole = member.op->getOperand(operand);
+    std::optional<unsigned> dim = rowsIn(member, operand);
+    if (!dim)
+      return whole;
+    Value &part = parts[{whole, {piece, *dim}}];
+    if (part)
+      return part;
+    SmallVector<OpFoldResult> sizes = memref::getMixedSizes(builder, loc, whole), offsets(sizes.size(), builder.getIndexAttr(0)),
+                              strides(sizes.size(), builder.getIndexAttr(1));
+    auto alloc = whole.getDefiningOp<memref::AllocOp>();
+    if (alloc && llvm::is_contained(chain.apart, alloc)) {
+      sizes[*dim] = rows[piece].alone;
+      SmallVector<int64_t> shape;
+      SmallVector<Value> dynamic;
+      dispatchIndexOpFoldResults(sizes, dynamic, shape);
+      return part = memref::AllocOp::create(builder, alloc.getLoc(), MemRefType::get(shape, alloc.getType().getElementType()), dynamic);
+    }
+    offsets[*dim] = rows[piece].begin;
+    sizes[*dim] = rows[piece].size;
+    return part = memref::SubViewOp::create(builder, loc, whole, offsets, sizes, strides);
+  }
+
+  void place(const RowChain::Member &member, int piece) {
+    SmallVector<Value> operands;
+    for (unsigned i = 0; i < member.op->getNumOperands(); ++i)
+      operands.push_back(rowsOf(member, i, piece));
+    OpSlice slice;
+    slice.dim = member.dim;
+    slice.iterations = {rows[piece].begin, rows[piece].size};
+    (void)cloneOnDestinations(builder, member.op, slice, operands);
+    if (auto together = dyn_cast<mesh::CollectiveOpInterface>(*std::prev(builder.getInsertionPoint())))
+      together.setStarts(true);
+  }
+
+  void wait(const RowChain::Member &member, int piece) {
+    auto together = cast<mesh::CollectiveOpInterface>(member.op);
+    auto number = [&](Value value) {
+      return llvm::find(member.op->getOperands(), value) - member.op->getOperands().begin();
+    };
+    Value send = rowsOf(member, number(together.getInput()), piece), receive = rowsOf(member, number(together.getInit()), piece);
+    mesh::WaitOp::create(builder, member.op->getLoc(), send, receive);
+  }
+
+  const RowChain &chain;
+  int pieces;
+  OpBuilder builder;
+  Location loc;
+  SmallVector<Rows> rows;
+  llvm::DenseMap<std::pair<Value, std::pair<int, unsigned>>, Value> parts;
+};
+
+// The most bytes of buffers that are live at one time.
+FailureOr<int64_t> mostLive(func::FuncOp function, IndexBounds &bounds) {
+  Timeline timeline(function);
+  std::map<int64_t, int64_t> changes;
+  WalkResult walked = function.walk([&](memref::AllocOp alloc) {
+    FailureOr<BufferUses> uses = bufferUses(alloc.getResult());
+    FailureOr<std::optional<LiveSpan>> live = failed(uses) ? FailureOr<std::optional<LiveSpan>>(failure()) : liveSpan(alloc, uses->accesses, timeline);
+    if (failed(live))
+      return WalkResult::interrupt();
+    if (*live) {
+      int64_t bytes = bounds.bytes(alloc.getType(), alloc.getDynamicSizes()).value_or(0);
+      changes[(*live)->lower] += bytes;
+      changes[(*live)->upper] -= bytes;
+    }
+    return WalkResult::advance();
+  });
+  if (walked.wasInterrupted())
+    return failure();
+  int64_t now = 0, most = 0;
+  for (auto [time, change] : changes)
+    most = std::max(most, now += change);
+  return most;
+}
+
+struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollectivesPass> {
+  using OverlapCollectivesBase::OverlapCollectivesBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    if (pieces == 1 || !module->hasAttr(kMesh))
+      return;
+    FailureOr<Machine> found = findMachine(module);
+    if (failed(found))
+      return signalPassFailure();
+    auto attribute = module->getAttrOfType<IntegerAttr>("snug.threads");
+    machine = *found;
+    threads = attribute ? static_cast<int>(attribute.getInt()) : 1;
+    SmallVector<Attribute> said;
+    for (auto function : module.getOps<func::FuncOp>())
+      if (!function.isDeclaration() && failed(overlap(function, said)))
+        return signalPassFailure();
+    module->setAttr("snug.overlap", ArrayAttr::get(module.getContext(), said));
+  }
+
+  // All chains at once, where that takes no more memory; else one by one, those that do not.
+  LogicalResult overlap(func::FuncOp function, SmallVector<Attribute> &said) {
+    IndexBounds bounds(getOperation());
+    FailureOr<int64_t> most = mostLive(function, bounds);
+    if (failed(most))
+      return failure();
+    const int64_t allowed = std::max<int64_t>(*most, limit);
+    OwningOpRef<func::FuncOp> before = function.clone();
+    SmallVector<Attribute> all;
+    cut(function, 0, std::numeric_limits<size_t>::max(), all);
+    if (failed(most = mostFresh(function)))
+      return failure();
+    if (*most <= allowed) {
+      said.append(all.rbegin(), all.rend());
+      return success();
+    }
+    restore(function, *before);
+    all.clear();
+    for (size_t refused = 0;;) {
+      before = function.clone();
+      size_t done = all.size();
+      cut(function, refused, 1, all);
+      if (all.size() == done)
+        break;
+      if (failed(most = mostFresh(function)))
+        return failure();
+      if (*most <= allowed)
+        continue;
+      restore(function, *before);
+      all.pop_back();
+      ++refused;
+    }
+    said.append(all.rbegin(), all.rend());
+    return success();
+  }
+
+  FailureOr<int64_t> mostFresh(func::FuncOp function) {
+    IndexBounds bounds(getOperation());
+    return mostLive(function, bounds);
+  }
+
+  static void restore(func::FuncOp function, func::FuncOp before) { function.getBody().takeBody(before.getBody()); }
+
+  // Cuts so many of the chains that are worth it, without the first `skipped`.
+  void cut(func::FuncOp function, size_t skipped, size_t most, SmallVector<Attribute> &said) {
+    SmallVector<Block *> blocks;
+    function.walk([&](Block *block) { blocks.push_back(block); });
+    for (Block *block : blocks)
+      for (const RowChain &chain : findRowChains(*block)) {
+        OverlapTimes times = OverlapPrices(getOperation(), machine, threads, links, static_cast<int>(pieces)).of(chain);
+        if (times.pieces == 1 || (skipped > 0 && skipped--))
+          continue;
+        if (most-- == 0)
+          return;
+        Cutter cutter(chain, times.pieces, pieces > 1 ? 1 : tileOf(chain));
+        times.pieces = cutter.numPieces();
+        said.push_back(describe(chain, times));
+        cutter.run();
+      }
+  }
+
+  Machine machine;
+  int threads = 1;
+
+  static FailureOr<Machine> findMachine(ModuleOp module) {
+    auto text = module->getAttrOfType<StringAttr>("snug.machine");
+    if (!text)
+      return builtinMachine(256);
+    std::string problem;
+    std::optional<Machine> machine = parseMachine(text.str(), problem);
+    if (!machine)
+      return module.emitError() << "the attribute snug.machine is not valid: " << problem;
+    return *machine;
+  }
+
+  // Rows that its heavy kernel computes at once.
+  static int64_t tileOf(const RowChain &chain) {
+    int64_t tile = 1;
+    for (const RowChain::Member &member : chain.members)
+      if (isHeavy(member.op)) {
+        FailureOr<IndexRule> rule = cast<IndexRuleOpInterface>(member.op).getIndexRule();
+        tile = std::max(tile, kernelRule(member.op, *rule, SmallVector<int64_t>(rule->dims.size(), 1)).tile[member.dim]);
+      }
+    return tile;
+  }
+
+  DictionaryAttr describe(const RowChain &chain, const OverlapTimes &times) {
+    Builder b(&getContext());
+    SmallVector<Attribute> kernels, collectives;
+    for (const RowChain::Member &member : chain.members) {
+      if (auto together = dyn_cast<mesh::CollectiveOpInterface>(member.op))
+        collectives.push_back(b.getDictionaryAttr(
+            {b.getNamedAttr("axes", b.getDenseI64ArrayAttr(together.getAxes())),
+             b.getNamedAttr("kind", b.getStringAttr(mesh::stringifyCollectiveKind(together.getCollectiveKind())))}));
+      else if (isHeavy(member.op))
+        for (const std::string &node : nodeNames(member.op->getLoc()))
+          kernels.push_back(b.getStringAttr(node));
+    }
+    auto ms = [&](StringRef name, double seconds) { return b.getNamedAttr(name, b.getF64FloatAttr(seconds * 1e3)); };
+    return b.getDictionaryAttr({ms("alone_ms", times.alone_s), b.getNamedAttr("collectives", b.getArrayAttr(collectives)),
+                                ms("hidden_ms", times.hidden_s), b.getNamedAttr("kernels", b.getArrayAttr(kernels)),
+                                ms("ms", times.time_s), b.getNamedAttr("pieces", b.getI64IntegerAttr(times.pieces))});
+  }
+};
+} // namespace

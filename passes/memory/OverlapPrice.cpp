@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "passes/memory/OverlapPrice.h"
+#include "lib/analysis/KernelRule.h"
+#include "lib/solver/MeshPlanner.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace snug;
+
+static constexpr int kMostPieces = 8;
+
+OverlapPrices::OverlapPrices(ModuleOp module, Machine machine, int threads, ArrayRef<double> links, int forced)
+    : bounds(module), mesh(Mesh::of(module)->value_or(Mesh())), machine(std::move(machine)), threads(threads), forced(forced) {
+  for (unsigned axis = 0; axis < 2; ++axis) {
+    bytesPerSecond[axis] = links.size() == 4 ? links[2 * axis] : 10e9;
+    latency[axis] = links.size() == 4 ? links[2 * axis + 1] : 10e-6;
+  }
+}
+
+OverlapTimes OverlapPrices::of(const RowChain &chain) {
+  SmallVector<KernelCost> kernels;
+  double transfer = 0, waiting = 0;
+  int64_t rows = rowsOf(chain);
+  for (const RowChain::Member &member : chain.members) {
+    auto together = dyn_cast<mesh::CollectiveOpInterface>(member.op);
+    if (!together) {
+      kernels.push_back(costOf(member.op));
+      continue;
+    }
+    auto [seconds, start] = linksTime(together);
+    transfer += seconds;
+    waiting += start;
+  }
+  auto timesOf = [&](int pieces) {
+    double computing = 0, sending = waiting + transfer / pieces;
+    for (const KernelCost &cost : kernels)
+      computing += kernelTime(machine, pieceOf(cost, pieces), threads);
+    double time = pipelinedTime(pieces, computing, sending);
+    return OverlapTimes{pieces, 0, time, pieces * (computing + sending) - time};
+  };
+  OverlapTimes best = timesOf(1);
+  const double alone = best.time_s;
+  for (int pieces = 2; pieces <= kMostPieces; pieces *= 2) {
+    if (pieces > rows || (forced > 0 && pieces != forced))
+      continue;
+    OverlapTimes times = timesOf(pieces);
+    if (forced > 0 || times.time_s < best.time_s)
+      best = times;
+  }
+  best.alone_s = alone;
+  return best;
+}
+
+int64_t OverlapPrices::rowsOf(const RowChain &chain) {
+  const RowChain::Member &first = chain.members.front();
+  for (unsigned i = 0; i < first.op->getNumOperands(); ++i)
+    if (std::optional<unsigned> dim = rowsIn(first, i))
+      return extentOf(first.op->getOperand(i), *dim);
+  return 1;
+}
+
+int64_t OverlapPrices::extentOf(Value memref, unsigned dim) {
+  std::optional<Interval> extent = bounds.ofDim(memref, dim);
+  return extent ? std::max<int64_t>(extent->max, 1) : 1;
+}
+
+double OverlapPrices::bytesOf(Value memref) {
+  auto type = cast<MemRefType>(memref.getType());
+  double bytes = static_cast<double>(elementBytes(type.getElementType()));
+  for (unsigned dim = 0; dim < type.getRank(); ++dim)
+    bytes *= static_cast<double>(extentOf(memref, dim));
+  return bytes;
+}
+
+std::pair<double, double> OverlapPrices::linksTime(mesh::CollectiveOpInterface op) {
+  ArrayRef<int64_t> axes = op.getAxes();
+  auto group = static_cast<double>(mesh.groupSize(axes));
+  double slowest = bytesPerSecond[axes.front()], longest = latency[axes.front()];
+  for (int64_t axis : axes) {
+    slowest = std::min(slowest, bytesPerSecond[axis]);
+    longest = std::max(longest, latency[axis]);
+  }
+  double whole = std::max(bytesOf(op.getInput()), bytesOf(op.getInit()));
+  double times = op.getCollectiveKind() == mesh::CollectiveKind::AllReduce ? 2 : 1;
+  return {times * whole * (group - 1) / group / slowest, longest};
+}
+
+// The kernel as a whole, with what it moves from and to memory.
+KernelCost OverlapPrices::costOf(Operation *op) {
+  KernelCost cost;
+  auto rules = dyn_cast<IndexRuleOpInterface>(op);
+  FailureOr<IndexRule> rule = rules.getIndexRule();
+  SmallVector<int64_t> extents(rule->dims.size(), 1);
+  for (auto [index, map] : llvm::enumerate(rule->operands))
+    for (unsigned dim = 0; map && dim < map.getNumResults(); ++dim)
+      if (auto bare = dyn_cast<AffineDimExpr>(map.getResult(dim)))
+        extents[bare.getPosition()] = std::max(extents[bare.getPosition()], extentOf(op->getOperand(index), dim));
+  KernelRule kernel = kernelRule(op, *rule, extents);
+  cost.work = {kernel.contraction, kernel.attention, kernel.transcendental, kernel.elementwise, kernel.reduction, kernel.strided};
+  double outer = 1;
+  int64_t rows = 1, columns = 1;
+  for (auto [dim, extent] : llvm::enumerate(extents)) {
+    if (kernel.rows[dim])
+      rows *= extent;
+    else if (kernel.columns[dim])
+      columns *= extent;
+    else if (rule->dims[dim].kind == IterKind::Parallel)
+      outer *= static_cast<double>(extent);
+  }
+  cost.rows = llvm::is_contained(kernel.rows, true) || llvm::is_contained(kernel.columns, true) ? rows : 0;
+  cost.columns = llvm::is_contained(kernel.columns, true) ? columns : 0;
+  cost.pieces = outer * static_cast<double>(llvm::divideCeil(rows, kTileRows) * llvm::divideCeil(columns, kTileColumns));
+  for (auto [index, operand] : llvm::enumerate(op->getOperands()))
+    if (isa<MemRefType>(operand.getType()))
+      (llvm::is_contained(kernel.panels, index) ? cost.panel_bytes : cost.far_bytes) += bytesOf(operand);
+  return cost;
+}
