@@ -30,11 +30,17 @@ struct MeshReport {
     std::string weight;
     double bytes = 0; // on each device, beyond its share
   };
+  struct Part { // of an input or output that devices do not have all of
+    bool isInput = false;
+    std::string name;
+    std::array<int64_t, 2> dims = {-1, -1}; // cut along each axis, or -1
+  };
   std::array<int64_t, 2> mesh = {1, 1};
   std::string topology;
   std::vector<Candidate> candidates; // fastest first
   std::vector<Traffic> traffic;
   std::vector<Replicated> replicated;
+  std::vector<Part> parts;
 };
 
 // Marks the ops of the program with their cuts for options.mesh, or for the fastest mesh of the topology's devices; of equally
@@ -43,6 +49,9 @@ mlir::FailureOr<MeshReport> chooseMesh(mlir::ModuleOp program, const CompileOpti
 
 // The collectives of the program of one device.
 std::vector<MeshReport::Traffic> trafficOf(mlir::ModuleOp program);
+
+// The inputs and outputs of the program of one device that it has parts of.
+std::vector<MeshReport::Part> partsOf(mlir::ModuleOp program);
 
 } // namespace snug
 
