@@ -83,6 +83,12 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
     auto argName = main.getArgAttrOfType<StringAttr>(i, "snug.name");
     value.isOverwritten = isDonatedArgument(main.getArgument(i));
     value.name = argName ? argName.str() : (isInput ? "input" : "output") + std::to_string(i);
+    if (auto layout = main.getArgAttrOfType<DenseI64ArrayAttr>(i, kLayout)) {
+      auto isDim = [&](int64_t dim) { return dim >= -1 && dim < type.getRank() && (dim < 0 || !type.isDynamicDim(dim)); };
+      if (layout.size() != 2 || !llvm::all_of(layout.asArrayRef(), isDim))
+        return main.emitError() << "argument " << i << " has no layout that its type can have: " << layout;
+      value.cutDims = {layout[0], layout[1]};
+    }
     auto texts = main.getArgAttrOfType<ArrayAttr>(i, "snug.dims");
     if (texts && static_cast<int64_t>(texts.size()) != type.getRank())
       return main.emitError() << "argument " << i << " has rank " << type.getRank() << " but " << texts.size()
@@ -150,6 +156,10 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
   if (failed(mesh))
     return module.emitError() << kMesh << " is not array<i64: d1, d2>, two numbers of devices from 1 on";
   signature.mesh = *mesh;
+  for (const auto *values : {&signature.inputs, &signature.outputs})
+    for (const Value &value : *values)
+      if (!signature.mesh && (value.cutDims[0] >= 0 || value.cutDims[1] >= 0))
+        return module.emitError() << "'" << value.name << "' has a layout, but the program is for one device";
   main.walk([&](mesh::CollectiveOpInterface op) {
     uint32_t axes = 0;
     for (int64_t axis : op.getAxes())

@@ -41,6 +41,7 @@ struct ModelSignature {
     bool hasDataShape = false;
     std::vector<std::string> stringKeys; // of an output that is a sequence of maps: either of these
     std::vector<int64_t> intKeys;
+    std::array<int64_t, 2> cutDims{-1, -1}; // that devices along the axes of the mesh have parts of, or -1
     std::optional<unsigned> shapeOf; // the actual extents of that output; the header does not list it
   };
   std::string name;

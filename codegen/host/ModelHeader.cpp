@@ -77,7 +77,9 @@ public:
         maps.push_back(record({number32(place), number32(0), number(count), ints, strings}));
       }
     // As few readers as need be are shut out.
-    oldest = s.startsCollectives ? 4 : s.mesh ? 3 : dataShapes.empty() && valueDims.empty() && !s.usesText ? 1 : 2;
+    Constant *inputCuts = cuts(s.inputs), *outputCuts = cuts(s.outputs);
+    bool hasCuts = isa<GlobalVariable>(inputCuts) || isa<GlobalVariable>(outputCuts);
+    oldest = hasCuts || s.startsCollectives ? 4 : s.mesh ? 3 : dataShapes.empty() && valueDims.empty() && !s.usesText ? 1 : 2;
     Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(in.libraryBytes),
                                number(inputBytes), number(outputBytes)});
     Constant *embedded = ConstantPointerNull::get(pointer), *file = embedded;
@@ -115,7 +117,7 @@ public:
                 array(launches), arenaNeed(), requirements(), unmet(), number32(dataShapes.size()),
                 number32(valueDims.size()), array(dataShapes), array(valueDims), number(s.textBytes), number32(maps.size()), number32(0),
                 array(maps), along(0), along(1), number32(collectives.size()), number32(0), array(collectives),
-                array(rankWeights)});
+                array(rankWeights), inputCuts, outputCuts});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }
@@ -164,6 +166,25 @@ private:
                               array(extents)}));
     }
     return array(items);
+  }
+  // NULL where no value is cut.
+  Constant *cuts(const std::vector<ModelSignature::Value> &list) {
+    std::vector<Constant *> items;
+    bool any = false;
+    for (const ModelSignature::Value &value : list) {
+      if (value.shapeOf)
+        continue;
+      int64_t extents[2] = {0, 0};
+      for (int axis = 0; axis < 2; ++axis)
+        if (int64_t dim = value.cutDims[axis]; dim >= 0) {
+          any = true;
+          extents[axis] = value.type.getDimSize(dim);
+          for (int other = 0; other < 2; ++other)
+            extents[axis] *= value.cutDims[other] == dim ? in.signature.mesh->extents[other] : 1;
+        }
+      items.push_back(record({number32(value.cutDims[0]), number32(value.cutDims[1]), number(extents[0]), number(extents[1])}));
+    }
+    return array(any ? items : std::vector<Constant *>());
   }
   Function *function(StringRef name, Type *result, ArrayRef<Type *> parameters) {
     auto *f =

@@ -15,7 +15,8 @@ extern "C" {
 #endif
 
 // A library states the oldest version whose readers it serves. 2: outputs whose shape is computed from data, and dims that
-// are elements of inputs. 3: models that are cut for a mesh of devices. 4: collectives that run while a model computes.
+// are elements of inputs. 3: models that are cut for a mesh of devices. 4: collectives that run while a model computes, and
+// inputs and outputs of which each device has a part.
 #define SNUG_MODEL_ABI_VERSION 4u
 #define SNUG_MODEL_QUERY_SYMBOL "snug_model_query"
 
@@ -71,6 +72,14 @@ typedef struct snug_value_info {
   uint32_t flags;
   const snug_extent *extents; // [rank]
 } snug_value_info;
+
+// Of an input or output of which each device of a mesh has a part: the dim that is cut along each of the mesh's axes, or -1, and
+// its extent as a whole. The device at place i of n along the axis has part i of n equal ones; where both axes cut one dim, axis 1
+// cuts the parts of axis 0, so that the device at (i, j) of n x m has part i m + j.
+typedef struct snug_value_cut {
+  int32_t dim[2];
+  int64_t extent[2];
+} snug_value_cut;
 
 // A dim that is no extent: element `element` of the integer input `input` is its value.
 typedef struct snug_value_dim {
@@ -247,6 +256,9 @@ typedef struct snug_model_header {
   uint32_t num_collectives, reserved_mesh;
   const snug_collective_info *collectives;
   const snug_rank_weights *rank_weights; // [mesh[0] * mesh[1]]; weights_data and weights_file are NULL then
+  // [num_inputs] and [num_outputs], or NULL where each device has all of them. The extents in `inputs`, `outputs` and `shapes`
+  // are those of one device.
+  const snug_value_cut *input_cuts, *output_cuts;
 } snug_model_header;
 
 // Returns NULL when the library cannot serve a reader of at most `max_abi_version`.

@@ -125,6 +125,21 @@ SNUG_API snug_error *snug_model_output_shape(const snug_model *model, uint32_t i
 // How many devices along the two axes of a mesh the model is cut for; 0 and 0 where it is for one device. Any thread.
 SNUG_API void snug_model_mesh(const snug_model *model, uint32_t out_mesh[2]);
 
+// Of a model that is cut for a mesh each device may have a part of an input or output, as of a key-value cache: then all that is
+// said of its shape and bytes, here and in a run, is of one device. NULL where each has all of it, and where there is no such
+// index. Owned by the model. Any thread.
+SNUG_API const snug_value_cut *snug_model_input_cut(const snug_model *model, uint32_t index);
+SNUG_API const snug_value_cut *snug_model_output_cut(const snug_model *model, uint32_t index);
+
+// Where the part of device `rank` lies, for `dims` (all known): writes the extents of the whole, and along each dim the index in it
+// of the part's first element; `rank` values each, of the value's rank. The part's own extents are snug_model_input_shape's.
+// What each device has all of starts at 0. Any thread.
+// Errors: SNUG_EXIT_USAGE (no such index or device), SNUG_EXIT_RUN (a dim outside of its bounds).
+SNUG_API snug_error *snug_model_input_part(const snug_model *model, uint32_t index, uint32_t rank, const int64_t *dims,
+                                           int64_t *out_whole, int64_t *out_start);
+SNUG_API snug_error *snug_model_output_part(const snug_model *model, uint32_t index, uint32_t rank, const int64_t *dims,
+                                            int64_t *out_whole, int64_t *out_start);
+
 //===-- Communicators ---------------------------------------------------------------------------------------------===//
 
 // A model that is cut for a mesh of devices (snugc --mesh) runs once on each of them, in threads or processes that call the

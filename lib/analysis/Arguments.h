@@ -24,6 +24,10 @@ constexpr llvm::StringLiteral kShapeOf = "snug.shape_of";
 /// Of an input: the names of the dims that its elements are, in order.
 constexpr llvm::StringLiteral kValueDims = "snug.value_dims";
 
+/// Of an input or output, `array<i64: 1, -1>`: the dim that devices along each axis of the mesh have equal parts of, or -1 where all
+/// have the same. Of two that are one dim axis 1 cuts the parts of axis 0. Absent: each device has all of it.
+constexpr llvm::StringLiteral kLayout = "snug.layout";
+
 /// Of the module: the outputs that are sequences of maps. Each is a dictionary of the output's name ("output") and its keys
 /// ("keys": a list of strings or int64s); the output itself has a row of values for each map.
 constexpr llvm::StringLiteral kMaps = "snug.maps";

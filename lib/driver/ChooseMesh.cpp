@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/ChooseMesh.h"
 #include "dialects/mesh/MeshDialect.h"
+#include "lib/analysis/Arguments.h"
 #include "lib/analysis/IndexBounds.h"
 #include "lib/solver/MeshRings.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "passes/shard/LayoutSearch.h"
 #include <algorithm>
 #include <map>
@@ -89,4 +91,20 @@ void snug::recordOverlap(ModuleOp program, MeshReport &report) {
     }
     report.overlap.push_back(std::move(one));
   }
+}
+
+std::vector<MeshReport::Part> snug::partsOf(ModuleOp program) {
+  std::vector<MeshReport::Part> parts;
+  auto main = program.lookupSymbol<func::FuncOp>("main");
+  auto note = [&](bool isInput, DictionaryAttr attributes) {
+    auto layout = attributes ? attributes.getAs<DenseI64ArrayAttr>(kLayout) : DenseI64ArrayAttr();
+    auto name = attributes ? attributes.getAs<StringAttr>("snug.name") : StringAttr();
+    if (layout)
+      parts.push_back({isInput, name ? name.str() : "", {layout[0], layout[1]}});
+  };
+  for (unsigned i = 0; main && i < main.getNumArguments(); ++i)
+    note(true, main.getArgAttrDict(i));
+  for (unsigned i = 0; main && i < main.getNumResults(); ++i)
+    note(false, main.getResultAttrDict(i));
+  return parts;
 }

@@ -37,12 +37,18 @@ struct MeshReport {
     int64_t pieces = 1;
     double alone_ms = 0, ms = 0, hidden_ms = 0;
   };
+  struct Part { // of an input or output that devices do not have all of
+    bool isInput = false;
+    std::string name;
+    std::array<int64_t, 2> dims = {-1, -1}; // cut along each axis, or -1
+  };
   std::array<int64_t, 2> mesh = {1, 1};
   std::string topology;
   std::vector<Candidate> candidates; // fastest first
   std::vector<Traffic> traffic;
   std::vector<Replicated> replicated;
   std::vector<Overlap> overlap;
+  std::vector<Part> parts;
 };
 
 // Marks the ops of the program with their cuts for options.mesh, or for the fastest mesh of the topology's devices; of equally
@@ -57,6 +63,9 @@ std::array<double, 4> linksOf(const Topology &topology, const std::array<int64_t
 
 // Adds what snug-overlap-collectives did to the program: each collective in pieces is as many.
 void recordOverlap(mlir::ModuleOp program, MeshReport &report);
+
+// The inputs and outputs of the program of one device that it has parts of.
+std::vector<MeshReport::Part> partsOf(mlir::ModuleOp program);
 
 } // namespace snug
 

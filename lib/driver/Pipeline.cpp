@@ -256,6 +256,7 @@ int Pipeline::shard() {
     if (code)
       return code;
     report.mesh->traffic = trafficOf(*program);
+    report.mesh->parts = partsOf(*program);
   }
   if (options.emit >= Stage::Chunk)
     report.eagerArena = eagerArena(*program);

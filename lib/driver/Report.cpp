@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Report.h"
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 
 using namespace snug;
@@ -40,7 +43,7 @@ static Json bucketsJson(const std::vector<PlanBucket> &buckets) {
 }
 
 static Json meshJson(const MeshReport &mesh, const std::vector<MeshReport::Candidate> &considered) {
-  Json candidates = Json::array(), traffic = Json::array(), replicated = Json::array(), overlap = Json::array();
+  Json candidates = Json::array(), traffic = Json::array(), replicated = Json::array(), overlap = Json::array(), parts = Json::array();
   for (const MeshReport::Candidate &one : considered.empty() ? mesh.candidates : considered)
     candidates.push_back({{"mesh", one.mesh},
                           {"ms", one.share.value_or(0) <= 1 ? Json(one.seconds * 1e3) : Json()},
@@ -60,8 +63,11 @@ static Json meshJson(const MeshReport &mesh, const std::vector<MeshReport::Candi
                        {"ms", one.ms},
                        {"hidden_ms", one.hidden_ms}});
   }
-  return {{"mesh", mesh.mesh}, {"topology", mesh.topology}, {"candidates", candidates}, {"collectives", traffic},
-          {"replicated", replicated}, {"overlap", overlap}};
+  auto dim = [](int64_t cut) { return cut < 0 ? Json() : Json(cut); };
+  for (const MeshReport::Part &one : mesh.parts)
+    parts.push_back({{one.isInput ? "input" : "output", one.name}, {"dims", {dim(one.dims[0]), dim(one.dims[1])}}});
+  return {{"mesh", mesh.mesh},           {"topology", mesh.topology}, {"candidates", candidates}, {"collectives", traffic},
+          {"replicated", replicated}, {"overlap", overlap},        {"parts", parts}};
 }
 
 static Json pictureJson(const MemoryPicture &picture) {
@@ -162,12 +168,33 @@ static std::string loopsText(const CompileReport &r) {
   return text;
 }
 
+// A line for all inputs and outputs that are cut alike, with the first of their names.
+static std::string partsText(const MeshReport &mesh) {
+  constexpr size_t mostNames = 6;
+  std::map<std::array<int64_t, 2>, std::vector<std::string>> alike;
+  for (const MeshReport::Part &one : mesh.parts)
+    alike[one.dims].push_back(printable(one.name));
+  std::string text;
+  for (const auto &[dims, names] : alike) {
+    text += "in parts";
+    for (int axis = 0; axis < 2; ++axis)
+      if (dims[axis] >= 0)
+        text += (axis == 1 && dims[0] >= 0 ? ", of" : " of") + (" dim " + std::to_string(dims[axis])) + " along axis " + std::to_string(axis);
+    for (size_t i = 0; i < std::min(names.size(), mostNames); ++i)
+      text += (i ? ", '" : ": '") + names[i] + "'";
+    text += (names.size() > mostNames ? " and " + std::to_string(names.size() - mostNames) + " more" : "") + "\n";
+  }
+  return text;
+}
+
 std::string snug::summaryText(const CompileReport &r, bool verbose) {
   std::string text = "arena " + printBytes(r.arena);
   if (r.arena != r.unchunkedArena)
     text += " (unchunked " + printBytes(r.unchunkedArena) + ")";
   text += ", weights " + printBytes(r.weights) + ", library " + printBytes(r.library) + ", inputs " +
           printBytes(r.inputs) + ", outputs " + printBytes(r.outputs) + ", total " + printBytes(r.total()) + "\n";
+  if (r.mesh)
+    text += partsText(*r.mesh);
   if (verbose)
     text += loopsText(r);
   return text;

@@ -113,7 +113,7 @@ void snug::addDestinationArguments(func::FuncOp function) {
       continue;
     NamedAttrList attrs;
     for (StringRef name : {StringRef("snug.name"), StringRef("snug.dims"), StringRef("snug.element_type"),
-                           StringRef(kLargestShape), StringRef(kShapeOf)})
+                           StringRef(kLargestShape), StringRef(kShapeOf), StringRef(kLayout)})
       if (Attribute attr = function.getResultAttr(index, name))
         attrs.append(name, attr);
     attrs.append(kOutputArgument, builder.getUnitAttr());

@@ -10,9 +10,12 @@ using namespace snug;
 // More are not looked at; each is a dim, in one of the ways in which it falls into segments.
 static constexpr size_t kMostCuts = 12;
 
-CutCandidates::CutCandidates(Block &block) {
+CutCandidates::CutCandidates(Block &block, ArrayRef<KnownLayout> known) {
   for (Operation &op : block)
     entries.try_emplace(&op, Entry{ShardRule::of(&op), {}});
+  for (const auto &[value, layout] : known) // first, as there is room for so many only
+    follow(value, layout);
+  spreadAll();
   for (Operation &op : block) {
     const ShardRule &rule = ruleOf(&op);
     bool contracts = false;
@@ -21,6 +24,10 @@ CutCandidates::CutCandidates(Block &block) {
     for (unsigned dim = 0; contracts && dim < rule.extents().size(); ++dim)
       add(&op, {dim, {rule.extents()[dim]}});
   }
+  spreadAll();
+}
+
+void CutCandidates::spreadAll() {
   while (!work.empty()) {
     auto [op, cut] = std::move(work.back());
     work.pop_back();

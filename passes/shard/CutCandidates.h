@@ -8,12 +8,15 @@
 
 namespace snug {
 
-/// The cuts that each op of a block may have: those of contractions, along each of their dims, and all that follow from
-/// them where values are handed on, forward and backward, through whatever their layout goes along with (as that of
+/// A value of which somebody has said how it lies along an axis.
+using KnownLayout = std::pair<mlir::Value, AxisLayout>;
+
+/// The cuts that each op of a block may have: those of contractions, along each of their dims, those of what is known to be in
+/// parts, and all that follow from them where values are handed on, forward and backward, through whatever their layout goes along with (as that of
 /// attention's heads does through reshapes and slices to the columns of the matrix that makes them).
 class CutCandidates {
 public:
-  explicit CutCandidates(mlir::Block &block);
+  CutCandidates(mlir::Block &block, llvm::ArrayRef<KnownLayout> known);
 
   /// The rule of an op of the block.
   const ShardRule &ruleOf(mlir::Operation *op) const { return entries.find(op)->second.rule; }
@@ -27,6 +30,7 @@ private:
   void add(mlir::Operation *op, IterationCut cut);
   void spread(mlir::Operation *op, const IterationCut &cut);
   void follow(mlir::Value value, const AxisLayout &layout);
+  void spreadAll();
 
   llvm::DenseMap<mlir::Operation *, Entry> entries;
   std::vector<std::pair<mlir::Operation *, IterationCut>> work;

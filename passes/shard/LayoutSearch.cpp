@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/shard/CutCandidates.h"
+#include "passes/shard/FunctionLayouts.h"
 #include "passes/shard/OpenExtents.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -26,9 +27,12 @@ bool isConstant(Value value) {
 
 class LayoutSearch {
 public:
-  LayoutSearch(Block &block, LayoutCosts &costs) : block(block), costs(costs), candidates(block) {}
+  LayoutSearch(func::FuncOp function, FunctionLayouts ends, LayoutCosts &costs)
+      : function(function), block(function.front()), costs(costs), candidates(block, ends.known(function)), ends(std::move(ends)) {}
 
   FailureOr<LayoutSearchResult> run() {
+    for (const std::vector<TensorLayout> &layouts : ends.choices)
+      choices.push_back(add(std::vector<double>(layouts.size(), 0)));
     for (Operation &op : block.without_terminator())
       if (llvm::any_of(op.getResults(), isTensor) && !isConstant(op.getResult(0)))
         addOp(&op);
@@ -44,6 +48,10 @@ public:
       return block.getParentOp()->emitError() << "no way to cut it for the mesh: " << solution.problem;
     for (auto &[op, node] : nodes)
       writeCuts(op, node.states[solution.states[node.number]]);
+    SmallVector<unsigned> chosen;
+    for (unsigned node : choices)
+      chosen.push_back(solution.states[node]);
+    ends.write(function, chosen);
     LayoutSearchResult result;
     double beyond = 0;
     for (auto &[op, node] : nodes)
@@ -121,16 +129,19 @@ private:
   // once for all that want that one: a node of its own.
   void addUses(Value value, std::optional<unsigned> producer) {
     SmallVector<OpOperand *> uses;
-    bool isReturned = false;
+    llvm::SmallSetVector<unsigned, 2> returned; // choices of the results that it is
     for (OpOperand &use : value.getUses()) {
       Operation *user = block.findAncestorOpInBlock(*use.getOwner());
-      isReturned |= user == block.getTerminator();
-      if (user && user == use.getOwner() && nodes.count(user) && !isConstant(value))
+      if (user == block.getTerminator())
+        returned.insert(ends.results[use.getOperandNumber()]);
+      else if (user && user == use.getOwner() && nodes.count(user) && !isConstant(value))
         uses.push_back(&use);
       else if (user && user != use.getOwner())
-        isReturned = true; // an op with a body reads it as a whole
+        returned.insert(0); // an op with a body reads it as a whole
     }
     std::vector<TensorLayout> given{TensorLayout()};
+    if (auto argument = dyn_cast<BlockArgument>(value))
+      given = ends.choices[ends.arguments[argument.getArgNumber()]];
     if (producer) {
       auto result = cast<OpResult>(value);
       const Node &node = nodes.find(result.getOwner())->second;
@@ -146,8 +157,12 @@ private:
             *operandLayout(candidates.ruleOf(use->getOwner()), use->getOperandNumber(), cuts, costs.mesh));
     }
     LayoutCosts::Size size = costs.sizeOf(value);
-    unsigned from = producer ? *producer : add({0});
-    if (uses.size() + isReturned > 1) {
+    unsigned from = 0;
+    if (producer)
+      from = *producer;
+    else // what is whole is no choice, and so no node that all of them share
+      from = given.size() > 1 ? choices[ends.arguments[cast<BlockArgument>(value).getArgNumber()]] : add({0});
+    if (uses.size() + returned.size() > 1) {
       std::vector<TensorLayout> all;
       auto note = [&](const std::vector<TensorLayout> &layouts) {
         for (const TensorLayout &layout : layouts)
@@ -166,9 +181,14 @@ private:
     }
     for (auto [use, layouts] : llvm::zip_equal(uses, wanted))
       addEdge(from, given, nodes.find(use->getOwner())->second.number, layouts, size);
-    if (isReturned)
-      for (auto [state, layout] : llvm::enumerate(given))
-        problem.nodes[from].cost[state] += costs.resharding(size, layout, TensorLayout());
+    for (unsigned choice : returned) {
+      const std::vector<TensorLayout> &layouts = ends.choices[choice];
+      if (layouts.size() > 1)
+        addEdge(from, given, choices[choice], layouts, size);
+      else
+        for (auto [state, layout] : llvm::enumerate(given))
+          problem.nodes[from].cost[state] += costs.resharding(size, layout, layouts.front());
+    }
   }
 
   void addEdge(unsigned from, const std::vector<TensorLayout> &given, unsigned to, const std::vector<TensorLayout> &wanted,
@@ -188,9 +208,12 @@ private:
     return true;
   }
 
+  func::FuncOp function;
   Block &block;
   LayoutCosts &costs;
   CutCandidates candidates;
+  FunctionLayouts ends;
+  SmallVector<unsigned> choices; // the node of each of `ends`
   LayoutProblem problem;
   llvm::MapVector<Operation *, Node> nodes;
 };
@@ -208,7 +231,10 @@ FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &
       continue;
     }
     sayExtents(function.front());
-    auto found = LayoutSearch(function.front(), costs).run();
+    FailureOr<FunctionLayouts> ends = FunctionLayouts::of(function, costs.mesh);
+    if (failed(ends))
+      return failure();
+    auto found = LayoutSearch(function, std::move(*ends), costs).run();
     if (failed(found))
       return failure();
     all.seconds += found->seconds;

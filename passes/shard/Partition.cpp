@@ -4,12 +4,14 @@
 // somebody wants.
 #include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/Arguments.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "passes/shard/FunctionLayouts.h"
 #include "passes/shard/KeysInParts.h"
 #include "passes/shard/Layouts.h"
 #include "passes/shard/OpenExtents.h"
@@ -27,11 +29,14 @@ namespace snug {
 } // namespace snug
 
 namespace {
+constexpr llvm::StringLiteral kDims = "snug.dims"; // of arguments and results
+
 bool isTensor(Value value) { return isa<RankedTensorType>(value.getType()); }
 
 class Partitioner {
 public:
-  Partitioner(func::FuncOp function, const MeshExtents &mesh) : block(function.front()), b(function.getContext()), mesh(mesh) {}
+  Partitioner(func::FuncOp function, const MeshExtents &mesh)
+      : function(function), block(function.front()), b(function.getContext()), mesh(mesh) {}
 
   LogicalResult run() {
     readExtents();
@@ -41,9 +46,8 @@ public:
     // All is read before anything is changed.
     for (Operation *op : ops)
       rules.try_emplace(op, ShardRule::of(op));
-    for (BlockArgument argument : block.getArguments())
-      if (isTensor(argument))
-        versions[argument].push_back({TensorLayout(), argument});
+    if (failed(readEnds()))
+      return failure();
     for (Operation *op : ops) {
       b.setInsertionPoint(op);
       if (failed(partition(op)))
@@ -52,6 +56,7 @@ public:
     for (Operation *op : llvm::reverse(ops))
       if (done.contains(op) && op->use_empty())
         op->erase();
+    writeEnds();
     return success();
   }
 
@@ -74,19 +79,101 @@ private:
       llvm::for_each(op.getResults(), note);
   }
 
+  // Arguments keep their types until nothing reads them as a whole any more.
+  LogicalResult readEnds() {
+    b.setInsertionPointToStart(&block);
+    for (BlockArgument argument : block.getArguments()) {
+      auto type = dyn_cast<RankedTensorType>(argument.getType());
+      if (!type)
+        continue;
+      auto layout = readLayout(function, function.getArgAttr(argument.getArgNumber(), kLayout), type, mesh);
+      if (failed(layout))
+        return failure();
+      Value local = argument;
+      if (*layout != TensorLayout())
+        local = UnrealizedConversionCastOp::create(b, argument.getLoc(), localType(type, *layout, mesh), local).getResult(0);
+      versions[argument].push_back({*layout, local});
+    }
+    for (auto [i, type] : llvm::enumerate(function.getResultTypes())) {
+      returned.emplace_back();
+      if (!isa<RankedTensorType>(type))
+        continue;
+      auto layout = readLayout(function, function.getResultAttr(i, kLayout), cast<RankedTensorType>(type), mesh);
+      if (failed(layout))
+        return failure();
+      returned.back() = *layout;
+    }
+    return success();
+  }
+
+  void writeEnds() {
+    // What the dims of an argument or result are said to be: of those that are cut, a number.
+    auto localDims = [&](Attribute dims, Type type) -> Attribute {
+      auto texts = dyn_cast_or_null<ArrayAttr>(dims);
+      auto tensor = dyn_cast<RankedTensorType>(type);
+      if (!texts || !tensor || static_cast<int64_t>(texts.size()) != tensor.getRank())
+        return dims;
+      SmallVector<Attribute> local(texts.begin(), texts.end());
+      for (auto [dim, text] : llvm::enumerate(local))
+        if (!tensor.isDynamicDim(dim))
+          text = b.getStringAttr(std::to_string(tensor.getDimSize(dim)));
+      return b.getArrayAttr(local);
+    };
+    for (BlockArgument argument : block.getArguments()) {
+      if (!versions.count(argument))
+        continue;
+      Value local = versions[argument].front().local;
+      if (local == argument)
+        continue;
+      Operation *cast = local.getDefiningOp();
+      local.replaceAllUsesWith(argument);
+      argument.setType(local.getType());
+      cast->erase();
+      if (Attribute dims = localDims(function.getArgAttr(argument.getArgNumber(), kDims), argument.getType()))
+        function.setArgAttr(argument.getArgNumber(), kDims, dims);
+    }
+    Operation *terminator = block.getTerminator();
+    for (auto [i, layout] : llvm::enumerate(returned))
+      if (layout != TensorLayout())
+        if (Attribute dims = localDims(function.getResultAttr(i, kDims), terminator->getOperand(i).getType()))
+          function.setResultAttr(i, kDims, dims);
+    function.setType(b.getFunctionType(block.getArgumentTypes(), llvm::to_vector(terminator->getOperandTypes())));
+  }
+
+  // Extents are those of the whole. Whether that is known without it.
+  bool partitionDim(tensor::DimOp op, int64_t dim) {
+    auto type = cast<RankedTensorType>(op.getSource().getType());
+    if (dim < 0 || dim >= type.getRank())
+      return false;
+    if (!type.isDynamicDim(dim)) {
+      op.replaceAllUsesWith(arith::ConstantIndexOp::create(b, op.getLoc(), type.getDimSize(dim)).getResult());
+    } else if (isa<BlockArgument>(op.getSource())) { // no argument is cut along an open dim
+      op.getSourceMutable().set(versions[op.getSource()].front().local);
+      return true;
+    } else {
+      auto extent = dyn_cast_if_present<Value>(extents.find(op.getSource())->second[dim]);
+      if (!extent || extent == op.getResult())
+        return false;
+      op.replaceAllUsesWith(extent);
+    }
+    done.insert(op);
+    return true;
+  }
+
   LogicalResult partition(Operation *op) {
+    if (op == block.getTerminator()) {
+      for (auto [operand, layout] : llvm::zip_equal(op->getOpOperands(), returned))
+        if (versions.count(operand.get()) || isConstant(operand.get()))
+          operand.set(version(operand.get(), layout));
+      return success();
+    }
     if (isa<nn::WeightOp, tensor::EmptyOp>(op)) { // made where they are read
       done.insert(op);
       return success();
     }
-    if (auto dim = dyn_cast<tensor::DimOp>(op); dim && dim.getConstantIndex() && !isa<BlockArgument>(dim.getSource())) {
-      OpFoldResult extent = extents.find(dim.getSource())->second[*dim.getConstantIndex()];
-      if (auto value = dyn_cast_if_present<Value>(extent); value && value != dim.getResult()) {
-        dim.replaceAllUsesWith(value);
-        done.insert(op);
+    if (auto dim = dyn_cast<tensor::DimOp>(op); dim && dim.getConstantIndex() && isTensor(dim.getSource()))
+      if (partitionDim(dim, *dim.getConstantIndex()))
         return success();
-      }
-    }
     if (llvm::none_of(op->getResults(), isTensor)) {
       readWhole(op);
       return success();
@@ -135,7 +222,7 @@ private:
         if (inner != op && operand.get().getParentBlock() == &block)
           localize(operand);
     });
-    if (numGathered > before && !op->hasTrait<OpTrait::IsTerminator>() && !isa<IndexRuleOpInterface>(op))
+    if (numGathered > before && !isa<IndexRuleOpInterface>(op))
       op->emitWarning() << "'" << op->getName() << "' cannot be cut: what it reads is brought together on each device";
   }
 
@@ -325,11 +412,13 @@ private:
     }
   }
 
+  func::FuncOp function;
   Block &block;
   OpBuilder b;
   const MeshExtents mesh;
   llvm::DenseMap<Operation *, ShardRule> rules;
   llvm::DenseMap<Value, SmallVector<OpFoldResult>> extents; // of tensors, as a whole; null where no value says it
+  SmallVector<TensorLayout> returned; // how each result lies
   llvm::DenseMap<Value, SmallVector<Version>> versions;
   llvm::SmallSetVector<Operation *, 32> done;
   size_t numGathered = 0; // values that were brought to another layout

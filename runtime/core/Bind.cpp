@@ -33,6 +33,19 @@ static std::string declaredText(const snug_value_info &value) {
   return text + "]";
 }
 
+// Of a value that a device has a part of, " (this device's part of 8 along dim 1)".
+static std::string partText(const snug_model_header &header, const snug_value_info &value) {
+  bool isInput = &value >= header.inputs && &value < header.inputs + header.num_inputs;
+  const snug_value_cut *cuts = isInput ? inputCuts(header) : outputCuts(header);
+  std::string text;
+  for (int axis = 0; cuts && axis < 2; ++axis) {
+    const snug_value_cut &cut = cuts[isInput ? &value - header.inputs : &value - header.outputs];
+    if (cut.dim[axis] >= 0 && (axis == 0 || cut.dim[0] != cut.dim[1]))
+      text += (text.empty() ? "" : " and ") + std::to_string(cut.extent[axis]) + " along dim " + std::to_string(cut.dim[axis]);
+  }
+  return text.empty() ? "" : " (one device's part of " + text + ")";
+}
+
 static std::string dtypeText(uint8_t code, uint8_t bits, uint16_t lanes) {
   static const char *const names[] = {"int", "uint", "float", nullptr, "bfloat", "complex"};
   static const char *const narrow[] = {"float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz",
@@ -132,7 +145,7 @@ static void bindExtent(const snug_model_header &header, const DLTensor *const *i
   if (got < 0)
     wrong("an extent cannot be negative");
   if (extent.symbol == -1 && got != extent.offset)
-    wrong("expected " + declaredText(value));
+    wrong("expected " + declaredText(value) + partText(header, value));
   if (extent.symbol < 0 || extent.scale == 0)
     return;
   int64_t &dim = dims[extent.symbol];
@@ -213,7 +226,7 @@ void snug::bindDims(const snug_model_header &header, const DLTensor *const *inpu
     if (!tensor)
       continue;
     if (tensor->ndim != header.inputs[n].rank || (tensor->ndim > 0 && !tensor->shape))
-      fail(hasShape("input", header.inputs[n], *tensor) + "; expected " + declaredText(header.inputs[n]));
+      fail(hasShape("input", header.inputs[n], *tensor) + "; expected " + declaredText(header.inputs[n]) + partText(header, header.inputs[n]));
     for (int32_t i = 0; i < tensor->ndim; ++i)
       bindExtent(header, inputs, n, i, dims);
   }
@@ -245,6 +258,12 @@ uint32_t snug::numRanks(const snug_model_header &header) {
   bool hasMesh = header.struct_size >= offsetof(snug_model_header, rank_weights) + sizeof(header.rank_weights);
   return hasMesh ? header.mesh[0] * header.mesh[1] : 0;
 }
+
+static bool hasCuts(const snug_model_header &header) {
+  return header.struct_size >= offsetof(snug_model_header, output_cuts) + sizeof(header.output_cuts);
+}
+const snug_value_cut *snug::inputCuts(const snug_model_header &header) { return hasCuts(header) ? header.input_cuts : nullptr; }
+const snug_value_cut *snug::outputCuts(const snug_model_header &header) { return hasCuts(header) ? header.output_cuts : nullptr; }
 
 uint64_t snug::textBytes(const snug_model_header &header) {
   bool hasText = header.struct_size >= offsetof(snug_model_header, text_bytes) + sizeof(header.text_bytes);
@@ -300,7 +319,7 @@ void *snug::checkTensor(const snug_model_header &header, const char *kind, const
     sameShape = tensor->shape[i] == extents[i];
   if (!sameShape)
     fail(hasShape(kind, value, *tensor) + "; expected " + shapeText(extents, value.rank) +
-         dimsText(header, value, dims));
+         dimsText(header, value, dims) + partText(header, value));
   const DLDataType &dtype = tensor->dtype;
   if (dtype.code != value.dtype.code || dtype.bits != value.dtype.bits || dtype.lanes != value.dtype.lanes)
     fail(subject(kind, value) + " has dtype " + dtypeText(dtype.code, dtype.bits, dtype.lanes) + "; expected " +

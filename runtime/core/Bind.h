@@ -43,6 +43,9 @@ uint32_t numValueDims(const snug_model_header &header);
 uint32_t numMaps(const snug_model_header &header);
 // Devices of the mesh that the model is cut for; 0 where it is for one device.
 uint32_t numRanks(const snug_model_header &header);
+// What the devices of a mesh have parts of, by input or output; NULL where each has all.
+const snug_value_cut *inputCuts(const snug_model_header &header);
+const snug_value_cut *outputCuts(const snug_model_header &header);
 // Bytes for the strings that a run makes.
 uint64_t textBytes(const snug_model_header &header);
 

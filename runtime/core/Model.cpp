@@ -52,14 +52,33 @@ snug_model::~snug_model() {
   dlclose(library);
 }
 
+// Whether what devices have parts of divides among them.
+static bool checkCuts(const snug_model_header &header, const snug_value_cut *cuts, const snug_value_info *values, uint32_t count) {
+  for (uint32_t i = 0; cuts && i < count; ++i)
+    for (int axis = 0; axis < 2; ++axis) {
+      int32_t dim = cuts[i].dim[axis];
+      if (dim < -1 || dim >= values[i].rank)
+        return false;
+      if (dim < 0)
+        continue;
+      int64_t parts = cuts[i].dim[0] == cuts[i].dim[1] ? int64_t(header.mesh[0]) * header.mesh[1] : header.mesh[axis], whole;
+      const snug_extent &part = values[i].extents[dim];
+      if (part.symbol != -1 || __builtin_mul_overflow(part.offset, parts, &whole) || whole != cuts[i].extent[axis])
+        return false;
+    }
+  return true;
+}
+
 // Whether its mesh makes sense; throws where this runtime cannot do a collective.
 bool snug_model::checkMesh() const {
   const snug_model_header &h = *header;
   bool isCut = h.mesh[0] || h.mesh[1];
   if (!isCut)
-    return h.num_collectives == 0;
+    return h.num_collectives == 0 && !inputCuts(h) && !outputCuts(h);
   if (h.mesh[0] == 0 || h.mesh[1] == 0 || h.mesh[0] > kMaxRanks || h.mesh[1] > kMaxRanks / h.mesh[0] ||
       (h.memory.weights_bytes && !h.rank_weights))
+    return false;
+  if (!checkCuts(h, inputCuts(h), h.inputs, h.num_inputs) || !checkCuts(h, outputCuts(h), h.outputs, h.num_outputs))
     return false;
   for (uint32_t i = 0; i < h.num_collectives; ++i) {
     const snug_collective_info &info = h.collectives[i];
@@ -169,6 +188,25 @@ static void checkIndex(const char *kind, uint32_t index, uint32_t count) {
                                        ": the model has " + std::to_string(count));
 }
 
+// As snug_model_input_part has it; `first` is the number of the list's first value among all.
+static void copyPart(const snug_model_header &header, uint64_t first, uint32_t index, const snug_value_info &value, const snug_value_cut *cut,
+                     uint32_t rank, const int64_t *dims, int64_t *whole, int64_t *start) {
+  uint32_t ranks = std::max(numRanks(header), 1u);
+  if (rank >= ranks)
+    throw Failure(SNUG_EXIT_USAGE, "there is no device " + std::to_string(rank) + ": the model is for " + std::to_string(ranks));
+  std::vector<int64_t> part(size_t(value.rank) + 1);
+  copyShape(header, first + index, dims, part.data());
+  std::copy(part.begin(), part.end() - 1, whole);
+  std::fill(start, start + value.rank, 0);
+  for (int axis = 0; cut && axis < 2; ++axis)
+    if (int32_t dim = cut->dim[axis]; dim >= 0) {
+      int64_t place = axis == 0 ? rank / header.mesh[1] : rank % header.mesh[1];
+      // Where axis 1 cuts the parts of axis 0, those are that much longer.
+      start[dim] += place * part[size_t(dim)] * (axis == 0 && cut->dim[1] == dim ? header.mesh[1] : 1);
+      whole[dim] = cut->extent[axis];
+    }
+}
+
 extern "C" {
 snug_error *snug_model_load(const char *path, snug_model **out_model) {
   *out_model = nullptr;
@@ -270,6 +308,34 @@ snug_error *snug_model_output_shape(const snug_model *model, uint32_t index, con
   return guard([&] {
     checkIndex("output", index, model->header->num_outputs);
     copyShape(*model->header, uint64_t(model->header->num_inputs) + index, dims, out_shape);
+  });
+}
+
+const snug_value_cut *snug_model_input_cut(const snug_model *model, uint32_t index) {
+  const snug_value_cut *cuts = index < model->header->num_inputs ? inputCuts(*model->header) : nullptr;
+  return cuts && (cuts[index].dim[0] >= 0 || cuts[index].dim[1] >= 0) ? &cuts[index] : nullptr;
+}
+
+const snug_value_cut *snug_model_output_cut(const snug_model *model, uint32_t index) {
+  const snug_value_cut *cuts = index < model->header->num_outputs ? outputCuts(*model->header) : nullptr;
+  return cuts && (cuts[index].dim[0] >= 0 || cuts[index].dim[1] >= 0) ? &cuts[index] : nullptr;
+}
+
+snug_error *snug_model_input_part(const snug_model *model, uint32_t index, uint32_t rank, const int64_t *dims, int64_t *out_whole,
+                                  int64_t *out_start) {
+  return guard([&] {
+    const snug_model_header &header = *model->header;
+    checkIndex("input", index, header.num_inputs);
+    copyPart(header, 0, index, header.inputs[index], snug_model_input_cut(model, index), rank, dims, out_whole, out_start);
+  });
+}
+
+snug_error *snug_model_output_part(const snug_model *model, uint32_t index, uint32_t rank, const int64_t *dims, int64_t *out_whole,
+                                   int64_t *out_start) {
+  return guard([&] {
+    const snug_model_header &header = *model->header;
+    checkIndex("output", index, header.num_outputs);
+    copyPart(header, header.num_inputs, index, header.outputs[index], snug_model_output_cut(model, index), rank, dims, out_whole, out_start);
   });
 }
 }

@@ -83,7 +83,8 @@ class Header(C.Structure):
                 ("value_dims", C.c_void_p), ("text_bytes", C.c_uint64), ("num_maps", C.c_uint32),
                 ("reserved", C.c_uint32), ("maps", C.c_void_p), ("mesh", C.c_uint32 * 2),
                 ("num_collectives", C.c_uint32), ("reserved_mesh", C.c_uint32),
-                ("collectives", C.POINTER(CollectiveInfo)), ("rank_weights", C.POINTER(RankWeights))]
+                ("collectives", C.POINTER(CollectiveInfo)), ("rank_weights", C.POINTER(RankWeights)),
+                ("input_cuts", C.c_void_p), ("output_cuts", C.c_void_p)]
 
 
 def aligned(num_bytes, fill=0):

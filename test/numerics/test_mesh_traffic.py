@@ -61,6 +61,19 @@ def test_calls_and_bytes_are_those_of_the_plan(name, dims, mesh, weights, tmp_pa
         assert dict(seen) == dict(by_kind)
 
 
+def test_caches_are_not_sent(weights, tmp_path):
+    """All that goes over MPI is of one token, however long the cache is."""
+    past, head, vocabulary = 60, 16, 256
+    model, dims = weights("llama_tiny_decode"), {"batch": 1, "past": past}
+    _, report = snug.compile_model(model, tmp_path / "m.so", dims, flags=["--mesh", "2x1"])
+    inputs = materialize.make_inputs(model, {**dims, "s22": past + 1})
+    outputs, calls = run_counted(tmp_path / "m.so", inputs, 2, tmp_path)
+    for output, value in snug.reference(model, inputs).items():  # rank 0 has put the caches together for its file
+        assert snug.relative_error(outputs[output], value) <= 1e-5, output
+    assert sum("input" in one for one in report["mesh"]["parts"]) == 4
+    assert max(count for rank in calls for _, _, count in rank) == vocabulary // 2 < past * head
+
+
 def test_bytes_of_one_dimensional_parallelism_are_the_formula(weights, tmp_path):
     """Two all-reduces of tokens x hidden a layer (Shoeybi et al., arXiv 1909.08053); embeddings and logits are gathered."""
     tokens, hidden, vocabulary, layers, ranks = 16, 64, 256, 2, 4

@@ -54,15 +54,28 @@ static void printKeys(const snug_model *model) {
   }
 }
 
-static void printValues(const snug_model *model, const char *kind,
-                        const snug_value_info *(*at)(const snug_model *, uint32_t)) {
+// ", one of 2 parts of dim 1"
+static std::string partText(const snug_model *model, const snug_value_cut *cut) {
+  uint32_t mesh[2];
+  snug_model_mesh(model, mesh);
+  std::string text;
+  bool isNested = cut && cut->dim[0] == cut->dim[1];
+  for (int axis = 0; cut && axis < (isNested ? 1 : 2); ++axis)
+    if (cut->dim[axis] >= 0)
+      text += (text.empty() ? ", one of " : ", of ") + std::to_string(isNested ? mesh[0] * mesh[1] : mesh[axis]) + " parts of dim " +
+              std::to_string(cut->dim[axis]);
+  return text;
+}
+
+static void printValues(const snug_model *model, const char *kind, const snug_value_info *(*at)(const snug_model *, uint32_t),
+                        const snug_value_cut *(*cut)(const snug_model *, uint32_t)) {
   for (uint32_t i = 0; const snug_value_info *info = at(model, i); ++i) {
     std::string shape;
     for (int32_t k = 0; k < info->rank; ++k)
       shape += (k ? ", " : "") + (info->extents[k].symbol == -1 ? std::to_string(info->extents[k].offset)
                                                                 : std::string(info->extents[k].text));
-    printf("%-7s %s: %s [%s]%s\n", kind, info->name, dtypeText(info->dtype).c_str(), shape.c_str(),
-           info->flags & SNUG_VALUE_OVERWRITTEN ? ", overwritten" : "");
+    printf("%-7s %s: %s [%s]%s%s\n", kind, info->name, dtypeText(info->dtype).c_str(), shape.c_str(),
+           info->flags & SNUG_VALUE_OVERWRITTEN ? ", overwritten" : "", partText(model, cut(model, i)).c_str());
   }
 }
 
@@ -73,8 +86,8 @@ void snug::printInfo(const snug_model *model) {
   snug_model_mesh(model, mesh);
   if (mesh[0])
     printf("mesh    %u x %u devices; what follows is of one of them\n", mesh[0], mesh[1]);
-  printValues(model, "input", snug_model_input);
-  printValues(model, "output", snug_model_output);
+  printValues(model, "input", snug_model_input, snug_model_input_cut);
+  printValues(model, "output", snug_model_output, snug_model_output_cut);
   printKeys(model);
   for (uint32_t i = 0; const snug_dim_info *dim = snug_model_dim(model, i); ++i) {
     printf("dim     %s = %" PRId64, dim->name, dim->min);

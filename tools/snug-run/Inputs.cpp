@@ -5,6 +5,7 @@
 #include "tools/snug-run/Info.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/NpzFile.h"
+#include "tools/snug-run/Parts.h"
 #include "tools/snug-run/PbFile.h"
 
 #include <cstring>
@@ -96,7 +97,7 @@ static std::vector<int64_t> bindDims(const snug_model *model, const RunOptions &
   return dims;
 }
 
-RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options) {
+RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options, uint32_t rank) {
   std::map<std::string, HostTensor> files = readInputs(model, options);
   RunTensors tensors;
   uint32_t count = snug_model_num_inputs(model);
@@ -106,8 +107,10 @@ RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options)
     const char *name = snug_model_input(model, i)->name;
     auto found = files.find(name);
     isGiven[i] = found != files.end();
+    auto named = options.inputs.find(name);
+    bool isPart = options.ownFiles.count(named == options.inputs.end() ? options.inputArchive : named->second);
     if (isGiven[i])
-      tensors.inputs[i] = std::move(found->second);
+      tensors.inputs[i] = isPart ? std::move(found->second) : partOfInput(model, i, rank, std::move(found->second));
     else if (!options.randomSeed)
       throw CommandFailure(SNUG_EXIT_USAGE, "input '" + std::string(name) + "' is missing: add --input " + name +
                                          "=FILE.npy, or --random-inputs SEED");
@@ -120,10 +123,10 @@ RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options)
     if (isGiven[i])
       continue;
     const snug_value_info *info = snug_model_input(model, i);
-    std::vector<int64_t> shape(size_t(info->rank) + 1);
-    check(snug_model_input_shape(model, i, tensors.dims.data(), shape.data()));
+    std::vector<int64_t> shape(size_t(info->rank) + 1), start(shape.size());
+    check(snug_model_input_part(model, i, 0, tensors.dims.data(), shape.data(), start.data()));
     shape.pop_back();
-    tensors.inputs[i] = HostTensor(info->dtype, shape);
+    HostTensor whole(info->dtype, shape);
     if (info->kind == SNUG_VALUE_STRING_TENSOR)
       throw CommandFailure(SNUG_EXIT_USAGE, "input '" + std::string(info->name) + "' takes strings, which are not made at random: add --input " +
                                          info->name + "=FILE.npy");
@@ -131,8 +134,8 @@ RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options)
     if (range != options.randomRanges.end() && info->dtype.code != kDLInt && info->dtype.code != kDLUInt)
       throw CommandFailure(SNUG_EXIT_USAGE, "--random-range " + range->first + ": the input is " + dtypeText(info->dtype) +
                                          ", and only integers take a range");
-    fillRandom(tensors.inputs[i], *options.randomSeed + i,
-               range == options.randomRanges.end() ? nullptr : &range->second);
+    fillRandom(whole, *options.randomSeed + i, range == options.randomRanges.end() ? nullptr : &range->second);
+    tensors.inputs[i] = partOfInput(model, i, rank, std::move(whole));
   }
   for (uint32_t i = 0; const snug_value_dim *value = snug_model_value_dim(model, i); ++i)
     if (!isGiven[value->input]) {

@@ -15,8 +15,9 @@ struct RunTensors {
   std::vector<int64_t> dims;
 };
 
-// Reads and makes the inputs, binds the dims, makes zeroed outputs.
-RunTensors makeTensors(const snug_model *model, const RunOptions &options);
+// Reads and makes the inputs, binds the dims, makes zeroed outputs: what rank `rank` has of them, where the model gives ranks
+// parts. Files that are not a rank's own have the whole.
+RunTensors makeTensors(const snug_model *model, const RunOptions &options, uint32_t rank);
 
 } // namespace snug
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace snug {
@@ -21,6 +22,7 @@ struct RunOptions {
   std::map<std::string, std::pair<int64_t, int64_t>> randomRanges; // integer inputs: lo, hi
   std::map<std::string, std::string> outputs;                      // name -> .npy
   std::string outputArchive;                                       // .npz
+  std::set<std::string> ownFiles; // of these, those that are one rank's own: they hold its part of a tensor
   std::map<std::string, int64_t> dims;
   uint32_t threads = 0; // 0: as planned
   uint32_t warmup = 0, repeat = 1;

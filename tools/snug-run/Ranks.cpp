@@ -58,6 +58,8 @@ RunOptions snug::optionsOf(const RunOptions &options, uint32_t rank) {
     bool isOwn = false;
     for (size_t at; (at = path.find(kRank)) != std::string::npos; isOwn = true)
       path.replace(at, kRank.size(), std::to_string(rank));
+    if (isOwn)
+      own.ownFiles.insert(path);
     return isOwn;
   };
   resolve(own.inputArchive);

@@ -9,6 +9,7 @@
 #include "tools/snug-run/Measure.h"
 #include "tools/snug-run/NpyFile.h"
 #include "tools/snug-run/NpzFile.h"
+#include "tools/snug-run/Parts.h"
 #include "tools/snug-run/PbFile.h"
 #include "tools/snug-run/Profile.h"
 #include "tools/snug-run/Ranks.h"
@@ -123,18 +124,24 @@ static Measurement measure(const snug_model *model, snug_context *context, snug_
   return result;
 }
 
-static void writeOutputs(const snug_model *model, const RunTensors &tensors, const RunOptions &options) {
+// `wholes`: of outputs that the rank has parts of, those that it writes as a whole.
+static void writeOutputs(const snug_model *model, const RunTensors &tensors, const std::map<uint32_t, HostTensor> &wholes,
+                         const RunOptions &options) {
   // The mask of new files is the process's, which whoever makes a file sets for a moment, libzip among them: ranks that are
   // threads write one after the other.
   static std::mutex one;
   std::lock_guard<std::mutex> lock(one);
   std::map<std::string, const HostTensor *> all;
   for (uint32_t i = 0; const snug_value_info *info = snug_model_output(model, i); ++i) {
-    all[info->name] = &tensors.outputs[i];
+    auto of = [&](const std::string &path) -> const HostTensor & {
+      auto whole = wholes.find(i);
+      return whole == wholes.end() || options.ownFiles.count(path) ? tensors.outputs[i] : whole->second;
+    };
+    all[info->name] = &of(options.outputArchive);
     auto wanted = options.outputs.find(info->name);
     if (wanted != options.outputs.end())
-      isPbFile(wanted->second) ? writePbFile(wanted->second, info->name, tensors.outputs[i])
-                               : writeNpyFile(wanted->second, tensors.outputs[i]);
+      isPbFile(wanted->second) ? writePbFile(wanted->second, info->name, of(wanted->second))
+                               : writeNpyFile(wanted->second, of(wanted->second));
   }
   if (!options.outputArchive.empty())
     writeNpzFile(options.outputArchive, all);
@@ -148,7 +155,7 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
   together(comm, [&] {
     if (!model)
       model = loadModel(options);
-    tensors = makeTensors(model.get(), options);
+    tensors = makeTensors(model.get(), options, comm ? snug_comm_rank(comm) : 0);
     // With --stats the arena is ours, so that it can be watched; it has exactly the planned size either way.
     snug_memory_need need;
     check(snug_model_memory(model.get(), tensors.dims.data(), &need));
@@ -166,8 +173,9 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
     RankStats own = rankStats(model.get(), measured);
     check(snug_comm_all_gather(comm, &own, ranks.data(), sizeof(own)));
   }
+  std::map<uint32_t, HostTensor> wholes = joinOutputs(model.get(), comm, options, tensors);
   together(comm, [&] {
-    writeOutputs(model.get(), tensors, options);
+    writeOutputs(model.get(), tensors, wholes, options);
     if (!options.stats.empty() && speaks)
       writeStats(options.stats, model.get(), tensors, measured, ranks);
   });
@@ -175,8 +183,12 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
     return;
   if (options.profile)
     printProfile(model.get(), launchNs, measured.milliseconds);
-  for (uint32_t i = 0; const snug_value_info *info = snug_model_output(model.get(), i); ++i)
-    printf("%s: %s %s\n", info->name, dtypeText(info->dtype).c_str(), shapeText(tensors.outputs[i].shape).c_str());
+  for (uint32_t i = 0; const snug_value_info *info = snug_model_output(model.get(), i); ++i) {
+    std::string shape = shapeText(tensors.outputs[i].shape);
+    if (snug_model_output_cut(model.get(), i))
+      shape = shapeText(wholeShape(model.get(), i, tensors.dims)) + ", in parts of " + shape;
+    printf("%s: %s %s\n", info->name, dtypeText(info->dtype).c_str(), shape.c_str());
+  }
   std::string devices = comm ? " on " + std::to_string(ranks.size()) + " device(s)" : "";
   printf("%zu run(s)%s on %u thread(s): median %.3f ms\n", measured.milliseconds.size(), devices.c_str(), measured.threads,
          median(measured.milliseconds));

@@ -147,6 +147,48 @@ TEST_F(MeshContext, TellsItsMesh) {
   });
 }
 
+// Of x there are two parts, one for each place along the first axis; of total four.
+TEST_F(MeshContext, TellsItsParts) {
+  snug_model *model = nullptr;
+  EXPECT_OK(snug_model_load(models.library(MESH_PARTS).c_str(), &model));
+  ASSERT_NE(model, nullptr);
+  const snug_value_cut *cut = snug_model_input_cut(model, 0);
+  ASSERT_NE(cut, nullptr);
+  EXPECT_EQ(cut->dim[0], 1);
+  EXPECT_EQ(cut->dim[1], -1);
+  EXPECT_EQ(cut->extent[0], 8);
+  EXPECT_EQ(snug_model_output_cut(model, 1), nullptr);
+  EXPECT_EQ(snug_model_output_cut(model, 5), nullptr);
+  const int64_t dims[] = {3};
+  for (int64_t rank = 0; rank < 4; ++rank) {
+    int64_t shape[2], whole[2], start[2];
+    EXPECT_OK(snug_model_input_shape(model, 0, dims, shape));
+    EXPECT_EQ(shape[1], 4);
+    EXPECT_OK(snug_model_input_part(model, 0, uint32_t(rank), dims, whole, start));
+    EXPECT_EQ((std::vector<int64_t>{whole[0], whole[1], start[0], start[1]}), (std::vector<int64_t>{3, 8, 0, rank / 2 * 4}));
+    EXPECT_OK(snug_model_output_part(model, 0, uint32_t(rank), dims, whole, start));
+    EXPECT_EQ((std::vector<int64_t>{whole[0], whole[1], start[0], start[1]}), (std::vector<int64_t>{3, 16, 0, rank * 4}));
+    EXPECT_OK(snug_model_output_part(model, 1, uint32_t(rank), dims, whole, start));
+    EXPECT_EQ((std::vector<int64_t>{whole[0], start[0]}), (std::vector<int64_t>{4, 0}));
+  }
+  auto refused = [&](snug_error *error, snug_exit_code code, const std::string &part) {
+    EXPECT_EQ(snug_error_code(error), code);
+    EXPECT_NE(std::string(snug_error_message(error)).find(part), std::string::npos) << snug_error_message(error);
+    snug_error_destroy(error);
+  };
+  int64_t whole[2], start[2], tooLarge[] = {65};
+  refused(snug_model_input_part(model, 0, 4, dims, whole, start), SNUG_EXIT_USAGE, "there is no device 4: the model is for 4");
+  refused(snug_model_input_part(model, 1, 0, dims, whole, start), SNUG_EXIT_USAGE, "there is no input 1");
+  refused(snug_model_output_part(model, 0, 0, tooLarge, whole, start), SNUG_EXIT_RUN, "allows 1..64");
+  Tensor<float> given({3, 8});
+  const DLTensor *inputs[] = {&given.dl};
+  int64_t solved[] = {-1};
+  refused(snug_model_bind_dims(model, inputs, 1, solved), SNUG_EXIT_RUN,
+          "input 'x' has shape 3x8; expected [n, 4] (one device's part of 8 along dim 1)");
+  snug_model_release(model);
+  refused(snug_model_load(models.library(MESH_WRONG_PARTS).c_str(), &model), SNUG_EXIT_INVALID, "damaged");
+}
+
 TEST_F(MeshContext, WhatOneRankLacksAllAreTold) {
   std::filesystem::remove(models.weightsOf(2));
   auto create = [](Rank &rank) { rank.create(); };

@@ -9,8 +9,8 @@
 // x is read, n is 1..64, weights of rank r are in mesh.r.safetensors. A rank that the environment variable SNUG_TEST_DIE
 // names is killed in the middle of a run, one that SNUG_TEST_STUCK names stands still in it; FIXTURE_DIMS bounds n otherwise,
 // FIXTURE_SALT makes another file of the same model, FIXTURE_ONE_LESS leaves the last
-// collective out, FIXTURE_ONE_FILE has the weights of two ranks in one file,
-// FIXTURE_STARTS has the first two collectives in flight while that happens.
+// collective out, FIXTURE_ONE_FILE has the weights of two ranks in one file, FIXTURE_STARTS has the first two collectives in
+// flight while that happens, FIXTURE_PARTS calls x a part of so many columns along the first axis, and total one along both.
 #include "snug/ModelABI.h"
 
 #include <signal.h>
@@ -44,6 +44,11 @@ static const snug_collective_info collectives[] = {
     {SNUG_ALL_GATHER, 3, 0, {2, 32, 1}, "each"},
 #endif
 };
+
+#ifdef FIXTURE_PARTS
+static const snug_value_cut inputCuts[] = {{{1, -1}, {FIXTURE_PARTS, 0}}};
+static const snug_value_cut outputCuts[] = {{{1, 1}, {kWidth * kDevices, kWidth * kDevices}}, {{-1, -1}}, {{-1, -1}}, {{-1, -1}}, {{-1, -1}}};
+#endif
 
 static void shapes(const int64_t *values, int64_t *extents) {
   int64_t found[] = {values[0], kWidth, values[0], kWidth, kWidth, kWidth, kDevices, kWidth, 2};
@@ -115,6 +120,10 @@ static const snug_model_header header = {
     .num_collectives = sizeof(collectives) / sizeof(collectives[0]),
     .collectives = collectives,
     .rank_weights = weights,
+#ifdef FIXTURE_PARTS
+    .input_cuts = inputCuts,
+    .output_cuts = outputCuts,
+#endif
 };
 
 __attribute__((visibility("default"))) const snug_model_header *snug_model_query(uint32_t max_abi_version) {

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Key-value caches stay in parts: each device keeps its own from step to step, and only what is new is ever sent."""
+import json
+
+import numpy as np
+import pytest
+
+import materialize
+import snug
+from test_mesh import TOLERANCE, join
+
+LAYERS, HEADS, HEAD = 2, 2, 16  # of llama_tiny_decode: key-value heads, of four query heads
+CACHES = [f"{what}_{layer}" for layer in range(LAYERS) for what in ("key", "value")]
+
+
+def compiled(model, mesh, tmp_path, *flags, dims=None):
+    _, report = snug.compile_model(model, tmp_path / "m.so", dims or {"batch": 1, "past": "1..40"}, flags=["--mesh", f"{mesh[0]}x{mesh[1]}", *flags])
+    return report
+
+
+def cuts_of(report, kind):
+    return {one[kind]: one["dims"] for one in report["mesh"]["parts"] if kind in one}
+
+
+def part(whole, mesh, dims, rank):
+    for dim, extent, place in zip(dims, mesh, divmod(rank, mesh[1])):
+        if dim is not None:
+            whole = np.split(whole, extent, axis=dim)[place]
+    return whole
+
+
+def step_inputs(model, past):
+    return materialize.make_inputs(model, {"batch": 1, "past": past, "s22": past + 1})
+
+
+@pytest.mark.parametrize("mesh", [(2, 1), (1, 2), (2, 2), (4, 1), (3, 1)], ids=lambda mesh: f"{mesh[0]}x{mesh[1]}")
+def test_each_rank_keeps_its_part_from_step_to_step(mesh, weights, tmp_path):
+    """What one step gives a rank is what it gives to the next one: nobody puts caches together in between."""
+    model, ranks = weights("llama_tiny_decode"), mesh[0] * mesh[1]
+    cuts = cuts_of(compiled(model, mesh, tmp_path), "input")
+    outputs_in_parts = cuts_of(json.loads((tmp_path / "m.report.json").read_text()), "output")
+    assert outputs_in_parts == {name.replace("past", "present"): dims for name, dims in cuts.items()}
+    caches = {name: value for name, value in step_inputs(model, 3).items() if name.startswith("past")}
+    for name, value in caches.items():
+        for rank in range(ranks):
+            np.save(tmp_path / f"{name}.{rank}.npy", part(value, mesh, cuts.get(name, (None, None)), rank))
+    for past in (3, 4, 5):
+        inputs = step_inputs(model, past)
+        for name in ("input_ids", "attention_mask", "position_ids"):
+            np.save(tmp_path / f"{name}.npy", inputs[name])
+        want = snug.reference(model, {**inputs, **caches})
+        words = [word for name in ("input_ids", "attention_mask", "position_ids") for word in ("--input", f"{name}={tmp_path / name}.npy")]
+        for cache in CACHES:
+            words += ["--input", f"past_{cache}={tmp_path}/past_{cache}.{{rank}}.npy", "--output", f"present_{cache}={tmp_path}/past_{cache}.{{rank}}.npy"]
+        snug.command([snug.tool("SNUG_RUN"), tmp_path / "m.so", "--comm", "loopback", *words, "--output", f"logits={tmp_path}/logits.npy"])
+        assert snug.relative_error(np.load(tmp_path / "logits.npy"), want["logits"]) <= TOLERANCE
+        for cache in CACHES:
+            parts = [np.load(tmp_path / f"past_{cache}.{rank}.npy") for rank in range(ranks)]
+            got = join(parts, mesh, cuts.get(f"past_{cache}", (None, None)))
+            assert snug.relative_error(got, want[f"present_{cache}"]) <= TOLERANCE, (past, cache)
+            caches[f"past_{cache}"] = want[f"present_{cache}"]
+
+
+@pytest.mark.parametrize("mesh, dims", [((2, 1), [1, None]), ((1, 2), [None, 1])], ids=["2x1", "1x2"])
+def test_caches_are_cut_by_heads_and_take_their_share(mesh, dims, weights, tmp_path):
+    report = compiled(weights("llama_tiny_decode"), mesh, tmp_path)
+    assert cuts_of(report, "input") == {f"past_{cache}": dims for cache in CACHES}
+    cache, past = len(CACHES) * HEADS * HEAD * 4, 40  # bytes of one token
+    assert report["memory"]["inputs"] == cache * past // 2 + 8 * (2 + past + 1)  # token, position and mask
+    assert report["memory"]["outputs"] == cache * (past + 1) // 2 + 4 * 256
+    stats = run_whole(weights("llama_tiny_decode"), 40, tmp_path)
+    assert stats["planned"]["inputs"] == report["memory"]["inputs"] and stats["planned"]["outputs"] == report["memory"]["outputs"]
+
+
+def run_whole(model, past, tmp_path):
+    """Whole arrays go in and come out, over as many ranks as there are. Statistics."""
+    inputs = step_inputs(model, past)
+    np.savez(tmp_path / "in.npz", **inputs)
+    snug.command([snug.tool("SNUG_RUN"), tmp_path / "m.so", "--comm", "loopback", "--inputs", tmp_path / "in.npz", "--outputs",
+                  tmp_path / "out.npz", "--stats", tmp_path / "stats.json"])
+    with np.load(tmp_path / "out.npz") as file:
+        for name, value in snug.reference(model, inputs).items():
+            assert snug.relative_error(file[name], value) <= TOLERANCE, name
+    return json.loads((tmp_path / "stats.json").read_text())
+
+
+@pytest.mark.parametrize("mesh", [(2, 1), (2, 2), (4, 1), (2, 4)], ids=lambda mesh: f"{mesh[0]}x{mesh[1]}")
+def test_whole_arrays_go_in_and_come_out(mesh, weights, tmp_path):
+    """As a .npz of all outputs, and with random inputs, which are the same whatever the mesh."""
+    model = weights("llama_tiny_decode")
+    assert compiled(model, mesh, tmp_path)["mesh"]["parts"]
+    run_whole(model, 7, tmp_path)
+    words = ["--random-inputs", 5, "--random-range", "input_ids=0..255", "--dim", "past=9"]
+    snug.command([snug.tool("SNUG_RUN"), tmp_path / "m.so", "--comm", "loopback", *words, "--outputs", tmp_path / "mesh.npz"])
+    snug.compile_model(model, tmp_path / "one.so", {"batch": 1, "past": "1..40"})
+    snug.command([snug.tool("SNUG_RUN"), tmp_path / "one.so", *words, "--outputs", tmp_path / "one.npz"])
+    with np.load(tmp_path / "mesh.npz") as got, np.load(tmp_path / "one.npz") as want:
+        for name in want.files:
+            assert snug.relative_error(got[name], want[name]) <= TOLERANCE, name
