@@ -31,6 +31,8 @@ struct MeshReport {
     double bytes = 0; // on each device, beyond its share
   };
   std::array<int64_t, 2> mesh = {1, 1};
+  MeshFamily family = MeshFamily::Free;
+  int64_t outside = 0; // products with matrices of weights that cannot be cut as the family says
   std::string topology;
   std::vector<Candidate> candidates; // fastest first
   std::vector<Traffic> traffic;

@@ -235,13 +235,17 @@ void Pipeline::sayMesh() {
     options.console.messages() << "snugc: warning: each device holds " << printBytes(static_cast<int64_t>(beyond))
                                << " of weights beyond its share, which do not divide by " << mesh.mesh[0] << "x" << mesh.mesh[1]
                                << " devices or are read as a whole: " << names << "\n";
+  if (mesh.outside > 0)
+    options.console.messages() << "snugc: warning: " << mesh.outside << (mesh.outside == 1 ? " product" : " products")
+                               << " with matrices of weights cannot be cut as '" << nameOf(mesh.family) << "' says, and "
+                               << (mesh.outside == 1 ? "is" : "are") << " cut freely\n";
 }
 
 int Pipeline::shard() {
   if (options.anyMesh || options.mesh[0] * options.mesh[1] > 1) {
     auto chosen = chooseMesh(*program, options, threads());
-    if (failed(chosen))
-      return SNUG_EXIT_FAULT;
+    if (failed(chosen)) // which a family that was asked for may be the reason of
+      return options.meshFamily ? SNUG_EXIT_UNSUPPORTED : SNUG_EXIT_FAULT;
     report.mesh = *chosen;
     int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) {
       pm.addPass(createPartition());

@@ -49,7 +49,7 @@ static Json meshJson(const MeshReport &mesh, const std::vector<MeshReport::Candi
     traffic.push_back({{"collective", one.kind}, {"axes", one.axes}, {"calls", one.calls}, {"bytes", one.bytes}});
   for (const MeshReport::Replicated &one : mesh.replicated)
     replicated.push_back({{"weight", one.weight}, {"bytes", one.bytes}});
-  return {{"mesh", mesh.mesh}, {"topology", mesh.topology}, {"candidates", candidates}, {"collectives", traffic}, {"replicated", replicated}};
+  return {{"mesh", mesh.mesh}, {"family", nameOf(mesh.family)}, {"outside", mesh.outside}, {"topology", mesh.topology}, {"candidates", candidates}, {"collectives", traffic}, {"replicated", replicated}};
 }
 
 static Json pictureJson(const MemoryPicture &picture) {

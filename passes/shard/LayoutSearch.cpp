@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/shard/CutCandidates.h"
+#include "passes/shard/LinearLayers.h"
 
 using namespace mlir;
 using namespace snug;
@@ -24,9 +25,7 @@ bool isConstant(Value value) {
 
 class LayoutSearch {
 public:
-  LayoutSearch(Block &block, LayoutCosts &costs) : block(block), costs(costs), candidates(block) {}
-
-  FailureOr<LayoutSearchResult> run() {
+  LayoutSearch(Block &block, LayoutCosts &costs) : block(block), costs(costs), candidates(block), layers(block, candidates) {
     for (Operation &op : block.without_terminator())
       if (llvm::any_of(op.getResults(), isTensor) && !isConstant(op.getResult(0)))
         addOp(&op);
@@ -37,12 +36,17 @@ public:
     for (BlockArgument argument : block.getArguments())
       if (isTensor(argument))
         addUses(argument, std::nullopt);
+  }
+
+  FailureOr<LayoutSearchResult> run(MeshFamily family) {
+    LayoutSearchResult result;
+    if (std::string refused = restrictTo(family, result.outside); !refused.empty())
+      return block.getParentOp()->emitError() << refused;
     LayoutSolution solution = solveLayouts(problem);
     if (!solution.problem.empty())
       return block.getParentOp()->emitError() << "no way to cut it for the mesh: " << solution.problem;
     for (auto &[op, node] : nodes)
       writeCuts(op, node.states[solution.states[node.number]]);
-    LayoutSearchResult result;
     double beyond = 0;
     for (auto &[op, node] : nodes)
       beyond += replicatedBytes(op, candidates.ruleOf(op), node.states[solution.states[node.number]], &result.replicated);
@@ -56,6 +60,29 @@ private:
     unsigned number = 0;
     std::vector<OpCuts> states;
   };
+
+  // Allows layers only what is of the family; those that nothing is of go without, and are counted.
+  std::string restrictTo(MeshFamily family, size_t &outside) {
+    for (auto &[op, node] : nodes) {
+      if (!layers.contains(op))
+        continue;
+      std::vector<double> &cost = problem.nodes[node.number].cost, kept = cost;
+      bool isAny = false;
+      for (auto [state, cuts] : llvm::enumerate(node.states))
+        if (layers.isOf(family, op, cuts, costs.mesh))
+          isAny = true;
+        else
+          kept[state] = std::numeric_limits<double>::infinity();
+      if (isAny)
+        cost = std::move(kept);
+      outside += !isAny;
+    }
+    if (family == MeshFamily::Free || layers.size() > outside)
+      return "";
+    return (layers.size() ? "none of its " + std::to_string(layers.size()) + " products with matrices of weights can be cut for "
+                          : "it has no products with matrices of weights that could be cut for ") +
+           (std::to_string(costs.mesh[0]) + "x" + std::to_string(costs.mesh[1]) + " devices as '" + nameOf(family) + "' says");
+  }
 
   unsigned add(std::vector<double> cost) {
     problem.nodes.push_back({std::move(cost)});
@@ -182,13 +209,16 @@ private:
   Block &block;
   LayoutCosts &costs;
   CutCandidates candidates;
+  LinearLayers layers;
   LayoutProblem problem;
   llvm::MapVector<Operation *, Node> nodes;
 };
 } // namespace
 
-FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &costs) {
+FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &costs, MeshFamily family) {
   LayoutSearchResult all;
+  if (std::string problem = familyProblem(family, costs.mesh); !problem.empty())
+    return module.emitError() << problem;
   Builder b(module.getContext());
   module->setAttr(kMesh, b.getDenseI64ArrayAttr(costs.mesh));
   for (auto function : module.getOps<func::FuncOp>()) {
@@ -198,11 +228,12 @@ FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &
       function.emitRemark() << "has control flow between blocks: it is not cut, but done by each device";
       continue;
     }
-    auto found = LayoutSearch(function.front(), costs).run();
+    auto found = LayoutSearch(function.front(), costs).run(family);
     if (failed(found))
       return failure();
     all.seconds += found->seconds;
     all.isOptimal &= found->isOptimal;
+    all.outside += found->outside;
     for (auto [weight, bytes] : found->replicated)
       all.replicated[weight] += bytes;
   }

@@ -93,9 +93,9 @@ def run_ranks(library, inputs, tmp_path):
     return outputs, stats
 
 
-def check(name, mesh, links, weights, tmp_path):
+def check(name, mesh, links, weights, tmp_path, flags=()):
     model, dims, inputs = model_of(name, weights, tmp_path)
-    flags = ["--mesh", f"{mesh[0]}x{mesh[1]}"]
+    flags = ["--mesh", f"{mesh[0]}x{mesh[1]}", *flags]
     if LINKS[links]:
         (tmp_path / "topology.json").write_text(topology_of(mesh, LINKS[links]))
         flags += ["--topology", tmp_path / "topology.json"]
@@ -123,6 +123,17 @@ def test_mesh_gives_what_one_device_gives(name, mesh, links, weights, tmp_path):
                          ids=lambda value: value if isinstance(value, str) else "x".join(map(str, value)))
 def test_any_mesh_gives_what_one_device_gives(name, mesh, links, weights, tmp_path):
     check(name, mesh, links, weights, tmp_path)
+
+
+FAMILIES = [("1d", (4, 1)), ("1d", (1, 8)), *itertools.product(("hierarchical", "column-first", "row-first"), ((2, 2), (4, 2))),
+            ("column-first", (1, 4)), ("row-first", (4, 1))]
+
+
+@pytest.mark.parametrize("name", ["gpt2_tiny", "llama_tiny"])
+@pytest.mark.parametrize("family, mesh", FAMILIES, ids=lambda value: value if isinstance(value, str) else "x".join(map(str, value)))
+def test_any_family_gives_what_one_device_gives(name, family, mesh, weights, tmp_path):
+    report = check(name, mesh, "slow_first", weights, tmp_path, flags=["--mesh-family", family])
+    assert report["mesh"]["replicated"] == []
 
 
 def test_heads_of_each_matrix_are_cut_and_weights_shared_out(weights, tmp_path):
