@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The transport over MPI: its non-blocking collectives, which are tested until they are done, a process has ended, or time
-// is up. Reductions are our own, so that elements mean the same on all transports; MPI chooses the order, by the size of
-// group and message alone.
+// The transport over MPI: rings for what is large (Ring.h), and its non-blocking collectives, which are tested until they are done,
+// a process has ended, or time is up. Reductions are our own, so that elements mean the same on all transports; the order
+// depends on the size of group and message alone.
 
 #include "runtime/comm/Combine.h"
 #include "runtime/comm/mpi/Exchange.h"
+#include "runtime/comm/mpi/Ring.h"
 #include "runtime/comm/mpi/Watch.h"
 #include "snug/Transport.h"
 
@@ -28,6 +29,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 constexpr uint64_t kOpenTimeoutMs = 60000;
 constexpr int64_t kMaxCount = INT_MAX;
+constexpr int kFirstTag = 16; // of rings; those below are Exchange.cpp's
 
 class Transport {
 public:
@@ -45,10 +47,21 @@ public:
   Watch watch;
 
 private:
+  // A collective in flight: one of MPI's, or a ring.
+  struct Operation {
+    MPI_Request request = MPI_REQUEST_NULL;
+    Ring *ring = nullptr;
+  };
+  const char *begin(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
+                    Operation &operation);
   const char *start(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int count,
                     MPI_Request &request);
-  const char *wait(MPI_Request &request, uint64_t timeoutMs);
+  const char *test(Operation &operation, bool &done, bool &moved);
+  const char *wait(Operation &operation, uint64_t timeoutMs);
   const char *checked(int code);
+
+  std::vector<std::unique_ptr<Ring>> rings; // that nobody uses
+  int numRings = 0;                         // that were started, which all ranks do in the same order
 
   char message[256] = {};
   bool ownsMpi = false, isCrowded = false;
@@ -114,17 +127,51 @@ const char *Transport::start(MPI_Comm group, const snug_collective_info &info, c
   }
 }
 
+const char *Transport::begin(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
+                             Operation &operation) {
+  constexpr int kTags = 1 << 14; // MPI promises 32767
+  int size = 1;
+  MPI_Comm_size(group, &size);
+  if (!Ring::takes(info, size, count)) {
+    if (count <= kMaxCount)
+      return start(group, info, send, recv, int(count), operation.request);
+    snprintf(message, sizeof(message), "MPI sends at most %lld elements at once, and %lld are to be sent",
+             (long long)kMaxCount, (long long)count);
+    return message;
+  }
+  if (rings.empty())
+    rings.push_back(std::make_unique<Ring>());
+  operation.ring = rings.back().release();
+  rings.pop_back();
+  return checked(operation.ring->start(group, info, send, recv, count, kFirstTag + numRings++ % kTags));
+}
+
+const char *Transport::test(Operation &operation, bool &done, bool &moved) {
+  int isDone = 0;
+  moved = false;
+  const char *failure = operation.ring ? checked(operation.ring->step(done, moved))
+                                       : checked(MPI_Test(&operation.request, &isDone, MPI_STATUS_IGNORE));
+  done = !failure && (operation.ring ? done : isDone != 0);
+  if (done && operation.ring) {
+    rings.emplace_back(operation.ring);
+    operation.ring = nullptr;
+  }
+  return failure;
+}
+
 // Spins a little, as most collectives are short, where each rank has a core; then lets others run.
-const char *Transport::wait(MPI_Request &request, uint64_t timeoutMs) {
+const char *Transport::wait(Operation &operation, uint64_t timeoutMs) {
   using std::chrono::milliseconds;
   auto begin = Clock::now(), looked = begin, ended = Clock::time_point::max();
   for (;;) {
-    int done = 0;
-    if (const char *failure = checked(MPI_Test(&request, &done, MPI_STATUS_IGNORE)))
+    bool done = false, moved = false;
+    if (const char *failure = test(operation, done, moved))
       return failure;
     if (done)
       return nullptr;
     auto now = Clock::now();
+    if (moved) // the next message may be there soon, and all others are alive
+      begin = now;
     if (now - begin > milliseconds(timeoutMs)) {
       snprintf(message, sizeof(message), "%llu ms passed without an answer of all ranks", (unsigned long long)timeoutMs);
       return message;
@@ -148,25 +195,9 @@ const char *Transport::wait(MPI_Request &request, uint64_t timeoutMs) {
 
 const char *Transport::collective(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv,
                                   int64_t count, uint64_t timeoutMs) {
-  uint64_t bytes = elementBytes(info.dtype);
-  // MPI counts with int. Only what is combined by element can be cut in pieces.
-  if (count > kMaxCount && info.kind != SNUG_ALL_REDUCE) {
-    snprintf(message, sizeof(message), "MPI sends at most %lld elements at once, and %lld are to be sent",
-             (long long)kMaxCount, (long long)count);
-    return message;
-  }
-  for (int64_t at = 0; at < count;) {
-    int piece = int(std::min(kMaxCount, count - at));
-    MPI_Request request;
-    const char *failure = start(group, info, static_cast<const uint8_t *>(send) + uint64_t(at) * bytes,
-                                static_cast<uint8_t *>(recv) + uint64_t(at) * bytes, piece, request);
-    if (!failure)
-      failure = wait(request, timeoutMs);
-    if (failure)
-      return failure;
-    at += piece;
-  }
-  return nullptr;
+  Operation operation;
+  const char *failure = begin(group, info, send, recv, count, operation);
+  return failure ? failure : wait(operation, timeoutMs); // of one that failed MPI may still write to the buffers: they stay
 }
 
 const char *Transport::split(uint32_t color, void **outGroup) {
