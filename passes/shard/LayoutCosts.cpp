@@ -71,6 +71,12 @@ double LayoutCosts::joiningRows(Operation *op, const ShardRule &rule, const OpCu
   return group == 1 ? 0 : latency + rows * share * bytesOfRowInParts(op, group) / bandwidth;
 }
 
+double LayoutCosts::replicating(double bytes) const {
+  constexpr double least = 1e-6, timesSent = 1e4; // s/byte; as if each were sent so often over the slowest link
+  double slowest = std::min(links[0].bytes_per_s, links[1].bytes_per_s);
+  return bytes * std::max(least, timesSent / slowest);
+}
+
 double LayoutCosts::bytesOf(Value value) {
   std::optional<int64_t> bytes = tensorBytes(value, bounds);
   return bytes ? static_cast<double>(*bytes) : 0;

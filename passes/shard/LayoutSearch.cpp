@@ -12,9 +12,6 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-// Seconds for each byte of a matrix that a device holds beyond its share. Not a time: a model is cut so that its weights fit.
-constexpr double kReplicatedByte = 1e-6;
-
 bool isTensor(Value value) { return isa<RankedTensorType>(value.getType()); }
 
 // Constants are cut where they are read, for nothing.
@@ -47,10 +44,12 @@ public:
       return block.getParentOp()->emitError() << "no way to cut it for the mesh: " << solution.problem;
     for (auto &[op, node] : nodes)
       writeCuts(op, node.states[solution.states[node.number]]);
-    double beyond = 0;
-    for (auto &[op, node] : nodes)
-      beyond += replicatedBytes(op, candidates.ruleOf(op), node.states[solution.states[node.number]], &result.replicated);
-    result.seconds = solution.cost - kReplicatedByte * beyond;
+    result.seconds = solution.cost;
+    for (auto &[op, node] : nodes) {
+      unsigned state = solution.states[node.number];
+      replicatedBytes(op, candidates.ruleOf(op), node.states[state], &result.replicated);
+      result.seconds -= costs.replicating(node.avoidable[state]);
+    }
     result.isOptimal = solution.isOptimal;
     return result;
   }
@@ -59,6 +58,7 @@ private:
   struct Node {
     unsigned number = 0;
     std::vector<OpCuts> states;
+    std::vector<double> avoidable; // bytes that the device holds beyond the least of any state
   };
 
   // Allows layers only what is of the family; those that nothing is of go without, and are counted.
@@ -101,6 +101,7 @@ private:
         if (!resultLayout(rule, i, cuts, costs.mesh))
           return;
       node.states.push_back(cuts);
+      node.avoidable.push_back(replicatedBytes(op, rule, cuts));
       cost.push_back(ownCost(op, rule, cuts));
     };
     SmallVector<std::optional<IterationCut>> choices{std::nullopt};
@@ -110,6 +111,9 @@ private:
       for (const auto &second : choices)
         if ((!first || costs.mesh[0] > 1) && (!second || costs.mesh[1] > 1))
           consider({first, second});
+    double least = node.avoidable.empty() ? 0 : *llvm::min_element(node.avoidable);
+    for (auto [seconds, bytes] : llvm::zip_equal(cost, node.avoidable))
+      seconds += costs.replicating(bytes -= least);
     node.number = add(std::move(cost));
     nodes[op] = std::move(node);
   }
@@ -118,7 +122,7 @@ private:
     double share = 1;
     for (int axis = 0; axis < kMeshAxes; ++axis)
       share /= cuts[axis] ? static_cast<double>(costs.mesh[axis]) : 1;
-    return costs.computing(op, share) + costs.joiningRows(op, rule, cuts) + kReplicatedByte * replicatedBytes(op, rule, cuts);
+    return costs.computing(op, share) + costs.joiningRows(op, rule, cuts);
   }
 
   // Of matrices, beyond a device's share.

@@ -159,3 +159,13 @@ def test_products_that_are_no_such_thing_are_cut_freely(tmp_path):
     assert "warning: 1 product with matrices of weights cannot be cut as 'row-first' says" in result.err
     assert json.loads((tmp_path / "r.json").read_text())["mesh"]["outside"] == 1
     assert "products" not in snugc(path, "--dry-run", "--mesh", "2x3").err
+
+
+def test_weights_are_cut_whatever_that_costs(mlp, tmp_path):
+    """Over links of 10 KB/s a device could have computed all of it itself long before the sums are there."""
+    slow = {"fanout": 2, "p2p_gbps": 1e-5, "group_gbps": 1e-5, "latency_us": 1}
+    (tmp_path / "t.json").write_text(json.dumps({**TWO, "levels": [slow]}))
+    result = snugc(mlp(), "--dry-run", "--dim", "rows=2048", "--mesh", "2x1", "--topology", tmp_path / "t.json", "--report", tmp_path / "r.json")
+    assert result.code == 0 and "warning" not in result.err
+    mesh = json.loads((tmp_path / "r.json").read_text())["mesh"]
+    assert mesh["replicated"] == [] and sum(one["bytes"] for one in mesh["collectives"]) > 0
