@@ -7,9 +7,6 @@
 
 using namespace snug::comm;
 
-// Large enough for bandwidth, small enough for a ring's steps to overlap, and below what Open MPI sends over TCP without asking
-// first (64 KiB): what asks takes turns in the two directions there, and so half of the bandwidth.
-static constexpr int64_t kPieceBytes = 32 << 10;
 // Smaller parts are better off with the fewer steps of MPI's own.
 static constexpr int64_t kLeastPartBytes = 16 << 10;
 

@@ -18,6 +18,10 @@ namespace snug::comm {
 /// part's owner on.
 class Ring {
 public:
+  /// Of a message: large enough for bandwidth, small enough for a ring's steps to overlap, and below what Open MPI sends over TCP
+  /// without asking first (64 KiB): what asks takes turns in the two directions there, and so has half of the bandwidth.
+  static constexpr int64_t kPieceBytes = 32 << 10;
+
   /// Whether the collective is large enough for rings. The same on all ranks of a group.
   static bool takes(const snug_collective_info &info, int size, int64_t count);
 
