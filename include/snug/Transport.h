@@ -35,7 +35,7 @@ typedef struct snug_transport {
   // Does what `info` says (kind, reduction, dtype; not its axes) over a group, or over all ranks where `group` is NULL;
   // returns when `recv` is written and `send` may be. Sizes and order as snug_collective_kind has them. Each element is
   // combined in an order that depends on the group alone, and has the same bits on all ranks. Fails when a rank is lost,
-  // at the latest `timeout_ms` after the call. Should allocate nothing.
+  // at the latest `timeout_ms` after anything of it moved. Should allocate nothing.
   const char *(*collective)(void *state, void *group, const snug_collective_info *info, const void *send, void *recv,
                             int64_t count, uint64_t timeout_ms);
   // Whether that rank is known to be lost.

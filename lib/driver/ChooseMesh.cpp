@@ -6,6 +6,7 @@
 #include "lib/solver/MeshRings.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "passes/shard/LayoutSearch.h"
+#include "passes/shard/LinearLayers.h"
 #include <algorithm>
 #include <map>
 
@@ -15,16 +16,20 @@ using namespace snug;
 FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &options, int threads) {
   MeshReport report;
   report.topology = options.topology.name;
+  report.family = options.meshFamily.value_or(MeshFamily::Free);
   std::vector<MeshExtents> meshes{options.mesh};
   if (options.anyMesh) {
     meshes.clear();
     for (int64_t first = options.topology.size(); first >= 1; --first)
-      if (options.topology.size() % first == 0)
-        meshes.push_back({first, options.topology.size() / first});
+      if (MeshExtents mesh{first, options.topology.size() / first};
+          options.topology.size() % first == 0 && familyProblem(report.family, mesh).empty())
+        meshes.push_back(mesh);
+    if (meshes.empty())
+      return program.emitError() << familyProblem(report.family, {options.topology.size(), 1});
   }
   auto search = [&](const MeshExtents &mesh) {
     LayoutCosts costs(program, mesh, options.topology, options.machine, threads);
-    return searchLayouts(program, costs);
+    return searchLayouts(program, costs, report.family);
   };
   FailureOr<LayoutSearchResult> chosen = failure();
   for (const MeshExtents &mesh : meshes) {
@@ -36,6 +41,7 @@ FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &o
   report.mesh = report.candidates.front().mesh;
   if (report.mesh != meshes.back()) // marks are those of the last one
     chosen = search(report.mesh);
+  report.outside = static_cast<int64_t>(chosen->outside);
   for (auto [weight, bytes] : chosen->replicated) {
     weight.consume_front("weight_"); // as the model's file names it
     report.replicated.push_back({weight.str(), bytes});

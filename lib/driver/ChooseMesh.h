@@ -43,6 +43,8 @@ struct MeshReport {
     std::array<int64_t, 2> dims = {-1, -1}; // cut along each axis, or -1
   };
   std::array<int64_t, 2> mesh = {1, 1};
+  MeshFamily family = MeshFamily::Free;
+  int64_t outside = 0; // products with matrices of weights that cannot be cut as the family says
   std::string topology;
   std::vector<Candidate> candidates; // fastest first
   std::vector<Traffic> traffic;

@@ -3,6 +3,7 @@
 #include "lib/driver/Pipeline.h"
 #include "mlir/IR/Diagnostics.h"
 #include "passes/shard/LayoutCosts.h"
+#include "passes/shard/LinearLayers.h"
 #include "snug/ExitCodes.h"
 #include "llvm/Support/raw_ostream.h"
 #include <algorithm>
@@ -38,7 +39,7 @@ public:
       if (!topology || cannotFit(devices))
         continue;
       for (int64_t first = devices; first >= 1; --first) {
-        if (devices % first != 0)
+        if (devices % first != 0 || (options.meshFamily && devices > 1 && !familyProblem(*options.meshFamily, {first, devices / first}).empty()))
           continue;
         CompileOptions one = options;
         one.anyMesh = one.leastMesh = false;

@@ -158,6 +158,16 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
          },
          "Cuts the model for so many devices along two axes, as 2x4; budgets are for each")
       ->type_name("AxB|auto|least");
+  app.add_option_function<std::string>(
+         "--mesh-family",
+         [&o](const std::string &text) {
+           o.meshFamily = familyOf(text);
+           if (!o.meshFamily)
+             throw CLI::ValidationError("--mesh-family", "'" + text + "' is no family; write free, 1d, hierarchical, column-first or "
+                                                                      "row-first");
+         },
+         "How matrices of weights are cut for the mesh (default: free, whatever is fastest)")
+      ->type_name("free|1d|hierarchical|column-first|row-first");
   app.add_option("--topology", o.topologyFile, "What connects these devices: a file, or a preset (default: links all alike)")
       ->type_name("FILE.json|PRESET");
   app.add_option_function<std::string>(

@@ -235,6 +235,10 @@ void Pipeline::sayMesh() {
     options.console.messages() << "snugc: warning: each device holds " << printBytes(static_cast<int64_t>(beyond))
                                << " of weights beyond its share, which do not divide by " << mesh.mesh[0] << "x" << mesh.mesh[1]
                                << " devices or are read as a whole: " << names << "\n";
+  if (mesh.outside > 0)
+    options.console.messages() << "snugc: warning: " << mesh.outside << (mesh.outside == 1 ? " product" : " products")
+                               << " with matrices of weights cannot be cut as '" << nameOf(mesh.family) << "' says, and "
+                               << (mesh.outside == 1 ? "is" : "are") << " cut freely\n";
 }
 
 int Pipeline::shard() {
@@ -244,8 +248,8 @@ int Pipeline::shard() {
                              [&](OpPassManager &pm) { pm.addNestedPass<func::FuncOp>(createFuseAttention()); }))
       return code;
     auto chosen = chooseMesh(*program, options, threads());
-    if (failed(chosen))
-      return SNUG_EXIT_FAULT;
+    if (failed(chosen)) // which a family that was asked for may be the reason of
+      return options.meshFamily ? SNUG_EXIT_UNSUPPORTED : SNUG_EXIT_FAULT;
     report.mesh = *chosen;
     int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) {
       pm.addPass(createPartition());

@@ -66,8 +66,9 @@ static Json meshJson(const MeshReport &mesh, const std::vector<MeshReport::Candi
   auto dim = [](int64_t cut) { return cut < 0 ? Json() : Json(cut); };
   for (const MeshReport::Part &one : mesh.parts)
     parts.push_back({{one.isInput ? "input" : "output", one.name}, {"dims", {dim(one.dims[0]), dim(one.dims[1])}}});
-  return {{"mesh", mesh.mesh},           {"topology", mesh.topology}, {"candidates", candidates}, {"collectives", traffic},
-          {"replicated", replicated}, {"overlap", overlap},        {"parts", parts}};
+  return {{"mesh", mesh.mesh},         {"family", nameOf(mesh.family)}, {"outside", mesh.outside}, {"topology", mesh.topology},
+          {"candidates", candidates}, {"collectives", traffic},        {"replicated", replicated}, {"overlap", overlap},
+          {"parts", parts}};
 }
 
 static Json pictureJson(const MemoryPicture &picture) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/TopologyFile.h"
 #include "passes/shard/LayoutCosts.h"
+#include "passes/shard/LinearLayers.h"
 #include "snug/ExitCodes.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
@@ -33,6 +34,13 @@ static int readTopology(CompileOptions &options) {
 int snug::chooseTopology(CompileOptions &options) {
   const Console &console = options.console;
   int64_t devices = options.mesh[0] * options.mesh[1];
+  bool isOpen = options.anyMesh || options.leastMesh;
+  if (options.meshFamily && !isOpen && devices == 1)
+    return console.fail(SNUG_EXIT_USAGE, "--mesh-family says how a model is cut for a mesh, and no mesh was asked for; add --mesh AxB, "
+                                         "or --mesh auto");
+  if (options.meshFamily && !isOpen)
+    if (std::string problem = familyProblem(*options.meshFamily, options.mesh); !problem.empty())
+      return console.fail(SNUG_EXIT_USAGE, "--mesh-family: " + problem);
   if (options.topologyFile.empty()) {
     if (options.anyMesh)
       return console.fail(SNUG_EXIT_USAGE, "--mesh auto chooses a mesh for the links of a topology; add --topology FILE.json, or "
@@ -42,7 +50,6 @@ int snug::chooseTopology(CompileOptions &options) {
   }
   if (int code = readTopology(options))
     return code;
-  bool isOpen = options.anyMesh || options.leastMesh;
   if (!isOpen && devices == 1 && options.topology.size() != 1)
     return console.fail(SNUG_EXIT_USAGE, "--topology is of " + std::to_string(options.topology.size()) +
                                              " devices, and no mesh was asked for; add --mesh auto, or --mesh AxB");

@@ -17,8 +17,19 @@ const char *nameOf(MeshFamily family) {
     return "hierarchical 1D";
   case MeshFamily::RowFirst:
     return "row-first";
+  case MeshFamily::Free:
+    return "free";
   }
   return "";
+}
+
+std::optional<MeshFamily> familyOf(const std::string &word) {
+  for (auto [name, family] : {std::pair("free", MeshFamily::Free), std::pair("1d", MeshFamily::OneD),
+                              std::pair("hierarchical", MeshFamily::HierarchicalOneD),
+                              std::pair("column-first", MeshFamily::ColumnFirst), std::pair("row-first", MeshFamily::RowFirst)})
+    if (word == name)
+      return family;
+  return std::nullopt;
 }
 
 const char *nameOf(Collective kind) {

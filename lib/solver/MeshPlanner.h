@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <optional>
 
 namespace snug {
 
@@ -67,8 +68,11 @@ struct MeshPhase {
 
 /// OneD: outputs cut over all devices, one ring. Hierarchical: the same with collectives in steps, within the second
 /// axis and then over the first. ColumnFirst: outputs over the first axis, inputs over the second. RowFirst: exchanged.
-enum class MeshFamily { OneD, ColumnFirst, HierarchicalOneD, RowFirst };
+/// Free: each layer as is best for it, which contains all the others; closed forms know nothing of it.
+enum class MeshFamily { OneD, ColumnFirst, HierarchicalOneD, RowFirst, Free };
 const char *nameOf(MeshFamily family);
+/// The family by a word of the command line: free, 1d, hierarchical, column-first, row-first; nullopt for others.
+std::optional<MeshFamily> familyOf(const std::string &word);
 const char *nameOf(Collective kind);
 
 struct MeshProblem {

@@ -95,6 +95,12 @@ double LayoutCosts::rowsOf(Value tensor, int64_t length) {
   return bytesOf(tensor) / static_cast<double>(elementBytes(cast<ShapedType>(tensor.getType()).getElementType()) * length);
 }
 
+double LayoutCosts::replicating(double bytes) const {
+  constexpr double least = 1e-6, timesSent = 1e4; // s/byte; as if each were sent so often over the slowest link
+  double slowest = std::min(links[0].bytes_per_s, links[1].bytes_per_s);
+  return bytes * std::max(least, timesSent / slowest);
+}
+
 double LayoutCosts::bytesOf(Value value) {
   std::optional<int64_t> bytes = tensorBytes(value, bounds);
   return bytes ? static_cast<double>(*bytes) : 0;

@@ -32,6 +32,10 @@ public:
   /// Of what devices tell each other of rows that they have parts of.
   double joiningRows(mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
 
+  /// Of so many bytes of matrices that a device holds beyond what it has to. Not a time: a model is cut so that its weights fit, so
+  /// that this is more than whatever is sent instead.
+  double replicating(double bytes) const;
+
   /// Of the op on one device, by the roofline of its products and elements.
   double computing(mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
 

@@ -7,6 +7,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "passes/shard/CutCandidates.h"
 #include "passes/shard/FunctionLayouts.h"
+#include "passes/shard/LinearLayers.h"
 #include "passes/shard/OpenExtents.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -14,9 +15,6 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-// Seconds for each byte of a matrix that a device holds beyond its share. Not a time: a model is cut so that its weights fit.
-constexpr double kReplicatedByte = 1e-6;
-
 bool isTensor(Value value) { return isa<RankedTensorType>(value.getType()); }
 
 // Constants are cut where they are read, for nothing.
@@ -28,10 +26,9 @@ bool isConstant(Value value) {
 class LayoutSearch {
 public:
   LayoutSearch(func::FuncOp function, FunctionLayouts ends, LayoutCosts &costs)
-      : function(function), block(function.front()), costs(costs), candidates(block, ends.known(function)), ends(std::move(ends)) {}
-
-  FailureOr<LayoutSearchResult> run() {
-    for (const std::vector<TensorLayout> &layouts : ends.choices)
+      : function(function), block(function.front()), costs(costs), candidates(block, ends.known(function)), layers(block, candidates),
+        ends(std::move(ends)) {
+    for (const std::vector<TensorLayout> &layouts : this->ends.choices)
       choices.push_back(add(std::vector<double>(layouts.size(), 0)));
     for (Operation &op : block.without_terminator())
       if (llvm::any_of(op.getResults(), isTensor) && !isConstant(op.getResult(0)))
@@ -43,6 +40,12 @@ public:
     for (BlockArgument argument : block.getArguments())
       if (isTensor(argument))
         addUses(argument, std::nullopt);
+  }
+
+  FailureOr<LayoutSearchResult> run(MeshFamily family) {
+    LayoutSearchResult result;
+    if (std::string refused = restrictTo(family, result.outside); !refused.empty())
+      return block.getParentOp()->emitError() << refused;
     LayoutSolution solution = solveLayouts(problem);
     if (!solution.problem.empty())
       return block.getParentOp()->emitError() << "no way to cut it for the mesh: " << solution.problem;
@@ -52,11 +55,12 @@ public:
     for (unsigned node : choices)
       chosen.push_back(solution.states[node]);
     ends.write(function, chosen);
-    LayoutSearchResult result;
-    double beyond = 0;
-    for (auto &[op, node] : nodes)
-      beyond += replicatedBytes(op, candidates.ruleOf(op), node.states[solution.states[node.number]], &result.replicated);
-    result.seconds = solution.cost - kReplicatedByte * beyond;
+    result.seconds = solution.cost;
+    for (auto &[op, node] : nodes) {
+      unsigned state = solution.states[node.number];
+      replicatedBytes(op, candidates.ruleOf(op), node.states[state], &result.replicated);
+      result.seconds -= costs.replicating(node.avoidable[state]);
+    }
     result.isOptimal = solution.isOptimal;
     return result;
   }
@@ -65,7 +69,31 @@ private:
   struct Node {
     unsigned number = 0;
     std::vector<OpCuts> states;
+    std::vector<double> avoidable; // bytes that the device holds beyond the least of any state
   };
+
+  // Allows layers only what is of the family; those that nothing is of go without, and are counted.
+  std::string restrictTo(MeshFamily family, size_t &outside) {
+    for (auto &[op, node] : nodes) {
+      if (!layers.contains(op))
+        continue;
+      std::vector<double> &cost = problem.nodes[node.number].cost, kept = cost;
+      bool isAny = false;
+      for (auto [state, cuts] : llvm::enumerate(node.states))
+        if (layers.isOf(family, op, cuts, costs.mesh))
+          isAny = true;
+        else
+          kept[state] = std::numeric_limits<double>::infinity();
+      if (isAny)
+        cost = std::move(kept);
+      outside += !isAny;
+    }
+    if (family == MeshFamily::Free || layers.size() > outside)
+      return "";
+    return (layers.size() ? "none of its " + std::to_string(layers.size()) + " products with matrices of weights can be cut for "
+                          : "it has no products with matrices of weights that could be cut for ") +
+           (std::to_string(costs.mesh[0]) + "x" + std::to_string(costs.mesh[1]) + " devices as '" + nameOf(family) + "' says");
+  }
 
   unsigned add(std::vector<double> cost) {
     problem.nodes.push_back({std::move(cost)});
@@ -84,6 +112,7 @@ private:
         if (!resultLayout(rule, i, cuts, costs.mesh))
           return;
       node.states.push_back(cuts);
+      node.avoidable.push_back(replicatedBytes(op, rule, cuts));
       cost.push_back(ownCost(op, rule, cuts));
     };
     SmallVector<std::optional<IterationCut>> choices{std::nullopt};
@@ -93,12 +122,15 @@ private:
       for (const auto &second : choices)
         if ((!first || costs.mesh[0] > 1) && (!second || costs.mesh[1] > 1))
           consider({first, second});
+    double least = node.avoidable.empty() ? 0 : *llvm::min_element(node.avoidable);
+    for (auto [seconds, bytes] : llvm::zip_equal(cost, node.avoidable))
+      seconds += costs.replicating(bytes -= least);
     node.number = add(std::move(cost));
     nodes[op] = std::move(node);
   }
 
   double ownCost(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
-    return costs.computing(op, rule, cuts) + costs.joiningRows(op, rule, cuts) + kReplicatedByte * replicatedBytes(op, rule, cuts);
+    return costs.computing(op, rule, cuts) + costs.joiningRows(op, rule, cuts);
   }
 
   // Of matrices, beyond a device's share.
@@ -212,6 +244,7 @@ private:
   Block &block;
   LayoutCosts &costs;
   CutCandidates candidates;
+  LinearLayers layers;
   FunctionLayouts ends;
   SmallVector<unsigned> choices; // the node of each of `ends`
   LayoutProblem problem;
@@ -219,8 +252,10 @@ private:
 };
 } // namespace
 
-FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &costs) {
+FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &costs, MeshFamily family) {
   LayoutSearchResult all;
+  if (std::string problem = familyProblem(family, costs.mesh); !problem.empty())
+    return module.emitError() << problem;
   Builder b(module.getContext());
   module->setAttr(kMesh, b.getDenseI64ArrayAttr(costs.mesh));
   for (auto function : module.getOps<func::FuncOp>()) {
@@ -234,11 +269,12 @@ FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &
     FailureOr<FunctionLayouts> ends = FunctionLayouts::of(function, costs.mesh);
     if (failed(ends))
       return failure();
-    auto found = LayoutSearch(function, std::move(*ends), costs).run();
+    auto found = LayoutSearch(function, std::move(*ends), costs).run(family);
     if (failed(found))
       return failure();
     all.seconds += found->seconds;
     all.isOptimal &= found->isOptimal;
+    all.outside += found->outside;
     for (auto [weight, bytes] : found->replicated)
       all.replicated[weight] += bytes;
   }

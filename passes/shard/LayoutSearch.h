@@ -5,6 +5,7 @@
 #ifndef SNUG_PASSES_SHARD_LAYOUTSEARCH_H
 #define SNUG_PASSES_SHARD_LAYOUTSEARCH_H
 
+#include "lib/solver/MeshPlanner.h"
 #include "passes/shard/LayoutCosts.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringRef.h"
@@ -14,12 +15,14 @@ namespace snug {
 struct LayoutSearchResult {
   double seconds = 0;    ///< of a run, as modelled
   bool isOptimal = true; ///< of all that was looked at
+  size_t outside = 0;    ///< products with matrices of weights that cannot be cut as the family says, and so are cut freely
   /// Matrices of which a device holds more than its share, and how many bytes more, in all that it is read as.
   llvm::MapVector<llvm::StringRef, double> replicated;
 };
 
-/// Chooses for the mesh of `costs`; earlier choices are replaced. Failure with an error where an op cannot be done at all.
-mlir::FailureOr<LayoutSearchResult> searchLayouts(mlir::ModuleOp module, LayoutCosts &costs);
+/// Chooses for the mesh of `costs`, of what is of the family; earlier choices are replaced. Failure with an error where an op
+/// cannot be done at all, or the model has nothing that can be cut as the family says.
+mlir::FailureOr<LayoutSearchResult> searchLayouts(mlir::ModuleOp module, LayoutCosts &costs, MeshFamily family = MeshFamily::Free);
 
 } // namespace snug
 

@@ -25,11 +25,16 @@ struct SelectLayoutsPass : snug::impl::SelectLayoutsBase<SelectLayoutsPass> {
       return signalPassFailure();
     }
     MeshExtents extents{mesh[0], mesh[1]};
+    std::optional<MeshFamily> cuts = familyOf(family);
+    if (!cuts) {
+      module.emitError() << "there is no family '" << family << "'; there are free, 1d, hierarchical, column-first, row-first";
+      return signalPassFailure();
+    }
     std::optional<Topology> links = readTopology(module, topology, extents);
     if (!links)
       return signalPassFailure();
     LayoutCosts costs(module, extents, *links, builtinMachine(512), threads);
-    if (failed(searchLayouts(module, costs)))
+    if (failed(searchLayouts(module, costs, *cuts)))
       signalPassFailure();
   }
 

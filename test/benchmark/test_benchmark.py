@@ -14,6 +14,8 @@ import benchmark
 import budget_figures
 import budget_table
 import harness
+import links
+import shaped_links
 import time_model
 
 HERE = Path(__file__).resolve().parent
@@ -210,3 +212,34 @@ def test_figures_of_a_small_model(tmp_path, monkeypatch):
                                       "--only", "gpt2_tiny", "--work", str(tmp_path / "work"), "--rounds", "1",
                                       "--foreign-cores", "99", "--threads", "1", "--memory-limit", "1000"])
     assert budget_figures.main() == 1, "a figure that cannot be reached is reached"
+
+
+def row(mesh, family, modelled, measured, planned=100, sent=102):
+    return {"mesh": mesh, "family": family, "modelled_ms": modelled, "measured_ms": measured, "planned_bytes": planned, "sent_bytes": sent}
+
+
+def test_links_judges_what_is_chosen_by_what_is_measured():
+    rows = [row("8x1", "1d", 30, 33), row("2x4", "column-first", 10, 12), row("2x4", "hierarchical", 11, 10, 100, 98), row("4x2", "free", 10, 9)]
+    found = links.judge(rows)
+    assert found["chosen"] is rows[1] and found["best"] is rows[3]
+    assert found["to_best"] == 12 / 9 and found["gain"] == 33 / 12 and found["bytes"] == [0.98, 1.02]
+
+
+def test_candidates_are_those_of_eight_devices():
+    meshes = {mesh for mesh, _ in links.CANDIDATES}
+    assert meshes == {"8x1", "4x2", "2x4", "1x8"} and links.ONE_RING in links.CANDIDATES
+    assert all(np.prod([fanout for fanout, _, _ in levels]) == 8 for _, levels, _ in links.TOPOLOGIES.values())
+
+
+def test_the_gpt_of_links_is_a_model_that_runs(tmp_path):
+    import onnxruntime
+    path = links.gpt(tmp_path / "gpt.onnx", tokens=16, layers=2, hidden=32)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (output,) = session.run(None, {"x": links.noise(1, 16, 32)})
+    assert output.shape == (1, 16, 32) and np.isfinite(output).all()
+
+
+def test_units_of_a_cluster():
+    cluster = shaped_links.Cluster([(2, 1e6, 1e6), (3, 2e6, 2e6), (4, 3e6, 3e6)])
+    assert cluster.size == 24 and [cluster.span(level) for level in range(3)] == [12, 4, 1]
+    assert len({cluster.address(device) for device in range(24)}) == 24

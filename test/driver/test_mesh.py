@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from conftest import FLOAT, files, model, refused, snugc, values
+from conftest import FLOAT, files, model, numpy_tensor, refused, snugc, values
 
 ROWS = ("--dim", "rows=1..8")
 TWO = {"version": 1, "name": "two", "rails": False, "levels": [{"fanout": 2, "p2p_gbps": 10, "group_gbps": 10, "latency_us": 1}]}
@@ -175,3 +175,40 @@ def test_pieces_follow_from_links_and_are_said(mlp, tmp_path):
     assert two["pieces"] == 2 and two["ms"] > two["alone_ms"]  # as was asked for
     assert snugc(path, "--dry-run", *ROWS, "--overlap", "4", "--report", tmp_path / "r.json").code == 0
     assert json.loads((tmp_path / "r.json").read_text())["mesh"] is None
+
+
+def test_families(mlp, tmp_path):
+    path, out = mlp(), ("-o", tmp_path / "m.so")
+    refused(snugc(path, *out, *ROWS, "--mesh", "2x2", "--mesh-family", "2d"), 1, "--mesh-family", "column-first")
+    refused(snugc(path, *out, *ROWS, "--mesh-family", "1d"), 1, "--mesh-family", "no mesh was asked for")
+    refused(snugc(path, *out, *ROWS, "--mesh", "2x2", "--mesh-family", "1d"), 1, "one ring of all devices", "4x1")
+    refused(snugc(path, *out, *ROWS, "--mesh", "1x4", "--mesh-family", "hierarchical"), 1, "1x4")
+    refused(snugc(path, *out, *ROWS, "--mesh", "3x5", "--mesh-family", "row-first"), 3, "none of its 2 products", "3x5", "row-first")
+    for family, name in (("column-first", "column-first"), ("hierarchical", "hierarchical 1D")):
+        result = snugc(path, *out, *ROWS, "--mesh", "2x2", "--mesh-family", family, "--report", tmp_path / "r.json")
+        assert result.code == 0 and "warning" not in result.err
+        mesh = json.loads((tmp_path / "r.json").read_text())["mesh"]
+        assert mesh["family"] == name and mesh["outside"] == 0
+
+
+def test_products_that_are_no_such_thing_are_cut_freely(tmp_path):
+    """The second matrix has 7 columns, which nobody can share."""
+    rng = np.random.default_rng(0)
+    weights = [numpy_tensor(rng.standard_normal(shape, np.float32), name) for name, shape in (("w1", (36, 36)), ("w2", (36, 7)))]
+    nodes = [helper.make_node("MatMul", ["x", "w1"], ["h"]), helper.make_node("MatMul", ["h", "w2"], ["y"])]
+    path = model(nodes, [values("x", [4, 36])], [values("y", [4, 7])], weights, path=tmp_path / "m.onnx")
+    result = snugc(path, "--dry-run", "--mesh", "2x3", "--mesh-family", "row-first", "--report", tmp_path / "r.json")
+    assert result.code == 0, result.err
+    assert "warning: 1 product with matrices of weights cannot be cut as 'row-first' says" in result.err
+    assert json.loads((tmp_path / "r.json").read_text())["mesh"]["outside"] == 1
+    assert "products" not in snugc(path, "--dry-run", "--mesh", "2x3").err
+
+
+def test_weights_are_cut_whatever_that_costs(mlp, tmp_path):
+    """Over links of 10 KB/s a device could have computed all of it itself long before the sums are there."""
+    slow = {"fanout": 2, "p2p_gbps": 1e-5, "group_gbps": 1e-5, "latency_us": 1}
+    (tmp_path / "t.json").write_text(json.dumps({**TWO, "levels": [slow]}))
+    result = snugc(mlp(), "--dry-run", "--dim", "rows=2048", "--mesh", "2x1", "--topology", tmp_path / "t.json", "--report", tmp_path / "r.json")
+    assert result.code == 0 and "warning" not in result.err
+    mesh = json.loads((tmp_path / "r.json").read_text())["mesh"]
+    assert mesh["replicated"] == [] and sum(one["bytes"] for one in mesh["collectives"]) > 0

@@ -170,6 +170,17 @@ def test_keys_are_cut_whatever_their_number(mesh, length, tmp_path):
         assert rank["measured"]["arena_high_water"] <= rank["planned"]["arena"]
 
 
+FAMILIES = [("1d", (4, 1)), ("1d", (1, 8)), *itertools.product(("hierarchical", "column-first", "row-first"), ((2, 2), (4, 2))),
+            ("column-first", (1, 4)), ("row-first", (4, 1))]
+
+
+@pytest.mark.parametrize("name", ["gpt2_tiny", "llama_tiny"])
+@pytest.mark.parametrize("family, mesh", FAMILIES, ids=lambda value: value if isinstance(value, str) else "x".join(map(str, value)))
+def test_any_family_gives_what_one_device_gives(name, family, mesh, weights, tmp_path):
+    report = check(name, mesh, "slow_first", weights, tmp_path, flags=["--mesh-family", family])
+    assert report["mesh"]["replicated"] == []
+
+
 def test_heads_of_each_matrix_are_cut_and_weights_shared_out(weights, tmp_path):
     """A device of four has a quarter, but for vectors that are added to what all have, and panels that are not full."""
     report = check("gpt2_tiny", (4, 1), "alike", weights, tmp_path)

@@ -14,8 +14,9 @@
 
 using namespace snug;
 
-// How long each pair, and then all at once, exchange messages.
-static constexpr uint32_t kProbeMs = 50, kPairMs = 200, kAllMs = 1000;
+// How long each pair, and then all at once, exchange messages: at least, and at most where so many messages take longer.
+static constexpr uint32_t kProbeMs = 50, kPairMs = 200, kAllMs = 1000, kMostMs = 8000;
+static constexpr double kMessages = 16;
 // Messages that a link takes this long for; of that size latency does not matter.
 static constexpr double kMessageSeconds = 0.02;
 static constexpr uint64_t kLeastBytes = 64 << 10, kMostBytes = 8 << 20;
@@ -30,6 +31,11 @@ struct Flow {
 static uint64_t messageBytes(double gbps) {
   double bytes = std::min(gbps * 1e9 * kMessageSeconds, double(kMostBytes));
   return std::max(uint64_t(bytes), kLeastBytes);
+}
+
+static uint32_t durationMs(uint32_t least, uint64_t bytes, double gbps) {
+  double messages = kMessages * double(bytes) / (gbps * 1e6);
+  return uint32_t(std::max(double(least), std::min(messages, double(kMostMs))));
 }
 
 // Of all ranks, by rank: what comes from each of `peers`.
@@ -58,12 +64,13 @@ void snug::measureLinks(snug_comm *comm, const std::string &path) {
       uint32_t other = rank == a ? b : a;
       check(snug_comm_agree(comm, SNUG_EXIT_DONE, nullptr)); // one pair at a time
       double latency = exchange(comm, peers, 1, kProbeMs)[other].seconds;
-      uint64_t bytes = messageBytes(exchange(comm, peers, kLeastBytes, kProbeMs)[other].gbps(kLeastBytes));
+      double probed = exchange(comm, peers, kLeastBytes, kProbeMs)[other].gbps(kLeastBytes);
       // Both have to send the same.
-      std::vector<uint64_t> all(size);
-      check(snug_comm_all_gather(comm, &bytes, all.data(), sizeof(bytes)));
-      bytes = std::min(all[a], all[b]);
-      double gbps = exchange(comm, peers, bytes, kPairMs)[other].gbps(bytes);
+      std::vector<double> all(size);
+      check(snug_comm_all_gather(comm, &probed, all.data(), sizeof(probed)));
+      probed = std::min(all[a], all[b]);
+      uint64_t bytes = messageBytes(probed);
+      double gbps = exchange(comm, peers, bytes, durationMs(kPairMs, bytes, probed))[other].gbps(bytes);
       if (rank == a || rank == b) {
         mine[other] = latency * 1e6;
         mine[size + other] = gbps;
@@ -72,10 +79,11 @@ void snug::measureLinks(snug_comm *comm, const std::string &path) {
     }
   std::vector<double> slow(size);
   check(snug_comm_all_gather(comm, &slowest, slow.data(), sizeof(slowest)));
-  uint64_t bytes = messageBytes(*std::min_element(slow.begin(), slow.end()) / size);
+  double share = *std::min_element(slow.begin(), slow.end()) / size;
+  uint64_t bytes = messageBytes(share);
   std::vector<uint8_t> others(size, 1);
   others[rank] = 0;
-  std::vector<Flow> together = exchange(comm, others, bytes, kAllMs);
+  std::vector<Flow> together = exchange(comm, others, bytes, durationMs(kAllMs, bytes, share));
   for (uint32_t r = 0; r < size; ++r)
     mine[2 * size_t(size) + r] = together[r].gbps(bytes);
   std::vector<double> all(3 * size_t(size) * size);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The transport over MPI: its non-blocking collectives, which are tested until they are done, a process has ended, or time
-// is up. Reductions are our own, so that elements mean the same on all transports; MPI chooses the order, by the size of
-// group and message alone.
+// The transport over MPI: rings for what is large (Ring.h), and its non-blocking collectives, which are tested until they are done,
+// a process has ended, or time is up. Reductions are our own, so that elements mean the same on all transports; the order
+// depends on the size of group and message alone.
 
 #include "runtime/comm/Combine.h"
 #include "runtime/comm/mpi/Exchange.h"
+#include "runtime/comm/mpi/Ring.h"
 #include "runtime/comm/mpi/Watch.h"
 #include "snug/Transport.h"
 
@@ -28,6 +29,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 constexpr uint64_t kOpenTimeoutMs = 60000;
 constexpr int64_t kMaxCount = INT_MAX;
+constexpr int kFirstTag = 16; // of rings; those below are Exchange.cpp's
 
 class Transport {
 public:
@@ -35,10 +37,15 @@ public:
   const char *split(uint32_t color, void **outGroup);
   const char *collective(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
                          uint64_t timeoutMs);
+  // A collective in flight: one of MPI's, or a ring.
+  struct Operation {
+    MPI_Request request = MPI_REQUEST_NULL;
+    Ring *ring = nullptr;
+  };
   const char *begin(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
-                    uint64_t timeoutMs, MPI_Request &request);
-  const char *test(MPI_Request &request, int &done) { return checked(MPI_Test(&request, &done, MPI_STATUS_IGNORE)); }
-  const char *wait(MPI_Request &request, uint64_t timeoutMs);
+                    Operation &operation);
+  const char *test(Operation &operation, bool &done, bool &moved);
+  const char *wait(Operation &operation, uint64_t timeoutMs);
   const char *exchange(const uint8_t *peers, uint64_t bytes, uint64_t durationMs, uint64_t timeoutMs, uint64_t *messages,
                        double *seconds);
   void destroy(bool failed);
@@ -52,6 +59,9 @@ private:
   const char *start(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int count,
                     MPI_Request &request);
   const char *checked(int code);
+
+  std::vector<std::unique_ptr<Ring>> rings; // that nobody uses
+  int numRings = 0;                         // that were started, which all ranks do in the same order
 
   char message[256] = {};
   bool ownsMpi = false, isCrowded = false;
@@ -117,17 +127,51 @@ const char *Transport::start(MPI_Comm group, const snug_collective_info &info, c
   }
 }
 
+const char *Transport::begin(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
+                             Operation &operation) {
+  constexpr int kTags = 1 << 14; // MPI promises 32767
+  int size = 1;
+  MPI_Comm_size(group, &size);
+  if (!Ring::takes(info, size, count)) {
+    if (count <= kMaxCount)
+      return start(group, info, send, recv, int(count), operation.request);
+    snprintf(message, sizeof(message), "MPI sends at most %lld elements at once, and %lld are to be sent",
+             (long long)kMaxCount, (long long)count);
+    return message;
+  }
+  if (rings.empty())
+    rings.push_back(std::make_unique<Ring>());
+  operation.ring = rings.back().release();
+  rings.pop_back();
+  return checked(operation.ring->start(group, info, send, recv, count, kFirstTag + numRings++ % kTags));
+}
+
+const char *Transport::test(Operation &operation, bool &done, bool &moved) {
+  int isDone = 0;
+  moved = false;
+  const char *failure = operation.ring ? checked(operation.ring->step(done, moved))
+                                       : checked(MPI_Test(&operation.request, &isDone, MPI_STATUS_IGNORE));
+  done = !failure && (operation.ring ? done : isDone != 0);
+  if (done && operation.ring) {
+    rings.emplace_back(operation.ring);
+    operation.ring = nullptr;
+  }
+  return failure;
+}
+
 // Spins a little, as most collectives are short, where each rank has a core; then lets others run.
-const char *Transport::wait(MPI_Request &request, uint64_t timeoutMs) {
+const char *Transport::wait(Operation &operation, uint64_t timeoutMs) {
   using std::chrono::milliseconds;
   auto begin = Clock::now(), looked = begin, ended = Clock::time_point::max();
   for (;;) {
-    int done = 0;
-    if (const char *failure = test(request, done))
+    bool done = false, moved = false;
+    if (const char *failure = test(operation, done, moved))
       return failure;
     if (done)
       return nullptr;
     auto now = Clock::now();
+    if (moved) // the next message may be there soon, and all others are alive
+      begin = now;
     if (now - begin > milliseconds(timeoutMs)) {
       snprintf(message, sizeof(message), "%llu ms passed without an answer of all ranks", (unsigned long long)timeoutMs);
       return message;
@@ -151,34 +195,9 @@ const char *Transport::wait(MPI_Request &request, uint64_t timeoutMs) {
 
 const char *Transport::collective(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv,
                                   int64_t count, uint64_t timeoutMs) {
-  uint64_t bytes = elementBytes(info.dtype);
-  // MPI counts with int. Only what is combined by element can be cut in pieces.
-  if (count > kMaxCount && info.kind != SNUG_ALL_REDUCE) {
-    snprintf(message, sizeof(message), "MPI sends at most %lld elements at once, and %lld are to be sent",
-             (long long)kMaxCount, (long long)count);
-    return message;
-  }
-  for (int64_t at = 0; at < count;) {
-    int piece = int(std::min(kMaxCount, count - at));
-    MPI_Request request;
-    const char *failure = start(group, info, static_cast<const uint8_t *>(send) + uint64_t(at) * bytes,
-                                static_cast<uint8_t *>(recv) + uint64_t(at) * bytes, piece, request);
-    if (!failure)
-      failure = wait(request, timeoutMs);
-    if (failure)
-      return failure;
-    at += piece;
-  }
-  return nullptr;
-}
-
-// What MPI does not take at once is done here: pieces that were started later would come in another order on each rank.
-const char *Transport::begin(MPI_Comm group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
-                             uint64_t timeoutMs, MPI_Request &request) {
-  request = MPI_REQUEST_NULL;
-  if (count > kMaxCount)
-    return collective(group, info, send, recv, count, timeoutMs);
-  return start(group, info, send, recv, int(count), request);
+  Operation operation;
+  const char *failure = begin(group, info, send, recv, count, operation);
+  return failure ? failure : wait(operation, timeoutMs); // of one that failed MPI may still write to the buffers: they stay
 }
 
 const char *Transport::split(uint32_t color, void **outGroup) {
@@ -261,18 +280,21 @@ extern "C" __attribute__((visibility("default"))) const char *snug_transport_ope
     Transport &self = Transport::of(state);
     return self.collective(group ? *static_cast<MPI_Comm *>(group) : self.all, *info, send, recv, count, timeoutMs);
   };
-  static_assert(sizeof(MPI_Request) <= sizeof(snug_pending));
-  out->start = [](void *state, void *group, const snug_collective_info *info, const void *send, void *recv, int64_t count,
-                  uint64_t timeoutMs, snug_pending *pending) {
+  static_assert(sizeof(Transport::Operation) <= sizeof(snug_pending));
+  out->start = [](void *state, void *group, const snug_collective_info *info, const void *send, void *recv, int64_t count, uint64_t,
+                  snug_pending *pending) {
     Transport &self = Transport::of(state);
-    auto *request = new (pending) MPI_Request;
-    return self.begin(group ? *static_cast<MPI_Comm *>(group) : self.all, *info, send, recv, count, timeoutMs, *request);
+    auto *operation = new (pending) Transport::Operation;
+    return self.begin(group ? *static_cast<MPI_Comm *>(group) : self.all, *info, send, recv, count, *operation);
   };
   out->test = [](void *state, snug_pending *pending, int *done) {
-    return Transport::of(state).test(*reinterpret_cast<MPI_Request *>(pending), *done);
+    bool isDone = false, moved = false;
+    const char *failure = Transport::of(state).test(*reinterpret_cast<Transport::Operation *>(pending), isDone, moved);
+    *done = isDone;
+    return failure;
   };
   out->wait = [](void *state, snug_pending *pending, uint64_t timeoutMs) {
-    return Transport::of(state).wait(*reinterpret_cast<MPI_Request *>(pending), timeoutMs);
+    return Transport::of(state).wait(*reinterpret_cast<Transport::Operation *>(pending), timeoutMs);
   };
   out->exchange = [](void *state, const uint8_t *peers, uint64_t bytes, uint64_t durationMs, uint64_t timeoutMs, uint64_t *messages,
                      double *seconds) { return Transport::of(state).exchange(peers, bytes, durationMs, timeoutMs, messages, seconds); };

@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Whether the mesh and family that snugc chooses are the fastest ones on real links, and send what they are said to send.
+
+  links.py --bin build/release/bin [TOPOLOGY...] [--tokens 1024] [--layers 4] [--hidden 128] [--repeat 2] [--json FILE]
+
+Makes a cluster of eight devices out of this machine (shaped_links.py): network namespaces with links as slow as those of a
+topology below are fast, so that the cores have little to do. Runs Open MPI between them, over TCP; measures the links with
+snug-run --measure-links; compiles a small GPT with large activations for each mesh and family by what was measured, and runs each.
+Printed are modelled and measured times, bytes that a device sends as planned and as its link counted them, and for each topology
+chosen / best measured and one ring of all (1D) / chosen. Needs root, iproute2 and Open MPI; ends with 77 where it cannot.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
+from graph_builder import GraphBuilder, noise  # noqa: E402
+import shaped_links  # noqa: E402
+
+SKIPPED = 77
+# Levels, outermost first: fan-out, GB/s of one flow and of all that leaves a unit; and MB/s here for a GB/s there.
+TOPOLOGIES = {"T1": ("eight at one switch", [(8, 300, 300)], 0.02),
+              "T3": ("four fast pairs, each device at a slow bus", [(4, 24, 48), (2, 300, 300)], 0.08),
+              "T5": ("two boxes of four, one network card each", [(2, 25, 25), (4, 300, 300)], 0.08),
+              "T11": ("two sockets of four, a link between them that is little slower", [(2, 20, 20), (4, 24, 24)], 0.2)}
+CANDIDATES = [("8x1", "1d"), ("1x8", "column-first")] + [(mesh, family) for mesh in ("4x2", "2x4")
+                                                        for family in ("hierarchical", "column-first", "row-first", "free")]
+ONE_RING = ("8x1", "1d")
+WARMUP = 1
+
+
+def gpt(path, tokens, layers, hidden, heads=8, ways_up=4):
+    """A GPT without embeddings: [1, tokens, hidden] -> the same."""
+    graph = GraphBuilder()
+    c = graph.constant
+    graph.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, tokens, hidden)))
+
+    def norm(value):
+        return graph.node("LayerNormalization", value, c(np.ones(hidden, np.float32)), c(np.zeros(hidden, np.float32)))
+
+    def linear(value, into, out, seed):
+        product = graph.node("MatMul", value, c(noise(into, out, seed=seed) / np.float32(np.sqrt(into))))
+        return graph.node("Add", product, c(noise(out, seed=seed) * np.float32(0.1)))
+
+    def heads_of(value, perm):
+        split = graph.node("Reshape", value, c(np.array([1, tokens, heads, hidden // heads])))
+        return graph.node("Transpose", split, perm=perm)
+
+    value = "x"
+    for layer in range(layers):
+        q, k, v = graph.node("Split", linear(norm(value), hidden, 3 * hidden, 4 * layer), outputs=3, axis=2, num_outputs=3)
+        scores = graph.node("MatMul", heads_of(q, [0, 2, 1, 3]), heads_of(k, [0, 2, 3, 1]))
+        scores = graph.node("Mul", scores, c(np.float32((hidden / heads) ** -0.5)))
+        mixed = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), heads_of(v, [0, 2, 1, 3]))
+        mixed = graph.node("Reshape", graph.node("Transpose", mixed, perm=[0, 2, 1, 3]), c(np.array([1, tokens, hidden])))
+        value = graph.node("Add", value, linear(mixed, hidden, hidden, 4 * layer + 1))
+        up = graph.node("Gelu", linear(norm(value), hidden, ways_up * hidden, 4 * layer + 2))
+        value = graph.node("Add", value, linear(up, ways_up * hidden, hidden, 4 * layer + 3))
+    graph.outputs.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, (1, tokens, hidden)))
+    return graph.save(path, 20)
+
+
+def busy_share(before, after):
+    """Of all cores' time between two readings of /proc/stat, by anybody."""
+    spent = [b - a for a, b in zip(before, after)]
+    return 1 - (spent[3] + spent[4]) / max(1, sum(spent))
+
+
+def cpu_times():
+    return [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+
+
+class Runner:
+    """Starts programs on all devices of a cluster."""
+
+    def __init__(self, cluster, args, work):
+        self.cluster, self.work, self.mpirun = cluster, work, args.mpirun
+        # mpirun starts its daemon on each host by this: the host's address ends with the device's number + 1.
+        self.agent = work / "agent.sh"
+        self.agent.write_text("#!/bin/sh\naddress=$1; shift\nexec ip netns exec $SNUG_CLUSTER-$((${address##*.} - 1)) "
+                              "unshare --uts sh -c \"hostname device${address##*.}; $*\"\n")
+        self.agent.chmod(0o755)
+
+    def __call__(self, *command, limit=600):
+        hosts = ",".join(f"{self.cluster.address(device)}:1" for device in range(self.cluster.size))
+        environment = {**os.environ, "SNUG_CLUSTER": self.cluster.name, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+                       "OMPI_MCA_plm": "rsh", "OMPI_MCA_plm_rsh_agent": str(self.agent), "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
+                       "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "tcp,self", "OMPI_MCA_btl_tcp_if_include": shaped_links.PORT,
+                       "OMPI_MCA_oob_tcp_if_include": shaped_links.PORT}
+        words = [*self.cluster.inside(0), "unshare", "--uts", "sh", "-c", 'hostname device1; exec "$@"', "sh", self.mpirun, "--host", hosts,
+                 "-n", self.cluster.size, *command]
+        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment,
+                              timeout=limit)
+        if done.returncode:
+            sys.exit(f"links: {' '.join(map(str, command))} ended with exit code {done.returncode}\n{done.stderr}")
+
+
+def compile_candidate(args, model, library, topology, mesh, family):
+    report = library.with_suffix(".json")
+    done = subprocess.run([str(word) for word in (args.bin / "snugc", model, "-o", library, "--threads", 1, "--mesh", mesh, "--mesh-family",
+                                                  family, "--topology", topology, "--report", report)], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"links: {mesh} {family}: snugc ended with exit code {done.returncode}\n{done.stderr}")
+    return json.loads(report.read_text())["mesh"]
+
+
+def measure(args, cluster, runner, model, topology, mesh, family, work):
+    """One candidate: modelled and measured milliseconds, planned bytes of a device, and the most that a device's link counted."""
+    library, stats = work / f"{mesh}-{family}.so", work / "stats.json"
+    plan = compile_candidate(args, model, library, topology, mesh, family)
+    before, start = [sum(cluster.sent(device)) for device in range(cluster.size)], cpu_times()
+    runner(args.bin / "snug-run", library, "--inputs", work / "x.npz", "--outputs", work / "y.npz", "--threads", 1, "--warmup", WARMUP,
+           "--repeat", args.repeat, "--stats", stats)
+    busy = busy_share(start, cpu_times())
+    sent = max(sum(cluster.sent(device)) - was for device, was in enumerate(before)) / (WARMUP + args.repeat)
+    latency = max(rank["latency_ms"]["median"] for rank in json.loads(stats.read_text())["ranks"])
+    with np.load(work / "y.npz") as outputs:
+        output = next(iter(outputs.values()))
+    return {"mesh": mesh, "family": family, "modelled_ms": plan["candidates"][0]["ms"], "measured_ms": latency, "busy": busy,
+            "planned_bytes": sum(one["bytes"] for one in plan["collectives"]), "sent_bytes": sent}, output
+
+
+def judge(rows):
+    """chosen / best measured, and 1D / chosen; the chosen one is the first of the least modelled."""
+    chosen = min(rows, key=lambda row: row["modelled_ms"])
+    one_ring = next(row for row in rows if (row["mesh"], row["family"]) == ONE_RING)
+    best = min(rows, key=lambda row: row["measured_ms"])
+    return {"chosen": chosen, "best": best, "to_best": chosen["measured_ms"] / best["measured_ms"],
+            "gain": one_ring["measured_ms"] / chosen["measured_ms"],
+            "bytes": [min(row["sent_bytes"] / row["planned_bytes"] for row in rows), max(row["sent_bytes"] / row["planned_bytes"] for row in rows)]}
+
+
+def name_of(row):
+    return f"{row['mesh']} {row['family']}"
+
+
+def run_topology(args, name, model, reference, work):
+    what, levels, scale = TOPOLOGIES[name]
+    levels = [(fanout, flow * scale * 1e6, group * scale * 1e6) for fanout, flow, group in levels]
+    print(f"\n{name}: {what}; MB/s " + ", ".join(f"{fanout} x {flow / 1e6:g}/{group / 1e6:g}" for fanout, flow, group in levels), flush=True)
+    rows = []
+    with shaped_links.Cluster(levels) as cluster:
+        runner = Runner(cluster, args, work)
+        topology = work / f"{name}.topology.json"
+        start = time.time()
+        runner(args.bin / "snug-run", "--measure-links", "-o", topology)
+        links = json.loads(topology.read_text())
+        flows = sorted(value * 1e3 for row in links["p2p_gbps"] for value in row if value)
+        print(f"measured in {time.time() - start:.0f} s: flows of {flows[0]:.3g} to {flows[-1]:.3g} MB/s")
+        print(f"  {'candidate':22} {'modelled':>9} {'measured':>9}  {'planned':>8} {'sent':>8}       {'busy':>5}")
+        for mesh, family in CANDIDATES:
+            row, output = measure(args, cluster, runner, model, topology, mesh, family, work)
+            if reference is not None and np.linalg.norm(output - reference) > 1e-5 * np.linalg.norm(reference):
+                sys.exit(f"links: {mesh} {family} gives another result than one device")
+            rows.append(row)
+            print(f"  {name_of(row):22} {row['modelled_ms']:6.0f} ms {row['measured_ms']:6.0f} ms  {row['planned_bytes'] / 1e6:5.2f} MB "
+                  f"{row['sent_bytes'] / 1e6:5.2f} MB {row['sent_bytes'] / row['planned_bytes']:5.3f}x {row['busy']:4.0%}", flush=True)
+    found = judge(rows)
+    print(f"  chosen {name_of(found['chosen'])}, best {name_of(found['best'])}: chosen / best {found['to_best']:.3f}, one ring / chosen "
+          f"{found['gain']:.2f}, sent / planned {found['bytes'][0]:.3f} to {found['bytes'][1]:.3f}", flush=True)
+    return {"topology": name, "rows": rows, **found}
+
+
+def one_device(args, model, work):
+    library = work / "one.so"
+    for words in ((args.bin / "snugc", model, "-o", library), (args.bin / "snug-run", library, "--inputs", work / "x.npz", "--outputs", work / "y.npz")):
+        subprocess.run([str(word) for word in words], check=True, capture_output=True)
+    with np.load(work / "y.npz") as outputs:
+        return next(iter(outputs.values()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("topologies", nargs="*", metavar="TOPOLOGY", help=f"of {', '.join(TOPOLOGIES)} (default: all)")
+    parser.add_argument("--bin", type=Path, required=True)
+    parser.add_argument("--mpirun", default="mpirun")
+    parser.add_argument("--tokens", type=int, default=1024)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    args.bin = args.bin.resolve()
+    for name in args.topologies:
+        if name not in TOPOLOGIES:
+            parser.error(f"there is no topology {name}; there are {', '.join(TOPOLOGIES)}")
+    results = []
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            work = Path(folder)
+            model = gpt(work / "gpt.onnx", args.tokens, args.layers, args.hidden)
+            np.savez(work / "x.npz", x=noise(1, args.tokens, args.hidden))
+            reference = one_device(args, model, work)
+            for name in args.topologies or TOPOLOGIES:
+                results.append(run_topology(args, name, model, reference, work))
+    except (shaped_links.CannotShape, FileNotFoundError) as problem:
+        print(f"links: not measured: {problem}")
+        sys.exit(SKIPPED)
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
