@@ -142,7 +142,9 @@ FailureOr<FunctionLayouts> FunctionLayouts::of(func::FuncOp function, const Mesh
       return failure();
   for (auto [i, choice] : llvm::enumerate(all.results)) {
     Value value = terminator->getOperand(i);
-    BlockArgument argument = isa<RankedTensorType>(value.getType()) ? argumentIn(value, block) : BlockArgument();
+    // What is handed on as it was is no state of a program.
+    bool isMade = isa<RankedTensorType>(value.getType()) && !isa<BlockArgument>(value);
+    BlockArgument argument = isMade ? argumentIn(value, block) : BlockArgument();
     if (!argument)
       continue;
     unsigned &before = all.arguments[argument.getArgNumber()];

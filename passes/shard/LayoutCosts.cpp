@@ -34,6 +34,10 @@ LayoutCosts::Size LayoutCosts::sizeOf(Value tensor) {
   return size;
 }
 
+double LayoutCosts::holding(const Size &size, const TensorLayout &layout) const {
+  return size.bytes * shareOf(layout, mesh, size.extents) / machine.memory_bytes_per_s.front();
+}
+
 double LayoutCosts::resharding(const Size &size, const TensorLayout &from, const TensorLayout &to) const {
   double seconds = 0;
   TensorLayout now = from;

@@ -26,6 +26,9 @@ public:
   };
   Size sizeOf(mlir::Value tensor);
 
+  /// Of a tensor that a device keeps from run to run: of reading what it has of it once.
+  double holding(const Size &size, const TensorLayout &layout) const;
+
   /// Of bringing a tensor of that size from one layout to another.
   double resharding(const Size &size, const TensorLayout &from, const TensorLayout &to) const;
 

@@ -30,6 +30,10 @@ public:
         ends(std::move(ends)) {
     for (const std::vector<TensorLayout> &layouts : this->ends.choices)
       choices.push_back(add(std::vector<double>(layouts.size(), 0)));
+    for (auto [i, choice] : llvm::enumerate(this->ends.arguments)) // caches are cut where nothing speaks against it
+      if (choice)
+        for (auto [state, layout] : llvm::enumerate(this->ends.choices[choice]))
+          problem.nodes[choices[choice]].cost[state] += costs.holding(costs.sizeOf(block.getArgument(i)), layout);
     for (Operation &op : block.without_terminator())
       if (llvm::any_of(op.getResults(), isTensor) && !isConstant(op.getResult(0)))
         addOp(&op);

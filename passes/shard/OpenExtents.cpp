@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/shard/OpenExtents.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -97,5 +98,7 @@ OpFoldResult snug::extentOf(Value tensor, int64_t dim) {
 
 bool snug::isExtent(OpFoldResult size, Value tensor, int64_t dim) {
   OpFoldResult extent = extentOf(tensor, dim);
+  if (std::optional<int64_t> number = extent ? getConstantIntValue(extent) : std::nullopt)
+    return getConstantIntValue(size) == number;
   return extent && canonical(size) == extent;
 }

@@ -192,11 +192,11 @@ def test_families(mlp, tmp_path):
 
 
 def test_products_that_are_no_such_thing_are_cut_freely(tmp_path):
-    """The second matrix has 7 columns, which nobody can share."""
+    """The second matrix has 35 rows, over which nobody can share sums."""
     rng = np.random.default_rng(0)
-    weights = [numpy_tensor(rng.standard_normal(shape, np.float32), name) for name, shape in (("w1", (36, 36)), ("w2", (36, 7)))]
+    weights = [numpy_tensor(rng.standard_normal(shape, np.float32), name) for name, shape in (("w1", (36, 35)), ("w2", (35, 36)))]
     nodes = [helper.make_node("MatMul", ["x", "w1"], ["h"]), helper.make_node("MatMul", ["h", "w2"], ["y"])]
-    path = model(nodes, [values("x", [4, 36])], [values("y", [4, 7])], weights, path=tmp_path / "m.onnx")
+    path = model(nodes, [values("x", [4, 36])], [values("y", [4, 36])], weights, path=tmp_path / "m.onnx")
     result = snugc(path, "--dry-run", "--mesh", "2x3", "--mesh-family", "row-first", "--report", tmp_path / "r.json")
     assert result.code == 0, result.err
     assert "warning: 1 product with matrices of weights cannot be cut as 'row-first' says" in result.err
