@@ -316,7 +316,7 @@ void Pipeline::addMemoryPasses(OpPassManager &pm, bool overlaps) {
   if (overlaps) {
     OverlapCollectivesOptions overlap;
     overlap.pieces = options.overlap;
-    overlap.limit = std::max<int64_t>(arenaLimit.value_or(0), 0);
+    overlap.limit = arenaLimit ? std::max<int64_t>(*arenaLimit, 0) : -1;
     overlap.links = llvm::to_vector(linksOf(options.topology, report.mesh->mesh));
     pm.addPass(createOverlapCollectives(overlap));
   }

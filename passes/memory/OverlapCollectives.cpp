@@ -65,13 +65,8 @@ public:
       }
     for (const RowChain::Member &member : llvm::reverse(chain.members))
       member.op->erase();
-    for (memref::AllocOp alloc : chain.apart) {
-      for (Operation *user : llvm::make_early_inc_range(alloc->getUsers()))
-        if (isa<memref::DeallocOp>(user))
-          user->erase();
-      if (alloc->use_empty())
-        alloc.erase();
-    }
+    for (memref::AllocOp alloc : chain.apart)
+      drop(alloc);
   }
 
 private:
@@ -117,19 +112,71 @@ private:
     Value &part = parts[{whole, {piece, *dim}}];
     if (part)
       return part;
+    if (isApart(whole))
+      return part = alone(whole, *dim, piece);
     SmallVector<OpFoldResult> sizes = memref::getMixedSizes(builder, loc, whole), offsets(sizes.size(), builder.getIndexAttr(0)),
                               strides(sizes.size(), builder.getIndexAttr(1));
-    auto alloc = whole.getDefiningOp<memref::AllocOp>();
-    if (alloc && llvm::is_contained(chain.apart, alloc)) {
-      sizes[*dim] = rows[piece].alone;
-      SmallVector<int64_t> shape;
-      SmallVector<Value> dynamic;
-      dispatchIndexOpFoldResults(sizes, dynamic, shape);
-      return part = memref::AllocOp::create(builder, alloc.getLoc(), MemRefType::get(shape, alloc.getType().getElementType()), dynamic);
-    }
     offsets[*dim] = rows[piece].begin;
     sizes[*dim] = rows[piece].size;
     return part = memref::SubViewOp::create(builder, loc, whole, offsets, sizes, strides);
+  }
+
+  bool isApart(Value value) const {
+    while (Operation *op = value.getDefiningOp()) {
+      if (auto alloc = dyn_cast<memref::AllocOp>(op))
+        return llvm::is_contained(chain.apart, alloc);
+      if (!isa<memref::ExpandShapeOp, memref::CollapseShapeOp>(op))
+        break;
+      value = op->getOperand(0);
+    }
+    return false;
+  }
+
+  // A view of a buffer that each piece has for itself, of the piece's.
+  Value alone(Value whole, unsigned dim, int piece) {
+    Operation *op = whole.getDefiningOp();
+    auto type = cast<MemRefType>(whole.getType());
+    SmallVector<OpFoldResult> sizes = memref::getMixedSizes(builder, loc, whole);
+    sizes[dim] = rows[piece].alone;
+    SmallVector<int64_t> shape;
+    SmallVector<Value> dynamic;
+    dispatchIndexOpFoldResults(sizes, dynamic, shape);
+    if (isa<memref::AllocOp>(op)) {
+      Value &made = buffers[{whole, piece}];
+      if (!made)
+        made = memref::AllocOp::create(builder, op->getLoc(), MemRefType::get(shape, type.getElementType()), dynamic);
+      return made;
+    }
+    // Only one dim of those that are put together, or taken apart, is not 1 where rows are in it.
+    Value source = op->getOperand(0);
+    auto sourceType = cast<MemRefType>(source.getType());
+    unsigned from = 0;
+    while (from + 1 < sourceType.getRank() && placeOf(source, from) != placeOf(whole, dim))
+      ++from;
+    Value part = alone(source, from, piece);
+    if (auto expand = dyn_cast<memref::ExpandShapeOp>(op))
+      return memref::ExpandShapeOp::create(builder, loc, shape, part, expand.getReassociationIndices(), sizes);
+    return memref::CollapseShapeOp::create(builder, loc, part, cast<memref::CollapseShapeOp>(op).getReassociationIndices());
+  }
+
+  // Takes a buffer away that nobody uses any more, but for its sizes.
+  static void drop(memref::AllocOp alloc) {
+    SmallVector<Operation *> users{alloc};
+    for (size_t next = 0; next < users.size(); ++next)
+      if (!isa<memref::DimOp>(users[next]))
+        users.append(users[next]->user_begin(), users[next]->user_end());
+    for (Operation *user : llvm::reverse(users)) {
+      if (auto dim = dyn_cast<memref::DimOp>(user)) {
+        std::optional<int64_t> index = dim.getConstantIndex();
+        std::optional<Place> place = index ? placeOf(dim.getSource(), *index) : std::nullopt;
+        if (!place)
+          continue;
+        MemRefType type = alloc.getType();
+        dim.replaceAllUsesWith(alloc.getDynamicSizes()[type.getDynamicDimIndex(place->dim)]);
+      }
+      if (user->use_empty())
+        user->erase();
+    }
   }
 
   void place(const RowChain::Member &member, int piece) {
@@ -159,6 +206,7 @@ private:
   Location loc;
   SmallVector<Rows> rows;
   llvm::DenseMap<std::pair<Value, std::pair<int, unsigned>>, Value> parts;
+  llvm::DenseMap<std::pair<Value, int>, Value> buffers; // that pieces have for themselves
 };
 
 // The most bytes of buffers that are live at one time.
@@ -205,37 +253,38 @@ struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollec
     module->setAttr("snug.overlap", ArrayAttr::get(module.getContext(), said));
   }
 
-  // All chains at once, where that takes no more memory; else one by one, those that do not.
+  // All chains in their fastest pieces, where there is room for that; else one by one, in the fastest for which there is.
   LogicalResult overlap(func::FuncOp function, SmallVector<Attribute> &said) {
-    IndexBounds bounds(getOperation());
-    FailureOr<int64_t> most = mostLive(function, bounds);
+    FailureOr<int64_t> most = mostFresh(function);
     if (failed(most))
       return failure();
-    const int64_t allowed = std::max<int64_t>(*most, limit);
+    const int64_t allowed = limit < 0 ? std::numeric_limits<int64_t>::max() : std::max<int64_t>(*most, limit);
     OwningOpRef<func::FuncOp> before = function.clone();
     SmallVector<Attribute> all;
-    cut(function, 0, std::numeric_limits<size_t>::max(), all);
+    cut(function, /*isAll=*/true, 0, 0, all);
     if (failed(most = mostFresh(function)))
       return failure();
-    if (*most <= allowed) {
-      said.append(all.rbegin(), all.rend());
-      return success();
-    }
-    restore(function, *before);
-    all.clear();
-    for (size_t refused = 0;;) {
-      before = function.clone();
-      size_t done = all.size();
-      cut(function, refused, 1, all);
-      if (all.size() == done)
-        break;
-      if (failed(most = mostFresh(function)))
-        return failure();
-      if (*most <= allowed)
-        continue;
+    if (*most > allowed) {
       restore(function, *before);
-      all.pop_back();
-      ++refused;
+      all.clear();
+      for (size_t refused = 0, choice = 0;;) {
+        before = function.clone();
+        size_t done = all.size(), choices = cut(function, /*isAll=*/false, refused, choice, all);
+        if (!choices)
+          break;
+        if (all.size() > done && failed(most = mostFresh(function)))
+          return failure();
+        if (all.size() > done && *most <= allowed) {
+          choice = 0;
+          continue;
+        }
+        restore(function, *before);
+        all.truncate(done);
+        if (++choice < choices)
+          continue;
+        choice = 0;
+        ++refused;
+      }
     }
     said.append(all.rbegin(), all.rend());
     return success();
@@ -248,22 +297,28 @@ struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollec
 
   static void restore(func::FuncOp function, func::FuncOp before) { function.getBody().takeBody(before.getBody()); }
 
-  // Cuts so many of the chains that are worth it, without the first `skipped`.
-  void cut(func::FuncOp function, size_t skipped, size_t most, SmallVector<Attribute> &said) {
+  // Cuts all chains that are worth it, or the first one but for so many, in the pieces that are that choice. The number of choices
+  // for that one; 0: there is none.
+  size_t cut(func::FuncOp function, bool isAll, size_t skipped, size_t choice, SmallVector<Attribute> &said) {
     SmallVector<Block *> blocks;
-    function.walk([&](Block *block) { blocks.push_back(block); });
+    function.walk([&](Block *block) {
+      if (llvm::any_of(*block, [](Operation &op) { return isa<mesh::CollectiveOpInterface>(op); }))
+        blocks.push_back(block);
+    });
     for (Block *block : blocks)
       for (const RowChain &chain : findRowChains(*block)) {
-        OverlapTimes times = OverlapPrices(getOperation(), machine, threads, links, static_cast<int>(pieces)).of(chain);
-        if (times.pieces == 1 || (skipped > 0 && skipped--))
+        SmallVector<OverlapTimes> choices = OverlapPrices(getOperation(), machine, threads, links, static_cast<int>(pieces)).of(chain);
+        if (choices.empty() || (skipped > 0 && skipped--))
           continue;
-        if (most-- == 0)
-          return;
+        OverlapTimes times = choices[choice];
         Cutter cutter(chain, times.pieces, pieces > 1 ? 1 : tileOf(chain));
         times.pieces = cutter.numPieces();
         said.push_back(describe(chain, times));
         cutter.run();
+        if (!isAll)
+          return choices.size();
       }
+    return 0;
   }
 
   Machine machine;

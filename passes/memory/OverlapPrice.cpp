@@ -18,7 +18,7 @@ OverlapPrices::OverlapPrices(ModuleOp module, Machine machine, int threads, Arra
   }
 }
 
-OverlapTimes OverlapPrices::of(const RowChain &chain) {
+SmallVector<OverlapTimes> OverlapPrices::of(const RowChain &chain) {
   SmallVector<KernelCost> kernels;
   double transfer = 0, waiting = 0;
   int64_t rows = rowsOf(chain);
@@ -39,17 +39,18 @@ OverlapTimes OverlapPrices::of(const RowChain &chain) {
     double time = pipelinedTime(pieces, computing, sending);
     return OverlapTimes{pieces, 0, time, pieces * (computing + sending) - time};
   };
-  OverlapTimes best = timesOf(1);
-  const double alone = best.time_s;
+  const double alone = timesOf(1).time_s;
+  SmallVector<OverlapTimes> better;
   for (int pieces = 2; pieces <= kMostPieces; pieces *= 2) {
     if (pieces > rows || (forced > 0 && pieces != forced))
       continue;
     OverlapTimes times = timesOf(pieces);
-    if (forced > 0 || times.time_s < best.time_s)
-      best = times;
+    times.alone_s = alone;
+    if (forced > 0 || times.time_s < alone)
+      better.push_back(times);
   }
-  best.alone_s = alone;
-  return best;
+  llvm::stable_sort(better, [](const OverlapTimes &a, const OverlapTimes &b) { return a.time_s < b.time_s; });
+  return better;
 }
 
 int64_t OverlapPrices::rowsOf(const RowChain &chain) {

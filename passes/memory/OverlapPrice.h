@@ -23,8 +23,9 @@ public:
   /// `links`: bytes per second and latency along axis 0, and along axis 1; or none. `forced` > 0: that many pieces.
   OverlapPrices(mlir::ModuleOp module, Machine machine, int threads, llvm::ArrayRef<double> links, int forced);
 
-  /// The pieces that take the least time; of equally fast ones the least. No more than there are rows.
-  OverlapTimes of(const RowChain &chain);
+  /// The pieces, no more than there are rows, in which the chain takes less time than as a whole, fastest first, of equally
+  /// fast ones the least; or those that are forced. Empty where there are none.
+  llvm::SmallVector<OverlapTimes> of(const RowChain &chain);
 
 private:
   int64_t rowsOf(const RowChain &chain);

@@ -34,12 +34,13 @@ def OverlapCollectives : Pass<"snug-overlap-collectives", "::mlir::ModuleOp"> {
     In 2, 4 or 8 pieces, or not, by the time model and that of the links: all pieces take
     T(c) = t_k + t_l + (c - 1) max(t_k, t_l), where t_k is the time of a kernel's piece, which reads all of its weights, and
     t_l that of the piece's collectives. Rows may be open: pieces are of ceil(rows / c), the last ones of less or nothing. It runs
-    on buffers, behind all that decides on them, so that what is in flight is live until its wait for whoever counts uses; and
-    it takes no more memory than there is live at some time anyway, or is allowed: chains that would are left as they are. The module attribute `snug.overlap` lists what was done.
+    on buffers, behind all that decides on them, so that what is in flight is live until its wait for whoever counts uses. Chains
+    that would take more memory than is live at some time anyway, and than is allowed, are done in other pieces, or left. The module attribute `snug.overlap` lists what was done.
   }];
   let options = [
     Option<"pieces", "pieces", "int64_t", "0", "So many wherever that can be: 2, 4, 8, or 1 for none; 0: by the model">,
-    Option<"limit", "limit", "int64_t", "0", "Bytes of buffers that may be live at one time, where there are no more without this pass">,
+    Option<"limit", "limit", "int64_t", "-1",
+           "Bytes of buffers that may be live at one time, unless there are more without this pass; -1: any number">,
     ListOption<"links", "links", "double",
                "Bytes per second and seconds of latency of the links along axis 0, then along axis 1; else 10 GB/s and 10 us">
   ];

@@ -339,25 +339,31 @@ private:
         if (!rows || placeOf(operand.get(), *rows) != found->second)
           return false;
       }
-    return findApart(chain, inChain) && staysApart(chain, inChain, written, touched);
+    return findApart(chain, inChain, written) && staysApart(chain, inChain, written, touched);
   }
 
   // Which buffers pieces have of their own; false where a collective could not have its pieces side by side.
-  bool findApart(RowChain &chain, const llvm::SmallDenseSet<Operation *> &inChain) const {
-    for (const RowChain::Member &member : chain.members) {
-      if (!isCollective(member.op))
-        continue;
-      for (OpOperand &operand : member.op->getOpOperands()) {
-        if (isContiguousInRows(member, operand))
-          continue;
-        auto alloc = operand.get().getDefiningOp<memref::AllocOp>();
-        if (!alloc || llvm::any_of(alloc->getUsers(), [&](Operation *user) {
-              return !inChain.contains(user) && !isa<memref::DimOp, memref::DeallocOp>(user);
-            }))
+  static bool findApart(RowChain &chain, const llvm::SmallDenseSet<Operation *> &inChain, const llvm::MapVector<Value, Place> &written) {
+    for (auto &[root, place] : written)
+      if (auto alloc = root.getDefiningOp<memref::AllocOp>(); alloc && isKnownTo(alloc, inChain))
+        chain.apart.push_back(alloc);
+    for (const RowChain::Member &member : chain.members)
+      for (OpOperand &operand : member.op->getOpOperands())
+        if (isCollective(member.op) && !isContiguousInRows(member, operand) &&
+            !llvm::is_contained(chain.apart, rootOf(operand.get()).getDefiningOp<memref::AllocOp>()))
           return false;
-        if (!llvm::is_contained(chain.apart, alloc))
-          chain.apart.push_back(alloc);
-      }
+    return true;
+  }
+
+  // Whether nobody else reads or writes the buffer, and all do so through views that keep its elements in order.
+  static bool isKnownTo(memref::AllocOp alloc, const llvm::SmallDenseSet<Operation *> &inChain) {
+    SmallVector<Operation *> users(alloc->getUsers());
+    while (!users.empty()) {
+      Operation *user = users.pop_back_val();
+      if (isa<memref::ExpandShapeOp, memref::CollapseShapeOp>(user))
+        users.append(user->user_begin(), user->user_end());
+      else if (!inChain.contains(user) && !isa<memref::DimOp, memref::DeallocOp>(user))
+        return false;
     }
     return true;
   }

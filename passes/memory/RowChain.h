@@ -30,8 +30,8 @@ struct RowChain {
     unsigned dim; ///< of its iterations, whose pieces are rows
   };
   std::vector<Member> members; ///< as they stand in their block
-  /// Buffers of which a piece would not lie side by side, as a collective has to have it, and that nobody else knows: each
-  /// piece gets one of its own.
+  /// Buffers that nobody else knows: each piece has one of its own, so that what is live is that of a few pieces, and lies side by
+  /// side, as a collective has to have it.
   llvm::SmallVector<mlir::memref::AllocOp> apart;
 };
 

@@ -1,8 +1,8 @@
-// RUN: snug-opt %s -snug-overlap-collectives=pieces=2 -split-input-file | FileCheck %s --enable-var-scope
-// RUN: snug-opt %s -snug-overlap-collectives=pieces=2 -snug-plan-arena -snug-verify-plan -split-input-file | FileCheck %s --check-prefix=SOUND
+// RUN: snug-opt %s -snug-overlap-collectives="pieces=2 limit=0" -split-input-file | FileCheck %s --enable-var-scope
+// RUN: snug-opt %s -snug-overlap-collectives="pieces=2" -snug-plan-arena -snug-verify-plan -split-input-file | FileCheck %s --check-prefix=SOUND
 // RUN: snug-opt %s -snug-overlap-collectives="links=1e6,0,1e6,0" -split-input-file | FileCheck %s --check-prefix=SLOW
 // RUN: snug-opt %s -snug-overlap-collectives="links=1e15,1,1e15,1" -split-input-file | FileCheck %s --check-prefix=FAST
-// RUN: snug-opt %s -snug-overlap-collectives="pieces=2 limit=100000" -split-input-file | FileCheck %s --check-prefix=ROOM
+// RUN: snug-opt %s -snug-overlap-collectives="pieces=2 limit=640" -split-input-file | FileCheck %s --check-prefix=ROOM
 // SOUND-COUNT-8: func.func
 // FAST-NOT: snug_mesh.wait
 
@@ -182,7 +182,7 @@ func.func @no_rows(%x: memref<16x4xf32>, %w: memref<4x6xf32>, %out: memref<6xf32
 
 // -----
 
-// Where the result would have to be there while the kernel's operand still is, and that is the most that is live, nothing is done:
+// Where the result would have to be there while the kernel's operand still is, and that is the most that is live, nothing is done
 // unless that much is allowed.
 // ROOM-LABEL: func.func @costs_memory(
 // ROOM: snug_mesh.wait
