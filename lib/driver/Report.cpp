@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Report.h"
+#include "lib/solver/MeshPlanText.h"
 #include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -43,13 +44,15 @@ static Json meshJson(const MeshReport &mesh, const std::vector<MeshReport::Candi
   Json candidates = Json::array(), traffic = Json::array(), replicated = Json::array();
   for (const MeshReport::Candidate &one : considered.empty() ? mesh.candidates : considered)
     candidates.push_back({{"mesh", one.mesh},
+                          {"family", nameOf(one.family)},
                           {"ms", one.share.value_or(0) <= 1 ? Json(one.seconds * 1e3) : Json()},
                           {"share", one.share ? Json(*one.share) : Json()}});
   for (const MeshReport::Traffic &one : mesh.traffic)
     traffic.push_back({{"collective", one.kind}, {"axes", one.axes}, {"calls", one.calls}, {"bytes", one.bytes}});
   for (const MeshReport::Replicated &one : mesh.replicated)
     replicated.push_back({{"weight", one.weight}, {"bytes", one.bytes}});
-  return {{"mesh", mesh.mesh}, {"family", nameOf(mesh.family)}, {"outside", mesh.outside}, {"topology", mesh.topology}, {"candidates", candidates}, {"collectives", traffic}, {"replicated", replicated}};
+  return {{"mesh", mesh.mesh}, {"family", nameOf(mesh.family)}, {"outside", mesh.outside}, {"topology", mesh.topology}, {"candidates", candidates}, {"collectives", traffic}, {"replicated", replicated},
+          {"plan", mesh.plan ? Json::parse(meshPlanJson(mesh.setting, *mesh.plan)) : Json()}};
 }
 
 static Json pictureJson(const MemoryPicture &picture) {

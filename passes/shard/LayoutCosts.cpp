@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/shard/LayoutCosts.h"
 #include "dialects/nn/NnDialect.h"
-#include "lib/solver/MeshRings.h"
 #include "passes/shard/RowsInParts.h"
-#include <limits>
 
 using namespace mlir;
 using namespace snug;
@@ -15,74 +13,98 @@ Topology snug::uniformTopology(int64_t devices) {
   return topology;
 }
 
-LayoutCosts::LayoutCosts(ModuleOp module, const MeshExtents &mesh, const Topology &topology, const Machine &machine, int threads)
-    : mesh(mesh), bounds(module), machine(machine), threads(threads) {
-  for (int axis = 0; axis < kMeshAxes; ++axis) {
-    std::vector<LevelUse> use = ringUse(topology, {mesh[0], mesh[1]}, axis + 1);
-    links[axis] = {ringBandwidth(topology, use), ringLatency(topology, use)};
-  }
+LayoutCosts::LayoutCosts(ModuleOp module, const MeshExtents &mesh, const Topology &topology, const Machine &machine, int threads,
+                         ArrayRef<PhasePoint> points)
+    : mesh(mesh), rings(ringsOf(topology, {mesh[0], mesh[1]})), machine(machine), threads(threads) {
+  for (const PhasePoint &point : points)
+    phases.push_back({point.runs, IndexBounds(module, point.atMost)});
 }
 
-double LayoutCosts::resharding(double bytes, const TensorLayout &from, const TensorLayout &to) const {
-  double seconds = 0;
+double LayoutCosts::seconds(llvm::function_ref<StatedTraffic(size_t)> trafficOf) const {
+  double sum = 0;
+  for (auto [number, phase] : llvm::enumerate(phases)) {
+    StatedTraffic traffic = trafficOf(number);
+    double once = traffic.compute_s;
+    for (size_t r = 0; r < kRings; ++r)
+      once += traffic.collectives[r] * rings[r].latency + traffic.bytes[r] / rings[r].bandwidth;
+    sum += phase.runs * once;
+  }
+  return sum;
+}
+
+StatedTraffic LayoutCosts::resharding(double bytes, const TensorLayout &from, const TensorLayout &to) const {
+  StatedTraffic traffic;
   TensorLayout now = from;
   double copied = machine.memory_bytes_per_s.front();
-  auto over = [&](int axis, double whole) {
+  auto over = [&](int axis, double whole, double collectives, double passes = 1) {
     auto n = static_cast<double>(mesh[axis]);
-    return links[axis].latency_s + whole * (n - 1) / n / links[axis].bytes_per_s;
+    traffic.collectives[axis] += collectives;
+    traffic.bytes[axis] += passes * whole * (n - 1) / n;
   };
   for (const ReshardStep &step : planResharding(from, to, mesh)) {
     double local = bytes * std::max(shareOf(now, mesh), shareOf(after(now, step), mesh));
     // Whatever moves is laid out for it, or after it: copied once.
-    seconds += bytes * std::min(shareOf(now, mesh), shareOf(after(now, step), mesh)) / copied;
+    traffic.compute_s += bytes * std::min(shareOf(now, mesh), shareOf(after(now, step), mesh)) / copied;
     now = after(now, step);
     switch (step.kind) {
     case ReshardStep::Slice:
       break;
     case ReshardStep::AllReduceBoth: // the parts of axis 1 over axis 0
-      seconds += 2 * over(1, local) + 2 * over(0, local / static_cast<double>(mesh[1])) - links[0].latency_s;
+      over(1, local, 2, 2);
+      over(0, local / static_cast<double>(mesh[1]), 1, 2);
       break;
     case ReshardStep::AllReduce:
-      seconds += 2 * over(step.axis, local) - links[step.axis].latency_s;
+      over(step.axis, local, 1, 2);
       break;
     default:
-      seconds += over(step.axis, local);
+      over(step.axis, local, 1);
     }
   }
-  return seconds;
+  return traffic;
 }
 
-double LayoutCosts::joiningRows(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
+StatedTraffic LayoutCosts::doing(size_t phase, Operation *op, const ShardRule &rule, const OpCuts &cuts) {
   int64_t group = 1;
-  double latency = 0, bandwidth = std::numeric_limits<double>::infinity(), rows = 0, share = 1;
+  double rows = 0, share = 1, others = 1; // others: of the rows, that a device has to do with
+  size_t ring = 0;
   for (int axis = 0; axis < kMeshAxes; ++axis) {
     if (!cuts[axis])
       continue;
+    share /= static_cast<double>(mesh[axis]);
     if (!rule.isRow(cuts[axis]->dim)) {
-      share /= static_cast<double>(mesh[axis]);
+      others /= static_cast<double>(mesh[axis]);
       continue;
     }
+    ring = group == 1 ? static_cast<size_t>(axis) : 2;
     group *= mesh[axis];
-    latency = std::max(latency, links[axis].latency_s);
-    bandwidth = std::min(bandwidth, links[axis].bytes_per_s);
     auto type = cast<ShapedType>(op->getOperand(0).getType());
-    rows = bytesOf(op->getOperand(0)) / static_cast<double>(elementBytes(type.getElementType()) * rule.extents()[cuts[axis]->dim]);
+    double bytes = static_cast<double>(tensorBytes(op->getOperand(0), phases[phase].bounds).value_or(0));
+    rows = bytes / static_cast<double>(elementBytes(type.getElementType()) * rule.extents()[cuts[axis]->dim]);
   }
-  return group == 1 ? 0 : latency + rows * share * bytesOfRowInParts(op, group) / bandwidth;
+  StatedTraffic traffic;
+  traffic.compute_s = computing(phase, op, share);
+  if (group > 1) {
+    traffic.collectives[ring] = 1;
+    traffic.bytes[ring] = rows * others * bytesOfRowInParts(op, group);
+  }
+  return traffic;
 }
 
 double LayoutCosts::replicating(double bytes) const {
   constexpr double least = 1e-6, timesSent = 1e4; // s/byte; as if each were sent so often over the slowest link
-  double slowest = std::min(links[0].bytes_per_s, links[1].bytes_per_s);
+  double slowest = std::min(rings[0].bandwidth, rings[1].bandwidth);
   return bytes * std::max(least, timesSent / slowest);
 }
 
-double LayoutCosts::bytesOf(Value value) {
-  std::optional<int64_t> bytes = tensorBytes(value, bounds);
-  return bytes ? static_cast<double>(*bytes) : 0;
+LayoutCosts::Bytes LayoutCosts::bytesOf(Value value) {
+  Bytes bytes;
+  for (Phase &phase : phases)
+    bytes.push_back(static_cast<double>(tensorBytes(value, phase.bounds).value_or(0)));
+  return bytes;
 }
 
-double LayoutCosts::computing(Operation *op, double share) {
+double LayoutCosts::computing(size_t phase, Operation *op, double share) {
+  IndexBounds &bounds = phases[phase].bounds;
   auto rules = dyn_cast<IndexRuleOpInterface>(op);
   FailureOr<IndexRule> rule = rules ? rules.getIndexRule() : FailureOr<IndexRule>(failure());
   if (failed(rule) || !isa<DestinationStyleOpInterface>(op))
@@ -94,7 +116,7 @@ double LayoutCosts::computing(Operation *op, double share) {
     auto type = dyn_cast<RankedTensorType>(operand.getType());
     if (!type)
       continue;
-    cost.far_bytes += bytesOf(operand) * share;
+    cost.far_bytes += static_cast<double>(tensorBytes(operand, bounds).value_or(0)) * share;
     for (unsigned dim = 0; map && dim < map.getNumResults(); ++dim)
       if (auto bare = dyn_cast<AffineDimExpr>(map.getResult(dim)))
         if (std::optional<Interval> extent = bounds.ofDim(operand, dim))

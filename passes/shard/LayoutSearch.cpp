@@ -35,23 +35,39 @@ public:
         addUses(argument, std::nullopt);
   }
 
-  FailureOr<LayoutSearchResult> run(MeshFamily family) {
-    LayoutSearchResult result;
-    if (std::string refused = restrictTo(family, result.outside); !refused.empty())
-      return block.getParentOp()->emitError() << refused;
+  size_t numLayers() const { return layers.size(); }
+
+  /// The best of the family. Layers that nothing is of the family of go without it, and are counted in `outside`.
+  LayoutSolution solve(MeshFamily family, size_t &outside) {
+    std::vector<LayoutProblem::Node> all = problem.nodes;
+    outside += restrictTo(family);
     LayoutSolution solution = solveLayouts(problem);
-    if (!solution.problem.empty())
-      return block.getParentOp()->emitError() << "no way to cut it for the mesh: " << solution.problem;
-    for (auto &[op, node] : nodes)
-      writeCuts(op, node.states[solution.states[node.number]]);
-    result.seconds = solution.cost;
+    problem.nodes = std::move(all);
+    return solution;
+  }
+
+  // By phase.
+  std::vector<StatedTraffic> trafficOf(const LayoutSolution &solution) {
+    std::vector<StatedTraffic> all(costs.numPhases());
+    for (size_t phase = 0; phase < all.size(); ++phase) {
+      for (auto &[op, node] : nodes)
+        all[phase] += costs.doing(phase, op, candidates.ruleOf(op), node.states[solution.states[node.number]]);
+      for (const Way &way : ways)
+        all[phase] += costs.resharding(way.bytes[phase], way.given[solution.states[way.from]],
+                                       way.wanted.empty() ? TensorLayout() : way.wanted[solution.states[way.to]]);
+    }
+    return all;
+  }
+
+  void write(const LayoutSolution &solution, LayoutSearchResult &result) {
+    result.seconds += solution.cost;
+    result.isOptimal &= solution.isOptimal;
     for (auto &[op, node] : nodes) {
       unsigned state = solution.states[node.number];
+      writeCuts(op, node.states[state]);
       replicatedBytes(op, candidates.ruleOf(op), node.states[state], &result.replicated);
       result.seconds -= costs.replicating(node.avoidable[state]);
     }
-    result.isOptimal = solution.isOptimal;
-    return result;
   }
 
 private:
@@ -61,8 +77,16 @@ private:
     std::vector<double> avoidable; // bytes that the device holds beyond the least of any state
   };
 
-  // Allows layers only what is of the family; those that nothing is of go without, and are counted.
-  std::string restrictTo(MeshFamily family, size_t &outside) {
+  // What brings a tensor from a node to another one, or, where that wants nothing, to all devices as a whole.
+  struct Way {
+    unsigned from = 0, to = 0;
+    std::vector<TensorLayout> given, wanted; // by state
+    LayoutCosts::Bytes bytes;
+  };
+
+  // Allows layers only what is of the family, and returns how many have nothing that is.
+  size_t restrictTo(MeshFamily family) {
+    size_t outside = 0;
     for (auto &[op, node] : nodes) {
       if (!layers.contains(op))
         continue;
@@ -77,11 +101,7 @@ private:
         cost = std::move(kept);
       outside += !isAny;
     }
-    if (family == MeshFamily::Free || layers.size() > outside)
-      return "";
-    return (layers.size() ? "none of its " + std::to_string(layers.size()) + " products with matrices of weights can be cut for "
-                          : "it has no products with matrices of weights that could be cut for ") +
-           (std::to_string(costs.mesh[0]) + "x" + std::to_string(costs.mesh[1]) + " devices as '" + nameOf(family) + "' says");
+    return outside;
   }
 
   unsigned add(std::vector<double> cost) {
@@ -102,7 +122,7 @@ private:
           return;
       node.states.push_back(cuts);
       node.avoidable.push_back(replicatedBytes(op, rule, cuts));
-      cost.push_back(ownCost(op, rule, cuts));
+      cost.push_back(costs.seconds([&](size_t phase) { return costs.doing(phase, op, rule, cuts); }));
     };
     SmallVector<std::optional<IterationCut>> choices{std::nullopt};
     for (const IterationCut &cut : candidates.of(op))
@@ -118,20 +138,13 @@ private:
     nodes[op] = std::move(node);
   }
 
-  double ownCost(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
-    double share = 1;
-    for (int axis = 0; axis < kMeshAxes; ++axis)
-      share /= cuts[axis] ? static_cast<double>(costs.mesh[axis]) : 1;
-    return costs.computing(op, share) + costs.joiningRows(op, rule, cuts);
-  }
-
   // Of matrices, beyond a device's share.
   double replicatedBytes(Operation *op, const ShardRule &rule, const OpCuts &cuts, llvm::MapVector<StringRef, double> *names = nullptr) {
     double replicated = 0;
     for (unsigned i = 0; i < op->getNumOperands(); ++i)
       if (auto weight = op->getOperand(i).getDefiningOp<nn::WeightOp>(); weight && cast<ShapedType>(weight.getType()).getRank() > 1) {
         double share = shareOf(*operandLayout(rule, i, cuts, costs.mesh), costs.mesh);
-        double bytes = costs.bytesOf(weight) * (share - 1.0 / static_cast<double>(costs.mesh[0] * costs.mesh[1]));
+        double bytes = costs.bytesOf(weight).front() * (share - 1.0 / static_cast<double>(costs.mesh[0] * costs.mesh[1]));
         replicated += bytes;
         if (names && bytes > 0)
           (*names)[weight.getData()] += bytes;
@@ -167,7 +180,7 @@ private:
         wanted.back().push_back(
             *operandLayout(candidates.ruleOf(use->getOwner()), use->getOperandNumber(), cuts, costs.mesh));
     }
-    double bytes = costs.bytesOf(value);
+    LayoutCosts::Bytes bytes = costs.bytesOf(value);
     unsigned from = producer ? *producer : add({0});
     if (uses.size() + isReturned > 1) {
       std::vector<TensorLayout> all;
@@ -188,18 +201,25 @@ private:
     }
     for (auto [use, layouts] : llvm::zip_equal(uses, wanted))
       addEdge(from, given, nodes.find(use->getOwner())->second.number, layouts, bytes);
-    if (isReturned)
+    if (isReturned) {
       for (auto [state, layout] : llvm::enumerate(given))
-        problem.nodes[from].cost[state] += costs.resharding(bytes, layout, TensorLayout());
+        problem.nodes[from].cost[state] += resharding(bytes, layout, TensorLayout());
+      ways.push_back({from, from, given, {}, bytes});
+    }
+  }
+
+  double resharding(const LayoutCosts::Bytes &bytes, const TensorLayout &a, const TensorLayout &b) {
+    return costs.seconds([&](size_t phase) { return costs.resharding(bytes[phase], a, b); });
   }
 
   void addEdge(unsigned from, const std::vector<TensorLayout> &given, unsigned to, const std::vector<TensorLayout> &wanted,
-               double bytes) {
+               const LayoutCosts::Bytes &bytes) {
     std::vector<double> cost;
     for (const TensorLayout &a : given)
       for (const TensorLayout &b : wanted)
-        cost.push_back(canBecome(a, b) ? costs.resharding(bytes, a, b) : std::numeric_limits<double>::infinity());
+        cost.push_back(canBecome(a, b) ? resharding(bytes, a, b) : std::numeric_limits<double>::infinity());
     problem.edges.push_back({from, to, std::move(cost)});
+    ways.push_back({from, to, given, wanted, bytes});
   }
 
   // Summands are made by ops only.
@@ -215,31 +235,71 @@ private:
   CutCandidates candidates;
   LinearLayers layers;
   LayoutProblem problem;
+  std::vector<Way> ways;
   llvm::MapVector<Operation *, Node> nodes;
+};
+
+// Of all functions of a module.
+class ModuleSearch {
+public:
+  ModuleSearch(ModuleOp module, LayoutCosts &costs) : costs(costs) {
+    for (auto function : module.getOps<func::FuncOp>()) {
+      if (function.isDeclaration())
+        continue;
+      if (function.getBody().hasOneBlock())
+        searches.push_back(std::make_unique<LayoutSearch>(function.front(), costs));
+      else
+        function.emitRemark() << "has control flow between blocks: it is not cut, but done by each device";
+    }
+  }
+
+  // The solutions, by function, and how many layers are outside of the family; else why there is none.
+  std::string solve(MeshFamily family, std::vector<LayoutSolution> &solutions, size_t &outside) {
+    if (std::string problem = familyProblem(family, costs.mesh); !problem.empty())
+      return problem;
+    size_t layers = 0;
+    for (auto &search : searches) {
+      solutions.push_back(search->solve(family, outside));
+      layers += search->numLayers();
+      if (!solutions.back().problem.empty())
+        return "no way to cut it for the mesh: " + solutions.back().problem;
+    }
+    if (family == MeshFamily::Free || layers > outside)
+      return "";
+    return (layers ? "none of its " + std::to_string(layers) + " products with matrices of weights can be cut for "
+                   : "it has no products with matrices of weights that could be cut for ") +
+           (std::to_string(costs.mesh[0]) + "x" + std::to_string(costs.mesh[1]) + " devices as '" + nameOf(family) + "' says");
+  }
+
+  LayoutCosts &costs;
+  std::vector<std::unique_ptr<LayoutSearch>> searches;
 };
 } // namespace
 
 FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &costs, MeshFamily family) {
-  LayoutSearchResult all;
-  if (std::string problem = familyProblem(family, costs.mesh); !problem.empty())
+  LayoutSearchResult result;
+  ModuleSearch search(module, costs);
+  std::vector<LayoutSolution> solutions;
+  if (std::string problem = search.solve(family, solutions, result.outside); !problem.empty())
     return module.emitError() << problem;
-  Builder b(module.getContext());
-  module->setAttr(kMesh, b.getDenseI64ArrayAttr(costs.mesh));
-  for (auto function : module.getOps<func::FuncOp>()) {
-    if (function.isDeclaration())
-      continue;
-    if (!function.getBody().hasOneBlock()) {
-      function.emitRemark() << "has control flow between blocks: it is not cut, but done by each device";
-      continue;
-    }
-    auto found = LayoutSearch(function.front(), costs).run(family);
-    if (failed(found))
-      return failure();
-    all.seconds += found->seconds;
-    all.isOptimal &= found->isOptimal;
-    all.outside += found->outside;
-    for (auto [weight, bytes] : found->replicated)
-      all.replicated[weight] += bytes;
+  module->setAttr(kMesh, Builder(module.getContext()).getDenseI64ArrayAttr(costs.mesh));
+  for (auto [one, solution] : llvm::zip_equal(search.searches, solutions))
+    one->write(solution, result);
+  return result;
+}
+
+std::vector<StatedProgram> snug::priceLayouts(ModuleOp module, LayoutCosts &costs, ArrayRef<MeshFamily> families) {
+  ModuleSearch search(module, costs);
+  std::vector<StatedProgram> programs;
+  for (MeshFamily family : families) {
+    StatedProgram program{family, {costs.mesh[0], costs.mesh[1]}, "", std::vector<StatedTraffic>(costs.numPhases())};
+    std::vector<LayoutSolution> solutions;
+    size_t outside = 0;
+    program.refused = search.solve(family, solutions, outside);
+    for (size_t i = 0; program.refused.empty() && i < solutions.size(); ++i)
+      for (auto [sum, one] : llvm::zip_equal(program.phases, search.searches[i]->trafficOf(solutions[i])))
+        sum += one;
+    programs.push_back(std::move(program));
   }
-  return all;
+  return programs;
 }
