@@ -13,34 +13,64 @@
 using namespace mlir;
 using namespace snug;
 
-FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &options, int threads) {
+// The ways to cut for a mesh that differ from those for others of the same devices: along one axis inputs or outputs, and those are
+// two meshes; along two the families, and all of them together.
+static SmallVector<MeshFamily> familiesOf(const MeshExtents &mesh, const CompileOptions &options) {
+  if (options.anyMesh && options.meshFamily) {
+    bool isOther = *options.meshFamily == MeshFamily::OneD && mesh[0] == 1; // the same ring
+    if (isOther || !familyProblem(*options.meshFamily, mesh).empty())
+      return {};
+    return {*options.meshFamily};
+  }
+  if (mesh[1] == 1)
+    return {MeshFamily::OneD};
+  if (mesh[0] == 1)
+    return {MeshFamily::ColumnFirst};
+  return {MeshFamily::HierarchicalOneD, MeshFamily::ColumnFirst, MeshFamily::RowFirst, MeshFamily::Free};
+}
+
+FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &options, int threads, const MeshMix &mix) {
   MeshReport report;
   report.topology = options.topology.name;
+  report.mesh = options.mesh;
   report.family = options.meshFamily.value_or(MeshFamily::Free);
-  std::vector<MeshExtents> meshes{options.mesh};
-  if (options.anyMesh) {
-    meshes.clear();
-    for (int64_t first = options.topology.size(); first >= 1; --first)
-      if (MeshExtents mesh{first, options.topology.size() / first};
-          options.topology.size() % first == 0 && familyProblem(report.family, mesh).empty())
-        meshes.push_back(mesh);
-    if (meshes.empty())
-      return program.emitError() << familyProblem(report.family, {options.topology.size(), 1});
-  }
-  auto search = [&](const MeshExtents &mesh) {
-    LayoutCosts costs(program, mesh, options.topology, options.machine, threads);
-    return searchLayouts(program, costs, report.family);
+  report.setting = {options.topology, mix.phases};
+  auto costsOf = [&](const MeshExtents &mesh) {
+    return LayoutCosts(program, mesh, options.topology, options.machine, threads, mix.points);
   };
-  FailureOr<LayoutSearchResult> chosen = failure();
-  for (const MeshExtents &mesh : meshes) {
-    if (failed(chosen = search(mesh)))
-      return failure();
-    report.candidates.push_back({mesh, chosen->seconds});
+  if (options.anyMesh || options.verbose || !options.reports.empty()) {
+    std::vector<StatedProgram> programs;
+    for (int64_t devices = options.topology.size(), first = devices; first >= 1; --first) {
+      MeshExtents mesh{first, devices / first};
+      if (devices % first != 0)
+        continue;
+      if (SmallVector<MeshFamily> families = familiesOf(mesh, options); !families.empty()) {
+        LayoutCosts costs = costsOf(mesh);
+        for (StatedProgram &one : priceLayouts(program, costs, families))
+          programs.push_back(std::move(one));
+      }
+    }
+    report.plan = planStated(report.setting, programs);
   }
-  std::stable_sort(report.candidates.begin(), report.candidates.end(), [](const auto &a, const auto &b) { return a.seconds < b.seconds; });
-  report.mesh = report.candidates.front().mesh;
-  if (report.mesh != meshes.back()) // marks are those of the last one
-    chosen = search(report.mesh);
+  if (options.anyMesh) {
+    if (report.plan->candidates.empty())
+      return program.emitError() << familyProblem(report.family, {options.topology.size(), 1});
+    const MeshCandidate &best = report.plan->candidates.front();
+    if (!best.refused.empty())
+      return program.emitError() << best.refused;
+    report.mesh = {best.mesh.d1, best.mesh.d2};
+    report.family = best.family;
+    for (size_t c = 0; c < report.plan->admissible; ++c) {
+      const MeshCandidate &one = report.plan->candidates[c];
+      report.candidates.push_back({{one.mesh.d1, one.mesh.d2}, one.family, one.time_s, std::nullopt});
+    }
+  }
+  LayoutCosts costs = costsOf(report.mesh);
+  FailureOr<LayoutSearchResult> chosen = searchLayouts(program, costs, report.family);
+  if (failed(chosen))
+    return failure();
+  if (!options.anyMesh)
+    report.candidates.push_back({report.mesh, report.family, chosen->seconds, std::nullopt});
   report.outside = static_cast<int64_t>(chosen->outside);
   for (auto [weight, bytes] : chosen->replicated) {
     weight.consume_front("weight_"); // as the model's file names it

@@ -4,6 +4,7 @@
 #ifndef SNUG_LIB_DRIVER_CHOOSEMESH_H
 #define SNUG_LIB_DRIVER_CHOOSEMESH_H
 
+#include "lib/driver/MeshMix.h"
 #include "lib/driver/Options.h"
 #include "mlir/IR/BuiltinOps.h"
 #include <cstdint>
@@ -17,6 +18,7 @@ namespace snug {
 struct MeshReport {
   struct Candidate {
     std::array<int64_t, 2> mesh = {1, 1};
+    MeshFamily family = MeshFamily::Free;
     double seconds = 0;
     std::optional<double> share; // of the budget that decides, of what each device needs at least; above 1 it cannot fit
   };
@@ -46,16 +48,18 @@ struct MeshReport {
   MeshFamily family = MeshFamily::Free;
   int64_t outside = 0; // products with matrices of weights that cannot be cut as the family says
   std::string topology;
-  std::vector<Candidate> candidates; // fastest first
+  std::vector<Candidate> candidates; // of which it was chosen; fastest first
+  MeshSetting setting;
+  std::optional<MeshPlan> plan; // all meshes of so many devices in all families, where somebody reads it
   std::vector<Traffic> traffic;
   std::vector<Replicated> replicated;
   std::vector<Overlap> overlap;
   std::vector<Part> parts;
 };
 
-// Marks the ops of the program with their cuts for options.mesh, or for the fastest mesh of the topology's devices; of equally
-// fast ones the one with more devices along axis 0. Failure with an error where the model cannot be cut.
-mlir::FailureOr<MeshReport> chooseMesh(mlir::ModuleOp program, const CompileOptions &options, int threads);
+// Marks the ops of the program with their cuts: for options.mesh, or for the mesh and family that is the fastest of all of the
+// topology's devices. `mix` says what runs there are, and how often. Failure with an error where the model cannot be cut.
+mlir::FailureOr<MeshReport> chooseMesh(mlir::ModuleOp program, const CompileOptions &options, int threads, const MeshMix &mix);
 
 // The collectives of the program of one device.
 std::vector<MeshReport::Traffic> trafficOf(mlir::ModuleOp program);

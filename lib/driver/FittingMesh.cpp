@@ -42,12 +42,13 @@ public:
         if (devices % first != 0 || (options.meshFamily && devices > 1 && !familyProblem(*options.meshFamily, {first, devices / first}).empty()))
           continue;
         CompileOptions one = options;
-        one.anyMesh = one.leastMesh = false;
+        one.anyMesh = one.leastMesh = one.verbose = false;
+        one.reports.clear(); // nobody reads of all meshes what each probe would find out again
         one.mesh = {first, devices / first};
         one.topology = *topology;
         if (quiet)
           one.console.messageStream = &nobody;
-        MeshReport::Candidate candidate{one.mesh};
+        MeshReport::Candidate candidate{one.mesh, options.meshFamily.value_or(MeshFamily::Free), 0, std::nullopt};
         if (int code = probe(one, candidate); code && !quiet)
           return code;
         else if (code)

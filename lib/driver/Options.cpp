@@ -168,6 +168,12 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
          },
          "How matrices of weights are cut for the mesh (default: free, whatever is fastest)")
       ->type_name("free|1d|hierarchical|column-first|row-first");
+  app.add_option("--mesh-mix", o.meshMix,
+                 "Runs that the mesh is chosen for: how often, and the dims, the others at their largest; once for each kind of run")
+      ->type_name("RUNS:DIM=V[,DIM=V...]")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
   app.add_option("--topology", o.topologyFile, "What connects these devices: a file, or a preset (default: links all alike)")
       ->type_name("FILE.json|PRESET");
   app.add_option_function<std::string>(

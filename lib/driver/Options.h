@@ -7,7 +7,7 @@
 
 #include "lib/driver/Console.h"
 #include "lib/solver/Machine.h"
-#include "lib/solver/MeshPlanner.h"
+#include "lib/solver/MeshPrices.h"
 #include "lib/solver/Topology.h"
 #include <array>
 #include <cstdint>
@@ -51,6 +51,7 @@ struct CompileOptions {
   bool anyMesh = false;             // whatever mesh of the topology's devices is fastest, of those that fit
   bool leastMesh = false;           // of as few devices as fit
   std::optional<MeshFamily> meshFamily; // how matrices of weights are cut for it; nothing said: freely
+  std::vector<std::string> meshMix; // RUNS:DIM=V[,DIM=V...]: what runs the mesh is chosen for
   std::string topologyFile;         // path of a topology file, or name of a preset; empty: all links are alike
   Topology topology;                // what that says; set by chooseTopology
   int overlap = 0;                  // pieces of kernels whose collectives run meanwhile; 0: by the model, 1: none

@@ -11,6 +11,7 @@
 #include "lib/driver/InputValues.h"
 #include "lib/driver/OutputFile.h"
 #include "lib/import/onnx/Importer.h"
+#include "lib/solver/MeshPlanText.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/Canonicalize.h"
@@ -225,6 +226,13 @@ void Pipeline::sayMesh() {
   if (!report.mesh)
     return;
   const MeshReport &mesh = *report.mesh;
+  if (mesh.plan && (options.anyMesh || options.verbose)) {
+    MeshSetting said = mesh.setting;
+    said.topology.name = printable(said.topology.name);
+    for (MeshPhase &phase : said.phases)
+      phase.name = printable(phase.name);
+    options.console.messages() << meshPlanText(said, *mesh.plan);
+  }
   double beyond = 0;
   std::string names;
   for (const MeshReport::Replicated &one : mesh.replicated) {
@@ -247,7 +255,10 @@ int Pipeline::shard() {
     if (int code = runPasses(*program, SNUG_EXIT_FAULT,
                              [&](OpPassManager &pm) { pm.addNestedPass<func::FuncOp>(createFuseAttention()); }))
       return code;
-    auto chosen = chooseMesh(*program, options, threads());
+    MeshMix mix;
+    if (int code = readMeshMix(*program, options, mix))
+      return code;
+    auto chosen = chooseMesh(*program, options, threads(), mix);
     if (failed(chosen)) // which a family that was asked for may be the reason of
       return options.meshFamily ? SNUG_EXIT_UNSUPPORTED : SNUG_EXIT_FAULT;
     report.mesh = *chosen;

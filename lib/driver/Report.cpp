@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/Report.h"
+#include "lib/solver/MeshPlanText.h"
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -46,6 +47,7 @@ static Json meshJson(const MeshReport &mesh, const std::vector<MeshReport::Candi
   Json candidates = Json::array(), traffic = Json::array(), replicated = Json::array(), overlap = Json::array(), parts = Json::array();
   for (const MeshReport::Candidate &one : considered.empty() ? mesh.candidates : considered)
     candidates.push_back({{"mesh", one.mesh},
+                          {"family", nameOf(one.family)},
                           {"ms", one.share.value_or(0) <= 1 ? Json(one.seconds * 1e3) : Json()},
                           {"share", one.share ? Json(*one.share) : Json()}});
   for (const MeshReport::Traffic &one : mesh.traffic)
@@ -68,7 +70,8 @@ static Json meshJson(const MeshReport &mesh, const std::vector<MeshReport::Candi
     parts.push_back({{one.isInput ? "input" : "output", one.name}, {"dims", {dim(one.dims[0]), dim(one.dims[1])}}});
   return {{"mesh", mesh.mesh},         {"family", nameOf(mesh.family)}, {"outside", mesh.outside}, {"topology", mesh.topology},
           {"candidates", candidates}, {"collectives", traffic},        {"replicated", replicated}, {"overlap", overlap},
-          {"parts", parts}};
+          {"parts", parts},
+          {"plan", mesh.plan ? Json::parse(meshPlanJson(mesh.setting, *mesh.plan)) : Json()}};
 }
 
 static Json pictureJson(const MemoryPicture &picture) {

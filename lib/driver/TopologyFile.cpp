@@ -35,9 +35,9 @@ int snug::chooseTopology(CompileOptions &options) {
   const Console &console = options.console;
   int64_t devices = options.mesh[0] * options.mesh[1];
   bool isOpen = options.anyMesh || options.leastMesh;
-  if (options.meshFamily && !isOpen && devices == 1)
-    return console.fail(SNUG_EXIT_USAGE, "--mesh-family says how a model is cut for a mesh, and no mesh was asked for; add --mesh AxB, "
-                                         "or --mesh auto");
+  if ((options.meshFamily || !options.meshMix.empty()) && !isOpen && devices == 1)
+    return console.fail(SNUG_EXIT_USAGE, std::string(options.meshFamily ? "--mesh-family" : "--mesh-mix") +
+                                             " says how a model is cut for a mesh, and no mesh was asked for; add --mesh AxB, or --mesh auto");
   if (options.meshFamily && !isOpen)
     if (std::string problem = familyProblem(*options.meshFamily, options.mesh); !problem.empty())
       return console.fail(SNUG_EXIT_USAGE, "--mesh-family: " + problem);

@@ -188,8 +188,8 @@ private:
 // One bandwidth of the topology, and all candidates as functions of it.
 class Variation {
 public:
-  Variation(const MeshProblem &problem, const MeshPlan &plan, size_t level, bool isGroup)
-      : problem(problem), level(level), isGroup(isGroup) {
+  Variation(const MeshSetting &setting, const MeshPlan &plan, size_t level, bool isGroup)
+      : setting(setting), level(level), isGroup(isGroup) {
     for (size_t c = 0; c < plan.admissible; ++c)
       candidates.push_back(candidate(plan.candidates[c]));
     for (const Candidate &c : candidates) {
@@ -201,7 +201,7 @@ public:
   }
 
   void find(std::vector<BandwidthFlip> &flips) const {
-    const LinkLevel &link = problem.topology.levels[level];
+    const LinkLevel &link = setting.topology.levels[level];
     double now = isGroup ? link.group_bytes_per_s : link.p2p_bytes_per_s, y = 1 / now;
     auto next = std::upper_bound(knees.begin(), knees.end(), y);
     auto add = [&](std::vector<double> ends) { // walks from y over the ends, until a flip is found
@@ -226,7 +226,7 @@ public:
 private:
   Candidate candidate(const MeshCandidate &priced) const {
     Candidate c;
-    Topology others = problem.topology; // without this limit
+    Topology others = setting.topology; // without this limit
     (isGroup ? others.levels[level].group_bytes_per_s : others.levels[level].p2p_bytes_per_s) = kInfinite;
     for (size_t r = 0; r < kRings; ++r) {
       const LevelUse &use = priced.rings[r].use[level];
@@ -268,9 +268,9 @@ private:
   std::optional<std::pair<double, size_t>> linear(double from, double to) const {
     std::optional<std::pair<double, size_t>> nearest;
     double y = inside(from, to), nearestSlope = 0, direction = to > from ? 1 : -1;
-    Line best = candidates.front().line(problem.phases, y);
+    Line best = candidates.front().line(setting.phases, y);
     for (size_t c = 1; c < candidates.size(); ++c) {
-      Line other = candidates[c].line(problem.phases, y);
+      Line other = candidates[c].line(setting.phases, y);
       Line lost{best.base - other.base * (1 + kTimeTolerance), best.slope - other.slope * (1 + kTimeTolerance)};
       bool isLostAtEnd = to == kInfinite ? lost.slope > 0 : lost.at(to) > 0;
       if (!isLostAtEnd)
@@ -285,7 +285,7 @@ private:
     return nearest;
   }
 
-  const MeshProblem &problem;
+  const MeshSetting &setting;
   size_t level;
   bool isGroup;
   std::vector<Candidate> candidates;
@@ -293,13 +293,13 @@ private:
 };
 } // namespace
 
-std::vector<BandwidthFlip> findFlips(const MeshProblem &problem, const MeshPlan &plan) {
+std::vector<BandwidthFlip> findFlips(const MeshSetting &setting, const MeshPlan &plan) {
   std::vector<BandwidthFlip> flips;
   if (plan.admissible < 2)
     return flips;
-  for (size_t level = 0; level < problem.topology.levels.size(); ++level)
+  for (size_t level = 0; level < setting.topology.levels.size(); ++level)
     for (bool isGroup : {false, true})
-      Variation(problem, plan, level, isGroup).find(flips);
+      Variation(setting, plan, level, isGroup).find(flips);
   return flips;
 }
 

@@ -5,7 +5,7 @@
 #ifndef SNUG_LIB_SOLVER_MESHFLIPS_H
 #define SNUG_LIB_SOLVER_MESHFLIPS_H
 
-#include "lib/solver/MeshPlanner.h"
+#include "lib/solver/MeshPrices.h"
 
 namespace snug {
 
@@ -14,7 +14,7 @@ constexpr double kTimeTolerance = 1e-9;
 inline bool isFaster(double a, double b) { return a * (1 + kTimeTolerance) < b; }
 
 /// The flips of an ordered plan: exact, since with one bandwidth x each time is piecewise linear in 1/x.
-std::vector<BandwidthFlip> findFlips(const MeshProblem &problem, const MeshPlan &plan);
+std::vector<BandwidthFlip> findFlips(const MeshSetting &setting, const MeshPlan &plan);
 
 } // namespace snug
 

@@ -72,12 +72,12 @@ Json layoutJson(const LayoutPrice &layout) {
 }
 } // namespace
 
-std::string meshPlanText(const MeshProblem &problem, const MeshPlan &plan) {
+std::string meshPlanText(const MeshSetting &setting, const MeshPlan &plan) {
   if (!plan.problem.empty())
     return "no plan: " + plan.problem + "\n";
   const auto &all = plan.candidates;
   std::string text =
-      "mesh of " + std::to_string(problem.topology.size()) + " devices (" + problem.topology.name + "): ";
+      "mesh of " + std::to_string(setting.topology.size()) + " devices (" + setting.topology.name + "): ";
   if (plan.admissible == 0)
     text += "none, the model cannot be cut for so many\n";
   else
@@ -91,8 +91,8 @@ std::string meshPlanText(const MeshProblem &problem, const MeshPlan &plan) {
     for (size_t c = 0; c < plan.admissible; ++c)
       for (size_t p = 0; p < all[c].phases.size(); ++p) {
         const LayoutPrice &price = all[c].phases[p].price();
-        rows.push_back({meshText(all[c].mesh), nameOf(all[c].family), problem.phases[p].name, price.layout,
-                        format("%g", problem.phases[p].runs), milliseconds(price.time()), milliseconds(price.compute_s),
+        rows.push_back({meshText(all[c].mesh), nameOf(all[c].family), setting.phases[p].name, price.layout,
+                        format("%g", setting.phases[p].runs), milliseconds(price.time()), milliseconds(price.compute_s),
                         milliseconds(price.latency_s), milliseconds(price.transfer_s), milliseconds(price.hidden_s),
                         gigabytes(all[c].rings[0].bandwidth), gigabytes(all[c].rings[1].bandwidth),
                         p == 0 ? milliseconds(all[c].time_s) : ""});
@@ -115,12 +115,12 @@ std::string meshPlanText(const MeshProblem &problem, const MeshPlan &plan) {
   return text;
 }
 
-std::string meshPlanJson(const MeshProblem &problem, const MeshPlan &plan) {
-  Json json = {{"topology", problem.topology.name}, {"devices", problem.topology.size()}};
+std::string meshPlanJson(const MeshSetting &setting, const MeshPlan &plan) {
+  Json json = {{"topology", setting.topology.name}, {"devices", setting.topology.size()}};
   if (!plan.problem.empty())
     json["problem"] = plan.problem;
   json["phases"] = Json::array();
-  for (const MeshPhase &phase : problem.phases)
+  for (const MeshPhase &phase : setting.phases)
     json["phases"].push_back({{"name", phase.name}, {"runs", phase.runs}});
   json["candidates"] = json["dropped"] = json["flips"] = Json::array();
   for (const MeshCandidate &c : plan.candidates) {

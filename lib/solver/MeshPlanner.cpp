@@ -7,31 +7,6 @@
 
 namespace snug {
 
-const char *nameOf(MeshFamily family) {
-  switch (family) {
-  case MeshFamily::OneD:
-    return "1D";
-  case MeshFamily::ColumnFirst:
-    return "column-first";
-  case MeshFamily::HierarchicalOneD:
-    return "hierarchical 1D";
-  case MeshFamily::RowFirst:
-    return "row-first";
-  case MeshFamily::Free:
-    return "free";
-  }
-  return "";
-}
-
-std::optional<MeshFamily> familyOf(const std::string &word) {
-  for (auto [name, family] : {std::pair("free", MeshFamily::Free), std::pair("1d", MeshFamily::OneD),
-                              std::pair("hierarchical", MeshFamily::HierarchicalOneD),
-                              std::pair("column-first", MeshFamily::ColumnFirst), std::pair("row-first", MeshFamily::RowFirst)})
-    if (word == name)
-      return family;
-  return std::nullopt;
-}
-
 const char *nameOf(Collective kind) {
   switch (kind) {
   case Collective::AllReduce:
@@ -111,12 +86,8 @@ public:
   explicit Planner(const MeshProblem &problem) : problem(problem) {}
 
   MeshPlan run() {
-    MeshPlan plan;
-    plan.problem = topologyProblem(problem.topology);
-    if (!plan.problem.empty())
-      return plan;
-    int64_t devices = problem.topology.size();
-    std::vector<MeshCandidate> refused;
+    std::vector<MeshCandidate> candidates;
+    int64_t devices = topologyProblem(problem.topology).empty() ? problem.topology.size() : 0;
     for (int64_t inputs = 1; inputs <= devices; ++inputs) {
       if (devices % inputs != 0)
         continue;
@@ -127,16 +98,10 @@ public:
       if (wanted.empty())
         continue;
       MeshTerms terms = problem.terms(devices / inputs, inputs);
-      for (const Placement &placement : wanted) {
-        MeshCandidate c = price(placement, terms);
-        (c.refused.empty() ? plan.candidates : refused).push_back(std::move(c));
-      }
+      for (const Placement &placement : wanted)
+        candidates.push_back(price(placement, terms));
     }
-    plan.candidates = ordered(std::move(plan.candidates));
-    plan.admissible = plan.candidates.size();
-    plan.candidates.insert(plan.candidates.end(), refused.begin(), refused.end());
-    plan.flips = findFlips(problem, plan);
-    return plan;
+    return orderedPlan(problem, std::move(candidates));
   }
 
 private:
@@ -154,12 +119,7 @@ private:
                   std::to_string(problem.phases.size());
     if (!c.refused.empty())
       return c;
-    MeshShape whole{1, c.mesh.d1 * c.mesh.d2};
-    for (size_t r = 0; r < kRings; ++r) {
-      std::vector<LevelUse> use = ringUse(problem.topology, r == 2 ? whole : c.mesh, r == 0 ? 1 : 2);
-      double bandwidth = ringBandwidth(problem.topology, use), latency = ringLatency(problem.topology, use);
-      c.rings[r] = {std::move(use), bandwidth, latency};
-    }
+    c.rings = ringsOf(problem.topology, c.mesh);
     for (size_t p = 0; p < terms.phases.size(); ++p) {
       PhasePrice phase;
       bool found = false;
@@ -205,17 +165,8 @@ private:
         auto d = static_cast<double>(placement.sizeOf(step.ring));
         if (d <= 1)
           continue;
-        AxisTraffic &traffic = price.traffic[step.ring];
-        double sent = event.count * sentBytes(step, d);
-        traffic.collectives += event.count;
-        traffic.bytes += sent;
-        traffic.latency_s += event.count * c.rings[step.ring].latency;
-        traffic.transfer_s += sent / c.rings[step.ring].bandwidth;
+        addTraffic(price, step.ring, c.rings[step.ring], event.count, event.count * sentBytes(step, d));
       }
-    }
-    for (const AxisTraffic &traffic : price.traffic) {
-      price.latency_s += traffic.latency_s;
-      price.transfer_s += traffic.transfer_s;
     }
     if (problem.machine)
       for (size_t k = 0; k < terms.compute.size(); ++k)
@@ -288,36 +239,9 @@ private:
     price.compute_s += overlap.count * overlap.pieces * kernel;
     price.hidden_s += overlap.count * (alone - best);
     for (size_t r = 0; r < kRings; ++r)
-      if (double calls = overlap.count * overlap.pieces * overlap.collectives[r]; calls > 0) {
-        AxisTraffic &traffic = price.traffic[r];
-        traffic.collectives += calls;
-        traffic.bytes += overlap.count * overlap.bytes[r];
-        traffic.latency_s += calls * c.rings[r].latency;
-        traffic.transfer_s += overlap.count * overlap.bytes[r] / c.rings[r].bandwidth;
-      }
+      if (double calls = overlap.count * overlap.pieces * overlap.collectives[r]; calls > 0)
+        addTraffic(price, r, c.rings[r], calls, overlap.count * overlap.bytes[r]);
     price.overlaps.push_back(std::move(overlap));
-  }
-
-  // Best first by the rule, which is no order of pairs (ties do not chain): the best of those that are left, again and
-  // again.
-  static std::vector<MeshCandidate> ordered(std::vector<MeshCandidate> left) {
-    std::vector<MeshCandidate> result;
-    while (!left.empty()) {
-      double least = std::numeric_limits<double>::infinity();
-      for (const MeshCandidate &c : left)
-        least = std::min(least, c.time_s);
-      auto best = left.end();
-      for (auto c = left.begin(); c != left.end(); ++c)
-        if (!isFaster(least, c->time_s) && (best == left.end() || precedes(*c, *best)))
-          best = c;
-      result.push_back(std::move(*best));
-      left.erase(best);
-    }
-    return result;
-  }
-
-  static bool precedes(const MeshCandidate &a, const MeshCandidate &b) {
-    return a.mesh.d1 != b.mesh.d1 ? a.mesh.d1 > b.mesh.d1 : a.family < b.family;
   }
 
   const MeshProblem &problem;

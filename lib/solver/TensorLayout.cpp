@@ -96,9 +96,11 @@ std::vector<ReshardStep> planResharding(TensorLayout from, const TensorLayout &t
       bool scatters = isCut(to[axis]) && !waits(axis) && !(axis == 0 && isUnder(to[0])) && fits(axis, to[axis]);
       step(scatters ? ReshardStep::ReduceScatter : ReshardStep::AllReduce, axis, scatters ? to[axis] : AxisLayout::whole());
     }
-  // Axis 1 lies within axis 0, so it is undone first.
-  for (int axis = kMeshAxes - 1; axis >= 0; --axis) {
-    bool isInTheWay = axis == 1 && isCut(from[1]) && differs(0) && (isUnder(from[0]) || isUnder(to[0]));
+  // Where both cut one dim, axis 1 lies within axis 0, and is undone first. Else axis 0 is, whose links are no faster, while there
+  // is less to move.
+  bool isNested = isCut(from[1]) && differs(0) && (isUnder(from[0]) || isUnder(to[0]));
+  for (int axis : isNested ? std::array<int, 2>{1, 0} : std::array<int, 2>{0, 1}) {
+    bool isInTheWay = isNested && axis == 1;
     if (!isCut(from[axis]) || (!differs(axis) && !isInTheWay) || mesh[axis] <= 1)
       continue;
     // What is cut along one dim and is to be along another is exchanged, unless the other axis stands in the way.

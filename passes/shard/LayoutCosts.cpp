@@ -2,10 +2,8 @@
 #include "passes/shard/LayoutCosts.h"
 #include "dialects/nn/NnDialect.h"
 #include "lib/analysis/KernelRule.h"
-#include "lib/solver/MeshRings.h"
 #include "passes/shard/KeysInParts.h"
 #include "passes/shard/RowsInParts.h"
-#include <limits>
 
 using namespace mlir;
 using namespace snug;
@@ -17,16 +15,28 @@ Topology snug::uniformTopology(int64_t devices) {
   return topology;
 }
 
-LayoutCosts::LayoutCosts(ModuleOp module, const MeshExtents &mesh, const Topology &topology, const Machine &machine, int threads)
-    : mesh(mesh), bounds(module), machine(machine), threads(threads) {
-  for (int axis = 0; axis < kMeshAxes; ++axis) {
-    std::vector<LevelUse> use = ringUse(topology, {mesh[0], mesh[1]}, axis + 1);
-    links[axis] = {ringBandwidth(topology, use), ringLatency(topology, use)};
-  }
+LayoutCosts::LayoutCosts(ModuleOp module, const MeshExtents &mesh, const Topology &topology, const Machine &machine, int threads,
+                         ArrayRef<PhasePoint> points)
+    : mesh(mesh), rings(ringsOf(topology, {mesh[0], mesh[1]})), machine(machine), threads(threads) {
+  for (const PhasePoint &point : points)
+    phases.push_back({point.runs, IndexBounds(module, point.atMost)});
 }
 
-LayoutCosts::Size LayoutCosts::sizeOf(Value tensor) {
-  Size size{bytesOf(tensor), {}};
+double LayoutCosts::seconds(llvm::function_ref<StatedTraffic(size_t)> trafficOf) const {
+  double sum = 0;
+  for (auto [number, phase] : llvm::enumerate(phases)) {
+    StatedTraffic traffic = trafficOf(number);
+    double once = traffic.compute_s;
+    for (size_t r = 0; r < kRings; ++r)
+      once += traffic.collectives[r] * rings[r].latency + traffic.bytes[r] / rings[r].bandwidth;
+    sum += phase.runs * once;
+  }
+  return sum;
+}
+
+LayoutCosts::Size LayoutCosts::sizeOf(size_t phase, Value tensor) {
+  IndexBounds &bounds = phases[phase].bounds;
+  Size size{static_cast<double>(tensorBytes(tensor, bounds).value_or(0)), {}};
   for (int64_t dim = 0; dim < cast<RankedTensorType>(tensor.getType()).getRank(); ++dim) {
     std::optional<Interval> extent = bounds.ofDim(tensor, dim);
     size.extents.push_back(extent ? extent->max : 0);
@@ -34,38 +44,49 @@ LayoutCosts::Size LayoutCosts::sizeOf(Value tensor) {
   return size;
 }
 
-double LayoutCosts::holding(const Size &size, const TensorLayout &layout) const {
-  return size.bytes * shareOf(layout, mesh, size.extents) / machine.memory_bytes_per_s.front();
+LayoutCosts::Sizes LayoutCosts::sizesOf(Value tensor) {
+  Sizes sizes;
+  for (size_t phase = 0; phase < phases.size(); ++phase)
+    sizes.push_back(sizeOf(phase, tensor));
+  return sizes;
 }
 
-double LayoutCosts::resharding(const Size &size, const TensorLayout &from, const TensorLayout &to) const {
-  double seconds = 0;
+StatedTraffic LayoutCosts::holding(const Size &size, const TensorLayout &layout) const {
+  StatedTraffic traffic;
+  traffic.compute_s = size.bytes * shareOf(layout, mesh, size.extents) / machine.memory_bytes_per_s.front();
+  return traffic;
+}
+
+StatedTraffic LayoutCosts::resharding(const Size &size, const TensorLayout &from, const TensorLayout &to) const {
+  StatedTraffic traffic;
   TensorLayout now = from;
   double copied = machine.memory_bytes_per_s.front();
-  auto over = [&](int axis, double whole) {
+  auto over = [&](int axis, double whole, double collectives, double passes = 1) {
     auto n = static_cast<double>(mesh[axis]);
-    return links[axis].latency_s + whole * (n - 1) / n / links[axis].bytes_per_s;
+    traffic.collectives[axis] += collectives;
+    traffic.bytes[axis] += passes * whole * (n - 1) / n;
   };
   for (const ReshardStep &step : planResharding(from, to, mesh)) {
     double before = shareOf(now, mesh, size.extents);
     now = after(now, step);
     double later = shareOf(now, mesh, size.extents), local = size.bytes * std::max(before, later);
     // Whatever moves is laid out for it, or after it: copied once.
-    seconds += size.bytes * std::min(before, later) / copied;
+    traffic.compute_s += size.bytes * std::min(before, later) / copied;
     switch (step.kind) {
     case ReshardStep::Slice:
       break;
     case ReshardStep::AllReduceBoth: // the parts of axis 1 over axis 0
-      seconds += 2 * over(1, local) + 2 * over(0, local / static_cast<double>(mesh[1])) - links[0].latency_s;
+      over(1, local, 2, 2);
+      over(0, local / static_cast<double>(mesh[1]), 1, 2);
       break;
     case ReshardStep::AllReduce:
-      seconds += 2 * over(step.axis, local) - links[step.axis].latency_s;
+      over(step.axis, local, 1, 2);
       break;
     default:
-      seconds += over(step.axis, local);
+      over(step.axis, local, 1);
     }
   }
-  return seconds;
+  return traffic;
 }
 
 static int64_t valueSizeOf(nn::AttentionOp op) {
@@ -74,44 +95,40 @@ static int64_t valueSizeOf(nn::AttentionOp op) {
   return std::max<int64_t>(1, cast<ShapedType>(op.getInit().getType()).getDimSize(*place));
 }
 
-double LayoutCosts::joiningRows(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
+StatedTraffic LayoutCosts::doing(size_t phase, Operation *op, const ShardRule &rule, const OpCuts &cuts) {
   int64_t group = 1;
-  double latency = 0, bandwidth = std::numeric_limits<double>::infinity(), share = 1, bytes = 0;
+  double sent = 0, others = 1; // others: of the rows, that a device has to do with
+  size_t ring = 0;
   for (int axis = 0; axis < kMeshAxes; ++axis) {
     if (!cuts[axis])
       continue;
     unsigned dim = cuts[axis]->dim;
     if (!rule.isRow(dim) && !rule.isKeys(dim)) {
-      share /= static_cast<double>(mesh[axis]);
+      others /= static_cast<double>(mesh[axis]);
       continue;
     }
+    ring = group == 1 ? static_cast<size_t>(axis) : 2;
     group *= mesh[axis];
-    latency = std::max(latency, links[axis].latency_s);
-    bandwidth = std::min(bandwidth, links[axis].bytes_per_s);
-    bytes = rule.isRow(dim) ? rowsOf(op->getOperand(0), rule.extents()[dim]) * bytesOfRowInParts(op, group)
-                            : rowsOf(op->getResult(0), valueSizeOf(cast<nn::AttentionOp>(op))) * bytesOfKeysInParts(group);
+    sent = rule.isRow(dim) ? rowsOf(phase, op->getOperand(0), rule.extents()[dim]) * bytesOfRowInParts(op, group)
+                           : rowsOf(phase, op->getResult(0), valueSizeOf(cast<nn::AttentionOp>(op))) * bytesOfKeysInParts(group);
   }
-  return group == 1 ? 0 : latency + share * bytes / bandwidth;
+  StatedTraffic traffic;
+  traffic.compute_s = computing(phase, op, shareOfOp(phase, op, rule, cuts));
+  if (group > 1) {
+    traffic.collectives[ring] = 1;
+    traffic.bytes[ring] = sent * others;
+  }
+  return traffic;
 }
 
 // How many rows of that length a tensor has.
-double LayoutCosts::rowsOf(Value tensor, int64_t length) {
-  return bytesOf(tensor) / static_cast<double>(elementBytes(cast<ShapedType>(tensor.getType()).getElementType()) * length);
-}
-
-double LayoutCosts::replicating(double bytes) const {
-  constexpr double least = 1e-6, timesSent = 1e4; // s/byte; as if each were sent so often over the slowest link
-  double slowest = std::min(links[0].bytes_per_s, links[1].bytes_per_s);
-  return bytes * std::max(least, timesSent / slowest);
-}
-
-double LayoutCosts::bytesOf(Value value) {
-  std::optional<int64_t> bytes = tensorBytes(value, bounds);
-  return bytes ? static_cast<double>(*bytes) : 0;
+double LayoutCosts::rowsOf(size_t phase, Value tensor, int64_t length) {
+  auto bytes = static_cast<double>(tensorBytes(tensor, phases[phase].bounds).value_or(0));
+  return bytes / static_cast<double>(elementBytes(cast<ShapedType>(tensor.getType()).getElementType()) * length);
 }
 
 // Of its iterations, with those that are filled up.
-double LayoutCosts::shareOfOp(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
+double LayoutCosts::shareOfOp(size_t phase, Operation *op, const ShardRule &rule, const OpCuts &cuts) {
   TensorLayout layout;
   std::vector<int64_t> extents(rule.extents().begin(), rule.extents().end());
   for (int axis = 0; axis < kMeshAxes; ++axis) {
@@ -120,15 +137,21 @@ double LayoutCosts::shareOfOp(Operation *op, const ShardRule &rule, const OpCuts
     layout[axis] = AxisLayout::cut(cuts[axis]->dim, cuts[axis]->segments);
     if (int64_t &extent = extents[cuts[axis]->dim]; extent == AxisLayout::kOpen) {
       auto [tensor, dim] = tensorOf(op, rule, *cuts[axis]);
-      auto bound = bounds.ofDim(tensor, dim);
+      auto bound = phases[phase].bounds.ofDim(tensor, dim);
       extent = bound ? bound->max : 0;
     }
   }
   return shareOf(layout, mesh, extents);
 }
 
-double LayoutCosts::computing(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
-  double share = shareOfOp(op, rule, cuts);
+double LayoutCosts::replicating(double bytes) const {
+  constexpr double least = 1e-6, timesSent = 1e4; // s/byte; as if each were sent so often over the slowest link
+  double slowest = std::min(rings[0].bandwidth, rings[1].bandwidth);
+  return bytes * std::max(least, timesSent / slowest);
+}
+
+double LayoutCosts::computing(size_t phase, Operation *op, double share) {
+  IndexBounds &bounds = phases[phase].bounds;
   auto rules = dyn_cast<IndexRuleOpInterface>(op);
   FailureOr<IndexRule> index = rules ? rules.getIndexRule() : FailureOr<IndexRule>(failure());
   if (failed(index) || !isa<DestinationStyleOpInterface>(op))
@@ -140,7 +163,7 @@ double LayoutCosts::computing(Operation *op, const ShardRule &rule, const OpCuts
     auto type = dyn_cast<RankedTensorType>(operand.getType());
     if (!type)
       continue;
-    cost.far_bytes += bytesOf(operand) * share;
+    cost.far_bytes += static_cast<double>(tensorBytes(operand, bounds).value_or(0)) * share;
     auto atLeast = [&](AffineExpr dim, int64_t extent) {
       int64_t &known = extents[cast<AffineDimExpr>(dim).getPosition()];
       known = std::max(known, extent);

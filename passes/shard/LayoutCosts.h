@@ -5,8 +5,8 @@
 #define SNUG_PASSES_SHARD_LAYOUTCOSTS_H
 
 #include "lib/analysis/IndexBounds.h"
+#include "lib/solver/MeshPrices.h"
 #include "lib/solver/TimeModel.h"
-#include "lib/solver/Topology.h"
 #include "passes/shard/Layouts.h"
 
 namespace snug {
@@ -15,48 +15,59 @@ namespace snug {
 /// slow for GPUs: what is assumed where no topology is given.
 Topology uniformTopology(int64_t devices);
 
+/// A kind of run: how often, and the most of each of the program's dims (`snug.dims`); none: their largest.
+struct PhasePoint {
+  double runs = 1;
+  std::vector<int64_t> atMost;
+};
+
 class LayoutCosts {
 public:
-  LayoutCosts(mlir::ModuleOp module, const MeshExtents &mesh, const Topology &topology, const Machine &machine, int threads);
+  LayoutCosts(mlir::ModuleOp module, const MeshExtents &mesh, const Topology &topology, const Machine &machine, int threads,
+              llvm::ArrayRef<PhasePoint> phases = PhasePoint());
 
-  /// A tensor as a whole, for the largest dims.
+  size_t numPhases() const { return phases.size(); }
+
+  /// A tensor as a whole.
   struct Size {
     double bytes = 0;
     std::vector<int64_t> extents; ///< 0 where nothing bounds one
   };
-  Size sizeOf(mlir::Value tensor);
+  Size sizeOf(size_t phase, mlir::Value tensor);
+  /// By phase.
+  using Sizes = llvm::SmallVector<Size, 1>;
+  Sizes sizesOf(mlir::Value tensor);
 
-  /// Of a tensor that a device keeps from run to run: of reading what it has of it once.
-  double holding(const Size &size, const TensorLayout &layout) const;
+  /// What a device sends and copies to bring a tensor of that size from one layout to another.
+  StatedTraffic resharding(const Size &size, const TensorLayout &from, const TensorLayout &to) const;
 
-  /// Of bringing a tensor of that size from one layout to another.
-  double resharding(const Size &size, const TensorLayout &from, const TensorLayout &to) const;
+  /// Of a tensor that a device keeps from run to run: reading what it has of it once.
+  StatedTraffic holding(const Size &size, const TensorLayout &layout) const;
 
-  /// Of what devices tell each other of rows that they have parts of.
-  double joiningRows(mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
+  /// What a device computes of the op, by the roofline of its products and elements, and tells others of rows or keys that
+  /// they have parts of.
+  StatedTraffic doing(size_t phase, mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
+
+  /// Of all phases, as often as they run, where `trafficOf` says what a run of each spends.
+  double seconds(llvm::function_ref<StatedTraffic(size_t phase)> trafficOf) const;
 
   /// Of so many bytes of matrices that a device holds beyond what it has to. Not a time: a model is cut so that its weights fit, so
   /// that this is more than whatever is sent instead.
   double replicating(double bytes) const;
 
-  /// Of the op on one device, by the roofline of its products and elements.
-  double computing(mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
-
-  /// The bytes of a tensor as a whole, for the largest dims.
-  double bytesOf(mlir::Value value);
-
   const MeshExtents mesh;
 
 private:
-  double rowsOf(mlir::Value tensor, int64_t length);
-  double shareOfOp(mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
+  double rowsOf(size_t phase, mlir::Value tensor, int64_t length);
+  double shareOfOp(size_t phase, mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
+  double computing(size_t phase, mlir::Operation *op, double share);
 
-  IndexBounds bounds;
-  // The ring of a mesh axis, as MeshPlanner prices it.
-  struct Link {
-    double bytes_per_s = 0, latency_s = 0;
+  struct Phase {
+    double runs;
+    IndexBounds bounds;
   };
-  std::array<Link, kMeshAxes> links;
+  std::vector<Phase> phases;
+  std::array<MeshRing, kRings> rings;
   Machine machine;
   int threads;
 };

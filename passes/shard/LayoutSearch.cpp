@@ -5,6 +5,7 @@
 #include "lib/solver/LayoutSolver.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/Diagnostics.h"
 #include "passes/shard/CutCandidates.h"
 #include "passes/shard/FunctionLayouts.h"
 #include "passes/shard/LinearLayers.h"
@@ -25,15 +26,18 @@ bool isConstant(Value value) {
 
 class LayoutSearch {
 public:
-  LayoutSearch(func::FuncOp function, FunctionLayouts ends, LayoutCosts &costs)
-      : function(function), block(function.front()), costs(costs), candidates(block, ends.known(function)), layers(block, candidates),
-        ends(std::move(ends)) {
-    for (const std::vector<TensorLayout> &layouts : this->ends.choices)
+  LayoutSearch(func::FuncOp function, FunctionLayouts given, LayoutCosts &costs)
+      : function(function), block(function.front()), costs(costs), candidates(block, given.known(function)), layers(block, candidates),
+        ends(std::move(given)) {
+    for (const std::vector<TensorLayout> &layouts : ends.choices)
       choices.push_back(add(std::vector<double>(layouts.size(), 0)));
-    for (auto [i, choice] : llvm::enumerate(this->ends.arguments)) // caches are cut where nothing speaks against it
-      if (choice)
-        for (auto [state, layout] : llvm::enumerate(this->ends.choices[choice]))
-          problem.nodes[choices[choice]].cost[state] += costs.holding(costs.sizeOf(block.getArgument(i)), layout);
+    for (auto [i, choice] : llvm::enumerate(ends.arguments)) // caches are cut where nothing speaks against it
+      if (choice) {
+        LayoutCosts::Sizes sizes = costs.sizesOf(block.getArgument(i));
+        for (auto [state, layout] : llvm::enumerate(ends.choices[choice]))
+          problem.nodes[choices[choice]].cost[state] +=
+              costs.seconds([&, kept = layout](size_t phase) { return costs.holding(sizes[phase], kept); });
+      }
     for (Operation &op : block.without_terminator())
       if (llvm::any_of(op.getResults(), isTensor) && !isConstant(op.getResult(0)))
         addOp(&op);
@@ -46,27 +50,43 @@ public:
         addUses(argument, std::nullopt);
   }
 
-  FailureOr<LayoutSearchResult> run(MeshFamily family) {
-    LayoutSearchResult result;
-    if (std::string refused = restrictTo(family, result.outside); !refused.empty())
-      return block.getParentOp()->emitError() << refused;
+  size_t numLayers() const { return layers.size(); }
+
+  /// The best of the family. Layers that nothing is of the family of go without it, and are counted in `outside`.
+  LayoutSolution solve(MeshFamily family, size_t &outside) {
+    std::vector<LayoutProblem::Node> all = problem.nodes;
+    outside += restrictTo(family);
     LayoutSolution solution = solveLayouts(problem);
-    if (!solution.problem.empty())
-      return block.getParentOp()->emitError() << "no way to cut it for the mesh: " << solution.problem;
-    for (auto &[op, node] : nodes)
-      writeCuts(op, node.states[solution.states[node.number]]);
+    problem.nodes = std::move(all);
+    return solution;
+  }
+
+  // By phase.
+  std::vector<StatedTraffic> trafficOf(const LayoutSolution &solution) {
+    std::vector<StatedTraffic> all(costs.numPhases());
+    for (size_t phase = 0; phase < all.size(); ++phase) {
+      for (auto &[op, node] : nodes)
+        all[phase] += costs.doing(phase, op, candidates.ruleOf(op), node.states[solution.states[node.number]]);
+      for (const Way &way : ways)
+        all[phase] += costs.resharding(way.sizes[phase], way.given[solution.states[way.from]],
+                                       way.wanted.size() == 1 ? way.wanted.front() : way.wanted[solution.states[way.to]]);
+    }
+    return all;
+  }
+
+  void write(const LayoutSolution &solution, LayoutSearchResult &result) {
+    result.seconds += solution.cost;
+    result.isOptimal &= solution.isOptimal;
+    for (auto &[op, node] : nodes) {
+      unsigned state = solution.states[node.number];
+      writeCuts(op, node.states[state]);
+      replicatedBytes(op, candidates.ruleOf(op), node.states[state], &result.replicated);
+      result.seconds -= costs.replicating(node.avoidable[state]);
+    }
     SmallVector<unsigned> chosen;
     for (unsigned node : choices)
       chosen.push_back(solution.states[node]);
     ends.write(function, chosen);
-    result.seconds = solution.cost;
-    for (auto &[op, node] : nodes) {
-      unsigned state = solution.states[node.number];
-      replicatedBytes(op, candidates.ruleOf(op), node.states[state], &result.replicated);
-      result.seconds -= costs.replicating(node.avoidable[state]);
-    }
-    result.isOptimal = solution.isOptimal;
-    return result;
   }
 
 private:
@@ -76,8 +96,16 @@ private:
     std::vector<double> avoidable; // bytes that the device holds beyond the least of any state
   };
 
-  // Allows layers only what is of the family; those that nothing is of go without, and are counted.
-  std::string restrictTo(MeshFamily family, size_t &outside) {
+  // What brings a tensor from a node to another one, or to the one layout that is wanted.
+  struct Way {
+    unsigned from = 0, to = 0;
+    std::vector<TensorLayout> given, wanted; // by state
+    LayoutCosts::Sizes sizes;
+  };
+
+  // Allows layers only what is of the family, and returns how many have nothing that is.
+  size_t restrictTo(MeshFamily family) {
+    size_t outside = 0;
     for (auto &[op, node] : nodes) {
       if (!layers.contains(op))
         continue;
@@ -92,11 +120,7 @@ private:
         cost = std::move(kept);
       outside += !isAny;
     }
-    if (family == MeshFamily::Free || layers.size() > outside)
-      return "";
-    return (layers.size() ? "none of its " + std::to_string(layers.size()) + " products with matrices of weights can be cut for "
-                          : "it has no products with matrices of weights that could be cut for ") +
-           (std::to_string(costs.mesh[0]) + "x" + std::to_string(costs.mesh[1]) + " devices as '" + nameOf(family) + "' says");
+    return outside;
   }
 
   unsigned add(std::vector<double> cost) {
@@ -117,7 +141,7 @@ private:
           return;
       node.states.push_back(cuts);
       node.avoidable.push_back(replicatedBytes(op, rule, cuts));
-      cost.push_back(ownCost(op, rule, cuts));
+      cost.push_back(costs.seconds([&](size_t phase) { return costs.doing(phase, op, rule, cuts); }));
     };
     SmallVector<std::optional<IterationCut>> choices{std::nullopt};
     for (const IterationCut &cut : candidates.of(op))
@@ -133,10 +157,6 @@ private:
     nodes[op] = std::move(node);
   }
 
-  double ownCost(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
-    return costs.computing(op, rule, cuts) + costs.joiningRows(op, rule, cuts);
-  }
-
   // Of matrices, beyond a device's share.
   double replicatedBytes(Operation *op, const ShardRule &rule, const OpCuts &cuts, llvm::MapVector<StringRef, double> *names = nullptr) {
     double replicated = 0;
@@ -144,7 +164,7 @@ private:
       auto weight = operand.getDefiningOp<nn::WeightOp>();
       if (!weight || cast<ShapedType>(weight.getType()).getRank() < 2)
         return;
-      double bytes = costs.bytesOf(weight) * (share - 1.0 / static_cast<double>(costs.mesh[0] * costs.mesh[1]));
+      double bytes = costs.sizeOf(0, weight).bytes * (share - 1.0 / static_cast<double>(costs.mesh[0] * costs.mesh[1]));
       replicated += bytes;
       if (names && bytes > 0)
         (*names)[weight.getData()] += bytes;
@@ -192,7 +212,7 @@ private:
         wanted.back().push_back(
             *operandLayout(candidates.ruleOf(use->getOwner()), use->getOperandNumber(), cuts, costs.mesh));
     }
-    LayoutCosts::Size size = costs.sizeOf(value);
+    LayoutCosts::Sizes sizes = costs.sizesOf(value);
     unsigned from = 0;
     if (producer)
       from = *producer;
@@ -211,29 +231,36 @@ private:
       if (!llvm::is_contained(all, TensorLayout()))
         all.push_back(TensorLayout());
       unsigned copy = add(std::vector<double>(all.size(), 0));
-      addEdge(from, given, copy, all, size);
+      addEdge(from, given, copy, all, sizes);
       from = copy;
       given = all;
     }
     for (auto [use, layouts] : llvm::zip_equal(uses, wanted))
-      addEdge(from, given, nodes.find(use->getOwner())->second.number, layouts, size);
+      addEdge(from, given, nodes.find(use->getOwner())->second.number, layouts, sizes);
     for (unsigned choice : returned) {
       const std::vector<TensorLayout> &layouts = ends.choices[choice];
       if (layouts.size() > 1)
-        addEdge(from, given, choices[choice], layouts, size);
-      else
+        addEdge(from, given, choices[choice], layouts, sizes);
+      else {
         for (auto [state, layout] : llvm::enumerate(given))
-          problem.nodes[from].cost[state] += costs.resharding(size, layout, layouts.front());
+          problem.nodes[from].cost[state] += resharding(sizes, layout, layouts.front());
+        ways.push_back({from, from, given, layouts, sizes});
+      }
     }
   }
 
+  double resharding(const LayoutCosts::Sizes &sizes, const TensorLayout &a, const TensorLayout &b) {
+    return costs.seconds([&](size_t phase) { return costs.resharding(sizes[phase], a, b); });
+  }
+
   void addEdge(unsigned from, const std::vector<TensorLayout> &given, unsigned to, const std::vector<TensorLayout> &wanted,
-               const LayoutCosts::Size &size) {
+               const LayoutCosts::Sizes &sizes) {
     std::vector<double> cost;
     for (const TensorLayout &a : given)
       for (const TensorLayout &b : wanted)
-        cost.push_back(canBecome(a, b) ? costs.resharding(size, a, b) : std::numeric_limits<double>::infinity());
+        cost.push_back(canBecome(a, b) ? resharding(sizes, a, b) : std::numeric_limits<double>::infinity());
     problem.edges.push_back({from, to, std::move(cost)});
+    ways.push_back({from, to, given, wanted, sizes});
   }
 
   // Summands are made by ops only.
@@ -252,35 +279,90 @@ private:
   FunctionLayouts ends;
   SmallVector<unsigned> choices; // the node of each of `ends`
   LayoutProblem problem;
+  std::vector<Way> ways;
   llvm::MapVector<Operation *, Node> nodes;
+};
+
+// Of all functions of a module.
+class ModuleSearch {
+public:
+  static FailureOr<ModuleSearch> of(ModuleOp module, LayoutCosts &costs) {
+    ModuleSearch all(costs);
+    for (auto function : module.getOps<func::FuncOp>()) {
+      if (function.isDeclaration())
+        continue;
+      if (!function.getBody().hasOneBlock()) {
+        function.emitRemark() << "has control flow between blocks: it is not cut, but done by each device";
+        continue;
+      }
+      sayExtents(function.front());
+      FailureOr<FunctionLayouts> ends = FunctionLayouts::of(function, costs.mesh);
+      if (failed(ends))
+        return failure();
+      all.searches.push_back(std::make_unique<LayoutSearch>(function, std::move(*ends), costs));
+    }
+    return all;
+  }
+
+  // The solutions, by function, and how many layers are outside of the family; else why there is none.
+  std::string solve(MeshFamily family, std::vector<LayoutSolution> &solutions, size_t &outside) {
+    if (std::string problem = familyProblem(family, costs.mesh); !problem.empty())
+      return problem;
+    size_t layers = 0;
+    for (auto &search : searches) {
+      solutions.push_back(search->solve(family, outside));
+      layers += search->numLayers();
+      if (!solutions.back().problem.empty())
+        return "no way to cut it for the mesh: " + solutions.back().problem;
+    }
+    if (family == MeshFamily::Free || layers > outside)
+      return "";
+    return (layers ? "none of its " + std::to_string(layers) + " products with matrices of weights can be cut for "
+                   : "it has no products with matrices of weights that could be cut for ") +
+           (std::to_string(costs.mesh[0]) + "x" + std::to_string(costs.mesh[1]) + " devices as '" + nameOf(family) + "' says");
+  }
+
+  LayoutCosts &costs;
+  std::vector<std::unique_ptr<LayoutSearch>> searches;
+
+private:
+  explicit ModuleSearch(LayoutCosts &costs) : costs(costs) {}
 };
 } // namespace
 
 FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &costs, MeshFamily family) {
-  LayoutSearchResult all;
-  if (std::string problem = familyProblem(family, costs.mesh); !problem.empty())
+  LayoutSearchResult result;
+  FailureOr<ModuleSearch> search = ModuleSearch::of(module, costs);
+  if (failed(search))
+    return failure();
+  std::vector<LayoutSolution> solutions;
+  if (std::string problem = search->solve(family, solutions, result.outside); !problem.empty())
     return module.emitError() << problem;
-  Builder b(module.getContext());
-  module->setAttr(kMesh, b.getDenseI64ArrayAttr(costs.mesh));
-  for (auto function : module.getOps<func::FuncOp>()) {
-    if (function.isDeclaration())
-      continue;
-    if (!function.getBody().hasOneBlock()) {
-      function.emitRemark() << "has control flow between blocks: it is not cut, but done by each device";
-      continue;
-    }
-    sayExtents(function.front());
-    FailureOr<FunctionLayouts> ends = FunctionLayouts::of(function, costs.mesh);
-    if (failed(ends))
-      return failure();
-    auto found = LayoutSearch(function, std::move(*ends), costs).run(family);
-    if (failed(found))
-      return failure();
-    all.seconds += found->seconds;
-    all.isOptimal &= found->isOptimal;
-    all.outside += found->outside;
-    for (auto [weight, bytes] : found->replicated)
-      all.replicated[weight] += bytes;
+  module->setAttr(kMesh, Builder(module.getContext()).getDenseI64ArrayAttr(costs.mesh));
+  for (auto [one, solution] : llvm::zip_equal(search->searches, solutions))
+    one->write(solution, result);
+  return result;
+}
+
+std::vector<StatedProgram> snug::priceLayouts(ModuleOp module, LayoutCosts &costs, ArrayRef<MeshFamily> families) {
+  std::string why;
+  ScopedDiagnosticHandler keep(module.getContext(), [&](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
+      why = diagnostic.str();
+    return success();
+  });
+  FailureOr<ModuleSearch> search = ModuleSearch::of(module, costs);
+  std::vector<StatedProgram> programs;
+  for (MeshFamily family : families) {
+    StatedProgram program{family, {costs.mesh[0], costs.mesh[1]}, why, std::vector<StatedTraffic>(costs.numPhases())};
+    std::vector<LayoutSolution> solutions;
+    size_t outside = 0;
+    if (succeeded(search))
+      program.refused = search->solve(family, solutions, outside);
+    for (size_t i = 0; program.refused.empty() && i < solutions.size(); ++i)
+      for (auto [sum, one] : llvm::zip_equal(program.phases, search->searches[i]->trafficOf(solutions[i])))
+        sum += one;
+    programs.push_back(std::move(program));
   }
-  return all;
+  return programs;
 }

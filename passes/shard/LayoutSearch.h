@@ -5,7 +5,7 @@
 #ifndef SNUG_PASSES_SHARD_LAYOUTSEARCH_H
 #define SNUG_PASSES_SHARD_LAYOUTSEARCH_H
 
-#include "lib/solver/MeshPlanner.h"
+#include "lib/solver/MeshPrices.h"
 #include "passes/shard/LayoutCosts.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringRef.h"
@@ -23,6 +23,10 @@ struct LayoutSearchResult {
 /// Chooses for the mesh of `costs`, of what is of the family; earlier choices are replaced. Failure with an error where an op
 /// cannot be done at all, or the model has nothing that can be cut as the family says.
 mlir::FailureOr<LayoutSearchResult> searchLayouts(mlir::ModuleOp module, LayoutCosts &costs, MeshFamily family = MeshFamily::Free);
+
+/// What the best programs of these families compute and send, in their order; writes nothing. A family that the model has not
+/// is refused, and all are where a pin cannot be on this mesh.
+std::vector<StatedProgram> priceLayouts(mlir::ModuleOp module, LayoutCosts &costs, llvm::ArrayRef<MeshFamily> families);
 
 } // namespace snug
 

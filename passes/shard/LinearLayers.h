@@ -2,7 +2,7 @@
 #ifndef SNUG_PASSES_SHARD_LINEARLAYERS_H
 #define SNUG_PASSES_SHARD_LINEARLAYERS_H
 
-#include "lib/solver/MeshPlanner.h"
+#include "lib/solver/MeshPrices.h"
 #include "passes/shard/CutCandidates.h"
 #include "llvm/ADT/MapVector.h"
 

@@ -51,9 +51,14 @@ def test_a_preset_and_the_fastest_mesh(mlp, tmp_path):
     result = snugc(mlp(), *ROWS, "--mesh", "auto", "--topology", "dgx-a100", "--dry-run", "--report", tmp_path / "r.json")
     assert result.code == 0
     mesh = json.loads((tmp_path / "r.json").read_text())["mesh"]
-    assert mesh["topology"] == "dgx-a100" and sorted(one["mesh"] for one in mesh["candidates"]) == [[1, 8], [2, 4], [4, 2], [8, 1]]
+    families = [(one["mesh"], one["family"]) for one in mesh["candidates"]]
+    both = ["column-first", "free", "hierarchical 1D", "row-first"]
+    assert mesh["topology"] == "dgx-a100" and sorted(families) == [([1, 8], "column-first"), *(([2, 4], one) for one in both),
+                                                                   *(([4, 2], one) for one in both), ([8, 1], "1D")]
     times = [one["ms"] for one in mesh["candidates"]]
-    assert times == sorted(times) and mesh["mesh"] == mesh["candidates"][0]["mesh"]
+    assert np.all(np.diff(times) >= -1e-9 * np.array(times[1:]))
+    assert (mesh["mesh"], mesh["family"]) == families[0]
+    assert "second best" in result.err and f"mesh of 8 devices (dgx-a100): {families[0][0][0]}x{families[0][0][1]} {families[0][1]}, " in result.err
 
 
 def test_what_does_not_divide_is_filled_up(mlp, tmp_path):
@@ -85,6 +90,66 @@ def test_one_device_is_no_mesh(mlp, tmp_path):
     assert snugc(mlp(), "-o", tmp_path / "m.so", *ROWS, "--mesh", "1x1", "--report", tmp_path / "r.json").code == 0
     assert json.loads((tmp_path / "r.json").read_text())["mesh"] is None
     assert "m.so.rank0.safetensors" not in files(tmp_path)
+
+
+def plan_of(*arguments, tmp_path):
+    result = snugc(*arguments, "--dry-run", "--report", tmp_path / "r.json")
+    assert result.code == 0, result.err
+    return json.loads((tmp_path / "r.json").read_text())["mesh"]
+
+
+@pytest.mark.parametrize("mesh, family", [("4x1", "1d"), ("2x2", "column-first"), ("2x2", "hierarchical"), ("2x2", "row-first"), ("2x2", "free")])
+def test_the_plan_says_what_the_program_sends(mlp, tmp_path, mesh, family):
+    found = plan_of(mlp(), *ROWS, "--mesh", mesh, "--mesh-family", family, tmp_path=tmp_path)
+    plan = found["plan"]
+    assert [one["reason"] for one in plan["dropped"]] == [] and plan["devices"] == 4 and len(plan["candidates"]) == 6
+    (own,) = [one for one in plan["candidates"] if one["mesh"] == found["mesh"] and one["family"] == found["family"]]
+    assert own["time_ms"] == pytest.approx(found["candidates"][0]["ms"], rel=1e-9)  # what the search found it to cost
+    (layout,) = own["phases"][0]["layouts"]
+    for axis in (0, 1):
+        sent = [one for one in found["collectives"] if one["axes"] == [axis]]
+        assert layout["traffic"][axis]["collectives"] == sum(one["calls"] for one in sent)
+        assert layout["traffic"][axis]["bytes"] == sum(one["bytes"] for one in sent)
+
+
+def test_where_the_choice_flips(mlp, tmp_path):
+    """On either side of a flip that is named, the one is chosen and the other."""
+    def plan(inner):
+        levels = [{"fanout": 2, "p2p_gbps": 1, "group_gbps": 1, "latency_us": 1}, {"fanout": 4, "p2p_gbps": inner, "group_gbps": inner, "latency_us": 1}]
+        (tmp_path / "t.json").write_text(json.dumps({**TWO, "levels": levels}))
+        return plan_of(mlp(), "--dim", "rows=8192", "--mesh", "auto", "--topology", tmp_path / "t.json", tmp_path=tmp_path)
+    now = plan(20)
+    flips = [one for one in now["plan"]["flips"] if one["level"] == 1 and one["key"] == "p2p_gbps" and one["at"] and one["at"] < one["now"]]
+    assert flips and flips[0]["now"] == pytest.approx(20)
+    # Group and single flow have one bandwidth here, and the lesser of the two counts.
+    above, below = plan(flips[0]["at"] * 1.001), plan(flips[0]["at"] * 0.999)
+    assert (above["mesh"], above["family"]) == (now["mesh"], now["family"])
+    assert (below["mesh"], below["family"]) == (flips[0]["mesh"], flips[0]["family"]) != (now["mesh"], now["family"])
+
+
+def test_a_mix_of_runs(mlp, tmp_path):
+    """Long runs are bound by bytes, short ones by latencies; what both of them take is priced apart, and added up."""
+    def plan(*mix):
+        flags = [word for one in mix for word in ("--mesh-mix", one)]
+        return plan_of(mlp(), "--dim", "rows=1..4096", "--mesh", "2x2", *flags, tmp_path=tmp_path)["plan"]
+    def times(plan):
+        return {(*one["mesh"], one["family"]): one["time_ms"] for one in plan["candidates"] if one["family"] == "1D"}
+    long, short, both = plan("1:rows=4096"), plan("1:rows=1"), plan("1:rows=4096", "250.5:rows=1")
+    assert times(plan()) == times(long) and times(long)[4, 1, "1D"] > 10 * times(short)[4, 1, "1D"]
+    assert [(one["name"], one["runs"]) for one in both["phases"]] == [("rows=4096", 1), ("rows=1", 250.5)]
+    (one,) = [one for one in both["candidates"] if one["family"] == "1D"]
+    runs = [phase["layouts"][0]["time_ms"] for phase in one["phases"]]
+    assert one["time_ms"] == pytest.approx(runs[0] + 250.5 * runs[1])
+    assert runs == pytest.approx([times(long)[4, 1, "1D"], times(short)[4, 1, "1D"]], rel=0.2)
+
+
+@pytest.mark.parametrize("mix, words", [("seq=4", "how often"), ("0:rows=1", "how often"), ("-1:rows=1", "how often"), ("nan:rows=1", "how often"),
+                                        ("1:rows", "no dim with a value"), ("1", "no dim with a value"), ("1:rows=x", "no dim with a value"),
+                                        ("1:cols=2", "no dim 'cols'; its dims are rows"), ("1:rows=9", "cannot be 9: --dim says 1..8"),
+                                        ("1:rows=99999999999999999999", "no dim with a value"), ("1:rows=1,rows=2", "twice")])
+def test_what_is_no_mix(mlp, tmp_path, mix, words):
+    refused(snugc(mlp(), "-o", tmp_path / "m.so", *ROWS, "--mesh", "2x2", "--mesh-mix", mix), 1, "--mesh-mix", words)
+    refused(snugc(mlp(), "-o", tmp_path / "m.so", *ROWS, "--mesh-mix", mix), 1, "--mesh-mix", "no mesh was asked for")
 
 
 def mesh_for(budget, mlp, tmp_path, *flags):

@@ -15,8 +15,7 @@ static int64_t partCount(uint32_t kind, int64_t size, int64_t count) {
 }
 
 bool Ring::takes(const snug_collective_info &info, int size, int64_t count) {
-  return size > 1 && info.kind != SNUG_ALL_TO_ALL &&
-         partCount(info.kind, size, count) >= kLeastPartBytes / int64_t(elementBytes(info.dtype));
+  return size > 1 && partCount(info.kind, size, count) >= kLeastPartBytes / int64_t(elementBytes(info.dtype));
 }
 
 int Ring::start(MPI_Comm inGroup, const snug_collective_info &info, const void *from, void *to, int64_t number, int ownTag) {
@@ -39,7 +38,7 @@ int Ring::start(MPI_Comm inGroup, const snug_collective_info &info, const void *
     if (buffer.size() < least)
       buffer.resize(least);
   };
-  if (kind != SNUG_ALL_GATHER)
+  if (combines(0))
     grow(incoming, uint64_t(kInFlight) * kPieceBytes);
   for (int i = 0; i < 2 && kind == SNUG_REDUCE_SCATTER && size > i + 2; ++i)
     grow(held[i], bytes);
@@ -47,6 +46,8 @@ int Ring::start(MPI_Comm inGroup, const snug_collective_info &info, const void *
     memcpy(recv, send, bytes);
   if (kind == SNUG_ALL_GATHER)
     memmove(recv + uint64_t(rank) * bytes, send, bytes);
+  if (kind == SNUG_ALL_TO_ALL)
+    memcpy(recv + uint64_t(rank) * bytes, send + uint64_t(rank) * bytes, bytes);
   bool done = false, moved = false;
   return step(done, moved);
 }
@@ -61,30 +62,34 @@ Ring::Piece Ring::piece(uint8_t *base, int64_t part, int64_t index) const {
 
 // Each step passes on what came in the one before. In the end a reduce-scatter has the rank's own part.
 int64_t Ring::partOf(int64_t step) const {
+  if (kind == SNUG_ALL_TO_ALL)
+    return (rank + step + 1) % size;
   int64_t part = (rank - step - (kind == SNUG_REDUCE_SCATTER)) % size;
   return part < 0 ? part + size : part;
 }
 
-bool Ring::combines(int64_t index) const { return kind != SNUG_ALL_GATHER && index < pieces * (size - 1); }
+int64_t Ring::arriving(int64_t step) const { return kind == SNUG_ALL_TO_ALL ? (rank + size - step - 1) % size : partOf(step + 1); }
+
+bool Ring::combines(int64_t index) const { return snug::comm::combines(kind) && index < pieces * (size - 1); }
 
 Ring::Piece Ring::source(int64_t index) const {
   int64_t step = index / pieces, part = partOf(step);
-  if (kind != SNUG_REDUCE_SCATTER)
+  if (kind == SNUG_ALL_REDUCE || kind == SNUG_ALL_GATHER)
     return piece(recv, part, index);
   Piece own = piece(const_cast<uint8_t *>(send), part, index);
-  return step == 0 ? own : Piece{const_cast<uint8_t *>(held[(step - 1) % 2].data()) + (own.at - send) - uint64_t(startOf(part)) * elementSize, own.count};
+  return step == 0 || kind == SNUG_ALL_TO_ALL ? own : Piece{const_cast<uint8_t *>(held[(step - 1) % 2].data()) + (own.at - send) - uint64_t(startOf(part)) * elementSize, own.count};
 }
 
 // Where a message comes to.
 Ring::Piece Ring::target(int64_t index) const {
-  Piece there = piece(recv, partOf(index / pieces + 1), index);
+  Piece there = piece(recv, arriving(index / pieces), index);
   if (combines(index))
     there.at = const_cast<uint8_t *>(incoming.data()) + index % kInFlight * kPieceBytes;
   return there;
 }
 
 void Ring::combineInto(int64_t index) {
-  int64_t step = index / pieces, part = partOf(step + 1);
+  int64_t step = index / pieces, part = arriving(step);
   const uint8_t *base = kind == SNUG_REDUCE_SCATTER ? send : recv;
   Piece own = piece(const_cast<uint8_t *>(base), part, index);
   const void *both[] = {target(index).at, own.at};
@@ -118,14 +123,16 @@ int Ring::step(bool &done, bool &moved) {
     auto isFree = [&] { return combines(recvsPosted) || kind != SNUG_ALL_REDUCE || sendsDone > recvsPosted - pieces * (size - 1); };
     for (; recvsPosted < total && recvsPosted - recvsDone < kInFlight && isFree(); ++recvsPosted, goes = true) {
       Piece to = target(recvsPosted);
-      if ((code = MPI_Irecv(to.at, int(uint64_t(to.count) * elementSize), MPI_BYTE, (rank + size - 1) % size, tag, group,
+      int peer = kind == SNUG_ALL_TO_ALL ? int(arriving(recvsPosted / pieces)) : (rank + size - 1) % size;
+      if ((code = MPI_Irecv(to.at, int(uint64_t(to.count) * elementSize), MPI_BYTE, peer, tag, group,
                             &recvs[recvsPosted % kInFlight])))
         return code;
     }
-    auto isThere = [&] { return sendsPosted < pieces || recvsDone > sendsPosted - pieces; };
+    auto isThere = [&] { return kind == SNUG_ALL_TO_ALL || sendsPosted < pieces || recvsDone > sendsPosted - pieces; };
     for (; sendsPosted < total && sendsPosted - sendsDone < kInFlight && isThere(); ++sendsPosted, goes = true) {
       Piece from = source(sendsPosted);
-      if ((code = MPI_Isend(from.at, int(uint64_t(from.count) * elementSize), MPI_BYTE, (rank + 1) % size, tag, group,
+      int peer = kind == SNUG_ALL_TO_ALL ? int(partOf(sendsPosted / pieces)) : (rank + 1) % size;
+      if ((code = MPI_Isend(from.at, int(uint64_t(from.count) * elementSize), MPI_BYTE, peer, tag, group,
                             &sends[sendsPosted % kInFlight])))
         return code;
     }

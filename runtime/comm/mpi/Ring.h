@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Collectives of large tensors as rings of messages between neighbours, each of which sends what the time model says: (n-1)/n of
-// the tensor, twice that for an all-reduce (Thakur, Rabenseifner and Gropp, IJHPCA 2005). MPI's non-blocking ones do not promise
-// that, nor does Open MPI keep it: a reduce-scatter is a reduction to one rank there, and an all-reduce of two or three a tree.
+// Collectives of large tensors as rings of messages between neighbours, and all-to-alls as exchanges with one rank after the other,
+// where each rank sends what the time model says: (n-1)/n of the tensor, twice that for an all-reduce (Thakur, Rabenseifner and
+// Gropp, IJHPCA 2005). MPI's non-blocking ones do not promise that, nor does Open MPI keep it: a reduce-scatter is a reduction to
+// one rank there, and an all-reduce of two or three a tree.
 #ifndef SNUG_RUNTIME_COMM_MPI_RING_H
 #define SNUG_RUNTIME_COMM_MPI_RING_H
 
@@ -40,6 +41,7 @@ private:
   int64_t startOf(int64_t part) const;
   Piece piece(uint8_t *base, int64_t part, int64_t index) const;
   int64_t partOf(int64_t step) const; // that is sent at that step
+  int64_t arriving(int64_t step) const; // that comes
   bool combines(int64_t index) const;
   Piece source(int64_t index) const, target(int64_t index) const;
   void combineInto(int64_t index);

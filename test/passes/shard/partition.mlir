@@ -1,12 +1,13 @@
 // RUN: snug-opt %s -split-input-file -snug-partition -canonicalize -cse | FileCheck %s -enable-var-scope
 
-// Cuts as they are written: rows along axis 1, columns along axis 0.
+// Cuts as they are written: rows along axis 1, columns along axis 0. Axis 0, whose links are no faster, is brought together first,
+// while there is less to move.
 // CHECK-LABEL: func.func @both_axes
 // CHECK-DAG: %[[I:.*]] = snug_mesh.index 0
 // CHECK-DAG: %[[J:.*]] = snug_mesh.index 1
 // CHECK: linalg.exp ins(%{{.*}} : tensor<4x4xf32>) outs(%{{.*}} : tensor<4x4xf32>)
-// CHECK: snug_mesh.all_gather axes [1]
 // CHECK: snug_mesh.all_gather axes [0]
+// CHECK: snug_mesh.all_gather axes [1]
 module attributes {snug.mesh = array<i64: 4, 2>} {
   func.func @both_axes(%x: tensor<8x16xf32>) -> tensor<8x16xf32> {
     %e = tensor.empty() : tensor<8x16xf32>

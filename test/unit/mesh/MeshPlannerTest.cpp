@@ -452,4 +452,43 @@ TEST(MeshPlanner, JsonHasAllTermsOfAllCandidates) {
   EXPECT_TRUE(json["candidates"][0]["rings"][0]["gbps"].is_number());
 }
 
+// What closed forms say of traffic, stated: the same times in the same order, and the same flips.
+TEST(MeshPlanner, StatedProgramsAreLikeClosedForms) {
+  for (const Topology &t : {topologyOf({{2, 25, 25}, {4, 300, 300}}, false, 5e-6), topologyOf({{4, 24, 48}, {2, 300, 300}}, true, 0)}) {
+    MeshProblem p = problemOf(t, modelFor(8), {{4096, 4096}, {8, 4096}});
+    p.phases = {{"prefill", 1}, {"decode", 100}};
+    MeshPlan plan = planMesh(p);
+    std::vector<StatedProgram> programs{{MeshFamily::Free, {8, 1}, "for a reason", {}}};
+    for (const MeshCandidate &c : plan.candidates) {
+      ASSERT_TRUE(c.refused.empty());
+      StatedProgram program{c.family, c.mesh, "", {}};
+      for (const PhasePrice &phase : c.phases) {
+        ASSERT_TRUE(phase.price().overlaps.empty());
+        StatedTraffic traffic{phase.price().compute_s, {}, {}};
+        for (size_t r = 0; r < kRings; ++r) {
+          traffic.collectives[r] = phase.price().traffic[r].collectives;
+          traffic.bytes[r] = phase.price().traffic[r].bytes;
+        }
+        program.phases.push_back(traffic);
+      }
+      programs.insert(programs.begin(), program); // in another order
+    }
+    MeshPlan stated = planStated(p, programs);
+    ASSERT_EQ(stated.admissible, plan.admissible);
+    ASSERT_EQ(stated.candidates.size(), plan.candidates.size() + 1);
+    EXPECT_EQ(stated.candidates.back().refused, "for a reason");
+    for (size_t c = 0; c < plan.admissible; ++c) {
+      EXPECT_EQ(stated.candidates[c].family, plan.candidates[c].family);
+      EXPECT_EQ(stated.candidates[c].mesh.d1, plan.candidates[c].mesh.d1);
+      EXPECT_NEAR(stated.candidates[c].time_s, plan.candidates[c].time_s, 1e-12 * plan.candidates[c].time_s);
+    }
+    ASSERT_EQ(stated.flips.size(), plan.flips.size());
+    EXPECT_FALSE(plan.flips.empty());
+    for (size_t f = 0; f < plan.flips.size(); ++f) {
+      EXPECT_NEAR(stated.flips[f].at, plan.flips[f].at, 1e-9 * plan.flips[f].at);
+      EXPECT_EQ(stated.flips[f].candidate, plan.flips[f].candidate);
+    }
+  }
+}
+
 } // namespace

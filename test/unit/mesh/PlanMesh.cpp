@@ -12,7 +12,7 @@ using namespace snug;
 using nlohmann::json;
 
 // The words that nameOf gives; one of them is wrong in no problem of a test.
-static MeshFamily familyOf(const std::string &name) {
+static MeshFamily familyNamed(const std::string &name) {
   for (MeshFamily family : MeshProblem().families)
     if (name == nameOf(family))
       return family;
@@ -46,7 +46,7 @@ static MeshProblem read(const json &line) {
   }
   problem.families.clear();
   for (const json &family : line["families"])
-    problem.families.push_back(familyOf(family));
+    problem.families.push_back(familyNamed(family));
   if (line.contains("vector_bits"))
     problem.machine = builtinMachine(line["vector_bits"]);
   problem.terms = [=](int64_t outputs, int64_t inputs) { return transformerTerms(m, phases, outputs, inputs); };
