@@ -49,6 +49,7 @@ void snug::registerMeshDialect(DialectRegistry &registry) {
     AllReduceOp::attachInterface<KernelBufferization<AllReduceOp>>(*context);
     ReduceScatterOp::attachInterface<KernelBufferization<ReduceScatterOp>>(*context);
     AllGatherOp::attachInterface<KernelBufferization<AllGatherOp>>(*context);
+    ShiftOp::attachInterface<KernelBufferization<ShiftOp>>(*context);
     AllToAllOp::attachInterface<KernelBufferization<AllToAllOp>>(*context);
   });
 }

@@ -58,6 +58,7 @@ static LogicalResult verifyCollective(CollectiveOpInterface op) {
   bool fits = from.getElementType() == to.getElementType();
   switch (kind) {
   case CollectiveKind::AllReduce:
+  case CollectiveKind::Shift:
     fits = fits && succeeded(verifyCompatibleShape(from.getShape(), to.getShape()));
     break;
   case CollectiveKind::ReduceScatter:
@@ -122,7 +123,7 @@ static IndexRule ruleOf(CollectiveOpInterface op) {
   MLIRContext *context = op->getContext();
   auto from = cast<ShapedType>(op.getInput().getType()), to = cast<ShapedType>(op.getInit().getType());
   CollectiveKind kind = op.getCollectiveKind();
-  int64_t group = kind == CollectiveKind::AllReduce ? 0 : 1, numDims = std::max(from.getRank(), to.getRank());
+  int64_t group = kind == CollectiveKind::AllReduce || kind == CollectiveKind::Shift ? 0 : 1, numDims = std::max(from.getRank(), to.getRank());
   ShapedType longer = from.getRank() > to.getRank() ? from : to;
   IndexRule rule;
   rule.dims.assign(numDims, IterDim{IterKind::Whole, Combiner::None});
@@ -169,4 +170,5 @@ SNUG_COLLECTIVE(AllReduceOp)
 SNUG_COLLECTIVE(ReduceScatterOp)
 SNUG_COLLECTIVE(AllGatherOp)
 SNUG_COLLECTIVE(AllToAllOp)
+SNUG_COLLECTIVE(ShiftOp)
 #undef SNUG_COLLECTIVE

@@ -36,7 +36,8 @@ def Mesh_Shaped : AnyTypeOf<[AnyRankedTensor, AnyStridedMemRef]>;
 
 def Mesh_CollectiveKind : I32EnumAttr<"CollectiveKind", "kind of collective", [
     I32EnumAttrCase<"AllReduce", 0, "all_reduce">, I32EnumAttrCase<"ReduceScatter", 1, "reduce_scatter">,
-    I32EnumAttrCase<"AllGather", 2, "all_gather">, I32EnumAttrCase<"AllToAll", 3, "all_to_all">]> {
+    I32EnumAttrCase<"AllGather", 2, "all_gather">, I32EnumAttrCase<"AllToAll", 3, "all_to_all">,
+    I32EnumAttrCase<"Shift", 4, "shift">]> {
   let cppNamespace = "::snug::mesh";
 }
 
@@ -102,6 +103,15 @@ def Mesh_AllToAllOp : Mesh_MovingOp<"all_to_all", "AllToAll"> {
   let description = [{
     ```mlir
     %r = snug_mesh.all_to_all axes [0] ins(%x : tensor<2x8xf32>) outs(%e : tensor<2x8xf32>) -> tensor<2x8xf32>
+    ```
+  }];
+}
+
+def Mesh_ShiftOp : Mesh_MovingOp<"shift", "Shift"> {
+  let summary = "What the device before this one in the group has; the first gets the last one's";
+  let description = [{
+    ```mlir
+    %r = snug_mesh.shift axes [0] ins(%x : tensor<4x?xf32>) outs(%e : tensor<4x?xf32>) -> tensor<4x?xf32>
     ```
   }];
 }

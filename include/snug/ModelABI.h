@@ -136,6 +136,7 @@ typedef enum snug_collective_kind {
   SNUG_REDUCE_SCATTER = 1, // g * count -> count: the device at place r of the group gets part r of what is combined
   SNUG_ALL_GATHER = 2,     // count -> g * count: part r is what the device at place r sent
   SNUG_ALL_TO_ALL = 3,     // g * count -> g * count: part r goes to the device at place r; part r of the result came from it
+  SNUG_SHIFT = 4,          // count -> count: what the device before this one in the group sent; the first gets the last one's
 } snug_collective_kind;
 
 typedef enum snug_reduction {

@@ -36,7 +36,8 @@ FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &o
   report.family = options.meshFamily.value_or(MeshFamily::Free);
   report.setting = {options.topology, mix.phases};
   auto costsOf = [&](const MeshExtents &mesh) {
-    return LayoutCosts(program, mesh, options.topology, options.machine, threads, mix.points);
+    return LayoutCosts(program, mesh, options.topology, options.machine, threads, mix.points,
+                       {options.ringAttention.value_or(RingAttention::Auto), options.overlap != 1, options.replicateWeights});
   };
   if (options.anyMesh || options.verbose || !options.reports.empty()) {
     std::vector<StatedProgram> programs;
@@ -92,7 +93,8 @@ std::vector<MeshReport::Traffic> snug::trafficOf(ModuleOp program) {
     auto group = static_cast<double>(mesh.groupSize(op.getAxes()));
     double send = static_cast<double>(tensorBytes(op.getInput(), bounds).value_or(0)),
            receive = static_cast<double>(tensorBytes(op.getInit(), bounds).value_or(0));
-    one.bytes += std::max(send, receive) * (group - 1) / group * (op.getCollectiveKind() == mesh::CollectiveKind::AllReduce ? 2 : 1);
+    double passes = op.getCollectiveKind() == mesh::CollectiveKind::AllReduce ? 2 : 1;
+    one.bytes += op.getCollectiveKind() == mesh::CollectiveKind::Shift ? send : std::max(send, receive) * passes * (group - 1) / group;
   });
   std::vector<MeshReport::Traffic> list;
   for (auto &[key, traffic] : all)

@@ -177,6 +177,16 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
   app.add_option("--topology", o.topologyFile, "What connects these devices: a file, or a preset (default: links all alike)")
       ->type_name("FILE.json|PRESET");
   app.add_option_function<std::string>(
+         "--ring-attention",
+         [&o](const std::string &text) {
+           o.ringAttention = ringAttentionOf(text);
+           if (!o.ringAttention)
+             throw CLI::ValidationError("--ring-attention", "'" + text + "' is none of auto, off, on");
+         },
+         "Whether keys and values go round the devices where the rows of an attention are cut (default: where that is faster)")
+      ->type_name("auto|off|on");
+  app.add_flag("--replicate-weights", o.replicateWeights, "Allows matrices of weights on several devices as a whole, where that is faster");
+  app.add_option_function<std::string>(
          "--overlap",
          [&o](const std::string &text) {
            static const std::map<std::string, int> known{{"auto", 0}, {"off", 1}, {"1", 1}, {"2", 2}, {"4", 4}, {"8", 8}};

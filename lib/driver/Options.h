@@ -54,6 +54,8 @@ struct CompileOptions {
   std::vector<std::string> meshMix; // RUNS:DIM=V[,DIM=V...]: what runs the mesh is chosen for
   std::string topologyFile;         // path of a topology file, or name of a preset; empty: all links are alike
   Topology topology;                // what that says; set by chooseTopology
+  std::optional<RingAttention> ringAttention; // whether keys go round where rows of an attention are cut
+  bool replicateWeights = false;    // matrices may be on several devices as a whole
   int overlap = 0;                  // pieces of kernels whose collectives run meanwhile; 0: by the model, 1: none
   Budget memoryBudget;              // bounds weights + arena + library + inputs + outputs
   Budget activationBudget;          // bounds the arena alone

@@ -35,8 +35,13 @@ int snug::chooseTopology(CompileOptions &options) {
   const Console &console = options.console;
   int64_t devices = options.mesh[0] * options.mesh[1];
   bool isOpen = options.anyMesh || options.leastMesh;
-  if ((options.meshFamily || !options.meshMix.empty()) && !isOpen && devices == 1)
-    return console.fail(SNUG_EXIT_USAGE, std::string(options.meshFamily ? "--mesh-family" : "--mesh-mix") +
+  const char *flag = options.meshFamily           ? "--mesh-family"
+                     : !options.meshMix.empty()   ? "--mesh-mix"
+                     : options.ringAttention      ? "--ring-attention"
+                     : options.replicateWeights   ? "--replicate-weights"
+                                                  : nullptr;
+  if (flag && !isOpen && devices == 1)
+    return console.fail(SNUG_EXIT_USAGE, std::string(flag) +
                                              " says how a model is cut for a mesh, and no mesh was asked for; add --mesh AxB, or --mesh auto");
   if (options.meshFamily && !isOpen)
     if (std::string problem = familyProblem(*options.meshFamily, options.mesh); !problem.empty())

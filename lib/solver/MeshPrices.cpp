@@ -23,6 +23,14 @@ const char *nameOf(MeshFamily family) {
   return "";
 }
 
+std::optional<RingAttention> ringAttentionOf(const std::string &word) {
+  if (word == "auto")
+    return RingAttention::Auto;
+  if (word == "off")
+    return RingAttention::Off;
+  return word == "on" ? std::optional(RingAttention::On) : std::nullopt;
+}
+
 std::optional<MeshFamily> familyOf(const std::string &word) {
   for (auto [name, family] : {std::pair("free", MeshFamily::Free), std::pair("1d", MeshFamily::OneD),
                               std::pair("hierarchical", MeshFamily::HierarchicalOneD),

@@ -34,6 +34,11 @@ enum class MeshFamily { OneD, ColumnFirst, HierarchicalOneD, RowFirst, Free };
 const char *nameOf(MeshFamily family);
 /// The family by a word of the command line: free, 1d, hierarchical, column-first, row-first; nullopt for others.
 std::optional<MeshFamily> familyOf(const std::string &word);
+
+/// Whether keys go round devices where rows of an attention are cut: where that is faster, never, or always.
+enum class RingAttention { Auto, Off, On };
+std::optional<RingAttention> ringAttentionOf(const std::string &word); ///< auto, off, on; nullopt for others
+
 /// What goes over one axis. `bytes` are those that each device sends. A collective in pieces is as many.
 struct AxisTraffic {
   double collectives = 0, bytes = 0, latency_s = 0, transfer_s = 0;

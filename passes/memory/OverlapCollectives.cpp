@@ -7,6 +7,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
+#include "passes/memory/DeferWaits.h"
 #include "passes/memory/OverlapPrice.h"
 #include "passes/memory/Passes.h"
 #include "llvm/ADT/STLExtras.h"
@@ -260,6 +261,13 @@ struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollec
       return failure();
     const int64_t allowed = limit < 0 ? std::numeric_limits<int64_t>::max() : std::max<int64_t>(*most, limit);
     OwningOpRef<func::FuncOp> before = function.clone();
+    if (deferWaits(function)) {
+      if (failed(most = mostFresh(function)))
+        return failure();
+      if (*most > allowed)
+        restore(function, *before);
+      before = function.clone();
+    }
     SmallVector<Attribute> all;
     cut(function, /*isAll=*/true, 0, 0, all);
     if (failed(most = mostFresh(function)))

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/IndexRule.h"
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -49,6 +50,38 @@ void apply(const Order &order, KernelGraph &graph, Block &block) {
       op.erase();
 }
 
+// Kernels that read a tensor, through views.
+void addReaders(Value tensor, SmallVectorImpl<Operation *> &readers) {
+  for (Operation *user : tensor.getUsers()) {
+    if (isa<mesh::CollectiveOpInterface>(user) || user->getBlock() != tensor.getParentBlock())
+      continue;
+    if (!isFree(user))
+      readers.push_back(user);
+    else
+      for (Value view : user->getResults())
+        addReaders(view, readers);
+  }
+}
+
+// What goes round is sent before those who read it do, and they do so before those who read what comes: so that the one is
+// hidden behind the other. As the program has it; whatever need not be so may be otherwise.
+void keepRings(Block &block, OrderFacts &facts) {
+  for (auto shift : block.getOps<mesh::ShiftOp>()) {
+    SmallVector<Operation *> before, after;
+    addReaders(shift.getInput(), before);
+    if (auto copy = shift.getInput().getDefiningOp<linalg::CopyOp>()) // of what others read where it is
+      addReaders(copy.getInputs()[0], before);
+    addReaders(shift->getResult(0), after);
+    for (Operation *first : before) {
+      if (shift->isBeforeInBlock(first))
+        facts.before.push_back({shift, first});
+      for (Operation *second : after)
+        if (first->isBeforeInBlock(second))
+          facts.before.push_back({first, second});
+    }
+  }
+}
+
 struct SchedulePass : snug::impl::ScheduleBase<SchedulePass> {
   using ScheduleBase::ScheduleBase;
 
@@ -71,6 +104,7 @@ struct SchedulePass : snug::impl::ScheduleBase<SchedulePass> {
       }
     }
     tieYields(block, destinations, facts);
+    keepRings(block, facts);
     KernelGraph graph(block, bounds, inPlace, facts);
     if (graph.failed)
       return failure();

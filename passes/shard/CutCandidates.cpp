@@ -41,7 +41,10 @@ void CutCandidates::add(Operation *op, IterationCut cut) {
       llvm::is_contained(found->second.cuts, cut))
     return;
   found->second.cuts.push_back(cut);
-  work.push_back({op, std::move(cut)});
+  work.push_back({op, cut});
+  cut.isRing = true; // where it has keys that can go round
+  if (found->second.rule.keysOfRing(cut))
+    add(op, std::move(cut));
 }
 
 void CutCandidates::spread(Operation *op, const IterationCut &cut) {

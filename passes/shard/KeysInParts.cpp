@@ -30,7 +30,63 @@ Value weight(OpBuilder &o, Location l, Value score, Value most) {
   Value base = arith::SelectOp::create(o, l, none, number(o, l, 0), most);
   return math::ExpOp::create(o, l, arith::SubFOp::create(o, l, score, base));
 }
+// From the dims of what is stored to those of rows.
+AffineMap rowsOf(nn::AttentionOp op, OpBuilder &b) {
+  AffineMap stored = op.getMaps().back();
+  SmallVector<AffineExpr> places;
+  for (unsigned dim = 0; dim <= op.rowDim(); ++dim)
+    places.push_back(b.getAffineDimExpr(*stored.getResultPosition(b.getAffineDimExpr(dim))));
+  return AffineMap::get(stored.getNumResults(), 0, places, b.getContext());
+}
+
+Value emptyOf(OpBuilder &b, Location loc, Value like, Type element) {
+  return tensor::EmptyOp::create(b, loc, tensor::getMixedSizes(b, loc, like), element);
+}
 } // namespace
+
+RowsSeen snug::seenBy(nn::AttentionOp part) { return {part->getResult(0), part->getResult(1), part->getResult(2)}; }
+
+RowsSeen snug::seenTogether(OpBuilder &b, Location loc, const RowsSeen &a, const RowsSeen &c, nn::AttentionOp op) {
+  AffineMap row = b.getMultiDimIdentityMap(cast<RankedTensorType>(a.most.getType()).getRank());
+  AffineMap element = b.getMultiDimIdentityMap(cast<RankedTensorType>(a.values.getType()).getRank()), ofRow = rowsOf(op, b);
+  Type f32 = b.getF32Type();
+  RowsSeen both;
+  both.most = generic(b, loc, {a.most, c.most}, emptyOf(b, loc, a.most, f32), {row, row, row}, 0, [](OpBuilder &o, Location l, ValueRange v) -> Value {
+    return arith::MaximumFOp::create(o, l, v[0], v[1]);
+  });
+  auto sum = [](OpBuilder &o, Location l, Value firstTotal, Value firstMost, Value secondTotal, Value secondMost, Value most) {
+    Value first = arith::MulFOp::create(o, l, firstTotal, weight(o, l, firstMost, most));
+    Value second = arith::MulFOp::create(o, l, secondTotal, weight(o, l, secondMost, most));
+    return std::pair(first, second);
+  };
+  both.total = generic(b, loc, {a.total, a.most, c.total, c.most, both.most}, emptyOf(b, loc, a.total, f32), {row, row, row, row, row, row}, 0,
+                       [&](OpBuilder &o, Location l, ValueRange v) -> Value {
+                         auto [first, second] = sum(o, l, v[0], v[1], v[2], v[3], v[4]);
+                         return arith::AddFOp::create(o, l, first, second);
+                       });
+  both.values = generic(b, loc, {a.values, c.values, a.total, a.most, c.total, c.most, both.most, both.total},
+                        emptyOf(b, loc, a.values, f32), {element, element, ofRow, ofRow, ofRow, ofRow, ofRow, ofRow, element}, 0,
+                        [&](OpBuilder &o, Location l, ValueRange v) -> Value {
+                          auto [first, second] = sum(o, l, v[2], v[3], v[4], v[5], v[6]);
+                          Value value = arith::AddFOp::create(o, l, arith::MulFOp::create(o, l, v[0], first),
+                                                              arith::MulFOp::create(o, l, v[1], second));
+                          Value any = arith::CmpFOp::create(o, l, arith::CmpFPredicate::OGT, v[7], number(o, l, 0));
+                          return arith::SelectOp::create(o, l, any, arith::DivFOp::create(o, l, value, v[7]), number(o, l, 0));
+                        });
+  return both;
+}
+
+Value snug::resultOf(OpBuilder &b, Location loc, const RowsSeen &seen, nn::AttentionOp op) {
+  AffineMap element = b.getMultiDimIdentityMap(cast<RankedTensorType>(seen.values.getType()).getRank()), ofRow = rowsOf(op, b);
+  Type stored = cast<RankedTensorType>(op.getInit().getType()).getElementType();
+  Value init = emptyOf(b, loc, seen.values, stored);
+  return generic(b, loc, {seen.values, seen.total}, init, {element, ofRow, element}, 0, [&](OpBuilder &o, Location l, ValueRange v) -> Value {
+    Value value = v[0];
+    if (!op.getZeroIfMasked()) // NaN where there is no weight at all
+      value = arith::MulFOp::create(o, l, value, arith::DivFOp::create(o, l, v[1], v[1]));
+    return roundToStore(o, l, value, stored);
+  });
+}
 
 nn::AttentionOp snug::attendToPart(OpBuilder &b, nn::AttentionOp op, ValueRange operands) {
   Location loc = op.getLoc();
@@ -114,14 +170,9 @@ Value snug::summandOfAll(OpBuilder &b, nn::AttentionOp part, ArrayRef<int64_t> a
                         return arith::AddFOp::create(o, l, own, v[3], reassociate);
                       });
   // What this device's rows saw is made of its share of the weights.
-  SmallVector<AffineMap> maps = part.getMaps();
   auto outType = cast<RankedTensorType>(seen.getType());
-  SmallVector<AffineExpr> places;
-  for (int64_t dim = 0; dim < rank; ++dim)
-    places.push_back(b.getAffineDimExpr(*maps.back().getResultPosition(b.getAffineDimExpr(dim))));
-  AffineMap element = b.getMultiDimIdentityMap(outType.getRank()),
-            ofRow = AffineMap::get(outType.getRank(), 0, places, b.getContext());
-  Value init = tensor::EmptyOp::create(b, loc, tensor::getMixedSizes(b, loc, seen), outType.getElementType());
+  AffineMap element = b.getMultiDimIdentityMap(outType.getRank()), ofRow = rowsOf(part, b);
+  Value init = emptyOf(b, loc, seen, outType.getElementType());
   return generic(b, loc, {seen, most, total, largest, sum}, init, {element, ofRow, ofRow, ofRow, ofRow, element}, 0,
                  [&](OpBuilder &o, Location l, ValueRange v) -> Value {
                    Value own = arith::MulFOp::create(o, l, v[2], weight(o, l, v[1], v[3]));

@@ -8,6 +8,18 @@
 
 namespace snug {
 
+/// What rows saw of keys: their largest scores, sums of weights, and what came of them, in f32.
+struct RowsSeen {
+  mlir::Value most, total, values;
+};
+RowsSeen seenBy(nn::AttentionOp part);
+
+/// What the rows of both, parts of those of `op`, saw together.
+RowsSeen seenTogether(mlir::OpBuilder &builder, mlir::Location loc, const RowsSeen &a, const RowsSeen &b, nn::AttentionOp op);
+
+/// What comes of it, as `op` stores it. With its `zero_if_masked` rows that saw nothing give 0, else NaN.
+mlir::Value resultOf(mlir::OpBuilder &builder, mlir::Location loc, const RowsSeen &seen, nn::AttentionOp op);
+
 /// The attention on these operands, which are those of `op` or parts of them, with the statistics of its rows.
 nn::AttentionOp attendToPart(mlir::OpBuilder &builder, nn::AttentionOp op, mlir::ValueRange operands);
 

@@ -16,8 +16,8 @@ Topology snug::uniformTopology(int64_t devices) {
 }
 
 LayoutCosts::LayoutCosts(ModuleOp module, const MeshExtents &mesh, const Topology &topology, const Machine &machine, int threads,
-                         ArrayRef<PhasePoint> points)
-    : mesh(mesh), rings(ringsOf(topology, {mesh[0], mesh[1]})), machine(machine), threads(threads) {
+                         ArrayRef<PhasePoint> points, const LayoutRules &rules)
+    : mesh(mesh), rules(rules), rings(ringsOf(topology, {mesh[0], mesh[1]})), machine(machine), threads(threads) {
   for (const PhasePoint &point : points)
     phases.push_back({point.runs, IndexBounds(module, point.atMost)});
 }
@@ -118,7 +118,31 @@ StatedTraffic LayoutCosts::doing(size_t phase, Operation *op, const ShardRule &r
     traffic.collectives[ring] = 1;
     traffic.bytes[ring] = sent * others;
   }
+  addRing(phase, op, rule, cuts, traffic);
   return traffic;
+}
+
+// Of keys and values that go round: those that a device has are sent while its rows attend to them.
+void LayoutCosts::addRing(size_t phase, Operation *op, const ShardRule &rule, const OpCuts &cuts, StatedTraffic &traffic) {
+  double steps = 1, sending = 0, shifts = 0;
+  for (int axis = kMeshAxes - 1; axis >= 0; --axis) {
+    if (!cuts[axis] || !cuts[axis]->isRing)
+      continue;
+    // Of two rings that of axis 1 turns once for each device along axis 0.
+    double around = axis == 1 && cuts[0] && cuts[0]->isRing ? static_cast<double>(mesh[0]) : 1;
+    double times = around * static_cast<double>(mesh[axis] - 1);
+    for (unsigned operand : {1, 2}) {
+      Size size = sizeOf(phase, op->getOperand(operand));
+      double bytes = size.bytes * shareOf(*operandLayout(rule, operand, cuts, mesh), mesh, size.extents);
+      traffic.collectives[axis] += times;
+      traffic.bytes[axis] += times * bytes;
+      sending += times * (rings[axis].latency + bytes / rings[axis].bandwidth);
+    }
+    steps *= static_cast<double>(mesh[axis]);
+    shifts += times;
+  }
+  if (shifts > 0 && rules.overlaps)
+    traffic.compute_s -= shifts * std::min(sending / shifts, traffic.compute_s / steps);
 }
 
 // How many rows of that length a tensor has.
@@ -145,6 +169,8 @@ double LayoutCosts::shareOfOp(size_t phase, Operation *op, const ShardRule &rule
 }
 
 double LayoutCosts::replicating(double bytes) const {
+  if (rules.replicatesWeights)
+    return 0;
   constexpr double least = 1e-6, timesSent = 1e4; // s/byte; as if each were sent so often over the slowest link
   double slowest = std::min(rings[0].bandwidth, rings[1].bandwidth);
   return bytes * std::max(least, timesSent / slowest);

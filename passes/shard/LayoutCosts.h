@@ -21,10 +21,17 @@ struct PhasePoint {
   std::vector<int64_t> atMost;
 };
 
+/// What is allowed.
+struct LayoutRules {
+  RingAttention ring = RingAttention::Auto;
+  bool overlaps = true;          ///< what goes round is sent while devices compute
+  bool replicatesWeights = false; ///< matrices may be on several devices as a whole
+};
+
 class LayoutCosts {
 public:
   LayoutCosts(mlir::ModuleOp module, const MeshExtents &mesh, const Topology &topology, const Machine &machine, int threads,
-              llvm::ArrayRef<PhasePoint> phases = PhasePoint());
+              llvm::ArrayRef<PhasePoint> phases = PhasePoint(), const LayoutRules &rules = {});
 
   size_t numPhases() const { return phases.size(); }
 
@@ -56,8 +63,10 @@ public:
   double replicating(double bytes) const;
 
   const MeshExtents mesh;
+  const LayoutRules rules;
 
 private:
+  void addRing(size_t phase, mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts, StatedTraffic &traffic);
   double rowsOf(size_t phase, mlir::Value tensor, int64_t length);
   double shareOfOp(size_t phase, mlir::Operation *op, const ShardRule &rule, const OpCuts &cuts);
   double computing(size_t phase, mlir::Operation *op, double share);

@@ -133,6 +133,9 @@ private:
     Node node;
     std::vector<double> cost;
     auto consider = [&](const OpCuts &cuts) {
+      for (const std::optional<IterationCut> &cut : cuts)
+        if (cut && (cut->isRing ? costs.rules.ring == RingAttention::Off : costs.rules.ring == RingAttention::On && rule.keysOfRing(*cut)))
+          return;
       for (unsigned i = 0; i < op->getNumOperands(); ++i)
         if (!operandLayout(rule, i, cuts, costs.mesh))
           return;

@@ -40,7 +40,7 @@ FailureOr<OpCuts> snug::readCuts(Operation *op, const ShardRule &rule, const Mes
     auto segments = cut ? cut.getAs<DenseI64ArrayAttr>("segments") : nullptr;
     if (!axis || !dim || !segments || axis.getInt() < 0 || axis.getInt() >= kMeshAxes || dim.getInt() < 0)
       return wrong("has an entry that is none: {axis = 0, dim = 2, segments = array<i64: 64, 64>}");
-    IterationCut one{static_cast<unsigned>(dim.getInt()), segments.asArrayRef().vec()};
+    IterationCut one{static_cast<unsigned>(dim.getInt()), segments.asArrayRef().vec(), cut.contains("ring")};
     if (!rule.allows(one))
       return wrong("cuts dim " + Twine(dim.getInt()) + ", which cannot be cut so");
     if (cuts[axis.getInt()])
@@ -61,10 +61,15 @@ void snug::writeCuts(Operation *op, const OpCuts &cuts) {
   Builder b(op->getContext());
   SmallVector<Attribute> list;
   for (int axis = 0; axis < kMeshAxes; ++axis)
-    if (cuts[axis])
-      list.push_back(b.getDictionaryAttr({b.getNamedAttr("axis", b.getI64IntegerAttr(axis)),
-                                          b.getNamedAttr("dim", b.getI64IntegerAttr(cuts[axis]->dim)),
-                                          b.getNamedAttr("segments", b.getDenseI64ArrayAttr(cuts[axis]->segments))}));
+    if (cuts[axis]) {
+      NamedAttrList cut;
+      cut.append("axis", b.getI64IntegerAttr(axis));
+      cut.append("dim", b.getI64IntegerAttr(cuts[axis]->dim));
+      cut.append("segments", b.getDenseI64ArrayAttr(cuts[axis]->segments));
+      if (cuts[axis]->isRing)
+        cut.append("ring", b.getUnitAttr());
+      list.push_back(cut.getDictionary(op->getContext()));
+    }
   op->removeAttr(kCuts);
   if (!list.empty())
     op->setAttr(kCuts, b.getArrayAttr(list));
@@ -86,6 +91,10 @@ static std::optional<TensorLayout> layoutOf(const ShardRule &rule, const OpCuts 
   // Two axes that cut one dim do it alike, and a dim of iterations is cut by its number of parts.
   if (cuts[0] && cuts[1] && cuts[0]->dim == cuts[1]->dim && cuts[0]->segments != cuts[1]->segments)
     return std::nullopt;
+  // Keys go round, or each device attends to its own.
+  for (int axis = 0; axis < kMeshAxes; ++axis)
+    if (cuts[axis] && cuts[1 - axis] && cuts[axis]->isRing && rule.isKeys(cuts[1 - axis]->dim))
+      return std::nullopt;
   for (int axis = 0; axis < kMeshAxes; ++axis) {
     if (!cuts[axis])
       continue;

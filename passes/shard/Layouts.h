@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // How cuts stand in the IR: module attribute `snug.mesh = array<i64: d1, d2>`, and on an op
-// `snug.cuts = [{axis = 0, dim = 2, segments = array<i64: 64, 64>}, ...]`, a dim of its iterations by mesh axis.
+// `snug.cuts = [{axis = 0, dim = 2, segments = array<i64: 64, 64>}, ...]`, a dim of its iterations by mesh axis,
+// and `ring` beside them where keys go round (IterationCut).
 #ifndef SNUG_PASSES_SHARD_LAYOUTS_H
 #define SNUG_PASSES_SHARD_LAYOUTS_H
 

@@ -307,9 +307,12 @@ private:
     SmallVector<int64_t> rowAxes = axesOf(cuts, [&](unsigned dim) { return rule.isRow(dim); });
     if (!rowAxes.empty())
       return {computeRowsInParts(b, op, operands, rowAxes, sizeOf(rowAxes))};
-    if (auto attention = dyn_cast<nn::AttentionOp>(op))
+    if (auto attention = dyn_cast<nn::AttentionOp>(op)) {
       if (SmallVector<int64_t> keyAxes = axesOf(cuts, [&](unsigned dim) { return rule.isKeys(dim); }); !keyAxes.empty())
         return {attendInParts(attention, rule, cuts, operands, keyAxes)};
+      if (llvm::any_of(cuts, [](const auto &cut) { return cut && cut->isRing; }))
+        return {attendInRing(attention, rule, cuts, operands)};
+    }
     auto localAll = [&](SmallVector<OpFoldResult> numbers) { // of what is counted along dims of the iterations
       for (auto [dim, number] : llvm::enumerate(numbers))
         number = localExtent(b, loc, number, dim, iterations(cuts), mesh);
@@ -366,14 +369,67 @@ private:
     return summandOfAll(b, part, axes, sizeOf(axes), op.getZeroIfMasked());
   }
 
+  // Attention to all keys, of which each device has a part that goes round: while rows attend to the one that is here, it is on its
+  // way to the next device. Of a ring over both axes the inner one is that of axis 1, whose devices are neighbours.
+  Value attendInRing(nn::AttentionOp op, const ShardRule &rule, const OpCuts &cuts, ArrayRef<Value> operands) {
+    Location loc = op.getLoc();
+    OpCuts keys;
+    SmallVector<int64_t> shifts(kMeshAxes, 0), turns(kMeshAxes, 1);
+    for (int axis = 0; axis < kMeshAxes; ++axis)
+      if (cuts[axis] && cuts[axis]->isRing) {
+        keys[axis] = rule.keysOfRing(*cuts[axis]);
+        turns[axis] = mesh[axis];
+      }
+    const IterationCut &cut = keys[0] ? *keys[0] : *keys[1];
+    OpFoldResult extent = extentOfIterations(op, rule, cut), length = localExtent(b, loc, extent, cut.dim, iterations(keys), mesh);
+    AffineExpr x = b.getAffineSymbolExpr(0), y = b.getAffineSymbolExpr(1), z = b.getAffineSymbolExpr(2);
+    Value k = operands[1], v = operands[2];
+    auto shift = [&](Value value, int64_t axis) -> Value {
+      Value init = tensor::EmptyOp::create(b, loc, tensor::getMixedSizes(b, loc, value), cast<RankedTensorType>(value.getType()).getElementType());
+      return mesh::ShiftOp::create(b, loc, init.getType(), SmallVector<int64_t>{axis}, value, init).getResult(0);
+    };
+    RowsSeen seen;
+    const int64_t steps = turns[0] * turns[1];
+    for (int64_t step = 0; step < steps; ++step) {
+      OpFoldResult start = startOf(loc, keys, cut.dim, length, shifts);
+      OpFoldResult first = affine::makeComposedFoldedAffineMin(b, loc, AffineMap::get(0, 2, {x, y}, b.getContext()), {start, extent});
+      OpFoldResult count =
+          affine::makeComposedFoldedAffineMin(b, loc, AffineMap::get(0, 3, {x - y, z}, b.getContext()), {extent, first, length});
+      SmallVector<Value> own(operands);
+      own[1] = keysOf(b, op, 1, k, b.getIndexAttr(0), count);
+      own[2] = keysOf(b, op, 2, v, b.getIndexAttr(0), count);
+      for (unsigned i = 3; i + 1 < own.size(); ++i)
+        own[i] = keysOf(b, op, i, own[i], first, count);
+      own.back() = tensor::EmptyOp::create(b, loc, tensor::getMixedSizes(b, loc, own.back()), b.getF32Type());
+      if (step + 1 < steps) { // before the rows attend to it, so that it is sent meanwhile
+        int64_t axis = (step + 1) % turns[1] != 0 ? 1 : 0;
+        k = shift(k, axis);
+        v = shift(v, axis);
+        ++shifts[axis];
+      }
+      nn::AttentionOp part = attendToPart(b, op, own);
+      placeIterations(op, part, rule, cuts);
+      {
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPoint(part);
+        cast<IndexRuleOpInterface>(part.getOperation()).placeSlice(b, cut.dim, getValueOrCreateConstantIndexOp(b, loc, start));
+      }
+      seen = seen.most ? seenTogether(b, loc, seen, seenBy(part), part) : seenBy(part);
+    }
+    return resultOf(b, loc, seen, op);
+  }
+
   // Where this device's iterations of a dim begin, in parts of that length. Where both axes cut the dim, axis 1 cuts the parts
   // of axis 0.
-  OpFoldResult startOf(Location loc, const OpCuts &cuts, unsigned dim, OpFoldResult length) {
+  // `shifts`: of what a device got that many places away, along each axis.
+  OpFoldResult startOf(Location loc, const OpCuts &cuts, unsigned dim, OpFoldResult length, ArrayRef<int64_t> shifts = {0, 0}) {
     AffineExpr place = b.getAffineConstantExpr(0);
     SmallVector<OpFoldResult> symbols;
     for (int axis = 0; axis < kMeshAxes; ++axis)
       if (cuts[axis] && cuts[axis]->dim == dim) {
-        place = place * mesh[axis] + b.getAffineSymbolExpr(symbols.size());
+        AffineExpr here = b.getAffineSymbolExpr(symbols.size());
+        int64_t back = shifts[axis] % mesh[axis];
+        place = place * mesh[axis] + (back ? (here + (mesh[axis] - back)) % mesh[axis] : here);
         symbols.push_back(Value(mesh::IndexOp::create(b, loc, b.getIndexType(), axis)));
       }
     AffineExpr start = place * b.getAffineSymbolExpr(symbols.size());

@@ -18,6 +18,10 @@ def SelectLayouts : Pass<"snug-select-layouts", "::mlir::ModuleOp"> {
     ListOption<"mesh", "mesh", "int64_t", "Devices along the two axes of the mesh">,
     Option<"topology", "topology", "std::string", "",
            "Topology file (docs/topology.md) of the links between the devices; without it all are at one switch of 10 GB/s">,
+    Option<"ringAttention", "ring-attention", "std::string", "\"auto\"",
+           "Whether keys and values go round where rows of an attention are cut: auto, off, on">,
+    Option<"replicateWeights", "replicate-weights", "bool", "false",
+           "Whether matrices may be on several devices as a whole, where that is faster">,
     Option<"family", "family", "std::string", "\"free\"",
            "How products with matrices of weights are cut: free, 1d, hierarchical, column-first, row-first (docs/mesh.md)">,
     Option<"threads", "threads", "int", "1", "Threads of each device that the time model assumes">

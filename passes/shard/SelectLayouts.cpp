@@ -33,7 +33,12 @@ struct SelectLayoutsPass : snug::impl::SelectLayoutsBase<SelectLayoutsPass> {
     std::optional<Topology> links = readTopology(module, topology, extents);
     if (!links)
       return signalPassFailure();
-    LayoutCosts costs(module, extents, *links, builtinMachine(512), threads);
+    std::optional<RingAttention> ring = ringAttentionOf(ringAttention);
+    if (!ring) {
+      module.emitError() << "ring-attention is auto, off or on, not '" << ringAttention << "'";
+      return signalPassFailure();
+    }
+    LayoutCosts costs(module, extents, *links, builtinMachine(512), threads, PhasePoint(), {*ring, /*overlaps=*/true, replicateWeights});
     if (failed(searchLayouts(module, costs, *cuts)))
       signalPassFailure();
   }

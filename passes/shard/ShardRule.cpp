@@ -96,9 +96,10 @@ void ShardRule::readMaps(Operation *op) {
   }
   for (auto [index, dim] : llvm::enumerate(rule->dims)) {
     reductions[index] = dim.kind == IterKind::Reduction;
-    if (dim.combiner == Combiner::OnlineSoftmax)
+    if (dim.combiner == Combiner::OnlineSoftmax) {
       keyDim = index;
-    else if (dim.kind == IterKind::Whole || (reductions[index] && (dim.combiner != Combiner::Sum || !inParts)))
+      ringDim = cast<nn::AttentionOp>(op).rowDim();
+    } else if (dim.kind == IterKind::Whole || (reductions[index] && (dim.combiner != Combiner::Sum || !inParts)))
       dimExtents[index] = 0;
   }
   auto read = [&](AffineMap map, Value tensor, Links &links) {
@@ -284,9 +285,15 @@ void ShardRule::readInsertSlice(Operation *operation) {
   }
 }
 
+std::optional<IterationCut> ShardRule::keysOfRing(const IterationCut &cut) const {
+  if (!keyDim || cut.dim != ringDim || dimExtents[*keyDim] == 0)
+    return std::nullopt;
+  return IterationCut{*keyDim, {dimExtents[*keyDim]}};
+}
+
 bool ShardRule::allows(const IterationCut &cut) const {
   return cut.dim < dimExtents.size() && dimExtents[cut.dim] != 0 && dimExtents[cut.dim] != 1 && sum(cut.segments) == dimExtents[cut.dim] &&
-         (!placed[cut.dim] || cut.segments.size() == 1);
+         (!placed[cut.dim] || cut.segments.size() == 1) && (!cut.isRing || (cut.segments.size() == 1 && keysOfRing(cut)));
 }
 
 std::optional<std::vector<int64_t>> ShardRule::toTensor(const Link &link, const std::vector<int64_t> &segments) const {
@@ -350,6 +357,8 @@ std::vector<IterationCut> ShardRule::cutsOf(const Links &links, const AxisLayout
 }
 
 std::optional<AxisLayout> ShardRule::operandLayout(unsigned operand, const IterationCut &cut) const {
+  if (cut.isRing && (operand == 1 || operand == 2))
+    return operandLayout(operand, *keysOfRing(cut));
   for (const Link &link : operands[operand])
     if (link.iteration == cut.dim) {
       auto segments = toTensor(link, cut.segments);

@@ -14,7 +14,10 @@ namespace snug {
 struct IterationCut {
   unsigned dim = 0;
   std::vector<int64_t> segments;
-  bool operator==(const IterationCut &o) const { return dim == o.dim && segments == o.segments; }
+  /// Of an attention whose rows are cut: each device has a part of the keys and values, too, which go round the devices (ring
+  /// attention: Liu, Zaharia and Abbeel, arXiv 2310.01889), so that none ever has all of them.
+  bool isRing = false;
+  bool operator==(const IterationCut &o) const { return dim == o.dim && segments == o.segments && isRing == o.isRing; }
 };
 
 /// By mesh axis; nothing where all devices along it do the same.
@@ -32,8 +35,10 @@ public:
   bool isReduction(unsigned dim) const { return reductions[dim]; }
   /// Whether the dim is a row that devices compute together (RowsInParts.h).
   bool isRow(unsigned dim) const { return rowDim == dim; }
-  /// Whether the dim are the keys of an attention, of which devices may have parts each (RowsInParts.h).
+  /// Whether the dim are the keys of an attention, of which devices may have parts each (KeysInParts.h).
   bool isKeys(unsigned dim) const { return keyDim == dim; }
+  /// The cut of keys that goes with one of rows by which they go round; nothing where they cannot.
+  std::optional<IterationCut> keysOfRing(const IterationCut &cut) const;
   /// Whether the op asks for the place of an iteration along the dim.
   bool isPlaced(unsigned dim) const { return placed[dim]; }
 
@@ -75,7 +80,7 @@ private:
 
   llvm::SmallVector<int64_t> dimExtents;
   llvm::SmallVector<bool> reductions, placed, fillable;
-  std::optional<unsigned> rowDim, keyDim;
+  std::optional<unsigned> rowDim, keyDim, ringDim;
   std::vector<Links> operands, results;
 };
 

@@ -215,6 +215,10 @@ void Rank::move(const Group &group, uint32_t place) {
   uint64_t bytes = uint64_t(mine.count) * elementBytes(mine.info->dtype);
   if (bytes == 0)
     return;
+  if (mine.info->kind == SNUG_SHIFT) {
+    memcpy(mine.recv, group.calls[(place + group.size() - 1) % group.size()].send, bytes);
+    return;
+  }
   uint64_t from = mine.info->kind == SNUG_ALL_TO_ALL ? place * bytes : 0;
   for (uint32_t i = 0; i < group.size(); ++i)
     memcpy(static_cast<uint8_t *>(mine.recv) + i * bytes, static_cast<const uint8_t *>(group.calls[i].send) + from, bytes);

@@ -84,7 +84,7 @@ bool snug_model::checkMesh() const {
     const snug_collective_info &info = h.collectives[i];
     if (info.axes < 1 || info.axes > 3)
       return false;
-    if (info.kind > SNUG_ALL_TO_ALL || (comm::combines(info.kind) && !comm::combineFn(info.dtype, info.reduction)))
+    if (info.kind > SNUG_SHIFT || (comm::combines(info.kind) && !comm::combineFn(info.dtype, info.reduction)))
       throw Failure(SNUG_EXIT_UNSUPPORTED, "collective " + std::to_string(i) + " of the model '" + path +
                                                "' is of a kind, an element type or a reduction that this runtime does not do: update it");
   }

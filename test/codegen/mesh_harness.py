@@ -73,6 +73,8 @@ class MeshModel(Model):
                     parts, here = [other[2] for other in given], group.ranks.index(rank)
                     if info.kind == 2:
                         result = np.concatenate(parts)
+                    elif info.kind == 4:
+                        result = parts[here - 1]
                     elif info.kind == 3:
                         result = np.stack([p[here] for p in parts])
                     else:

@@ -181,6 +181,29 @@ def test_any_family_gives_what_one_device_gives(name, family, mesh, weights, tmp
     assert report["mesh"]["replicated"] == []
 
 
+RINGS = [("gpt2_tiny", (4, 1), 13), ("gpt2_tiny", (2, 2), 1), ("gpt2_tiny", (1, 3), 16), ("llama_tiny", (2, 2), 16), ("llama_tiny", (8, 1), 5),
+         ("bert_tiny", (4, 1), 12), ("vit_tiny", (2, 3), None), ("folding_tiny", (2, 1), None)]
+
+
+@pytest.mark.parametrize("name, mesh, length", RINGS, ids=lambda value: "x".join(map(str, value)) if isinstance(value, tuple) else str(value))
+def test_keys_go_round(name, mesh, length, weights, tmp_path):
+    """Rows and keys in parts, of which the last devices may have none, against one device; over fast links rows are cut."""
+    model, (dims, run) = weights(name), EXPORTED[name]
+    inputs = materialize.make_inputs(model, {**run, **({"seq": length} if length else {})})
+    (tmp_path / "topology.json").write_text(topology_of(mesh, LINKS["free"]))
+    snug.compile_model(model, tmp_path / "m.so", dims,
+                       flags=["--mesh", f"{mesh[0]}x{mesh[1]}", "--topology", tmp_path / "topology.json", "--save-temps", tmp_path / "ir",
+                              "--ring-attention", "on", "--replicate-weights"])
+    assert "snug_mesh.shift" in next((tmp_path / "ir").glob("*shard*")).read_text()
+    outputs, stats = run_ranks(tmp_path / "m.so", inputs, tmp_path)
+    for output, value in snug.reference(model, inputs).items():
+        for got in outputs:
+            assert snug.relative_error(got[output], value) <= TOLERANCE
+            assert np.array_equal(got[output], outputs[0][output])
+    for rank in stats["ranks"]:
+        assert rank["measured"]["arena_high_water"] <= rank["planned"]["arena"]
+
+
 def test_heads_of_each_matrix_are_cut_and_weights_shared_out(weights, tmp_path):
     """A device of four has a quarter, but for vectors that are added to what all have, and panels that are not full."""
     report = check("gpt2_tiny", (4, 1), "alike", weights, tmp_path)

@@ -15,7 +15,7 @@ static int64_t partCount(uint32_t kind, int64_t size, int64_t count) {
 }
 
 bool Ring::takes(const snug_collective_info &info, int size, int64_t count) {
-  return size > 1 && partCount(info.kind, size, count) >= kLeastPartBytes / int64_t(elementBytes(info.dtype));
+  return size > 1 && (info.kind == SNUG_SHIFT || partCount(info.kind, size, count) >= kLeastPartBytes / int64_t(elementBytes(info.dtype)));
 }
 
 int Ring::start(MPI_Comm inGroup, const snug_collective_info &info, const void *from, void *to, int64_t number, int ownTag) {
@@ -31,7 +31,7 @@ int Ring::start(MPI_Comm inGroup, const snug_collective_info &info, const void *
   count = number;
   pieceCount = kPieceBytes / int64_t(elementSize);
   pieces = (partCount(kind, size, count) + pieceCount - 1) / pieceCount;
-  total = pieces * (size - 1) * (kind == SNUG_ALL_REDUCE ? 2 : 1);
+  total = kind == SNUG_SHIFT ? pieces : pieces * (size - 1) * (kind == SNUG_ALL_REDUCE ? 2 : 1);
   sendsPosted = sendsDone = recvsPosted = recvsDone = 0;
   uint64_t bytes = uint64_t(count) * elementSize;
   auto grow = [](std::vector<uint8_t> &buffer, uint64_t least) {
@@ -62,6 +62,8 @@ Ring::Piece Ring::piece(uint8_t *base, int64_t part, int64_t index) const {
 
 // Each step passes on what came in the one before. In the end a reduce-scatter has the rank's own part.
 int64_t Ring::partOf(int64_t step) const {
+  if (kind == SNUG_SHIFT)
+    return 0;
   if (kind == SNUG_ALL_TO_ALL)
     return (rank + step + 1) % size;
   int64_t part = (rank - step - (kind == SNUG_REDUCE_SCATTER)) % size;

@@ -3,7 +3,7 @@
 // Collectives of large tensors as rings of messages between neighbours, and all-to-alls as exchanges with one rank after the other,
 // where each rank sends what the time model says: (n-1)/n of the tensor, twice that for an all-reduce (Thakur, Rabenseifner and
 // Gropp, IJHPCA 2005). MPI's non-blocking ones do not promise that, nor does Open MPI keep it: a reduce-scatter is a reduction to
-// one rank there, and an all-reduce of two or three a tree.
+// one rank there, and an all-reduce of two or three a tree. A shift is one step of a ring.
 #ifndef SNUG_RUNTIME_COMM_MPI_RING_H
 #define SNUG_RUNTIME_COMM_MPI_RING_H
 

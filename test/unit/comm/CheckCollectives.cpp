@@ -204,6 +204,8 @@ struct Checker {
         parts.push_back(&send[(info.kind == SNUG_REDUCE_SCATTER ? place * count + i : i % sent) * size]);
       if (info.kind == SNUG_ALL_GATHER)
         memcpy(&want[i * size], &sends[part][within * size], size);
+      else if (info.kind == SNUG_SHIFT)
+        memcpy(&want[i * size], &sends[(place + g - 1) % g][i * size], size);
       else if (info.kind == SNUG_ALL_TO_ALL)
         memcpy(&want[i * size], &sends[part][(place * count + within) * size], size);
       else
@@ -291,7 +293,7 @@ std::string checkCollectives(snug_comm &comm, uint32_t d1, uint32_t d2, bool inO
       for (snug_dtype type : types)
         for (uint32_t reduction : {SNUG_REDUCE_SUM, SNUG_REDUCE_MAX, SNUG_REDUCE_MIN, SNUG_REDUCE_PROD})
           checker.infos.push_back({kind, axes, reduction, type, ""});
-    for (uint32_t kind : {SNUG_ALL_GATHER, SNUG_ALL_TO_ALL})
+    for (uint32_t kind : {SNUG_ALL_GATHER, SNUG_ALL_TO_ALL, SNUG_SHIFT})
       for (snug_dtype type : {snug_dtype{2, 32, 1}, snug_dtype{0, 8, 1}, snug_dtype{5, 128, 1}})
         checker.infos.push_back({kind, axes, 0, type, ""});
   }
