@@ -33,6 +33,9 @@ static int readTopology(CompileOptions &options) {
 int snug::chooseTopology(CompileOptions &options) {
   const Console &console = options.console;
   int64_t devices = options.mesh[0] * options.mesh[1];
+  if (options.overlap > 1 && devices == 1 && !options.anyMesh && !options.leastMesh)
+    return console.fail(SNUG_EXIT_USAGE, "--overlap " + std::to_string(options.overlap) +
+                                             " is about what devices send each other, and no mesh was asked for; add --mesh AxB");
   if (options.topologyFile.empty()) {
     if (options.anyMesh)
       return console.fail(SNUG_EXIT_USAGE, "--mesh auto chooses a mesh for the links of a topology; add --topology FILE.json, or "
