@@ -86,8 +86,8 @@ struct ModelSignature {
 std::string kernelEntryName(llvm::StringRef name);
 
 // A new module with @snug_run_body, made of @main's body: arguments (arena, weights, strings, inputs, outputs, dims,
-// start, wait, collective, the state of these, the place in the mesh, text, its state, parallel_for, its state); launches are calls of
-// parallel_for. It is ready for conversion to LLVM. Empties @main.
+// start, wait, collective, the state of these, the place in the mesh, text, its state, parallel_for, its state); launches
+// are calls of parallel_for. It is ready for conversion to LLVM. Empties @main.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> buildHostModule(mlir::ModuleOp module, mlir::func::FuncOp main,
                                                                    const ModelSignature &signature,
                                                                    const Weights &weights, const StringTable &strings);

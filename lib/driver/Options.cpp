@@ -195,7 +195,7 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
              throw CLI::ValidationError("--overlap", "'" + text + "' is none of auto, off, 1, 2, 4, 8");
            o.overlap = found->second;
          },
-         "Pieces of kernels whose collectives run while the next piece is computed (default: auto, by the model)")
+         "Pieces of kernels that compute while others are sent (default: auto, by the model)")
       ->type_name("auto|off|C");
   addBudget(app, "--memory-budget", o.memoryBudget, false,
             "Bound on weights + arena + library + inputs + outputs, as in 512MiB (B, KiB, MiB, GiB)");

@@ -193,7 +193,7 @@ static std::string partsText(const MeshReport &mesh) {
 
 std::string snug::summaryText(const CompileReport &r, bool verbose) {
   std::string text = "arena " + printBytes(r.arena);
-  if (r.arena != r.unchunkedArena)
+  if (r.arena < r.unchunkedArena) // what runs side by side may take more
     text += " (unchunked " + printBytes(r.unchunkedArena) + ")";
   text += ", weights " + printBytes(r.weights) + ", library " + printBytes(r.library) + ", inputs " +
           printBytes(r.inputs) + ", outputs " + printBytes(r.outputs) + ", total " + printBytes(r.total()) + "\n";

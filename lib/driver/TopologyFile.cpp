@@ -39,6 +39,7 @@ int snug::chooseTopology(CompileOptions &options) {
                      : !options.meshMix.empty()   ? "--mesh-mix"
                      : options.ringAttention      ? "--ring-attention"
                      : options.replicateWeights   ? "--replicate-weights"
+                     : options.overlap > 1        ? "--overlap"
                                                   : nullptr;
   if (flag && !isOpen && devices == 1)
     return console.fail(SNUG_EXIT_USAGE, std::string(flag) +

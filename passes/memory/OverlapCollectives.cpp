@@ -30,8 +30,8 @@ struct Rows {
   OpFoldResult alone;       // the same size, as its largest value is found
 };
 
-// Puts the pieces of a chain where its last member is, each stage of a piece as late as the stage before of the next piece
-// allows: so what one piece sends is under way while the next one is computed.
+// Puts the pieces of a chain where its last member is, each stage of a piece as late as the stage before of the next
+// piece allows: so what one piece sends is under way while the next one is computed.
 class Cutter {
 public:
   Cutter(const RowChain &chain, int pieces, int64_t tile)
@@ -115,7 +115,8 @@ private:
       return part;
     if (isApart(whole))
       return part = alone(whole, *dim, piece);
-    SmallVector<OpFoldResult> sizes = memref::getMixedSizes(builder, loc, whole), offsets(sizes.size(), builder.getIndexAttr(0)),
+    SmallVector<OpFoldResult> sizes = memref::getMixedSizes(builder, loc, whole),
+                              offsets(sizes.size(), builder.getIndexAttr(0)),
                               strides(sizes.size(), builder.getIndexAttr(1));
     offsets[*dim] = rows[piece].begin;
     sizes[*dim] = rows[piece].size;
@@ -157,7 +158,8 @@ private:
     Value part = alone(source, from, piece);
     if (auto expand = dyn_cast<memref::ExpandShapeOp>(op))
       return memref::ExpandShapeOp::create(builder, loc, shape, part, expand.getReassociationIndices(), sizes);
-    return memref::CollapseShapeOp::create(builder, loc, part, cast<memref::CollapseShapeOp>(op).getReassociationIndices());
+    return memref::CollapseShapeOp::create(builder, loc, part,
+                                           cast<memref::CollapseShapeOp>(op).getReassociationIndices());
   }
 
   // Takes a buffer away that nobody uses any more, but for its sizes.
@@ -197,7 +199,8 @@ private:
     auto number = [&](Value value) {
       return llvm::find(member.op->getOperands(), value) - member.op->getOperands().begin();
     };
-    Value send = rowsOf(member, number(together.getInput()), piece), receive = rowsOf(member, number(together.getInit()), piece);
+    Value send = rowsOf(member, number(together.getInput()), piece),
+          receive = rowsOf(member, number(together.getInit()), piece);
     mesh::WaitOp::create(builder, member.op->getLoc(), send, receive);
   }
 
@@ -216,7 +219,8 @@ FailureOr<int64_t> mostLive(func::FuncOp function, IndexBounds &bounds) {
   std::map<int64_t, int64_t> changes;
   WalkResult walked = function.walk([&](memref::AllocOp alloc) {
     FailureOr<BufferUses> uses = bufferUses(alloc.getResult());
-    FailureOr<std::optional<LiveSpan>> live = failed(uses) ? FailureOr<std::optional<LiveSpan>>(failure()) : liveSpan(alloc, uses->accesses, timeline);
+    FailureOr<std::optional<LiveSpan>> live =
+        failed(uses) ? FailureOr<std::optional<LiveSpan>>(failure()) : liveSpan(alloc, uses->accesses, timeline);
     if (failed(live))
       return WalkResult::interrupt();
     if (*live) {
@@ -241,6 +245,12 @@ struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollec
     ModuleOp module = getOperation();
     if (pieces == 1 || !module->hasAttr(kMesh))
       return;
+    bool isAllowed = links.empty() || (links.size() == 4 && links[0] > 0 && links[1] >= 0 && links[2] > 0 && links[3] >= 0);
+    if (!isAllowed || pieces < 0 || pieces > kMostPieces || (pieces > 0 && !llvm::isPowerOf2_64(pieces))) {
+      module.emitError() << "snug-overlap-collectives wants 0, 1, 2, 4 or 8 pieces, and of links four numbers: two bandwidths "
+                            "above 0, each with its latency";
+      return signalPassFailure();
+    }
     FailureOr<Machine> found = findMachine(module);
     if (failed(found))
       return signalPassFailure();
@@ -254,7 +264,8 @@ struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollec
     module->setAttr("snug.overlap", ArrayAttr::get(module.getContext(), said));
   }
 
-  // All chains in their fastest pieces, where there is room for that; else one by one, in the fastest for which there is.
+  // All chains in their fastest pieces, where there is room for that; else one by one, in the fastest for which there
+  // is.
   LogicalResult overlap(func::FuncOp function, SmallVector<Attribute> &said) {
     FailureOr<int64_t> most = mostFresh(function);
     if (failed(most))
@@ -305,8 +316,8 @@ struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollec
 
   static void restore(func::FuncOp function, func::FuncOp before) { function.getBody().takeBody(before.getBody()); }
 
-  // Cuts all chains that are worth it, or the first one but for so many, in the pieces that are that choice. The number of choices
-  // for that one; 0: there is none.
+  // Cuts all chains that are worth it, or the first one but for so many, in the pieces that are that choice. The number
+  // of choices for that one; 0: there is none.
   size_t cut(func::FuncOp function, bool isAll, size_t skipped, size_t choice, SmallVector<Attribute> &said) {
     SmallVector<Block *> blocks;
     function.walk([&](Block *block) {
@@ -315,7 +326,8 @@ struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollec
     });
     for (Block *block : blocks)
       for (const RowChain &chain : findRowChains(*block)) {
-        SmallVector<OverlapTimes> choices = OverlapPrices(getOperation(), machine, threads, links, static_cast<int>(pieces)).of(chain);
+        SmallVector<OverlapTimes> choices =
+            OverlapPrices(getOperation(), machine, threads, links, static_cast<int>(pieces)).of(chain);
         if (choices.empty() || (skipped > 0 && skipped--))
           continue;
         OverlapTimes times = choices[choice];
@@ -349,7 +361,8 @@ struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollec
     for (const RowChain::Member &member : chain.members)
       if (isHeavy(member.op)) {
         FailureOr<IndexRule> rule = cast<IndexRuleOpInterface>(member.op).getIndexRule();
-        tile = std::max(tile, kernelRule(member.op, *rule, SmallVector<int64_t>(rule->dims.size(), 1)).tile[member.dim]);
+        tile =
+            std::max(tile, kernelRule(member.op, *rule, SmallVector<int64_t>(rule->dims.size(), 1)).tile[member.dim]);
       }
     return tile;
   }
@@ -367,7 +380,8 @@ struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollec
           kernels.push_back(b.getStringAttr(node));
     }
     auto ms = [&](StringRef name, double seconds) { return b.getNamedAttr(name, b.getF64FloatAttr(seconds * 1e3)); };
-    return b.getDictionaryAttr({ms("alone_ms", times.alone_s), b.getNamedAttr("collectives", b.getArrayAttr(collectives)),
+    return b.getDictionaryAttr({ms("alone_ms", times.alone_s),
+                                b.getNamedAttr("collectives", b.getArrayAttr(collectives)),
                                 ms("hidden_ms", times.hidden_s), b.getNamedAttr("kernels", b.getArrayAttr(kernels)),
                                 ms("ms", times.time_s), b.getNamedAttr("pieces", b.getI64IntegerAttr(times.pieces))});
   }

@@ -8,10 +8,9 @@
 using namespace mlir;
 using namespace snug;
 
-static constexpr int kMostPieces = 8;
-
 OverlapPrices::OverlapPrices(ModuleOp module, Machine machine, int threads, ArrayRef<double> links, int forced)
-    : bounds(module), mesh(Mesh::of(module)->value_or(Mesh())), machine(std::move(machine)), threads(threads), forced(forced) {
+    : bounds(module), mesh(Mesh::of(module)->value_or(Mesh())), machine(std::move(machine)), threads(threads),
+      forced(forced) {
   for (unsigned axis = 0; axis < 2; ++axis) {
     bytesPerSecond[axis] = links.size() == 4 ? links[2 * axis] : 10e9;
     latency[axis] = links.size() == 4 ? links[2 * axis + 1] : 10e-6;
@@ -98,7 +97,8 @@ KernelCost OverlapPrices::costOf(Operation *op) {
       if (auto bare = dyn_cast<AffineDimExpr>(map.getResult(dim)))
         extents[bare.getPosition()] = std::max(extents[bare.getPosition()], extentOf(op->getOperand(index), dim));
   KernelRule kernel = kernelRule(op, *rule, extents);
-  cost.work = {kernel.contraction, kernel.attention, kernel.transcendental, kernel.elementwise, kernel.reduction, kernel.strided};
+  cost.work = {kernel.contraction, kernel.attention, kernel.transcendental,
+               kernel.elementwise, kernel.reduction, kernel.strided};
   double outer = 1;
   int64_t rows = 1, columns = 1;
   for (auto [dim, extent] : llvm::enumerate(extents)) {
@@ -111,7 +111,8 @@ KernelCost OverlapPrices::costOf(Operation *op) {
   }
   cost.rows = llvm::is_contained(kernel.rows, true) || llvm::is_contained(kernel.columns, true) ? rows : 0;
   cost.columns = llvm::is_contained(kernel.columns, true) ? columns : 0;
-  cost.pieces = outer * static_cast<double>(llvm::divideCeil(rows, kTileRows) * llvm::divideCeil(columns, kTileColumns));
+  cost.pieces =
+      outer * static_cast<double>(llvm::divideCeil(rows, kTileRows) * llvm::divideCeil(columns, kTileColumns));
   for (auto [index, operand] : llvm::enumerate(op->getOperands()))
     if (isa<MemRefType>(operand.getType()))
       (llvm::is_contained(kernel.panels, index) ? cost.panel_bytes : cost.far_bytes) += bytesOf(operand);

@@ -10,6 +10,8 @@
 
 namespace snug {
 
+constexpr int kMostPieces = 8;
+
 /// Seconds for the largest dims.
 struct OverlapTimes {
   int pieces = 1;
@@ -23,8 +25,8 @@ public:
   /// `links`: bytes per second and latency along axis 0, and along axis 1; or none. `forced` > 0: that many pieces.
   OverlapPrices(mlir::ModuleOp module, Machine machine, int threads, llvm::ArrayRef<double> links, int forced);
 
-  /// The pieces, no more than there are rows, in which the chain takes less time than as a whole, fastest first, of equally
-  /// fast ones the least; or those that are forced. Empty where there are none.
+  /// The pieces, no more than there are rows, in which the chain takes less time than as a whole, fastest first, of
+  /// equally fast ones the least; or those that are forced. Empty where there are none.
   llvm::SmallVector<OverlapTimes> of(const RowChain &chain);
 
 private:

@@ -35,7 +35,8 @@ def OverlapCollectives : Pass<"snug-overlap-collectives", "::mlir::ModuleOp"> {
     T(c) = t_k + t_l + (c - 1) max(t_k, t_l), where t_k is the time of a kernel's piece, which reads all of its weights, and
     t_l that of the piece's collectives. Rows may be open: pieces are of ceil(rows / c), the last ones of less or nothing. It runs
     on buffers, behind all that decides on them, so that what is in flight is live until its wait for whoever counts uses. Chains
-    that would take more memory than is live at some time anyway, and than is allowed, are done in other pieces, or left. The module attribute `snug.overlap` lists what was done.
+    that would take more memory than is live at some time anyway, and than is allowed, are done in other pieces, or left. The
+    module attribute `snug.overlap` lists what was done.
   }];
   let options = [
     Option<"pieces", "pieces", "int64_t", "0", "So many wherever that can be: 2, 4, 8, or 1 for none; 0: by the model">,

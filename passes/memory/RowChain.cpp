@@ -72,8 +72,8 @@ std::optional<Place> snug::placeOf(Value value, unsigned dim) {
         return std::nullopt;
       dim = *from;
     } else if (auto slice = dyn_cast<memref::SubViewOp>(op)) {
-      if (slice.getType().getRank() != slice.getSourceType().getRank() || !isConstantIntValue(slice.getMixedOffsets()[dim], 0) ||
-          !isConstantIntValue(slice.getMixedStrides()[dim], 1))
+      if (slice.getType().getRank() != slice.getSourceType().getRank() ||
+          !isConstantIntValue(slice.getMixedOffsets()[dim], 0) || !isConstantIntValue(slice.getMixedStrides()[dim], 1))
         return std::nullopt;
     } else if (!isa<memref::CastOp>(op)) {
       break;
@@ -81,7 +81,8 @@ std::optional<Place> snug::placeOf(Value value, unsigned dim) {
     value = op->getOperand(0);
   }
   Operation *op = value.getDefiningOp(); // a view of the arena is a buffer of the plan
-  return isa_and_nonnull<ViewLikeOpInterface>(op) && !isa<memref::ViewOp>(op) ? std::nullopt : std::optional(Place{value, dim});
+  return isa_and_nonnull<ViewLikeOpInterface>(op) && !isa<memref::ViewOp>(op) ? std::nullopt
+                                                                              : std::optional(Place{value, dim});
 }
 
 // Whether the memref is all of its buffer.
@@ -135,7 +136,8 @@ static bool hasPlainRows(const RowChain::Member &member) {
       return false;
   }
   auto kernel = cast<DestinationStyleOpInterface>(member.op);
-  return llvm::all_of(kernel.getDpsInitsMutable(), [&](OpOperand &init) { return rowsIn(member, init.getOperandNumber()).has_value(); });
+  return llvm::all_of(kernel.getDpsInitsMutable(),
+                      [&](OpOperand &init) { return rowsIn(member, init.getOperandNumber()).has_value(); });
 }
 
 // The member that an op is where an operand of it has its rows in this dim.
@@ -156,7 +158,8 @@ static std::optional<RowChain::Member> memberOf(Operation *op, unsigned operand,
 // Whether rows of the operand lie side by side, whichever they are.
 static bool isContiguousInRows(const RowChain::Member &member, OpOperand &operand) {
   std::optional<unsigned> rows = rowsIn(member, operand.getOperandNumber());
-  return rows && llvm::all_of(cast<MemRefType>(operand.get().getType()).getShape().take_front(*rows), [](int64_t size) { return size == 1; });
+  return rows && llvm::all_of(cast<MemRefType>(operand.get().getType()).getShape().take_front(*rows),
+                              [](int64_t size) { return size == 1; });
 }
 
 namespace {
@@ -343,7 +346,8 @@ private:
   }
 
   // Which buffers pieces have of their own; false where a collective could not have its pieces side by side.
-  static bool findApart(RowChain &chain, const llvm::SmallDenseSet<Operation *> &inChain, const llvm::MapVector<Value, Place> &written) {
+  static bool findApart(RowChain &chain, const llvm::SmallDenseSet<Operation *> &inChain,
+                        const llvm::MapVector<Value, Place> &written) {
     for (auto &[root, place] : written)
       if (auto alloc = root.getDefiningOp<memref::AllocOp>(); alloc && isKnownTo(alloc, inChain))
         chain.apart.push_back(alloc);
@@ -369,13 +373,14 @@ private:
   }
 
   // Whether what stands between the members, which is done before them, minds.
-  bool staysApart(const RowChain &chain, const llvm::SmallDenseSet<Operation *> &inChain, const llvm::MapVector<Value, Place> &written,
-                  const llvm::SmallDenseSet<Value> &touched) const {
+  bool staysApart(const RowChain &chain, const llvm::SmallDenseSet<Operation *> &inChain,
+                  const llvm::MapVector<Value, Place> &written, const llvm::SmallDenseSet<Value> &touched) const {
     for (Operation *op = chain.members.front().op; op != chain.members.back().op; op = op->getNextNode()) {
       if (inChain.contains(op))
         continue;
       for (const Access &access : accessesOf(op))
-        if (!isDistinct(access.root) || written.contains(access.root) || (access.isWrite && touched.contains(access.root)))
+        if (!isDistinct(access.root) || written.contains(access.root) ||
+            (access.isWrite && touched.contains(access.root)))
           return false;
     }
     return true;

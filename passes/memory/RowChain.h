@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Kernels and collectives of a bufferized program that hand each other rows: all of them can be done in pieces of rows, one
-// piece after the other, each of which goes through the whole chain by itself.
+// Kernels and collectives of a bufferized program that hand each other rows: all of them can be done in pieces of rows,
+// one piece after the other, each of which goes through the whole chain by itself.
 #ifndef SNUG_PASSES_MEMORY_ROWCHAIN_H
 #define SNUG_PASSES_MEMORY_ROWCHAIN_H
 
@@ -20,8 +20,8 @@ struct Place {
   bool operator==(const Place &other) const { return root == other.root && dim == other.dim; }
   bool operator!=(const Place &other) const { return !(*this == other); }
 };
-/// Where the elements along a dim of a memref are in the buffer that it is a view of, if they are the first ones along a dim
-/// of that.
+/// Where the elements along a dim of a memref are in the buffer that it is a view of, if they are the first ones along
+/// a dim of that.
 std::optional<Place> placeOf(mlir::Value memref, unsigned dim);
 
 struct RowChain {
@@ -30,8 +30,8 @@ struct RowChain {
     unsigned dim; ///< of its iterations, whose pieces are rows
   };
   std::vector<Member> members; ///< as they stand in their block
-  /// Buffers that nobody else knows: each piece has one of its own, so that what is live is that of a few pieces, and lies side by
-  /// side, as a collective has to have it.
+  /// Buffers that nobody else knows: each piece has one of its own, so that what is live is that of a few pieces, and
+  /// lies side by side, as a collective has to have it.
   llvm::SmallVector<mlir::memref::AllocOp> apart;
 };
 

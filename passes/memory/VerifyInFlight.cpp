@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The part of contract C5 that is about collectives in flight. It shares nothing with what started them but how dims of views are
-// followed.
+// The part of contract C5 that is about collectives in flight. It shares nothing with what started them but how dims of
+// views are followed.
 #include "passes/memory/VerifyInFlight.h"
 #include "dialects/mesh/MeshDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -27,7 +27,8 @@ struct Boundary {
 } // namespace
 
 static std::optional<Boundary> boundaryOf(OpFoldResult value) {
-  auto minimum = dyn_cast_if_present<Value>(value) ? cast<Value>(value).getDefiningOp<arith::MinSIOp>() : arith::MinSIOp();
+  auto minimum =
+      dyn_cast_if_present<Value>(value) ? cast<Value>(value).getDefiningOp<arith::MinSIOp>() : arith::MinSIOp();
   if (!minimum)
     return std::nullopt;
   Value most = minimum.getLhs();
@@ -65,12 +66,14 @@ static OpFoldResult endOf(OpFoldResult offset, OpFoldResult size) {
 static bool areApart(memref::SubViewOp a, memref::SubViewOp b) {
   auto endsBefore = [](memref::SubViewOp first, unsigned dim, memref::SubViewOp second, unsigned other) {
     OpFoldResult end = endOf(first.getMixedOffsets()[dim], first.getMixedSizes()[dim]);
-    return getConstantIntValue(first.getMixedStrides()[dim]) == 1 && end && isAtMost(end, second.getMixedOffsets()[other]);
+    return getConstantIntValue(first.getMixedStrides()[dim]) == 1 && end &&
+           isAtMost(end, second.getMixedOffsets()[other]);
   };
   for (unsigned dim = 0; dim < a.getSourceType().getRank(); ++dim)
     for (unsigned other = 0; other < b.getSourceType().getRank(); ++other) {
       std::optional<Place> place = placeOf(a.getSource(), dim);
-      bool isOne = (a.getSource() == b.getSource() && dim == other) || (place && place == placeOf(b.getSource(), other));
+      bool isOne =
+          (a.getSource() == b.getSource() && dim == other) || (place && place == placeOf(b.getSource(), other));
       if (isOne && (endsBefore(a, dim, b, other) || endsBefore(b, other, a, dim)))
         return true;
     }
@@ -110,19 +113,21 @@ static bool mayTouch(Value a, Value b) {
 
 // Whether the op, or one in it, minds what the collective does meanwhile.
 static bool disturbs(Operation *op, mesh::CollectiveOpInterface flight) {
-  return op->walk([&](Operation *inner) {
-             if (isa<ViewLikeOpInterface, memref::DimOp, memref::ExtractStridedMetadataOp, memref::AllocOp, memref::DeallocOp, mesh::WaitOp>(inner))
-               return WalkResult::advance();
-             auto kernel = dyn_cast<DestinationStyleOpInterface>(inner);
-             for (OpOperand &operand : inner->getOpOperands()) {
-               if (!isa<BaseMemRefType>(operand.get().getType()) || inner->getNumRegions() > (kernel ? 1u : 0u))
-                 continue;
-               bool isWritten = !kernel || kernel.isDpsInit(&operand);
-               if (mayTouch(operand.get(), flight.getInit()) || (isWritten && mayTouch(operand.get(), flight.getInput())))
-                 return WalkResult::interrupt();
-             }
-             return WalkResult::advance();
-           })
+  return op
+      ->walk([&](Operation *inner) {
+        if (isa<ViewLikeOpInterface, memref::DimOp, memref::ExtractStridedMetadataOp, memref::AllocOp,
+                memref::DeallocOp, mesh::WaitOp>(inner))
+          return WalkResult::advance();
+        auto kernel = dyn_cast<DestinationStyleOpInterface>(inner);
+        for (OpOperand &operand : inner->getOpOperands()) {
+          if (!isa<BaseMemRefType>(operand.get().getType()) || inner->getNumRegions() > (kernel ? 1u : 0u))
+            continue;
+          bool isWritten = !kernel || kernel.isDpsInit(&operand);
+          if (mayTouch(operand.get(), flight.getInit()) || (isWritten && mayTouch(operand.get(), flight.getInput())))
+            return WalkResult::interrupt();
+        }
+        return WalkResult::advance();
+      })
       .wasInterrupted();
 }
 

@@ -6,8 +6,8 @@
 
 namespace snug {
 
-/// Whether each collective that is started has its wait, no more are in flight than a transport has to expect, and nobody
-/// writes to what is sent, or looks at what is received, before the wait. Errors say where not.
+/// Whether each collective that is started has its wait, no more are in flight than a transport has to expect, and
+/// nobody writes to what is sent, or looks at what is received, before the wait. Errors say where not.
 bool verifyInFlight(mlir::func::FuncOp function);
 
 } // namespace snug

@@ -302,17 +302,14 @@ def test_pieces_may_be_empty(seq, weights, tmp_path):
         assert np.array_equal(outputs[0][output], outputs[1][output])
 
 
-def test_overlap_takes_no_more_memory(weights, tmp_path):
-    """In pieces less is live; with a budget, no more than that."""
-    dims = {"batch": 1, "seq": "1..16"}
-
-    def arena(*flags):
-        report = snug.compile_model(weights("gpt2_tiny"), tmp_path / "m.so", dims, flags=["--mesh", "2x2", *flags])[1]
-        return report["memory"]["arena"], report
-    alone, _ = arena("--overlap", "off")
-    for pieces in "248":
-        together, report = arena("--overlap", pieces)
-        assert together <= alone and report["mesh"]["overlap"]
-    budget, _ = arena("--overlap", "off", "--activation-budget", "60%")
-    together, report = arena("--overlap", "4", "--activation-budget", "60%")
-    assert together <= report["budget"]["arena_limit"] < alone
+@pytest.mark.parametrize("name", ["gpt2_tiny_ts14", "llama_tiny"])
+def test_overlap_keeps_budgets(name, weights, tmp_path):
+    """Beside chunk loops and in them."""
+    def memory(*flags):
+        return check(name, (2, 2), "alike", weights, tmp_path, flags)
+    alone = memory("--overlap", "off")["memory"]["arena"]
+    for share in (60, 80):
+        for pieces in "48":
+            report = memory("--overlap", pieces, "--activation-budget", f"{share}%")
+            assert report["memory"]["arena"] <= alone * share / 100
+            assert report["mesh"]["overlap"] and report["chunk_loops"]

@@ -3,7 +3,7 @@
 // RUN: snug-opt %s -snug-overlap-collectives="links=1e6,0,1e6,0" -split-input-file | FileCheck %s --check-prefix=SLOW
 // RUN: snug-opt %s -snug-overlap-collectives="links=1e15,1,1e15,1" -split-input-file | FileCheck %s --check-prefix=FAST
 // RUN: snug-opt %s -snug-overlap-collectives="pieces=2 limit=640" -split-input-file | FileCheck %s --check-prefix=ROOM
-// SOUND-COUNT-8: func.func
+// SOUND-COUNT-10: func.func
 // FAST-NOT: snug_mesh.wait
 
 // In place: the second half is computed while the first is sent.
@@ -235,6 +235,63 @@ func.func @in_a_loop(%x: memref<64x4xf32>, %w: memref<4x6xf32>, %out: memref<64x
     %o = memref.subview %out[%i, 0] [16, 6] [1, 1] : memref<64x6xf32> to memref<16x6xf32, strided<[6, 1], offset: ?>>
     linalg.exp ins(%y : memref<16x6xf32>) outs(%o : memref<16x6xf32, strided<[6, 1], offset: ?>>)
   }
+  return
+}
+}
+
+// -----
+
+// The kernel's operand becomes something else before the sum is sent.
+// CHECK-LABEL: func.func @overwritten(
+// CHECK-NOT: snug_mesh.wait
+#x = affine_map<(m, n, k) -> (m, k)>
+#w = affine_map<(m, n, k) -> (k, n)>
+#y = affine_map<(m, n, k) -> (m, n)>
+module attributes {snug.mesh = array<i64: 2, 1>} {
+func.func @overwritten(%x: memref<16x4xf32>, %w: memref<4x6xf32>, %own: memref<16x4xf32> {snug.output}, %out: memref<16x6xf32> {snug.output}) attributes {snug.num_inputs = 2 : i64} {
+  %a = memref.alloc() : memref<16x4xf32>
+  linalg.exp ins(%x : memref<16x4xf32>) outs(%a : memref<16x4xf32>)
+  snug_nn.contract ins(%a, %w : memref<16x4xf32>, memref<4x6xf32>) outs(%out : memref<16x6xf32>) attributes {indexing_maps = [#x, #w, #y], iterator_types = ["parallel", "parallel", "reduction"]} {
+  ^bb0(%v: f32):
+    snug_nn.yield %v : f32
+  }
+  linalg.abs ins(%x : memref<16x4xf32>) outs(%a : memref<16x4xf32>)
+  linalg.exp ins(%a : memref<16x4xf32>) outs(%own : memref<16x4xf32>)
+  snug_mesh.all_reduce sum axes [0] ins(%out : memref<16x6xf32>) outs(%out : memref<16x6xf32>)
+  return
+}
+}
+
+// -----
+
+// What depends on the number of a row still does.
+// CHECK-LABEL: func.func @knows_its_row(
+// CHECK: linalg.generic
+// CHECK: snug_mesh.all_reduce sum start
+// CHECK: %[[EIGHT:.*]] = arith.constant 8 : index
+// CHECK: linalg.generic
+// CHECK: %[[ROW:.*]] = linalg.index 0
+// CHECK: arith.addi %[[ROW]], %[[EIGHT]]
+// CHECK: snug_mesh.all_reduce sum start
+#x = affine_map<(m, n, k) -> (m, k)>
+#w = affine_map<(m, n, k) -> (k, n)>
+#y = affine_map<(m, n, k) -> (m, n)>
+module attributes {snug.mesh = array<i64: 2, 1>} {
+func.func @knows_its_row(%x: memref<16x4xf32>, %w: memref<4x6xf32>, %out: memref<16x6xf32> {snug.output}) attributes {snug.num_inputs = 2 : i64} {
+  %y = memref.alloc() : memref<16x6xf32>
+  snug_nn.contract ins(%x, %w : memref<16x4xf32>, memref<4x6xf32>) outs(%y : memref<16x6xf32>) attributes {indexing_maps = [#x, #w, #y], iterator_types = ["parallel", "parallel", "reduction"]} {
+  ^bb0(%v: f32):
+    snug_nn.yield %v : f32
+  }
+  linalg.generic {indexing_maps = [affine_map<(m, n) -> (m, n)>, affine_map<(m, n) -> (m, n)>], iterator_types = ["parallel", "parallel"]} ins(%y : memref<16x6xf32>) outs(%out : memref<16x6xf32>) {
+  ^bb0(%in: f32, %o: f32):
+    %row = linalg.index 0 : index
+    %i = arith.index_cast %row : index to i64
+    %f = arith.sitofp %i : i64 to f32
+    %s = arith.addf %in, %f : f32
+    linalg.yield %s : f32
+  }
+  snug_mesh.all_reduce sum axes [0] ins(%out : memref<16x6xf32>) outs(%out : memref<16x6xf32>)
   return
 }
 }

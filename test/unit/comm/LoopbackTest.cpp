@@ -130,6 +130,31 @@ TEST_F(Loopback, HasNoLinks) {
   });
 }
 
+// Of a transport that has no collectives in flight each is done when it is started.
+TEST_F(Loopback, TransportsWithoutStartDoAtOnce) {
+  std::vector<snug_transport> transports = snug::comm::openLoopback(2);
+  std::vector<snug_comm *> comms(2);
+  for (uint32_t rank = 0; rank < 2; ++rank) {
+    transports[rank].start = nullptr;
+    snug_comm *refused = nullptr;
+    EXPECT_NE(take(snug_comm_create(&transports[rank], nullptr, &refused)).find("some of start, test and wait"), std::string::npos);
+    transports[rank].test = nullptr;
+    transports[rank].wait = nullptr;
+    ASSERT_EQ(snug_comm_create(&transports[rank], nullptr, &comms[rank]), nullptr);
+  }
+  std::vector<std::string> wrong(2);
+  std::vector<std::thread> threads;
+  for (snug_comm *comm : comms)
+    threads.emplace_back([&wrong, comm] {
+      wrong[comm->rank()] = checkCollectives(*comm, 2, 1, true);
+      snug_comm_destroy(comm);
+    });
+  for (std::thread &thread : threads)
+    thread.join();
+  EXPECT_EQ(wrong[0], "");
+  EXPECT_EQ(wrong[1], "");
+}
+
 TEST_F(Loopback, TransportsOfOthersAreChecked) {
   snug_transport transport{};
   snug_comm *comm = nullptr;
