@@ -65,6 +65,7 @@ def test_collectives(tmp_path, dtype, axes):
     body += f"  %first = tensor.extract_slice %x[{g - 1}, 0, 0] [1, 3, 5] [1, 1, 1] : {all_} to {part}\n"
     add("gathered", "all_gather", "first", part, all_, (g, 3, 5))
     add("swapped", "all_to_all", "x", all_, all_, (g, 3, 5))
+    add("shifted", "shift", "x", all_, all_, (g, 3, 5))
     model = build_mesh(tmp_path, module(mesh, [("x", (g, 3, 5), dtype)], outputs, body))
     h, bits = model.header, sum(1 << axis for axis in axes)
     infos = [h.collectives[i] for i in range(h.num_collectives)]
@@ -72,15 +73,16 @@ def test_collectives(tmp_path, dtype, axes):
     width = np.dtype(NUMPY[dtype]).itemsize * 8
     assert said == {"node sum": (0, bits, 0, width), "node max": (0, bits, 1, width), "node min": (0, bits, 2, width),
                     "node prod": (0, bits, 3, width), "node scattered": (1, bits, 0, width),
-                    "node gathered": (2, bits, 0, width), "node swapped": (3, bits, 0, width)}
+                    "node gathered": (2, bits, 0, width), "node swapped": (3, bits, 0, width),
+                    "node shifted": (4, bits, 0, width)}
     x = rng.integers(-3, 4, (mesh[0] * mesh[1], g, 3, 5)).astype(NUMPY[dtype])
     results, calls = model.run_mesh([[part] for part in x])
-    count = {0: g * 15, 1: 15, 2: 15, 3: 15}
-    assert sorted(calls) == [(i, count[infos[i].kind]) for i in range(7)]
+    count = {0: g * 15, 1: 15, 2: 15, 3: 15, 4: g * 15}
+    assert sorted(calls) == [(i, count[infos[i].kind]) for i in range(8)]
     for group in groups_of(mesh, axes):
         given = x[group]
         for here, rank in enumerate(group):
-            total, largest, least, product, scattered, gathered, swapped = results[rank]
+            total, largest, least, product, scattered, gathered, swapped, shifted = results[rank]
             np.testing.assert_array_equal(total, given.sum(0))
             np.testing.assert_array_equal(largest, given.max(0))
             np.testing.assert_array_equal(least, given.min(0))
@@ -88,6 +90,7 @@ def test_collectives(tmp_path, dtype, axes):
             np.testing.assert_array_equal(scattered, given.sum(0)[here])
             np.testing.assert_array_equal(gathered, given[:, g - 1])
             np.testing.assert_array_equal(swapped, given[:, here])
+            np.testing.assert_array_equal(shifted, given[here - 1])
 
 
 def test_place(tmp_path):

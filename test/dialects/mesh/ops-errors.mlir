@@ -91,6 +91,16 @@ func.func @open_group(%x: tensor<?x4xf32>, %e: tensor<?x4xf32>) -> tensor<?x4xf3
 // -----
 
 module attributes {snug.mesh = array<i64: 2, 3>} {
+func.func @other_size(%x: tensor<4xf32>, %e: tensor<5xf32>) -> tensor<5xf32> {
+  // expected-error @+1 {{of 2 devices does not make 'tensor<5xf32>' of 'tensor<4xf32>'}}
+  %r = snug_mesh.shift axes [0] ins(%x : tensor<4xf32>) outs(%e : tensor<5xf32>) -> tensor<5xf32>
+  return %r : tensor<5xf32>
+}
+}
+
+// -----
+
+module attributes {snug.mesh = array<i64: 2, 3>} {
 func.func @other_type(%x: tensor<4xf32>, %e: tensor<4xf16>) -> tensor<4xf16> {
   // expected-error @+1 {{of 2 devices does not make 'tensor<4xf16>' of 'tensor<4xf32>'}}
   %r = snug_mesh.all_reduce sum axes [0] ins(%x : tensor<4xf32>) outs(%e : tensor<4xf16>) -> tensor<4xf16>

@@ -247,3 +247,37 @@ module attributes {snug.mesh = array<i64: 2, 2>} {
     return %r : tensor<4x6x16xf32>
   }
 }
+
+// -----
+
+// Keys that go round: each device's rows attend to its own keys, then to those of the device before it, whose place says where
+// they begin; what they saw is joined.
+// CHECK-DAG: #[[$HERE:.*]] = affine_map<()[s0] -> (s0 * 5)>
+// CHECK-DAG: #[[$BEFORE:.*]] = affine_map<()[s0] -> (((s0 + 1) mod 2) * 5)>
+// CHECK-LABEL: func.func @ring
+// CHECK: %[[K:.*]] = tensor.extract_slice %arg1{{.*}} : tensor<10x16xf32> to tensor<5x16xf32>
+// CHECK: %[[V:.*]] = tensor.extract_slice %arg2{{.*}} : tensor<10x16xf32> to tensor<5x16xf32>
+// CHECK: %[[K1:.*]] = snug_mesh.shift axes [1] ins(%[[K]] : tensor<5x16xf32>)
+// CHECK: %[[V1:.*]] = snug_mesh.shift axes [1] ins(%[[V]] : tensor<5x16xf32>)
+// CHECK: snug_nn.attention ins(%{{.*}}, %[[K]], %[[V]] : tensor<3x16xf32>, {{.*}}) score(%{{.*}} : tensor<3x5xf32>) stats
+// CHECK-NOT: snug_mesh.shift
+// CHECK: %[[FIRST:.*]] = affine.apply #[[$BEFORE]]()
+// CHECK: snug_nn.attention ins(%{{.*}}, %[[K1]], %[[V1]] :
+// CHECK: snug_mesh.all_gather axes [1] ins(%{{.*}} : tensor<3x16xf32>)
+module attributes {snug.mesh = array<i64: 1, 2>} {
+  func.func @ring(%q: tensor<6x16xf32>, %k: tensor<10x16xf32>, %v: tensor<10x16xf32>, %bias: tensor<6x10xf32>) -> tensor<6x16xf32> {
+    %e = tensor.empty() : tensor<6x16xf32>
+    %r = snug_nn.attention ins(%q, %k, %v : tensor<6x16xf32>, tensor<10x16xf32>, tensor<10x16xf32>) score(%bias : tensor<6x10xf32>) outs(%e : tensor<6x16xf32>)
+        attributes {indexing_maps = [affine_map<(s, t, d, e) -> (s, d)>, affine_map<(s, t, d, e) -> (t, d)>,
+                                     affine_map<(s, t, d, e) -> (t, e)>, affine_map<(s, t, d, e) -> (s, t)>, affine_map<(s, t, d, e) -> (s, e)>],
+                    snug.cuts = [{axis = 1, dim = 0, segments = array<i64: 6>, ring}]} {
+    ^bb0(%qk: f32, %b: f32):
+      %t = snug_nn.index 1
+      %s = snug_nn.index 0
+      %seen = arith.cmpi sle, %t, %s : index
+      %score = arith.select %seen, %qk, %b : f32
+      snug_nn.yield %score : f32
+    } -> tensor<6x16xf32>
+    return %r : tensor<6x16xf32>
+  }
+}
