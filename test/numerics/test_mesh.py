@@ -181,6 +181,22 @@ def test_any_family_gives_what_one_device_gives(name, family, mesh, weights, tmp
     assert report["mesh"]["replicated"] == []
 
 
+@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("mesh, family", [("4x1", "1d"), ("2x2", "free"), ("4x2", "column-first"), ("4x2", "hierarchical"), ("2x4", "row-first")])
+def test_what_was_priced_is_what_is_sent(name, mesh, family, weights, tmp_path):
+    """Calls and bytes of each axis, and of both together, as the search had them, and as the program has them."""
+    model, dims, _ = model_of(name, weights, tmp_path)
+    _, report = snug.compile_model(model, tmp_path / "m.so", dims, flags=["--mesh", mesh, "--mesh-family", family, "--dry-run"])
+    found = report["mesh"]
+    (own,) = [one for one in found["plan"]["candidates"] if one["mesh"] == found["mesh"] and one["family"] == found["family"]]
+    (layout,) = own["phases"][0]["layouts"]
+    for ring, axes in enumerate(([0], [1], [0, 1])):
+        sent = [one for one in found["collectives"] if one["axes"] == axes]
+        priced = layout["traffic"][ring]
+        assert priced["collectives"] == sum(one["calls"] for one in sent), axes
+        assert priced["bytes"] == pytest.approx(sum(one["bytes"] for one in sent), rel=2e-3), axes  # statistics of rows that are filled up
+
+
 def test_heads_of_each_matrix_are_cut_and_weights_shared_out(weights, tmp_path):
     """A device of four has a quarter, but for vectors that are added to what all have, and panels that are not full."""
     report = check("gpt2_tiny", (4, 1), "alike", weights, tmp_path)
