@@ -129,9 +129,18 @@ def measure(args, cluster, runner, model, topology, mesh, family, work):
             "planned_bytes": sum(one["bytes"] for one in plan["collectives"]), "sent_bytes": sent}, output
 
 
-def judge(rows):
-    """chosen / best measured, and 1D / chosen; the chosen one is the first of the least modelled."""
-    chosen = min(rows, key=lambda row: row["modelled_ms"])
+def choose(args, model, topology, work):
+    """Mesh and family that --mesh auto takes, as CANDIDATES has them."""
+    report = work / "auto.json"
+    subprocess.run([str(word) for word in (args.bin / "snugc", model, "--dry-run", "--threads", 1, "--mesh", "auto", "--topology", topology,
+                                           "--report", report)], check=True, capture_output=True)
+    mesh = json.loads(report.read_text())["mesh"]
+    return "x".join(map(str, mesh["mesh"])), {"1D": "1d", "hierarchical 1D": "hierarchical"}.get(mesh["family"], mesh["family"])
+
+
+def judge(rows, choice):
+    """chosen / best measured, and 1D / chosen."""
+    chosen = next(row for row in rows if (row["mesh"], row["family"]) == choice)
     one_ring = next(row for row in rows if (row["mesh"], row["family"]) == ONE_RING)
     best = min(rows, key=lambda row: row["measured_ms"])
     return {"chosen": chosen, "best": best, "to_best": chosen["measured_ms"] / best["measured_ms"],
@@ -164,7 +173,7 @@ def run_topology(args, name, model, reference, work):
             rows.append(row)
             print(f"  {name_of(row):22} {row['modelled_ms']:6.0f} ms {row['measured_ms']:6.0f} ms  {row['planned_bytes'] / 1e6:5.2f} MB "
                   f"{row['sent_bytes'] / 1e6:5.2f} MB {row['sent_bytes'] / row['planned_bytes']:5.3f}x {row['busy']:4.0%}", flush=True)
-    found = judge(rows)
+    found = judge(rows, choose(args, model, topology, work))
     print(f"  chosen {name_of(found['chosen'])}, best {name_of(found['best'])}: chosen / best {found['to_best']:.3f}, one ring / chosen "
           f"{found['gain']:.2f}, sent / planned {found['bytes'][0]:.3f} to {found['bytes'][1]:.3f}", flush=True)
     return {"topology": name, "rows": rows, **found}

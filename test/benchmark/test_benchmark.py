@@ -220,7 +220,7 @@ def row(mesh, family, modelled, measured, planned=100, sent=102):
 
 def test_links_judges_what_is_chosen_by_what_is_measured():
     rows = [row("8x1", "1d", 30, 33), row("2x4", "column-first", 10, 12), row("2x4", "hierarchical", 11, 10, 100, 98), row("4x2", "free", 10, 9)]
-    found = links.judge(rows)
+    found = links.judge(rows, ("2x4", "column-first"))
     assert found["chosen"] is rows[1] and found["best"] is rows[3]
     assert found["to_best"] == 12 / 9 and found["gain"] == 33 / 12 and found["bytes"] == [0.98, 1.02]
 
