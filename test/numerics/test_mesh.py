@@ -181,6 +181,11 @@ def test_any_family_gives_what_one_device_gives(name, family, mesh, weights, tmp
     assert report["mesh"]["replicated"] == []
 
 
+def test_a_mesh_chosen_for_a_mix_gives_what_one_device_gives(weights, tmp_path):
+    report = check("llama_tiny", (2, 2), "latency", weights, tmp_path, flags=["--mesh-mix", "1:seq=16", "--mesh-mix", "0.5:seq=1"])
+    assert [(one["name"], one["runs"]) for one in report["mesh"]["plan"]["phases"]] == [("seq=16", 1), ("seq=1", 0.5)]
+
+
 @pytest.mark.parametrize("name", EXPORTED)
 @pytest.mark.parametrize("mesh, family", [("4x1", "1d"), ("2x2", "free"), ("4x2", "column-first"), ("4x2", "hierarchical"), ("2x4", "row-first")])
 def test_what_was_priced_is_what_is_sent(name, mesh, family, weights, tmp_path):
