@@ -166,10 +166,10 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
              throw CLI::ValidationError("--mesh-family", "'" + text + "' is no family; write free, 1d, hierarchical, column-first or "
                                                                       "row-first");
          },
-         "How matrices of weights are cut for the mesh (default: free, whatever is fastest)")
-      ->type_name("free|1d|hierarchical|column-first|row-first");
+         "How matrices of weights are cut: free (default), 1d, hierarchical, column-first, row-first")
+      ->type_name("FAMILY");
   app.add_option("--mesh-mix", o.meshMix,
-                 "Runs that the mesh is chosen for: how often, and the dims, the others at their largest; once for each kind of run")
+                 "Runs that the mesh is chosen for: how often, and their dims; once for each kind of run")
       ->type_name("RUNS:DIM=V[,DIM=V...]")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)

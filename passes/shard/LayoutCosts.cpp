@@ -70,6 +70,10 @@ StatedTraffic LayoutCosts::resharding(const Size &size, const TensorLayout &from
     double before = shareOf(now, mesh, size.extents);
     now = after(now, step);
     double later = shareOf(now, mesh, size.extents), local = size.bytes * std::max(before, later);
+    if (step.kind == ReshardStep::AllGather) // of parts that may be filled up
+      local = size.bytes * before * static_cast<double>(mesh[step.axis]);
+    else if (step.kind == ReshardStep::ReduceScatter)
+      local = size.bytes * later * static_cast<double>(mesh[step.axis]);
     // Whatever moves is laid out for it, or after it: copied once.
     traffic.compute_s += size.bytes * std::min(before, later) / copied;
     switch (step.kind) {

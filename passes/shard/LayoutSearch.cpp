@@ -318,7 +318,7 @@ public:
       if (!solutions.back().problem.empty())
         return "no way to cut it for the mesh: " + solutions.back().problem;
     }
-    if (family == MeshFamily::Free || layers > outside)
+    if (family == MeshFamily::Free || family == MeshFamily::OneD || layers > outside) // 1D asks nothing beyond the mesh
       return "";
     return (layers ? "none of its " + std::to_string(layers) + " products with matrices of weights can be cut for "
                    : "it has no products with matrices of weights that could be cut for ") +

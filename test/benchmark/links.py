@@ -7,12 +7,13 @@
 Makes a cluster of eight devices out of this machine (shaped_links.py): network namespaces with links as slow as those of a
 topology below are fast, so that the cores have little to do. Runs Open MPI between them, over TCP; measures the links with
 snug-run --measure-links; compiles a small GPT with large activations for each mesh and family by what was measured, and runs each.
-Printed are modelled and measured times, bytes that a device sends as planned and as its link counted them, and for each topology
-chosen / best measured and one ring of all (1D) / chosen. Needs root, iproute2 and Open MPI; ends with 77 where it cannot.
+Printed are modelled and measured times, bytes that a device sends as planned and as its link counted them, the share of the cores
+that the ranks took (their start included), and for each topology chosen / best measured and one ring of all (1D) / chosen. Needs root, iproute2 and Open MPI; ends with 77 where it cannot.
 """
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -69,14 +70,19 @@ def gpt(path, tokens, layers, hidden, heads=8, ways_up=4):
     return graph.save(path, 20)
 
 
-def busy_share(before, after):
-    """Of all cores' time between two readings of /proc/stat, by anybody."""
-    spent = [b - a for a, b in zip(before, after)]
-    return 1 - (spent[3] + spent[4]) / max(1, sum(spent))
+# A rank, and what it took of the cores, as the shell says: two lines of user and system time, of itself and of what it ran.
+TIMED = ["sh", "-c", '"$@"; code=$?; times >&2; exit $code', "sh"]
 
 
-def cpu_times():
-    return [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+def seconds_of(text):
+    """Of "1m2.5s"."""
+    minutes, rest = text.split("m")
+    return 60 * float(minutes) + float(rest.rstrip("s"))
+
+
+def core_seconds(errors):
+    """Of all ranks together, by what their shells wrote."""
+    return sum(seconds_of(word) for word in re.findall(r"\d+m[\d.]+s", errors))
 
 
 class Runner:
@@ -102,6 +108,7 @@ class Runner:
                               timeout=limit)
         if done.returncode:
             sys.exit(f"links: {' '.join(map(str, command))} ended with exit code {done.returncode}\n{done.stderr}")
+        return done.stderr
 
 
 def compile_candidate(args, model, library, topology, mesh, family):
@@ -117,21 +124,30 @@ def measure(args, cluster, runner, model, topology, mesh, family, work):
     """One candidate: modelled and measured milliseconds, planned bytes of a device, and the most that a device's link counted."""
     library, stats = work / f"{mesh}-{family}.so", work / "stats.json"
     plan = compile_candidate(args, model, library, topology, mesh, family)
-    before, start = [sum(cluster.sent(device)) for device in range(cluster.size)], cpu_times()
-    runner(args.bin / "snug-run", library, "--inputs", work / "x.npz", "--outputs", work / "y.npz", "--threads", 1, "--warmup", WARMUP,
+    before = [sum(cluster.sent(device)) for device in range(cluster.size)]
+    said = runner(*TIMED, args.bin / "snug-run", library, "--inputs", work / "x.npz", "--outputs", work / "y.npz", "--threads", 1, "--warmup", WARMUP,
            "--repeat", args.repeat, "--stats", stats)
-    busy = busy_share(start, cpu_times())
     sent = max(sum(cluster.sent(device)) - was for device, was in enumerate(before)) / (WARMUP + args.repeat)
     latency = max(rank["latency_ms"]["median"] for rank in json.loads(stats.read_text())["ranks"])
+    busy = core_seconds(said) / (latency / 1e3 * (WARMUP + args.repeat) * os.cpu_count())
     with np.load(work / "y.npz") as outputs:
         output = next(iter(outputs.values()))
     return {"mesh": mesh, "family": family, "modelled_ms": plan["candidates"][0]["ms"], "measured_ms": latency, "busy": busy,
             "planned_bytes": sum(one["bytes"] for one in plan["collectives"]), "sent_bytes": sent}, output
 
 
-def judge(rows):
-    """chosen / best measured, and 1D / chosen; the chosen one is the first of the least modelled."""
-    chosen = min(rows, key=lambda row: row["modelled_ms"])
+def choose(args, model, topology, work):
+    """Mesh and family that --mesh auto takes, as CANDIDATES has them."""
+    report = work / "auto.json"
+    subprocess.run([str(word) for word in (args.bin / "snugc", model, "--dry-run", "--threads", 1, "--mesh", "auto", "--topology", topology,
+                                           "--report", report)], check=True, capture_output=True)
+    mesh = json.loads(report.read_text())["mesh"]
+    return "x".join(map(str, mesh["mesh"])), {"1D": "1d", "hierarchical 1D": "hierarchical"}.get(mesh["family"], mesh["family"])
+
+
+def judge(rows, choice):
+    """chosen / best measured, and 1D / chosen."""
+    chosen = next(row for row in rows if (row["mesh"], row["family"]) == choice)
     one_ring = next(row for row in rows if (row["mesh"], row["family"]) == ONE_RING)
     best = min(rows, key=lambda row: row["measured_ms"])
     return {"chosen": chosen, "best": best, "to_best": chosen["measured_ms"] / best["measured_ms"],
@@ -164,7 +180,7 @@ def run_topology(args, name, model, reference, work):
             rows.append(row)
             print(f"  {name_of(row):22} {row['modelled_ms']:6.0f} ms {row['measured_ms']:6.0f} ms  {row['planned_bytes'] / 1e6:5.2f} MB "
                   f"{row['sent_bytes'] / 1e6:5.2f} MB {row['sent_bytes'] / row['planned_bytes']:5.3f}x {row['busy']:4.0%}", flush=True)
-    found = judge(rows)
+    found = judge(rows, choose(args, model, topology, work))
     print(f"  chosen {name_of(found['chosen'])}, best {name_of(found['best'])}: chosen / best {found['to_best']:.3f}, one ring / chosen "
           f"{found['gain']:.2f}, sent / planned {found['bytes'][0]:.3f} to {found['bytes'][1]:.3f}", flush=True)
     return {"topology": name, "rows": rows, **found}

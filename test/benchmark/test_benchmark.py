@@ -220,9 +220,13 @@ def row(mesh, family, modelled, measured, planned=100, sent=102):
 
 def test_links_judges_what_is_chosen_by_what_is_measured():
     rows = [row("8x1", "1d", 30, 33), row("2x4", "column-first", 10, 12), row("2x4", "hierarchical", 11, 10, 100, 98), row("4x2", "free", 10, 9)]
-    found = links.judge(rows)
+    found = links.judge(rows, ("2x4", "column-first"))
     assert found["chosen"] is rows[1] and found["best"] is rows[3]
     assert found["to_best"] == 12 / 9 and found["gain"] == 33 / 12 and found["bytes"] == [0.98, 1.02]
+
+
+def test_what_ranks_took_of_the_cores():
+    assert links.core_seconds("0m0.001s 0m0.002s\n1m1.5s 0m0.25s\nwarning\n0m0.0s 0m0.0s\n0m2.0s 0m1.0s\n") == 0.003 + 61.75 + 3
 
 
 def test_candidates_are_those_of_eight_devices():
@@ -237,6 +241,15 @@ def test_the_gpt_of_links_is_a_model_that_runs(tmp_path):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {"x": links.noise(1, 16, 32)})
     assert output.shape == (1, 16, 32) and np.isfinite(output).all()
+
+
+def test_who_may_not_make_links_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(links, "one_device", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["links.py", "--bin", "."])
+    with pytest.raises(SystemExit) as ended:
+        links.main()
+    assert ended.value.code == links.SKIPPED == 77 and "need root" in capsys.readouterr().out
 
 
 def test_units_of_a_cluster():

@@ -112,6 +112,38 @@ def test_the_plan_says_what_the_program_sends(mlp, tmp_path, mesh, family):
         assert layout["traffic"][axis]["bytes"] == sum(one["bytes"] for one in sent)
 
 
+def test_what_the_model_cannot_be_cut_for_is_dropped_with_a_reason(tmp_path):
+    """A product without weights has no families; what asks nothing of weights is there."""
+    nodes = [helper.make_node("MatMul", ["x", "y"], ["z"])]
+    path = model(nodes, [values("x", [8, 8]), values("y", [8, 8])], [values("z", [8, 8])], path=tmp_path / "m.onnx")
+    plan = plan_of(path, "--mesh", "2x2", tmp_path=tmp_path)["plan"]
+    assert sorted((one["mesh"], one["family"]) for one in plan["candidates"]) == [([2, 2], "free"), ([4, 1], "1D")]
+    assert len(plan["dropped"]) == 4 and all("no products with matrices of weights" in one["reason"] for one in plan["dropped"])
+
+
+def test_a_family_of_any_mesh(mlp, tmp_path):
+    path = mlp()
+    def found(*arguments):
+        mesh = plan_of(path, *ROWS, *arguments, tmp_path=tmp_path)
+        return [(one["mesh"], one["family"]) for one in mesh["candidates"]]
+    auto = ("--mesh", "auto", "--topology", "dgx-a100", "--mesh-family")
+    assert sorted(found(*auto, "hierarchical")) == [([2, 4], "hierarchical 1D"), ([4, 2], "hierarchical 1D")]
+    assert found(*auto, "1d") == [([8, 1], "1D")]
+    assert [one[0] for one in sorted(found(*auto, "row-first"))] == [[1, 8], [2, 4], [4, 2], [8, 1]]
+    budget = ("--memory-budget", "700KiB")
+    assert {tuple(mesh) for mesh, _ in found(*auto, "1d", *budget)} == {(8, 1), (1, 8)}
+    levels = [{"fanout": 7, "p2p_gbps": 10, "group_gbps": 10, "latency_us": 1}]
+    (tmp_path / "t.json").write_text(json.dumps({**TWO, "levels": levels}))
+    seven = ("--mesh", "auto", "--topology", tmp_path / "t.json", "--mesh-family", "hierarchical")
+    refused(snugc(path, "-o", tmp_path / "m.so", *ROWS, *seven), 3, "two axes", "7x1")
+    refused(snugc(path, "-o", tmp_path / "m.so", *ROWS, *seven, *budget), 3, "no mesh")
+
+
+def test_the_table_is_printed_where_it_is_asked_for(mlp):
+    assert "second best" in snugc(mlp(), *ROWS, "--mesh", "2x2", "--dry-run", "-v").err
+    assert "second best" not in snugc(mlp(), *ROWS, "--mesh", "2x2", "--dry-run").err
+
+
 def test_where_the_choice_flips(mlp, tmp_path):
     """On either side of a flip that is named, the one is chosen and the other."""
     def plan(inner):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Loaded before MPI: writes what collectives a process starts to $SNUG_MPI_LOG.RANK, a line each: name, ranks, elements that it
+// Loaded before MPI: writes what collectives and messages a process starts to $SNUG_MPI_LOG.RANK, a line each: name, ranks, elements that it
 // was called with, bytes of an element.
 #include <mpi.h>
 #include <stdio.h>
@@ -22,6 +22,11 @@ static void note(const char *name, MPI_Comm comm, int count, MPI_Datatype type) 
   PMPI_Comm_size(comm, &ranks);
   PMPI_Type_size(type, &bytes);
   fprintf(file, "%s %d %d %d\n", name, ranks, count, bytes);
+}
+
+int MPI_Isend(const void *send, int count, MPI_Datatype type, int to, int tag, MPI_Comm comm, MPI_Request *request) {
+  note("message", comm, count, type);
+  return PMPI_Isend(send, count, type, to, tag, comm, request);
 }
 
 int MPI_Iallreduce(const void *send, void *recv, int count, MPI_Datatype type, MPI_Op op, MPI_Comm comm, MPI_Request *request) {

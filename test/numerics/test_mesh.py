@@ -204,6 +204,27 @@ def test_keys_go_round(name, mesh, length, weights, tmp_path):
         assert rank["measured"]["arena_high_water"] <= rank["planned"]["arena"]
 
 
+def test_a_mesh_chosen_for_a_mix_gives_what_one_device_gives(weights, tmp_path):
+    report = check("llama_tiny", (2, 2), "latency", weights, tmp_path, flags=["--mesh-mix", "1:seq=16", "--mesh-mix", "0.5:seq=1"])
+    assert [(one["name"], one["runs"]) for one in report["mesh"]["plan"]["phases"]] == [("seq=16", 1), ("seq=1", 0.5)]
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("mesh, family", [("4x1", "1d"), ("2x2", "free"), ("4x2", "column-first"), ("4x2", "hierarchical"), ("2x4", "row-first")])
+def test_what_was_priced_is_what_is_sent(name, mesh, family, weights, tmp_path):
+    """Calls and bytes of each axis, and of both together, as the search had them, and as the program has them."""
+    model, dims, _ = model_of(name, weights, tmp_path)
+    _, report = snug.compile_model(model, tmp_path / "m.so", dims, flags=["--mesh", mesh, "--mesh-family", family, "--dry-run"])
+    found = report["mesh"]
+    (own,) = [one for one in found["plan"]["candidates"] if one["mesh"] == found["mesh"] and one["family"] == found["family"]]
+    (layout,) = own["phases"][0]["layouts"]
+    for ring, axes in enumerate(([0], [1], [0, 1])):
+        sent = [one for one in found["collectives"] if one["axes"] == axes]
+        priced = layout["traffic"][ring]
+        assert priced["collectives"] == sum(one["calls"] for one in sent), axes
+        assert priced["bytes"] == pytest.approx(sum(one["bytes"] for one in sent), rel=2e-3), axes  # statistics of rows that are filled up
+
+
 def test_heads_of_each_matrix_are_cut_and_weights_shared_out(weights, tmp_path):
     """A device of four has a quarter, but for vectors that are added to what all have, and panels that are not full."""
     report = check("gpt2_tiny", (4, 1), "alike", weights, tmp_path)

@@ -9,6 +9,7 @@ import pytest
 
 import materialize
 import snug
+from ops import Graph, noise
 
 pytestmark = pytest.mark.skipif("SNUG_COUNT_MPI" not in os.environ, reason="built without MPI")
 ELEMENT = 4  # bytes; what ranks tell each other at the start of a run has elements of one
@@ -59,6 +60,26 @@ def test_calls_and_bytes_are_those_of_the_plan(name, dims, mesh, weights, tmp_pa
             seen[kind][0] += 1
             seen[kind][1] += sent(kind, ranks, count)
         assert dict(seen) == dict(by_kind)
+
+
+@pytest.mark.parametrize("mesh, family", [((4, 1), "1d"), ((2, 2), "column-first"), ((2, 2), "hierarchical"), ((1, 3), "column-first")])
+def test_large_tensors_go_in_messages_of_as_many_bytes(mesh, family, tmp_path):
+    """Rings, each message no larger than what MPI sends without asking first."""
+    graph = Graph()
+    x = graph.input("x", noise(510, 252))
+    up = graph.node("Relu", graph.node("MatMul", x, graph.constant(noise(252, 1020, seed=1) / np.float32(16))))
+    graph.output(graph.node("MatMul", up, graph.constant(noise(1020, 252, seed=2) / np.float32(32))), 2)
+    model = graph.save(tmp_path / "m.onnx")
+    _, report = snug.compile_model(model, tmp_path / "m.so", {}, flags=["--mesh", f"{mesh[0]}x{mesh[1]}", "--mesh-family", family])
+    outputs, calls = run_counted(tmp_path / "m.so", graph.values, mesh[0] * mesh[1], tmp_path)
+    for output, value in snug.reference(model, graph.values).items():
+        assert snug.relative_error(outputs[output], value) <= 1e-5, output
+    assert not any(calls)  # none of MPI's own
+    planned = sum(one["bytes"] for one in report["mesh"]["collectives"])
+    for rank in range(len(calls)):
+        sizes = [int(line.split()[2]) for line in (tmp_path / f"log.{rank}").read_text().splitlines() if line.startswith("message ")]
+        # Parts of a tensor that does not divide differ by an element.
+        assert abs(sum(sizes) - planned) <= 2 * len(calls) * ELEMENT and 0 < max(sizes) <= 32 << 10
 
 
 def test_caches_are_not_sent(weights, tmp_path):
