@@ -5,11 +5,20 @@
 #include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "passes/shard/LayoutSearch.h"
+#include "passes/shard/Pins.h"
 #include <algorithm>
 #include <map>
 
 using namespace mlir;
 using namespace snug;
+
+bool snug::hasPinnedAxes(const CompileOptions &options, const std::array<int64_t, 2> &mesh) {
+  for (const auto &[name, dims] : options.pins)
+    for (size_t axis = 0; axis < dims.size(); ++axis)
+      if (dims[axis] >= 0 && mesh[axis] <= 1)
+        return false;
+  return true;
+}
 
 FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &options, int threads) {
   MeshReport report;
@@ -20,6 +29,21 @@ FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &o
     for (int64_t first = options.topology.size(); first >= 1; --first)
       if (options.topology.size() % first == 0)
         meshes.push_back({first, options.topology.size() / first});
+  }
+  std::string problem = "no mesh of " + std::to_string(options.topology.size()) +
+                        " devices has more than one along each axis that is named";
+  meshes.erase(std::remove_if(meshes.begin(), meshes.end(),
+                              [&](const MeshExtents &mesh) {
+                                if (!hasPinnedAxes(options, mesh))
+                                  return true;
+                                std::string own = pinProblem(program, mesh);
+                                problem = own.empty() ? problem : own;
+                                return !own.empty();
+                              }),
+               meshes.end());
+  if (meshes.empty()) {
+    report.pinProblem = "--shard: " + problem;
+    return report;
   }
   auto search = [&](const MeshExtents &mesh) {
     LayoutCosts costs(program, mesh, options.topology, options.machine, threads);

@@ -41,7 +41,11 @@ struct MeshReport {
   std::vector<Traffic> traffic;
   std::vector<Replicated> replicated;
   std::vector<Part> parts;
+  std::string pinProblem; // why there is none on which --shard can be done; empty: there is one
 };
+
+// Whether each axis along which --shard cuts something has more than one device.
+bool hasPinnedAxes(const CompileOptions &options, const std::array<int64_t, 2> &mesh);
 
 // Marks the ops of the program with their cuts for options.mesh, or for the fastest mesh of the topology's devices; of equally
 // fast ones the one with more devices along axis 0. Failure with an error where the model cannot be cut.

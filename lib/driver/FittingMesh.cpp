@@ -43,11 +43,14 @@ public:
         CompileOptions one = options;
         one.anyMesh = one.leastMesh = false;
         one.mesh = {first, devices / first};
+        one.triesMeshes = true;
+        if (!hasPinnedAxes(one, one.mesh))
+          continue;
         one.topology = *topology;
         if (quiet)
           one.console.messageStream = &nobody;
         MeshReport::Candidate candidate{one.mesh};
-        if (int code = probe(one, candidate); code && !quiet)
+        if (int code = probe(one, candidate); code && !quiet && pinProblem.empty())
           return code;
         else if (code)
           continue;
@@ -63,7 +66,7 @@ public:
         break;
     }
     if (!found)
-      return console.fail(SNUG_EXIT_UNSUPPORTED, "no mesh of the topology's devices can be had");
+      return console.fail(SNUG_EXIT_UNSUPPORTED, pinProblem.empty() ? "no mesh of the topology's devices can be had" : printable(pinProblem));
     std::stable_sort(considered.begin(), considered.end(), isBetter);
     options.mesh = best.mesh;
     options.topology = best.topology;
@@ -100,6 +103,7 @@ private:
     double share = 0;
     int code = pipeline.need(share, &candidate.seconds);
     candidate.share = share;
+    pinProblem = report.mesh ? report.mesh->pinProblem : "";
     if (!code && one.mesh[0] * one.mesh[1] == 1)
       alone = report;
     return code;
@@ -110,6 +114,7 @@ private:
   std::vector<MeshReport::Candidate> &considered;
   OwningOpRef<ModuleOp> imported;
   std::optional<CompileReport> alone; // of one device
+  std::string pinProblem;             // of the last mesh
 };
 } // namespace
 

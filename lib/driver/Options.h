@@ -10,6 +10,7 @@
 #include "lib/solver/Topology.h"
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -49,6 +50,8 @@ struct CompileOptions {
   std::array<int64_t, 2> mesh = {1, 1}; // devices along the axes of the mesh to cut the model for
   bool anyMesh = false;             // whatever mesh of the topology's devices is fastest, of those that fit
   bool leastMesh = false;           // of as few devices as fit
+  std::map<std::string, std::array<int64_t, 2>> pins; // tensors to be in parts: of each the dim along each axis, or -1
+  bool triesMeshes = false;         // this mesh is one of several: that it cannot keep pins is nothing to speak of
   std::string topologyFile;         // path of a topology file, or name of a preset; empty: all links are alike
   Topology topology;                // what that says; set by chooseTopology
   Budget memoryBudget;              // bounds weights + arena + library + inputs + outputs

@@ -25,15 +25,18 @@ bool isConstant(Value value) {
 
 class LayoutSearch {
 public:
-  LayoutSearch(func::FuncOp function, FunctionLayouts ends, LayoutCosts &costs)
-      : function(function), block(function.front()), costs(costs), candidates(block, ends.known(function)), ends(std::move(ends)) {}
+  LayoutSearch(func::FuncOp function, const Pins &pins, LayoutCosts &costs)
+      : function(function), block(function.front()), costs(costs), pins(pins), ends(FunctionLayouts::of(function, costs.mesh)),
+        candidates(block, known()) {}
 
   FailureOr<LayoutSearchResult> run() {
     for (const std::vector<TensorLayout> &layouts : ends.choices)
       choices.push_back(add(std::vector<double>(layouts.size(), 0)));
     for (Operation &op : block.without_terminator())
-      if (llvm::any_of(op.getResults(), isTensor) && !isConstant(op.getResult(0)))
-        addOp(&op);
+      if (llvm::any_of(op.getResults(), isTensor) && !isConstant(op.getResult(0)) && failed(addOp(&op)))
+        return failure();
+    if (failed(checkPinnedWeights()))
+      return failure();
     for (auto &[op, node] : nodes)
       for (Value result : op->getResults())
         if (isTensor(result))
@@ -70,7 +73,39 @@ private:
     return problem.nodes.size() - 1;
   }
 
-  void addOp(Operation *op) {
+  std::vector<KnownLayout> known() {
+    std::vector<KnownLayout> all = ends.known(function), others = pins.known(block, costs.mesh);
+    all.insert(all.end(), others.begin(), others.end());
+    return all;
+  }
+
+  // Whether what the op reads, or is, is in parts as pins say.
+  bool keepsPins(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
+    if (auto pin = dyn_cast<mesh::PinOp>(op))
+      return isPinnedTo(*resultLayout(rule, 0, cuts, costs.mesh), {pin.getDims()[0], pin.getDims()[1]}, costs.mesh);
+    for (unsigned i = 0; i < op->getNumOperands(); ++i)
+      if (auto weight = op->getOperand(i).getDefiningOp<nn::WeightOp>())
+        if (auto dims = pins.ofWeight(weight); dims && !isPinnedTo(*operandLayout(rule, i, cuts, costs.mesh), *dims, costs.mesh))
+          return false;
+    return true;
+  }
+
+  // Each reader of a pinned weight has to be one that can take a part.
+  LogicalResult checkPinnedWeights() {
+    for (auto weight : block.getOps<nn::WeightOp>())
+      for (Operation *user : weight->getUsers())
+        if (pins.ofWeight(weight) && !nodes.count(user))
+          return user->emitError() << "reads '" << nameOf(weight) << "' as a whole, which is pinned to be in parts";
+    return success();
+  }
+
+  static StringRef nameOf(nn::WeightOp weight) {
+    StringRef name = weight.getData();
+    name.consume_front("weight_");
+    return name;
+  }
+
+  LogicalResult addOp(Operation *op) {
     const ShardRule &rule = candidates.ruleOf(op);
     Node node;
     std::vector<double> cost;
@@ -81,6 +116,8 @@ private:
       for (unsigned i = 0; i < op->getNumResults(); ++i)
         if (!resultLayout(rule, i, cuts, costs.mesh))
           return;
+      if (!keepsPins(op, rule, cuts))
+        return;
       node.states.push_back(cuts);
       cost.push_back(ownCost(op, rule, cuts));
     };
@@ -91,8 +128,17 @@ private:
       for (const auto &second : choices)
         if ((!first || costs.mesh[0] > 1) && (!second || costs.mesh[1] > 1))
           consider({first, second});
+    if (node.states.empty()) {
+      std::string names;
+      for (Value operand : op->getOperands())
+        if (auto weight = operand.getDefiningOp<nn::WeightOp>(); weight && pins.ofWeight(weight))
+          names += (names.empty() ? "'" : ", '") + nameOf(weight).str() + "'";
+      return op->emitError() << "cannot be cut so that it reads " << (names.empty() ? "what is pinned" : names)
+                             << " in the parts that were asked for on " << costs.mesh[0] << "x" << costs.mesh[1] << " devices";
+    }
     node.number = add(std::move(cost));
     nodes[op] = std::move(node);
+    return success();
   }
 
   double ownCost(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
@@ -202,8 +248,9 @@ private:
   func::FuncOp function;
   Block &block;
   LayoutCosts &costs;
-  CutCandidates candidates;
+  const Pins &pins;
   FunctionLayouts ends;
+  CutCandidates candidates;
   SmallVector<unsigned> choices; // the node of each of `ends`
   LayoutProblem problem;
   llvm::MapVector<Operation *, Node> nodes;
@@ -214,6 +261,9 @@ FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &
   LayoutSearchResult all;
   Builder b(module.getContext());
   module->setAttr(kMesh, b.getDenseI64ArrayAttr(costs.mesh));
+  if (std::string problem = pinProblem(module, costs.mesh); !problem.empty())
+    return module.emitError() << problem;
+  Pins pins(module);
   for (auto function : module.getOps<func::FuncOp>()) {
     if (function.isDeclaration())
       continue;
@@ -221,10 +271,7 @@ FailureOr<LayoutSearchResult> snug::searchLayouts(ModuleOp module, LayoutCosts &
       function.emitRemark() << "has control flow between blocks: it is not cut, but done by each device";
       continue;
     }
-    FailureOr<FunctionLayouts> ends = FunctionLayouts::of(function, costs.mesh);
-    if (failed(ends))
-      return failure();
-    auto found = LayoutSearch(function, std::move(*ends), costs).run();
+    auto found = LayoutSearch(function, pins, costs).run();
     if (failed(found))
       return failure();
     all.seconds += found->seconds;

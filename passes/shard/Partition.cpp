@@ -148,7 +148,9 @@ private:
     if (failed(cuts))
       return failure();
     op->removeAttr(kCuts);
-    if (!(*cuts)[0] && !(*cuts)[1]) {
+    if (auto pin = dyn_cast<mesh::PinOp>(op); pin && !isPinnedTo(*resultLayout(rule, 0, *cuts, mesh), {pin.getDims()[0], pin.getDims()[1]}, mesh))
+      return pin.emitOpError() << "has no " << kCuts << " that keep it: run snug-select-layouts first";
+    if (!(*cuts)[0] && !(*cuts)[1] && !isa<mesh::PinOp>(op)) {
       readWhole(op);
       for (Value result : op->getResults())
         if (isTensor(result))
@@ -291,6 +293,8 @@ private:
           number = b.getIndexAttr(local(*constant, dim));
       return numbers;
     };
+    if (isa<mesh::PinOp>(op))
+      return {operands[0]};
     if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op))
       return {tensor::ExpandShapeOp::create(b, loc, types[0], operands[0], expand.getReassociationIndices(),
                                             localAll(expand.getMixedOutputShape()))};
