@@ -37,7 +37,7 @@ LogicalResult Lowering::lowerOp(Operation *op) {
     LoweredValue &value = lookup(pin.getInput());
     if (!value.isTensor() || value.parts)
       return pin.emitError() << "is no tensor, so devices cannot have parts of it";
-    if (isa<IntegerType>(value.elementType) && value.rank() <= 1) { // sizes may follow from it, which have to be known here
+    if (isa<IntegerType>(value.elementType) && (value.rank() <= 1 || value.isClosed())) { // sizes may follow from it, which have to be known here
       module->setAttr(kPinnedSizes, cast<NameLoc>(pin.getLoc()).getName());
       map(pin.getResult(), value);
       return success();

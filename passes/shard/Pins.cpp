@@ -10,7 +10,7 @@ std::optional<TensorLayout> snug::layoutAlong(ArrayRef<int64_t> dims, RankedTens
   TensorLayout layout;
   for (int axis = 0; axis < kMeshAxes; ++axis) {
     int64_t dim = dims[axis];
-    if (dim == -1 || mesh[axis] <= 1)
+    if (dim == -1 || dim == kWholeAlong || mesh[axis] <= 1)
       continue;
     std::string name = "dim " + std::to_string(dim);
     if (!type.getElementType().isIntOrFloat()) {
@@ -38,6 +38,8 @@ std::optional<TensorLayout> snug::layoutAlong(ArrayRef<int64_t> dims, RankedTens
 bool snug::isPinnedTo(const TensorLayout &layout, const PinnedDims &dims, const MeshExtents &mesh) {
   for (int axis = 0; axis < kMeshAxes; ++axis)
     if (dims[axis] >= 0 && mesh[axis] > 1 && (layout[axis].kind != AxisLayout::Cut || layout[axis].dim != dims[axis]))
+      return false;
+    else if (dims[axis] == kWholeAlong && layout[axis].kind != AxisLayout::Whole)
       return false;
   return true;
 }
@@ -128,7 +130,7 @@ std::string snug::pinProblem(ModuleOp module, const MeshExtents &mesh) {
     return "'" + (name ? name.str() : other.str()) + "'";
   };
   if (auto name = module->getAttrOfType<StringAttr>(kPinnedSizes))
-    return "'" + name.str() + "' cannot be in parts: it is a row of integers, from which sizes are computed when the model is compiled";
+    return "'" + name.str() + "' cannot be in parts: it holds integers that are known, or from which sizes are computed, when the model is compiled";
   llvm::StringMap<std::pair<nn::DataOp, PinnedDims>> data;
   module.walk([&](Operation *op) {
     if (auto function = dyn_cast<func::FuncOp>(op)) {

@@ -16,8 +16,10 @@ namespace snug {
 
 inline constexpr llvm::StringLiteral kPin = "snug.pin";
 using PinnedDims = std::array<int64_t, kMeshAxes>; ///< -1: not pinned
+/// In place of a dim: all devices along the axis have the same.
+inline constexpr int64_t kWholeAlong = -2;
 
-/// The layout with these dims cut along the axes, each in one segment. Nothing where that cannot be, and `why`. An axis of one
+/// The layout with these dims cut along the axes, each in one segment, and whole where there is none. Nothing where that cannot be, and `why`. An axis of one
 /// device cuts nothing.
 std::optional<TensorLayout> layoutAlong(llvm::ArrayRef<int64_t> dims, mlir::RankedTensorType type, const MeshExtents &mesh,
                                         std::string &why);

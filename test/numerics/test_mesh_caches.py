@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Key-value caches stay in parts: each device keeps its own from step to step, and only what is new is ever sent."""
 import json
+import random
+import subprocess
 
 import numpy as np
+import onnx
 import pytest
 
 import materialize
@@ -97,3 +100,48 @@ def test_whole_arrays_go_in_and_come_out(mesh, weights, tmp_path):
     with np.load(tmp_path / "mesh.npz") as got, np.load(tmp_path / "one.npz") as want:
         for name in want.files:
             assert snug.relative_error(got[name], want[name]) <= TOLERANCE, name
+
+
+# Of llama_tiny_decode: what 4x1, 2x2 and 1x4 devices can have parts of: names, dim, and whether by both axes at once.
+PINNABLE = [("logits", 2), ("past_key_0", 3), ("present_value_1", 3), ("past_value_0", 3), ("inner.model.embed_tokens.weight", 1)]
+
+
+def value_names(model):
+    """Weights and results of nodes that are floats."""
+    graph = onnx.load(model, load_external_data=False).graph
+    return [tensor.name for tensor in graph.initializer] + [name for node in graph.node for name in node.output]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_pins_change_no_result(seed, weights, tmp_path):
+    """One that must be possible, and any others as long as they are: those that are not have a message."""
+    rng, model = random.Random(seed), weights("llama_tiny_decode")
+    mesh = rng.choice([(2, 1), (1, 2), (2, 2), (4, 1)])
+    axes = [axis for axis in (0, 1) if mesh[axis] > 1]
+    name, dim = PINNABLE[seed % len(PINNABLE)]
+    pins = {(name, rng.choice(axes)): dim}
+    for other in rng.sample(value_names(model), 40):
+        trial = {**pins, (other, rng.choice(axes)): rng.randrange(4)}
+        words = [word for (value, axis), cut in trial.items() for word in ("--shard", f"{value}={cut}:{axis}")]
+        done = subprocess.run([snug.tool("SNUGC"), model, "--dry-run", "--dim", "batch=1", "--dim", "past=1..20", "--mesh", f"{mesh[0]}x{mesh[1]}",
+                               *words], capture_output=True, text=True)
+        assert done.returncode == 0 or (done.returncode == 3 and done.stderr.count("error: ") == 1), done.stderr
+        if done.returncode == 0:
+            pins = trial
+        if len(pins) == 4:
+            break
+    words = [word for (value, axis), cut in pins.items() for word in ("--shard", f"{value}={cut}:{axis}")]
+    report = compiled(model, mesh, tmp_path, *words)
+    for (value, axis), cut in pins.items():
+        for one in report["mesh"]["parts"]:
+            assert value not in (one.get("input"), one.get("output")) or one["dims"][axis] == cut
+    run_whole(model, 11, tmp_path)
+
+
+def test_a_pinned_weight_is_cut(weights, tmp_path):
+    """Where it is to be cut by its inputs, one that would be cut by its outputs."""
+    model = weights("llama_tiny_decode")
+    name = next(tensor.name for tensor in onnx.load(model, load_external_data=False).graph.initializer if list(tensor.dims) == [64, 176])
+    sizes = [compiled(model, (2, 1), tmp_path, *words)["memory"]["weights"] for words in ([], ["--shard", f"{name}=0:0"], ["--shard", f"{name}=1:0"])]
+    assert max(sizes) - min(sizes) <= 2 * 64 * 32 * 4  # bytes: panels of 32 columns may be filled up
+    run_whole(model, 5, tmp_path)
