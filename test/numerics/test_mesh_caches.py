@@ -145,3 +145,31 @@ def test_a_pinned_weight_is_cut(weights, tmp_path):
     sizes = [compiled(model, (2, 1), tmp_path, *words)["memory"]["weights"] for words in ([], ["--shard", f"{name}=0:0"], ["--shard", f"{name}=1:0"])]
     assert max(sizes) - min(sizes) <= 2 * 64 * 32 * 4  # bytes: panels of 32 columns may be filled up
     run_whole(model, 5, tmp_path)
+
+
+def test_one_dim_along_both_axes(weights, tmp_path):
+    """Axis 1 cuts the parts of axis 0, of what goes in and of what comes out; and a run may write over a part that is donated."""
+    model = weights("llama_tiny_decode")
+    pins = [f"{name}:{axis}" for name in ("past_key_0=3", "logits=2") for axis in (0, 1)]
+    report = compiled(model, (2, 2), tmp_path, *(word for pin in pins for word in ("--shard", pin)), "--donate", "past_key_0")
+    assert cuts_of(report, "input")["past_key_0"] == cuts_of(report, "output")["present_key_0"] == [3, 3]
+    assert cuts_of(report, "output")["logits"] == [2, 2]
+    run_whole(model, 6, tmp_path)
+
+
+def test_a_part_of_another_shape_is_refused(weights, tmp_path):
+    model = weights("llama_tiny_decode")
+    compiled(model, (2, 1), tmp_path)
+    inputs = step_inputs(model, 6)
+    def refused(file, cache, message):
+        np.savez(tmp_path / "in.npz", **{name: value for name, value in inputs.items() if name != "past_key_0"})
+        for rank in range(2):
+            np.save(tmp_path / f"k.{rank}.npy", cache)
+        np.save(tmp_path / "k.npy", cache)
+        done = subprocess.run([snug.tool("SNUG_RUN"), tmp_path / "m.so", "--comm", "loopback", "--inputs", tmp_path / "in.npz",
+                               "--input", f"past_key_0={tmp_path}/{file}"], capture_output=True, text=True)
+        assert done.returncode == 6 and done.stderr.count("error: ") == 1 and message in done.stderr, done.stderr
+    whole = inputs["past_key_0"]
+    refused("k.{rank}.npy", whole, "input 'past_key_0' has shape 1x2x6x16; expected [1, 1, past, 16] (one device's part of 2 along dim 1)")
+    refused("k.npy", whole[:, :1], "input 'past_key_0' has shape 1x1x6x16; expected rank 4 with 2 along dim 1")
+    refused("k.npy", whole[0], "input 'past_key_0' has shape 2x6x16; expected rank 4 with 2 along dim 1")
