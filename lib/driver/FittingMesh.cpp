@@ -78,10 +78,10 @@ public:
   }
 
 private:
-  // Weights that are shared out evenly, and what each device has of the rest, are more than it may have.
+  // Weights, inputs and outputs are more than a device may have, even if it had no more than its share of all.
   bool cannotFit(int64_t devices) const {
     return alone && options.memoryBudget.bytes >= 0 &&
-           alone->weights / devices + alone->inputs + alone->outputs > options.memoryBudget.bytes;
+           (alone->weights + alone->inputs + alone->outputs) / devices > options.memoryBudget.bytes;
   }
 
   static bool isBetter(const MeshReport::Candidate &a, const MeshReport::Candidate &b) {

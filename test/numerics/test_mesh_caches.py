@@ -10,6 +10,7 @@ import pytest
 
 import materialize
 import snug
+from ops import Graph, noise
 from test_mesh import TOLERANCE, join
 
 LAYERS, HEADS, HEAD = 2, 2, 16  # of llama_tiny_decode: key-value heads, of four query heads
@@ -17,7 +18,7 @@ CACHES = [f"{what}_{layer}" for layer in range(LAYERS) for what in ("key", "valu
 
 
 def compiled(model, mesh, tmp_path, *flags, dims=None):
-    _, report = snug.compile_model(model, tmp_path / "m.so", dims or {"batch": 1, "past": "1..40"}, flags=["--mesh", f"{mesh[0]}x{mesh[1]}", *flags])
+    _, report = snug.compile_model(model, tmp_path / "m.so", {"batch": 1, "past": "1..40"} if dims is None else dims, flags=["--mesh", f"{mesh[0]}x{mesh[1]}", *flags])
     return report
 
 
@@ -173,3 +174,39 @@ def test_a_part_of_another_shape_is_refused(weights, tmp_path):
     refused("k.{rank}.npy", whole, "input 'past_key_0' has shape 1x2x6x16; expected [1, 1, past, 16] (one device's part of 2 along dim 1)")
     refused("k.npy", whole[:, :1], "input 'past_key_0' has shape 1x1x6x16; expected rank 4 with 2 along dim 1")
     refused("k.npy", whole[0], "input 'past_key_0' has shape 2x6x16; expected rank 4 with 2 along dim 1")
+
+
+def test_a_cache_that_is_written_into(tmp_path):
+    """One of fixed length, of which each step overwrites a row, is cut as one that grows."""
+    graph = Graph()
+    c, x = graph.constant, graph.input("x", noise(1, 1, 64), (1, 1, 64))
+    cache = graph.input("cache", noise(1, 4, 16, 8), (1, 4, 16, 8))
+    row = graph.input("row", np.full((1, 4, 1, 8), 5), (1, 4, 1, 8))
+
+    def heads(seed):
+        flat = graph.node("MatMul", x, c(noise(64, 32, seed=seed)))
+        return graph.node("Transpose", graph.node("Reshape", flat, c(np.array([1, 1, 4, 8]))), perm=[0, 2, 1, 3])
+    written = graph.node("ScatterElements", cache, row, heads(1), axis=2)
+    scores = graph.node("Softmax", graph.node("MatMul", heads(2), graph.node("Transpose", written, perm=[0, 1, 3, 2])), axis=-1)
+    mixed = graph.node("Transpose", graph.node("MatMul", scores, written), perm=[0, 2, 1, 3])
+    graph.output(graph.node("MatMul", graph.node("Reshape", mixed, c(np.array([1, 1, 32]))), c(noise(32, 64, seed=3))), 3)
+    graph.output(written, 4)
+    model = graph.save(tmp_path / "m.onnx")
+    report = compiled(model, (4, 1), tmp_path, dims={})
+    assert cuts_of(report, "input") == {"cache": [1, None]} and cuts_of(report, "output") == {written: [1, None]}
+    assert [one["collective"] for one in report["mesh"]["collectives"]] == ["all_reduce"]
+    np.savez(tmp_path / "in.npz", **graph.values)
+    snug.command([snug.tool("SNUG_RUN"), tmp_path / "m.so", "--comm", "loopback", "--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "out.npz"])
+    with np.load(tmp_path / "out.npz") as file:
+        for name, value in snug.reference(model, graph.values).items():
+            assert snug.relative_error(file[name], value) <= TOLERANCE, name
+
+
+def test_caches_in_parts_make_room(weights, tmp_path):
+    """The fewest devices for a long cache: half of it fits, with what else there is, where all of it does not."""
+    past = 16384
+    caches = len(CACHES) * HEADS * HEAD * 4 * (2 * past + 1)  # bytes, in and out
+    _, report = snug.compile_model(weights("llama_tiny_decode"), tmp_path / "m.so", {"batch": 1, "past": f"1..{past}"},
+                                   flags=["--mesh", "least", "--memory-budget", f"{caches * 3 // 4}B"])
+    assert report["mesh"]["mesh"][0] * report["mesh"]["mesh"][1] == 2
+    assert report["memory"]["total"] <= caches * 3 // 4 < caches
