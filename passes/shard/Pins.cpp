@@ -125,6 +125,10 @@ std::string snug::pinProblem(ModuleOp module, const MeshExtents &mesh) {
                   .str();
     return false;
   };
+  auto checkIsCut = [&](const std::string &what, func::FuncOp function) {
+    if (problem.empty() && function && !function.getBody().hasOneBlock())
+      problem = what + " cannot be in parts: its function has control flow between blocks, and is not cut";
+  };
   auto nameOf = [](DictionaryAttr attributes, const Twine &other) {
     auto name = attributes ? attributes.getAs<StringAttr>("snug.name") : StringAttr();
     return "'" + (name ? name.str() : other.str()) + "'";
@@ -138,14 +142,21 @@ std::string snug::pinProblem(ModuleOp module, const MeshExtents &mesh) {
         std::string name = nameOf(function.getArgAttrDict(i), "argument " + Twine(i));
         if (check(name, function.getArgAttr(i, kPin), type) && function.getArgAttr(i, kValueDims))
           problem = name + " cannot be in parts: sizes are read from it";
+        else if (function.getArgAttr(i, kPin))
+          checkIsCut(name, function);
       }
-      for (auto [i, type] : llvm::enumerate(function.getResultTypes()))
-        check(nameOf(function.getResultAttrDict(i), "result " + Twine(i)), function.getResultAttr(i, kPin), type);
+      for (auto [i, type] : llvm::enumerate(function.getResultTypes())) {
+        std::string name = nameOf(function.getResultAttrDict(i), "result " + Twine(i));
+        if (check(name, function.getResultAttr(i, kPin), type))
+          checkIsCut(name, function);
+      }
     } else if (auto pin = dyn_cast<mesh::PinOp>(op)) {
       auto name = dyn_cast<NameLoc>(op->getLoc());
       std::string what = name ? "'" + name.getName().str() + "'" : "a value";
       if (check(what, pin.getDimsAttr(), pin.getType()) && !isa<func::FuncOp>(op->getParentOp()))
         problem = what + " cannot be in parts: it is in a loop or branch, which each device does as a whole";
+      else
+        checkIsCut(what, pin->getParentOfType<func::FuncOp>());
     } else if (auto constant = dyn_cast<nn::DataOp>(op); constant && constant->hasAttr(kPin)) {
       StringRef name = constant.getSymName();
       name.consume_front("weight_");
@@ -162,6 +173,8 @@ std::string snug::pinProblem(ModuleOp module, const MeshExtents &mesh) {
     name.consume_front("weight_");
     if (!asRead(weight, cast<ShapedType>(constant.getType()).getShape(), dims))
       problem = "'" + name.str() + "' cannot be in parts of " + alongText(dims) + ": it is read in another shape, which has no such dim";
+    else
+      checkIsCut("'" + name.str() + "'", weight->getParentOfType<func::FuncOp>());
   });
   return problem;
 }

@@ -94,3 +94,32 @@ module {
     return %y : tensor<4x16xf32>
   }
 }
+
+// -----
+
+// expected-error @+1 {{'argument 0' cannot be in parts: its function has control flow between blocks, and is not cut}}
+module {
+  func.func @blocks(%x: tensor<8xf32> {snug.pin = array<i64: 0, -1>}, %c: i1) -> tensor<8xf32> {
+    cf.cond_br %c, ^one, ^other
+  ^one:
+    return %x : tensor<8xf32>
+  ^other:
+    %e = tensor.empty() : tensor<8xf32>
+    return %e : tensor<8xf32>
+  }
+}
+
+// -----
+
+// expected-error @+1 {{a value cannot be in parts: it is in a loop or branch, which each device does as a whole}}
+module {
+  func.func @body(%x: tensor<8xf32>, %c: i1) -> tensor<8xf32> {
+    %y = scf.if %c -> tensor<8xf32> {
+      %p = snug_mesh.pin %x along [0, -1] : tensor<8xf32>
+      scf.yield %p : tensor<8xf32>
+    } else {
+      scf.yield %x : tensor<8xf32>
+    }
+    return %y : tensor<8xf32>
+  }
+}
