@@ -24,6 +24,8 @@
 namespace snug {
 /// Module attribute: devices along the axes of the mesh that the program is cut for. Absent: one device.
 inline constexpr llvm::StringLiteral kMesh = "snug.mesh";
+/// Module attribute: the name of a value that was to be pinned, but is a number or a row of integers.
+inline constexpr llvm::StringLiteral kPinnedSizes = "snug.pinned_sizes";
 
 /// The mesh that a program is cut for.
 struct Mesh {

@@ -135,6 +135,21 @@ def Mesh_WaitOp : Op<Mesh_Dialect, "wait", [DeclareOpInterfaceMethods<MemoryEffe
   }];
 }
 
+def Mesh_PinOp : Op<Mesh_Dialect, "pin", [Pure, AllTypesMatch<["input", "result"]>]> {
+  let summary = "The operand, in parts";
+  let description = [{
+    Stands in a program before it is cut: whoever reads the result finds it cut along the dim that `dims` gives for each axis
+    of the mesh, or as the search likes it where that is -1. Of two that are one dim axis 1 cuts the parts of axis 0.
+
+    ```mlir
+    %p = snug_mesh.pin %x along [1, -1] : tensor<4x64xf32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$input, DenseI64ArrayAttr:$dims);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input `along` $dims attr-dict `:` type($input)";
+}
+
 def Mesh_IndexOp : Op<Mesh_Dialect, "index", [Pure]> {
   let summary = "This device's place along an axis of the mesh";
   let arguments = (ins I64Attr:$axis);

@@ -40,6 +40,8 @@ inline constexpr llvm::StringLiteral kTensorName = "snug.name"; // StringAttr, t
 /// Array of strings, one a dim: its number when static, its name or expression ("past + 1") when symbolic, the
 /// tensor's and the dim's position ("x_dim2") when the file says neither. Absent when the rank is unknown or the value is no tensor.
 inline constexpr llvm::StringLiteral kTensorDims = "snug.dims";
+/// `array<i64: 1, -1>`: it is to be in parts, of the dim that stands for each axis of the mesh, if any. Also on an initializer.
+inline constexpr llvm::StringLiteral kTensorPin = "snug.pin";
 /// TypeAttr, once lowered: what the elements mean (ui8, f8E4M3FN, i4), where canonical IR stores them as another type.
 inline constexpr llvm::StringLiteral kTensorType = "snug.element_type";
 

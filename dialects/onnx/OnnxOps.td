@@ -162,6 +162,16 @@ def Onnx_YieldOp : Onnx_Op<"yield", [Pure, ReturnLike, Terminator, ParentOneOf<[
   let assemblyFormat = "attr-dict ($operands^ `:` type($operands))?";
 }
 
+def Onnx_PinOp : Onnx_Op<"pin", [Pure, AllTypesMatch<["input", "result"]>]> {
+  let summary = "A value that is to be in parts on the devices of a mesh";
+  let description = [{
+    `dims` are those that are cut along the two axes of the mesh, or -1 where the user has not said. It becomes a snug_mesh.pin.
+  }];
+  let arguments = (ins AnyType:$input, DenseI64ArrayAttr:$dims);
+  let results = (outs AnyType:$result);
+  let assemblyFormat = "$input `along` $dims attr-dict `:` type($input)";
+}
+
 def Onnx_NoneOp : Onnx_Op<"none", [Pure, DeclareOpInterfaceMethods<OpAsmOpInterface, ["getAsmResultNames"]>]> {
   let summary = "Stands where a node leaves an optional input out";
   let description = [{ Has the builtin type `none`. }];

@@ -302,6 +302,7 @@ Bound IndexBounds::ofDim(Value shaped, int64_t dim) {
           [&](auto empty) { return dynamicSize(empty.getDynamicSizes()); })
       .Case<memref::ViewOp>([&](auto view) { return dynamicSize(view.getSizes()); })
       .Case<tensor::CastOp, memref::CastOp>([&](auto cast) { return ofDim(cast.getSource(), dim); })
+      .Case<mesh::PinOp>([&](auto pin) { return ofDim(pin.getInput(), dim); })
       .Case<tensor::ExpandShapeOp, memref::ExpandShapeOp>(
           [&](auto expand) { return ofMixed(expand.getMixedOutputShape()[dim]); })
       .Case<tensor::CollapseShapeOp, memref::CollapseShapeOp>([&](auto collapse) {
@@ -358,6 +359,7 @@ std::string IndexBounds::symbolOf(Value shaped, int64_t dim) {
   return llvm::TypeSwitch<Operation *, std::string>(shaped.getDefiningOp())
       .Case<tensor::EmptyOp>([&](auto empty) { return ofMixed(empty.getMixedSizes()[dim]); })
       .Case<tensor::CastOp>([&](auto cast) { return symbolOf(cast.getSource(), dim); })
+      .Case<mesh::PinOp>([&](auto pin) { return symbolOf(pin.getInput(), dim); })
       .Case<tensor::ExpandShapeOp>([&](auto expand) { return ofMixed(expand.getMixedOutputShape()[dim]); })
       .Case<tensor::CollapseShapeOp>([&](auto collapse) {
         std::string product;

@@ -7,11 +7,20 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "passes/shard/LayoutSearch.h"
 #include "passes/shard/LinearLayers.h"
+#include "passes/shard/Pins.h"
 #include <algorithm>
 #include <map>
 
 using namespace mlir;
 using namespace snug;
+
+bool snug::hasPinnedAxes(const CompileOptions &options, const std::array<int64_t, 2> &mesh) {
+  for (const auto &[name, dims] : options.pins)
+    for (size_t axis = 0; axis < dims.size(); ++axis)
+      if (dims[axis] >= 0 && mesh[axis] <= 1)
+        return false;
+  return true;
+}
 
 // The ways to cut for a mesh that differ from those for others of the same devices: along one axis inputs or outputs, and those are
 // two meshes; along two the families, and all of them together.
@@ -43,7 +52,7 @@ FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &o
     std::vector<StatedProgram> programs;
     for (int64_t devices = options.topology.size(), first = devices; first >= 1; --first) {
       MeshExtents mesh{first, devices / first};
-      if (devices % first != 0)
+      if (devices % first != 0 || !hasPinnedAxes(options, mesh))
         continue;
       if (SmallVector<MeshFamily> families = familiesOf(mesh, options); !families.empty()) {
         LayoutCosts costs = costsOf(mesh);
@@ -52,6 +61,16 @@ FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &o
       }
     }
     report.plan = planStated(report.setting, programs);
+  }
+  if (!options.anyMesh)
+    report.pinProblem = pinProblem(program, options.mesh);
+  else if (!options.pins.empty() && report.plan->candidates.empty())
+    report.pinProblem = "no mesh of " + std::to_string(options.topology.size()) + " devices has more than one along each axis that is named";
+  else if (!options.pins.empty() && !report.plan->admissible)
+    report.pinProblem = report.plan->candidates.front().refused;
+  if (!report.pinProblem.empty()) {
+    report.pinProblem = "--shard: " + report.pinProblem;
+    return report;
   }
   if (options.anyMesh) {
     if (report.plan->candidates.empty())

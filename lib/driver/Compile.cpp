@@ -57,9 +57,25 @@ private:
       return fail(SNUG_EXIT_USAGE, "no output named; add -o OUT.so (or --dry-run)");
     if (!options.depfile.empty() && options.output.empty())
       return fail(SNUG_EXIT_USAGE, "--depfile states what the output depends on; add -o OUT.so");
+    if (int code = checkPins())
+      return code;
     if (int code = chooseMachine(options))
       return code;
     return chooseTopology(options);
+  }
+
+  // Parts are those of a mesh that has devices along the axis.
+  int checkPins() {
+    bool isStated = !options.anyMesh && !options.leastMesh;
+    for (const auto &[name, dims] : options.pins)
+      for (size_t axis = 0; axis < 2; ++axis)
+        if (dims[axis] >= 0 && isStated && options.mesh[axis] <= 1)
+          return fail(SNUG_EXIT_USAGE, "--shard " + printable(name) + "=" + std::to_string(dims[axis]) + ":" + std::to_string(axis) +
+                                           (options.mesh[0] * options.mesh[1] == 1
+                                                ? std::string(": no mesh was asked for; add --mesh, as in --mesh 2x4")
+                                                : ": the mesh " + std::to_string(options.mesh[0]) + "x" + std::to_string(options.mesh[1]) +
+                                                      " has one device along axis " + std::to_string(axis)));
+    return SNUG_EXIT_DONE;
   }
 
   // A path that cannot be written is said before the work.

@@ -45,11 +45,14 @@ public:
         one.anyMesh = one.leastMesh = one.verbose = false;
         one.reports.clear(); // nobody reads of all meshes what each probe would find out again
         one.mesh = {first, devices / first};
+        one.triesMeshes = true;
+        if (!hasPinnedAxes(one, one.mesh))
+          continue;
         one.topology = *topology;
         if (quiet)
           one.console.messageStream = &nobody;
         MeshReport::Candidate candidate{one.mesh, options.meshFamily.value_or(MeshFamily::Free), 0, std::nullopt};
-        if (int code = probe(one, candidate); code && !quiet)
+        if (int code = probe(one, candidate); code && !quiet && pinProblem.empty())
           return code;
         else if (code)
           continue;
@@ -65,7 +68,7 @@ public:
         break;
     }
     if (!found)
-      return console.fail(SNUG_EXIT_UNSUPPORTED, "no mesh of the topology's devices can be had");
+      return console.fail(SNUG_EXIT_UNSUPPORTED, pinProblem.empty() ? "no mesh of the topology's devices can be had" : printable(pinProblem));
     std::stable_sort(considered.begin(), considered.end(), isBetter);
     options.mesh = best.mesh;
     options.topology = best.topology;
@@ -77,10 +80,10 @@ public:
   }
 
 private:
-  // Weights that are shared out evenly, and what each device has of the rest, are more than it may have.
+  // Weights, inputs and outputs are more than a device may have, even if it had no more than its share of all.
   bool cannotFit(int64_t devices) const {
     return alone && options.memoryBudget.bytes >= 0 &&
-           alone->weights / devices + alone->inputs + alone->outputs > options.memoryBudget.bytes;
+           (alone->weights + alone->inputs + alone->outputs) / devices > options.memoryBudget.bytes;
   }
 
   static bool isBetter(const MeshReport::Candidate &a, const MeshReport::Candidate &b) {
@@ -102,6 +105,7 @@ private:
     double share = 0;
     int code = pipeline.need(share, &candidate.seconds);
     candidate.share = share;
+    pinProblem = report.mesh ? report.mesh->pinProblem : "";
     if (!code && one.mesh[0] * one.mesh[1] == 1)
       alone = report;
     return code;
@@ -112,6 +116,7 @@ private:
   std::vector<MeshReport::Candidate> &considered;
   OwningOpRef<ModuleOp> imported;
   std::optional<CompileReport> alone; // of one device
+  std::string pinProblem;             // of the last mesh
 };
 } // namespace
 

@@ -5,6 +5,7 @@
 #include "dialects/nn/NnDialect.h"
 #include "dialects/onnx/OnnxDialect.h"
 #include "dialects/plan/PlanDialect.h"
+#include "mlir/Dialect/Shard/IR/ShardDialect.h"
 #include "passes/canonicalize/Passes.h"
 #include "passes/chunk/Passes.h"
 #include "passes/fuse/Passes.h"
@@ -13,7 +14,7 @@
 #include "passes/shard/Passes.h"
 
 void snug::registerAllSnugDialects(mlir::DialectRegistry &registry) {
-  registry.insert<onnx::OnnxDialect, plan::PlanDialect>();
+  registry.insert<onnx::OnnxDialect, plan::PlanDialect, mlir::shard::ShardDialect>();
   registerNnDialect(registry);
   registerMeshDialect(registry);
   registerIndexRuleModels(registry);

@@ -112,6 +112,28 @@ static std::array<int64_t, 2> parseMesh(const std::string &text) {
   return *mesh;
 }
 
+// NAME=DIM:AXIS, where a name may have both signs.
+static void addPin(const std::string &text, CompileOptions &o) {
+  auto wrong = [&](const std::string &why) { throw CLI::ValidationError("--shard", "'" + printable(text) + "' " + why); };
+  size_t colon = text.rfind(':'), equals = text.rfind('=', colon);
+  auto number = [&](size_t from, size_t to) {
+    int64_t value = -1;
+    const char *begin = text.data() + from, *end = text.data() + to;
+    auto [at, error] = std::from_chars(begin, end, value);
+    return error == std::errc() && at == end && from < to ? value : -1;
+  };
+  bool isWhole = colon != std::string::npos && equals != std::string::npos && equals > 0 && equals < colon;
+  int64_t dim = isWhole ? number(equals + 1, colon) : -1, axis = isWhole ? number(colon + 1, text.size()) : -1;
+  if (dim < 0 || axis < 0)
+    wrong("does not say which dim is cut along which axis of the mesh; write NAME=DIM:AXIS, as in x=1:0");
+  if (axis > 1)
+    wrong("names axis " + std::to_string(axis) + "; a mesh has the axes 0 and 1");
+  auto &dims = o.pins.try_emplace(text.substr(0, equals), std::array<int64_t, 2>{-1, -1}).first->second;
+  if (dims[size_t(axis)] >= 0)
+    wrong("says for the second time what is cut along axis " + std::to_string(axis) + "; leave one out");
+  dims[size_t(axis)] = dim;
+}
+
 static void addBudget(CLI::App &app, const std::string &flag, Budget &budget, bool percent, const std::string &help) {
   app.add_option_function<std::string>(
          flag,
@@ -158,6 +180,16 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
          },
          "Cuts the model for so many devices along two axes, as 2x4; budgets are for each")
       ->type_name("AxB|auto|least");
+  app.add_option_function<std::vector<std::string>>(
+         "--shard", [&o](const std::vector<std::string> &texts) {
+           for (const std::string &text : texts)
+             addPin(text, o);
+         },
+         "Each device has a part of this dim of an input, output, weight or other tensor; once for each axis")
+      ->type_name("NAME=DIM:AXIS")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
   app.add_option_function<std::string>(
          "--mesh-family",
          [&o](const std::string &text) {

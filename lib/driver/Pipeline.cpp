@@ -93,12 +93,36 @@ int Pipeline::import() {
   auto isLowered = [](StringRef domain, StringRef opType, int64_t opset) {
     return LoweringTable::get().find(domain, opType, opset) != nullptr;
   };
-  auto imported = importOnnx(context, source(), error, /*dataMayBeMissing=*/options.dryRun || options.check, isLowered);
+  TensorPins pins = options.pins;
+  auto imported = importOnnx(context, source(), error, /*dataMayBeMissing=*/options.dryRun || options.check, isLowered, &pins);
   if (failed(imported)) {
     return options.console.fail(error.exitCode, printable(error.message));
   }
   program = std::move(*imported);
   recordFiles();
+  return checkPins(pins);
+}
+
+int Pipeline::checkPins(const TensorPins &unknown) {
+  auto main = program->lookupSymbol<func::FuncOp>("main");
+  auto names = [](unsigned count, llvm::function_ref<DictionaryAttr(unsigned)> attributes) {
+    std::string all;
+    for (unsigned i = 0; i < count; ++i)
+      if (auto name = attributes(i).getAs<StringAttr>("snug.name"))
+        all += (all.empty() ? "" : ", ") + name.str();
+    return all;
+  };
+  if (!unknown.empty())
+    return options.console.fail(
+        SNUG_EXIT_USAGE,
+        "--shard: the model's graph has no value '" + printable(unknown.begin()->first) + "'; its inputs are " +
+            printable(names(main.getNumArguments(), [&](unsigned i) { return main.getArgAttrDict(i); })) + ", its outputs " +
+            printable(names(main.getNumResults(), [&](unsigned i) { return main.getResultAttrDict(i); })) +
+            ", and any weight or result of a node that is not in a loop, branch or function can be named");
+  for (auto initializer : program->getOps<onnx::InitializerOp>())
+    if (initializer->hasAttr(onnx::kTensorPin) && initializer.getValueAttr())
+      return options.console.fail(SNUG_EXIT_UNSUPPORTED, "--shard: '" + printable(initializer.getSymName().str()) +
+                                                             "' has so few elements that they are part of the program, which all devices have");
   return SNUG_EXIT_DONE;
 }
 
@@ -259,9 +283,11 @@ int Pipeline::shard() {
     if (int code = readMeshMix(*program, options, mix))
       return code;
     auto chosen = chooseMesh(*program, options, threads(), mix);
-    if (failed(chosen)) // which a family that was asked for may be the reason of
-      return options.meshFamily ? SNUG_EXIT_UNSUPPORTED : SNUG_EXIT_FAULT;
+    if (failed(chosen)) // what was asked for may be what cannot be had
+      return options.meshFamily || !options.pins.empty() ? SNUG_EXIT_UNSUPPORTED : SNUG_EXIT_FAULT;
     report.mesh = *chosen;
+    if (!chosen->pinProblem.empty())
+      return options.triesMeshes ? SNUG_EXIT_UNSUPPORTED : options.console.fail(SNUG_EXIT_UNSUPPORTED, printable(chosen->pinProblem));
     int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) {
       pm.addPass(createPartition());
       pm.addPass(createVerifyPartition());

@@ -45,6 +45,8 @@ private:
   int checkDims();
   // Marks the inputs that --value fixes.
   int markValues();
+  // Refuses --shard of what the model does not have.
+  int checkPins(const TensorPins &unknown);
   // Marks the inputs that --donate names.
   int markDonated();
   // The files that the program refers to, for the depfile.

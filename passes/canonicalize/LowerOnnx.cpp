@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "dialects/mesh/MeshDialect.h"
 #include "lib/analysis/Arguments.h"
 #include "lib/analysis/NodeName.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
@@ -287,8 +288,10 @@ private:
         named.append(onnx::kTensorType, TypeAttr::get(value.elementType));
       attributes.push_back(named.getDictionary(context()));
     };
-    auto add = [&](LoweredValue &value, const std::string &name) -> LogicalResult {
+    auto add = [&](LoweredValue &value, const std::string &name, Attribute pin = {}) -> LogicalResult {
       NamedAttrList named;
+      if (pin)
+        named.append(onnx::kTensorPin, pin);
       if (llvm::none_of(value.shape, [&](AffineExpr extent) { return l.dims.isOfData(extent); })) {
         addResult(value, name, named);
         return success();
@@ -306,9 +309,14 @@ private:
       LoweredValue &value = l.lookup(operand);
       auto given = main.getResultAttrOfType<StringAttr>(index, "snug.name");
       std::string name = given ? given.str() : "output" + std::to_string(index);
+      Attribute pin = main.getResultAttr(index, onnx::kTensorPin);
+      bool isOfData = value.isTensor() && !value.parts &&
+                      llvm::any_of(value.shape, [&](AffineExpr extent) { return l.dims.isOfData(extent); });
+      if (pin && (!value.isTensor() || isOfData))
+        return main.emitError() << "output '" << name << "' is no tensor of a shape that is known before, so devices cannot have parts of it";
       if (value.parts)
         return main.emitError() << "output '" << name << "': " << kOpenSequence;
-      if (value.isTensor() && failed(add(value, name)))
+      if (value.isTensor() && failed(add(value, name, pin)))
         return failure();
       for (auto [place, element] : llvm::enumerate(value.elements)) {
         if (!element.isTensor())
@@ -392,7 +400,7 @@ void snug::inferDims(ModuleOp module, SmallVectorImpl<std::string> &dims, SmallV
   MLIRContext *context = module.getContext();
   // As the pass declares them; outside of a pass nobody else does it.
   context->loadDialect<arith::ArithDialect, math::MathDialect, linalg::LinalgDialect, tensor::TensorDialect,
-                       affine::AffineDialect, scf::SCFDialect, nn::NnDialect>();
+                       affine::AffineDialect, scf::SCFDialect, nn::NnDialect, mesh::MeshDialect>();
   auto main = module.lookupSymbol<func::FuncOp>("main");
   llvm::StringMap<int64_t> steps; // of open dims
   while (true) {

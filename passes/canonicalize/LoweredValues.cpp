@@ -44,8 +44,10 @@ LoweredValue Lowering::initializerValue(onnx::InitializerOp initializer, Value o
     Type element = type.getElementType();
     bool packed = isCode(element) && element.getIntOrFloatBitWidth() < 8;
     auto data = packed ? type : type.clone(storedAs(element));
-    nn::DataOp::create(b, initializer.getLoc(), b.getStringAttr(name), TypeAttr::get(data), initializer.getFileAttr(),
-                       initializer.getOffsetAttr(), initializer.getLengthAttr(), ElementsAttr());
+    auto made = nn::DataOp::create(b, initializer.getLoc(), b.getStringAttr(name), TypeAttr::get(data), initializer.getFileAttr(),
+                                   initializer.getOffsetAttr(), initializer.getLengthAttr(), ElementsAttr());
+    if (Attribute pin = initializer->getAttr(onnx::kTensorPin))
+      made->setAttr(onnx::kTensorPin, pin);
   }
   b.setInsertionPointToStart(entry);
   return weightValue(FlatSymbolRefAttr::get(b.getContext(), name), type);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/canonicalize/Lowering.h"
+#include "dialects/mesh/MeshDialect.h"
 #include "passes/canonicalize/ElementCount.h"
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/OpSchemas.h"
@@ -30,6 +31,20 @@ LogicalResult Lowering::lowerOp(Operation *op) {
   if (auto get = dyn_cast<onnx::GetOp>(op)) {
     auto initializer = module.lookupSymbol<onnx::InitializerOp>(get.getInitializer());
     map(get.getResult(), initializerValue(initializer, get.getResult()));
+    return success();
+  }
+  if (auto pin = dyn_cast<onnx::PinOp>(op)) {
+    LoweredValue &value = lookup(pin.getInput());
+    if (!value.isTensor() || value.parts)
+      return pin.emitError() << "is no tensor, so devices cannot have parts of it";
+    if (isa<IntegerType>(value.elementType) && (value.rank() <= 1 || value.isClosed())) { // sizes may follow from it, which have to be known here
+      module->setAttr(kPinnedSizes, cast<NameLoc>(pin.getLoc()).getName());
+      map(pin.getResult(), value);
+      return success();
+    }
+    Value made = tensor(value);
+    made = mesh::PinOp::create(b, pin.getLoc(), made.getType(), made, pin.getDims());
+    map(pin.getResult(), tensorValue(made, value.shape, value.elementType));
     return success();
   }
   auto node = dyn_cast<onnx::NodeOp>(op);

@@ -19,7 +19,7 @@ def LowerOnnx : Pass<"snug-lower-onnx", "::mlir::ModuleOp"> {
   ];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::linalg::LinalgDialect",
                            "::mlir::tensor::TensorDialect", "::mlir::affine::AffineDialect",
-                           "::mlir::scf::SCFDialect", "::snug::nn::NnDialect"];
+                           "::mlir::scf::SCFDialect", "::snug::nn::NnDialect", "::snug::mesh::MeshDialect"];
 }
 
 def WidenFloats : Pass<"snug-widen-floats", "::mlir::func::FuncOp"> {

@@ -75,7 +75,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/SupportVectors.cpp
     ops/Training.cpp
     ops/Trees.cpp
-  LINK SnugNn SnugOnnx)
+  LINK SnugMesh SnugNn SnugOnnx)
 
 set(schemas ${CMAKE_CURRENT_BINARY_DIR}/canonicalize/OpSchemas.inc)
 set(generator ${CMAKE_CURRENT_SOURCE_DIR}/canonicalize/generate_schemas.py)

@@ -8,31 +8,6 @@
 using namespace mlir;
 using namespace snug;
 
-std::optional<TensorLayout> snug::layoutAlong(ArrayRef<int64_t> dims, RankedTensorType type, const MeshExtents &mesh, std::string &why) {
-  TensorLayout layout;
-  for (int axis = 0; axis < kMeshAxes; ++axis) {
-    int64_t dim = dims[axis];
-    if (dim == -1 || mesh[axis] <= 1)
-      continue;
-    std::string name = "dim " + std::to_string(dim);
-    if (dim < 0 || dim >= type.getRank()) {
-      why = "it has no " + name;
-      return std::nullopt;
-    }
-    if (type.isDynamicDim(dim)) {
-      why = name + " is open, and only dims of one extent are cut";
-      return std::nullopt;
-    }
-    layout[axis] = AxisLayout::cut(dim, {type.getDimSize(dim)});
-    int64_t parts = axis == 1 && dims[0] == dim ? mesh[0] * mesh[1] : mesh[axis];
-    if (type.getDimSize(dim) == 0 || type.getDimSize(dim) % parts != 0) {
-      why = "the " + std::to_string(type.getDimSize(dim)) + " of " + name + " do not divide by " + std::to_string(parts);
-      return std::nullopt;
-    }
-  }
-  return layout;
-}
-
 FailureOr<TensorLayout> snug::readLayout(Operation *op, Attribute attribute, RankedTensorType type, const MeshExtents &mesh) {
   if (!attribute)
     return TensorLayout();
@@ -117,29 +92,23 @@ static std::vector<TensorLayout> layoutsOfBoth(RankedTensorType before, RankedTe
   return all;
 }
 
-FailureOr<FunctionLayouts> FunctionLayouts::of(func::FuncOp function, const MeshExtents &mesh) {
+FunctionLayouts FunctionLayouts::of(func::FuncOp function, const MeshExtents &mesh) {
   FunctionLayouts all;
   Block &block = function.front();
   Operation *terminator = block.getTerminator();
   all.arguments.assign(function.getNumArguments(), 0);
   all.results.assign(function.getNumResults(), 0);
   auto pin = [&](Attribute attribute, Type type, unsigned &choice) {
-    auto tensor = dyn_cast<RankedTensorType>(type);
-    if (!attribute || !tensor)
-      return success();
-    FailureOr<TensorLayout> layout = readLayout(function, attribute, tensor, mesh);
-    if (failed(layout))
-      return failure();
+    std::string why;
+    if (!attribute)
+      return;
     choice = all.choices.size();
-    all.choices.push_back({*layout});
-    return success();
+    all.choices.push_back({*layoutAlong(cast<DenseI64ArrayAttr>(attribute), cast<RankedTensorType>(type), mesh, why)});
   };
   for (auto [i, choice] : llvm::enumerate(all.arguments))
-    if (failed(pin(function.getArgAttr(i, kPin), function.getArgumentTypes()[i], choice)))
-      return failure();
+    pin(function.getArgAttr(i, kPin), function.getArgumentTypes()[i], choice);
   for (auto [i, choice] : llvm::enumerate(all.results))
-    if (failed(pin(function.getResultAttr(i, kPin), function.getResultTypes()[i], choice)))
-      return failure();
+    pin(function.getResultAttr(i, kPin), function.getResultTypes()[i], choice);
   for (auto [i, choice] : llvm::enumerate(all.results)) {
     Value value = terminator->getOperand(i);
     // What is handed on as it was is no state of a program.

@@ -7,18 +7,9 @@
 #define SNUG_PASSES_SHARD_FUNCTIONLAYOUTS_H
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "passes/shard/CutCandidates.h"
-#include <string>
+#include "passes/shard/Pins.h"
 
 namespace snug {
-
-/// Argument and result attribute, as snug.layout: what somebody asks for.
-inline constexpr llvm::StringLiteral kPin = "snug.pin";
-
-/// The layout with these dims cut along the axes (-1: none), each in one segment. Nothing where that cannot be, and `why`. An
-/// axis of one device cuts nothing.
-std::optional<TensorLayout> layoutAlong(llvm::ArrayRef<int64_t> dims, mlir::RankedTensorType type, const MeshExtents &mesh,
-                                        std::string &why);
 
 /// As the attribute says, of a tensor of this type as a whole; whole without one. Failure and an error where it says none.
 mlir::FailureOr<TensorLayout> readLayout(mlir::Operation *op, mlir::Attribute attribute, mlir::RankedTensorType type,
@@ -30,8 +21,8 @@ mlir::Attribute layoutAttribute(mlir::MLIRContext *context, const TensorLayout &
 /// What is open of them, as choices that arguments and results share.
 class FunctionLayouts {
 public:
-  /// Failure and an error where a pin cannot be.
-  static mlir::FailureOr<FunctionLayouts> of(mlir::func::FuncOp function, const MeshExtents &mesh);
+  /// Of a function whose pins can be kept (pinProblem).
+  static FunctionLayouts of(mlir::func::FuncOp function, const MeshExtents &mesh);
 
   /// Of choice 0 there is one, as a whole.
   std::vector<std::vector<TensorLayout>> choices{{TensorLayout()}};

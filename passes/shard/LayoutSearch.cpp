@@ -26,9 +26,12 @@ bool isConstant(Value value) {
 
 class LayoutSearch {
 public:
-  LayoutSearch(func::FuncOp function, FunctionLayouts given, LayoutCosts &costs)
-      : function(function), block(function.front()), costs(costs), candidates(block, given.known(function)), layers(block, candidates),
-        ends(std::move(given)) {
+  LayoutSearch(func::FuncOp function, const Pins &pins, LayoutCosts &costs)
+      : function(function), block(function.front()), costs(costs), pins(pins), ends(FunctionLayouts::of(function, costs.mesh)),
+        candidates(block, known()), layers(block, candidates) {}
+
+  // States the problem. Failure with an error where a pin cannot be kept.
+  LogicalResult build() {
     for (const std::vector<TensorLayout> &layouts : ends.choices)
       choices.push_back(add(std::vector<double>(layouts.size(), 0)));
     for (auto [i, choice] : llvm::enumerate(ends.arguments)) // caches are cut where nothing speaks against it
@@ -39,8 +42,10 @@ public:
               costs.seconds([&, kept = layout](size_t phase) { return costs.holding(sizes[phase], kept); });
       }
     for (Operation &op : block.without_terminator())
-      if (llvm::any_of(op.getResults(), isTensor) && !isConstant(op.getResult(0)))
-        addOp(&op);
+      if (llvm::any_of(op.getResults(), isTensor) && !isConstant(op.getResult(0)) && failed(addOp(&op)))
+        return failure();
+    if (failed(checkPinnedWeights()))
+      return failure();
     for (auto &[op, node] : nodes)
       for (Value result : op->getResults())
         if (isTensor(result))
@@ -48,6 +53,7 @@ public:
     for (BlockArgument argument : block.getArguments())
       if (isTensor(argument))
         addUses(argument, std::nullopt);
+    return success();
   }
 
   size_t numLayers() const { return layers.size(); }
@@ -128,7 +134,39 @@ private:
     return problem.nodes.size() - 1;
   }
 
-  void addOp(Operation *op) {
+  std::vector<KnownLayout> known() {
+    std::vector<KnownLayout> all = ends.known(function), others = pins.known(block, costs.mesh);
+    all.insert(all.end(), others.begin(), others.end());
+    return all;
+  }
+
+  // Whether what the op reads, or is, is in parts as pins say.
+  bool keepsPins(Operation *op, const ShardRule &rule, const OpCuts &cuts) {
+    if (auto pin = dyn_cast<mesh::PinOp>(op))
+      return isPinnedTo(*resultLayout(rule, 0, cuts, costs.mesh), {pin.getDims()[0], pin.getDims()[1]}, costs.mesh);
+    for (unsigned i = 0; i < op->getNumOperands(); ++i)
+      if (auto weight = op->getOperand(i).getDefiningOp<nn::WeightOp>())
+        if (auto dims = pins.ofWeight(weight); dims && !isPinnedTo(*operandLayout(rule, i, cuts, costs.mesh), *dims, costs.mesh))
+          return false;
+    return true;
+  }
+
+  // Each reader of a pinned weight has to be one that can take a part.
+  LogicalResult checkPinnedWeights() {
+    for (auto weight : block.getOps<nn::WeightOp>())
+      for (Operation *user : weight->getUsers())
+        if (pins.ofWeight(weight) && !nodes.count(user))
+          return user->emitError() << "reads '" << nameOf(weight) << "' as a whole, which is pinned to be in parts";
+    return success();
+  }
+
+  static StringRef nameOf(nn::WeightOp weight) {
+    StringRef name = weight.getData();
+    name.consume_front("weight_");
+    return name;
+  }
+
+  LogicalResult addOp(Operation *op) {
     const ShardRule &rule = candidates.ruleOf(op);
     Node node;
     std::vector<double> cost;
@@ -142,6 +180,8 @@ private:
       for (unsigned i = 0; i < op->getNumResults(); ++i)
         if (!resultLayout(rule, i, cuts, costs.mesh))
           return;
+      if (!keepsPins(op, rule, cuts))
+        return;
       node.states.push_back(cuts);
       node.avoidable.push_back(replicatedBytes(op, rule, cuts));
       cost.push_back(costs.seconds([&](size_t phase) { return costs.doing(phase, op, rule, cuts); }));
@@ -153,11 +193,20 @@ private:
       for (const auto &second : choices)
         if ((!first || costs.mesh[0] > 1) && (!second || costs.mesh[1] > 1))
           consider({first, second});
-    double least = node.avoidable.empty() ? 0 : *llvm::min_element(node.avoidable);
+    if (node.states.empty()) {
+      std::string names;
+      for (Value operand : op->getOperands())
+        if (auto weight = operand.getDefiningOp<nn::WeightOp>(); weight && pins.ofWeight(weight))
+          names += (names.empty() ? "'" : ", '") + nameOf(weight).str() + "'";
+      return op->emitError() << "cannot be cut so that it reads " << (names.empty() ? "what is pinned" : names)
+                             << " in the parts that were asked for on " << costs.mesh[0] << "x" << costs.mesh[1] << " devices";
+    }
+    double least = *llvm::min_element(node.avoidable);
     for (auto [seconds, bytes] : llvm::zip_equal(cost, node.avoidable))
       seconds += costs.replicating(bytes -= least);
     node.number = add(std::move(cost));
     nodes[op] = std::move(node);
+    return success();
   }
 
   // Of matrices, beyond a device's share.
@@ -277,9 +326,10 @@ private:
   func::FuncOp function;
   Block &block;
   LayoutCosts &costs;
+  const Pins &pins;
+  FunctionLayouts ends;
   CutCandidates candidates;
   LinearLayers layers;
-  FunctionLayouts ends;
   SmallVector<unsigned> choices; // the node of each of `ends`
   LayoutProblem problem;
   std::vector<Way> ways;
@@ -290,7 +340,9 @@ private:
 class ModuleSearch {
 public:
   static FailureOr<ModuleSearch> of(ModuleOp module, LayoutCosts &costs) {
-    ModuleSearch all(costs);
+    if (std::string problem = pinProblem(module, costs.mesh); !problem.empty())
+      return module.emitError() << problem;
+    ModuleSearch all(module, costs);
     for (auto function : module.getOps<func::FuncOp>()) {
       if (function.isDeclaration())
         continue;
@@ -299,10 +351,9 @@ public:
         continue;
       }
       sayExtents(function.front());
-      FailureOr<FunctionLayouts> ends = FunctionLayouts::of(function, costs.mesh);
-      if (failed(ends))
+      all.searches.push_back(std::make_unique<LayoutSearch>(function, *all.pins, costs));
+      if (failed(all.searches.back()->build()))
         return failure();
-      all.searches.push_back(std::make_unique<LayoutSearch>(function, std::move(*ends), costs));
     }
     return all;
   }
@@ -329,7 +380,9 @@ public:
   std::vector<std::unique_ptr<LayoutSearch>> searches;
 
 private:
-  explicit ModuleSearch(LayoutCosts &costs) : costs(costs) {}
+  ModuleSearch(ModuleOp module, LayoutCosts &costs) : costs(costs), pins(std::make_unique<Pins>(module)) {}
+
+  std::unique_ptr<Pins> pins; // which searches refer to
 };
 } // namespace
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/shard/OpenExtents.h"
+#include "dialects/mesh/MeshDialect.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"
@@ -73,6 +74,7 @@ OpFoldResult snug::extentOf(Value tensor, int64_t dim) {
       .Case<tensor::EmptyOp>([&](auto empty) { return canonical(empty.getMixedSizes()[dim]); })
       .Case<tensor::ExpandShapeOp>([&](auto expand) { return canonical(expand.getMixedOutputShape()[dim]); })
       .Case<tensor::InsertSliceOp>([&](auto insert) { return extentOf(insert.getDest(), dim); })
+      .Case<mesh::PinOp>([&](auto pin) { return extentOf(pin.getInput(), dim); })
       .Case<tensor::CastOp>([&](auto cast) { return extentOf(cast.getSource(), dim); })
       .Case<tensor::ExtractSliceOp>([&](auto extract) {
         llvm::SmallBitVector dropped = extract.getDroppedDims();

@@ -183,7 +183,9 @@ private:
     if (failed(cuts))
       return failure();
     op->removeAttr(kCuts);
-    if (!(*cuts)[0] && !(*cuts)[1]) {
+    if (auto pin = dyn_cast<mesh::PinOp>(op); pin && !isPinnedTo(*resultLayout(rule, 0, *cuts, mesh), {pin.getDims()[0], pin.getDims()[1]}, mesh))
+      return pin.emitOpError() << "has no " << kCuts << " that keep it: run snug-select-layouts first";
+    if (!(*cuts)[0] && !(*cuts)[1] && !isa<mesh::PinOp>(op)) {
       readWhole(op);
       for (Value result : op->getResults())
         if (isTensor(result))
@@ -318,6 +320,8 @@ private:
         number = localExtent(b, loc, number, dim, iterations(cuts), mesh);
       return numbers;
     };
+    if (isa<mesh::PinOp>(op))
+      return {operands[0]};
     if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op))
       return {tensor::ExpandShapeOp::create(b, loc, types[0], operands[0], expand.getReassociationIndices(),
                                             localAll(expand.getMixedOutputShape()))};
@@ -390,14 +394,19 @@ private:
     };
     RowsSeen seen;
     const int64_t steps = turns[0] * turns[1];
+    const bool filled = isFilled(AxisLayout::cut(0, cut.segments), keys[0] ? 0 : 1, mesh); // the last parts have fewer keys, or none
     for (int64_t step = 0; step < steps; ++step) {
       OpFoldResult start = startOf(loc, keys, cut.dim, length, shifts);
-      OpFoldResult first = affine::makeComposedFoldedAffineMin(b, loc, AffineMap::get(0, 2, {x, y}, b.getContext()), {start, extent});
-      OpFoldResult count =
-          affine::makeComposedFoldedAffineMin(b, loc, AffineMap::get(0, 3, {x - y, z}, b.getContext()), {extent, first, length});
+      OpFoldResult first = start, count = length;
       SmallVector<Value> own(operands);
-      own[1] = keysOf(b, op, 1, k, b.getIndexAttr(0), count);
-      own[2] = keysOf(b, op, 2, v, b.getIndexAttr(0), count);
+      own[1] = k;
+      own[2] = v;
+      if (filled) {
+        first = affine::makeComposedFoldedAffineMin(b, loc, AffineMap::get(0, 2, {x, y}, b.getContext()), {start, extent});
+        count = affine::makeComposedFoldedAffineMin(b, loc, AffineMap::get(0, 3, {x - y, z}, b.getContext()), {extent, first, length});
+        own[1] = keysOf(b, op, 1, k, b.getIndexAttr(0), count);
+        own[2] = keysOf(b, op, 2, v, b.getIndexAttr(0), count);
+      }
       for (unsigned i = 3; i + 1 < own.size(); ++i)
         own[i] = keysOf(b, op, i, own[i], first, count);
       own.back() = tensor::EmptyOp::create(b, loc, tensor::getMixedSizes(b, loc, own.back()), b.getF32Type());

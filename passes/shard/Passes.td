@@ -9,13 +9,15 @@ def SelectLayouts : Pass<"snug-select-layouts", "::mlir::ModuleOp"> {
   let description = [{
     Finds the dims along which ops can be cut, from contractions outwards, and chooses for each op and each axis of the mesh
     one of them, or none, so that computing and what it takes to bring tensors from one layout to another take the least
-    time, and weights are cut as far as they can be. Works on any program of linalg, tensor and nn ops; an op without an
+    time, and weights are cut as far as they can be. What is pinned (snug_mesh.pin, `snug.pin = array<i64: 1, -1>` of arguments,
+    results and snug_nn.data, or annotations of the dialect `shard`) lies so; arguments that come back grown or written into lie
+    as is best, the same before and after, and all others are whole (`snug.layout`). Works on any program of linalg, tensor and nn ops; an op without an
     index rule takes its operands as a whole, on each device. The choice is written to the ops as `snug.cuts`, a list of
     dictionaries such as `{axis = 0, dim = 2, segments = array<i64: 64>}`, and the mesh to the module as
     `snug.mesh = array<i64: 2, 4>`; snug-partition carries it out.
   }];
   let options = [
-    ListOption<"mesh", "mesh", "int64_t", "Devices along the two axes of the mesh">,
+    ListOption<"mesh", "mesh", "int64_t", "Devices along the two axes of the mesh; without it those of the program's shard.grid">,
     Option<"topology", "topology", "std::string", "",
            "Topology file (docs/topology.md) of the links between the devices; without it all are at one switch of 10 GB/s">,
     Option<"ringAttention", "ring-attention", "std::string", "\"auto\"",
@@ -32,7 +34,7 @@ def Partition : Pass<"snug-partition", "::mlir::ModuleOp"> {
   let summary = "Make the program of one device of a mesh";
   let description = [{
     Ops with `snug.cuts` become what one device does of them; between ops that lie differently stand the collectives that
-    bring tensors from one layout to the other. Arguments and results of functions stay whole, on each device. Afterwards
+    bring tensors from one layout to the other. Arguments and results with `snug.layout` become parts. Afterwards
     all types are local (contract C2), and what differs between devices is `snug_mesh.index` and their parts of the weights.
   }];
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/solver/MeshRings.h"
+#include "passes/shard/Annotations.h"
 #include "passes/shard/LayoutSearch.h"
 #include "passes/shard/Passes.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -20,6 +21,15 @@ struct SelectLayoutsPass : snug::impl::SelectLayoutsBase<SelectLayoutsPass> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
+    FailureOr<std::optional<MeshExtents>> grid = readAnnotations(module);
+    if (failed(grid))
+      return signalPassFailure();
+    if (*grid && mesh.empty())
+      mesh = ArrayRef<int64_t>(**grid);
+    if (*grid && !llvm::equal(**grid, mesh)) {
+      module.emitError() << "is annotated for a grid of " << (**grid)[0] << "x" << (**grid)[1] << " devices, which is not the mesh that was asked for";
+      return signalPassFailure();
+    }
     if (mesh.size() != kMeshAxes || mesh[0] < 1 || mesh[1] < 1) {
       module.emitError() << "mesh takes the devices along its two axes, as mesh=2,4";
       return signalPassFailure();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/shard/ShardRule.h"
+#include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -62,7 +63,12 @@ ShardRule ShardRule::of(Operation *op) {
     rule.readReshape(op, expand.getResultType(), expand.getReassociationIndices(), /*expands=*/true);
   else if (auto collapse = dyn_cast<tensor::CollapseShapeOp>(op))
     rule.readReshape(op, collapse.getSrcType(), collapse.getReassociationIndices(), /*expands=*/false);
-  else if (isa<tensor::ExtractSliceOp>(op))
+  else if (auto pin = dyn_cast<mesh::PinOp>(op)) { // each dim by itself
+    SmallVector<SmallVector<int64_t, 2>> dims;
+    for (int64_t dim = 0; dim < cast<RankedTensorType>(pin.getType()).getRank(); ++dim)
+      dims.push_back({dim});
+    rule.readReshape(op, cast<RankedTensorType>(pin.getType()), dims, /*expands=*/true);
+  } else if (isa<tensor::ExtractSliceOp>(op))
     rule.readExtractSlice(op);
   else if (isa<tensor::InsertSliceOp>(op))
     rule.readInsertSlice(op);

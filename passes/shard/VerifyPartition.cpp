@@ -50,6 +50,8 @@ struct VerifyPartitionPass : snug::impl::VerifyPartitionBase<VerifyPartitionPass
       };
       if (op->hasAttr(kCuts))
         wrong("has cuts that were not carried out");
+      if (isa<mesh::PinOp>(op))
+        wrong("is left: it stands in a function that is not cut");
       if (!isa<mesh::CollectiveOpInterface, mesh::IndexOp>(op))
         return;
       if (!hasMesh)

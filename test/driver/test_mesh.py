@@ -309,3 +309,53 @@ def test_weights_are_cut_whatever_that_costs(mlp, tmp_path):
     assert result.code == 0 and "warning" not in result.err
     mesh = json.loads((tmp_path / "r.json").read_text())["mesh"]
     assert mesh["replicated"] == [] and sum(one["bytes"] for one in mesh["collectives"]) > 0
+
+
+@pytest.mark.parametrize("text", ["x", "x=0", "x=:0", "x=0:", "=0:0", "x=-1:0", "x=0:-1", "x=a:0", "x=0:0x", "x=99999999999999999999:0", "x=0:2"])
+def test_what_is_no_pin(mlp, tmp_path, text):
+    refused(snugc(mlp(), "-o", tmp_path / "m.so", *ROWS, "--mesh", "2x1", "--shard", text), 1, "--shard")
+    assert files(tmp_path) == ["mlp.onnx", "mlp.onnx.data"]
+
+
+def test_pins_that_cannot_be(mlp, tmp_path):
+    path, out = mlp(), ("-o", tmp_path / "m.so")
+    def no(code, *parts, rows=ROWS, mesh=("--mesh", "2x1"), pins=()):
+        refused(snugc(path, *out, *rows, *mesh, *(word for pin in pins for word in ("--shard", pin))), code, *parts)
+    no(1, "no mesh was asked for", "--mesh 2x4", mesh=(), pins=["x=1:0"])
+    no(1, "has one device along axis 1", pins=["x=1:1"])
+    no(1, "'x=0:0'", "for the second time", pins=["x=1:0", "x=0:0"])
+    no(1, "has no value 'no=:such'", "its inputs are x", pins=["no=:such=1:0"])
+    no(3, "'x' of shape ?x64", "dim 0 is open", pins=["x=0:0"])
+    no(3, "'x' of shape ?x64", "it has no dim 2", pins=["x=2:0"])
+    no(3, "'x' of shape 3x64", "the 3 of dim 0 do not divide by 2", rows=("--dim", "rows=3"), pins=["x=0:0"])
+    no(3, "'w1' of shape 64x256", "the 64 of dim 0 do not divide by 3", mesh=("--mesh", "3x1"), pins=["w1=0:0"])
+    no(3, "'x' of shape ?x64", "dim 0 is open", mesh=("--mesh", "auto", "--topology", "dgx-a100"), pins=["x=0:0"])
+    no(3, "'x' of shape ?x64", "dim 0 is open", mesh=("--mesh", "least", "--memory-budget", "700KiB"), pins=["x=0:0"])
+    no(3, "no mesh of 2 devices", mesh=("--mesh", "auto", "--topology", pair(tmp_path)), pins=["x=1:0", "x=1:1"])
+    assert "m.so" not in files(tmp_path)
+
+
+def pair(tmp_path):
+    (tmp_path / "t.json").write_text(json.dumps(TWO))
+    return tmp_path / "t.json"
+
+
+def test_pins_are_kept(mlp, tmp_path):
+    """An input, an output, both weights; what is in parts is said and counted."""
+    report = tmp_path / "r.json"
+    result = snugc(mlp(), "--dry-run", "--dim", "rows=8", "--mesh", "2x2", "--shard", "x=1:0", "--shard", "y=0:1", "--shard", "w1=1:1", "--shard",
+                   "w2=0:1", "--report", report)
+    assert result.code == 0, result.err
+    assert "in parts of dim 0 along axis 1: 'y'\nin parts of dim 1 along axis 0: 'x'\n" in result.err
+    said = json.loads(report.read_text())
+    assert said["mesh"]["parts"] == [{"input": "x", "dims": [1, None]}, {"output": "y", "dims": [None, 0]}]
+    assert said["memory"]["inputs"] == said["memory"]["outputs"] == 8 * 64 * 4 // 2  # bytes
+
+
+def test_only_meshes_that_keep_pins_are_looked_at(mlp, tmp_path):
+    report = tmp_path / "r.json"
+    result = snugc(mlp(), *ROWS, "--dry-run", "--mesh", "auto", "--topology", "dgx-a100", "--shard", "w1=1:1", "--shard", "w1=0:0", "--report", report)
+    assert result.code == 0, result.err
+    assert {tuple(one["mesh"]) for one in json.loads(report.read_text())["mesh"]["candidates"]} == {(2, 4), (4, 2)}
+    result, mesh = mesh_for("700KiB", mlp, tmp_path, "--mesh", "least", "--shard", "w1=1:0")
+    assert result.code == 0 and mesh["mesh"] == [2, 1]  # without the pin one device is enough

@@ -20,7 +20,7 @@ public:
   GraphImporter(mlir::ModuleOp module, const OnnxSource &source, bool dataMayBeMissing, ImportError &error);
 
   /// Fills the module, which must be empty. On failure the error is set and the module is to be thrown away.
-  mlir::LogicalResult importModel(const ::onnx::ModelProto &model, IsKnownOp isKnown = nullptr);
+  mlir::LogicalResult importModel(const ::onnx::ModelProto &model, IsKnownOp isKnown = nullptr, TensorPins *pins = nullptr);
 
 private:
   using Opsets = llvm::StringMap<int64_t>; // domain, "" for ai.onnx -> version
@@ -37,7 +37,8 @@ private:
   // Importer.cpp
   mlir::LogicalResult importOpsets(const google::protobuf::RepeatedPtrField<::onnx::OperatorSetIdProto> &imports,
                                    Opsets &opsets);
-  mlir::LogicalResult importMain(const ::onnx::GraphProto &graph);
+  mlir::LogicalResult importMain(const ::onnx::GraphProto &graph, TensorPins *pins);
+  void pinValues(mlir::func::FuncOp main, const Scope &scope, TensorPins &pins);
   mlir::LogicalResult importFunction(const ::onnx::FunctionProto &function);
   mlir::LogicalResult importSchemaFunctions(IsKnownOp isKnown);
   void importMetadata(const ::onnx::ModelProto &model);

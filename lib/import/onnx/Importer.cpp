@@ -14,7 +14,7 @@ using google::protobuf::RepeatedPtrField;
 
 namespace snug {
 
-LogicalResult GraphImporter::importModel(const ::onnx::ModelProto &model, IsKnownOp isKnown) {
+LogicalResult GraphImporter::importModel(const ::onnx::ModelProto &model, IsKnownOp isKnown, TensorPins *pins) {
   // Before IR version 3 a model stated no opsets and meant the first.
   if (model.opset_import_size() == 0 && model.ir_version() < 3)
     opsets[""] = 1;
@@ -27,7 +27,7 @@ LogicalResult GraphImporter::importModel(const ::onnx::ModelProto &model, IsKnow
   for (const ::onnx::FunctionProto &function : model.functions())
     if (!symbols.insert(snug::onnx::functionSymbol(function.domain(), function.name(), function.overload())).second)
       return tensors.fail(2, "function '" + function.domain() + "::" + function.name() + "' is defined twice");
-  if (failed(importMain(model.graph())))
+  if (failed(importMain(model.graph(), pins)))
     return failure();
   for (const ::onnx::FunctionProto &function : model.functions())
     if (failed(importFunction(function)))
@@ -75,7 +75,34 @@ void GraphImporter::importMetadata(const ::onnx::ModelProto &model) {
                                           model.producer_version()));
 }
 
-LogicalResult GraphImporter::importMain(const ::onnx::GraphProto &graph) {
+void GraphImporter::pinValues(func::FuncOp main, const Scope &scope, TensorPins &pins) {
+  auto take = [&](StringRef name, llvm::function_ref<void(Attribute)> mark) {
+    auto pin = pins.find(name.str());
+    if (pin == pins.end())
+      return;
+    mark(builder.getDenseI64ArrayAttr(pin->second));
+    pins.erase(pin);
+  };
+  auto nameOf = [](DictionaryAttr attributes) { return attributes.getAs<StringAttr>(snug::onnx::kTensorName).getValue(); };
+  for (unsigned i = 0; i < main.getNumArguments(); ++i)
+    take(nameOf(main.getArgAttrDict(i)), [&](Attribute pin) { main.setArgAttr(i, snug::onnx::kTensorPin, pin); });
+  for (unsigned i = 0; i < main.getNumResults(); ++i)
+    take(nameOf(main.getResultAttrDict(i)), [&](Attribute pin) { main.setResultAttr(i, snug::onnx::kTensorPin, pin); });
+  for (const auto &entry : scope.values)
+    take(entry.first(), [&](Attribute pin) {
+      Value value = entry.second;
+      if (auto get = value.getDefiningOp<snug::onnx::GetOp>()) {
+        module.lookupSymbol(get.getInitializer())->setAttr(snug::onnx::kTensorPin, pin);
+        return;
+      }
+      builder.setInsertionPointAfterValue(value);
+      Location loc = NameLoc::get(builder.getStringAttr(entry.first()));
+      auto pinned = snug::onnx::PinOp::create(builder, loc, value.getType(), value, cast<DenseI64ArrayAttr>(pin));
+      value.replaceAllUsesExcept(pinned, pinned);
+    });
+}
+
+LogicalResult GraphImporter::importMain(const ::onnx::GraphProto &graph, TensorPins *pins) {
   // What an input and output are called; both are part of the compiled library's interface.
   auto describeTensor = [&](const ::onnx::ValueInfoProto &info) {
     NamedAttrList attributes;
@@ -138,6 +165,8 @@ LogicalResult GraphImporter::importMain(const ::onnx::GraphProto &graph) {
   func::ReturnOp::create(builder, module.getLoc(), results);
   main.setType(builder.getFunctionType(inputTypes, ValueRange(results).getTypes()));
   main.setAllResultAttrs(resultAttributes);
+  if (pins)
+    pinValues(main, scope, *pins);
   return success();
 }
 
@@ -201,13 +230,13 @@ LogicalResult GraphImporter::importFunction(const ::onnx::FunctionProto &functio
 }
 
 FailureOr<OwningOpRef<ModuleOp>> importOnnx(MLIRContext &context, const OnnxSource &source, ImportError &error,
-                                            bool dataMayBeMissing, IsKnownOp isKnown) {
+                                            bool dataMayBeMissing, IsKnownOp isKnown, TensorPins *pins) {
   context.loadDialect<snug::onnx::OnnxDialect, func::FuncDialect>();
   ::onnx::ModelProto model;
   if (failed(readModelFile(source, ExternalData(source).modelName(), model, error)))
     return failure();
   OwningOpRef<ModuleOp> module = ModuleOp::create(FileLineColLoc::get(&context, source.path, 0, 0));
-  if (failed(GraphImporter(*module, source, dataMayBeMissing, error).importModel(model, isKnown)))
+  if (failed(GraphImporter(*module, source, dataMayBeMissing, error).importModel(model, isKnown, pins)))
     return failure();
 
   // Whatever a file holds must have been refused above with a message of its own.

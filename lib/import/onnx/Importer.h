@@ -7,6 +7,8 @@
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
+#include <array>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -29,6 +31,9 @@ struct OnnxSource {
 /// Whether there is a direct way to compile an operator (domain, "" for ai.onnx; op type; opset).
 using IsKnownOp = llvm::function_ref<bool(llvm::StringRef, llvm::StringRef, int64_t)>;
 
+/// Values of the main graph by name, and the dims of each that are to be cut along the axes of a mesh, or -1.
+using TensorPins = std::map<std::string, std::array<int64_t, 2>>;
+
 /// Imports the model `source`, an untrusted input. On failure fills `error`. Loads the dialects it needs into
 /// `context`. The module holds
 ///   - @main, one argument a graph input that has no initializer (with one, it is that constant: Snug compiles ahead of
@@ -40,10 +45,11 @@ using IsKnownOp = llvm::function_ref<bool(llvm::StringRef, llvm::StringRef, int6
 /// With `dataMayBeMissing` external data files that do not exist are no failure; all other checks stay.
 /// For nodes of operators that `isKnown` denies and ONNX's schema defines by other operators, that definition is added as a
 /// function, under the symbol that NodeOp::getSchemaFunctionSymbol tells.
+/// Values that `pins` names are marked (snug.pin, snug_onnx.pin), and taken out of it.
 /// Threads: one import at a time per context. Memory: the file is mapped and its weights are never read.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importOnnx(mlir::MLIRContext &context, const OnnxSource &source,
                                                               ImportError &error, bool dataMayBeMissing = false,
-                                                              IsKnownOp isKnown = nullptr);
+                                                              IsKnownOp isKnown = nullptr, TensorPins *pins = nullptr);
 
 } // namespace snug
 

@@ -3,7 +3,7 @@
 // What goes round is sent before it is read here, and what comes is read after that: though the other order needs less memory, as
 // the first result is larger.
 // CHECK-LABEL: func.func @ring
-// CHECK: %[[B:.*]] = snug_mesh.shift axes [0] ins(%[[A:.*]] : tensor<16x4xf32>)
+// CHECK: %[[B:[^ ]*]] = snug_mesh.shift axes [0] ins(%[[A:[^ ]*]] : tensor<16x4xf32>)
 // CHECK: linalg.broadcast ins(%[[A]] :
 // CHECK: linalg.exp ins(%[[B]] :
 module attributes {snug.mesh = array<i64: 2, 1>} {

@@ -95,3 +95,52 @@ func.func @pinned_cache(%x: tensor<4x64xf32>, %row: tensor<1x64xf32>) -> (tensor
   %b = tensor.insert_slice %row into %a[4, 0] [1, 64] [1, 1] : tensor<1x64xf32> into tensor<5x64xf32>
   return %b : tensor<5x64xf32>
 }
+
+// -----
+
+// A value in parts: what makes it is cut like it, though all that it reads is on each device.
+// LOCAL-LABEL: func.func @value
+// LOCAL: linalg.exp ins(%{{.*}} : tensor<64x32xf32>)
+// LOCAL-NOT: snug_mesh.pin
+// LOCAL: %[[ALL:.*]] = snug_mesh.all_gather axes [0]
+func.func @value(%x: tensor<64x64xf32>) -> tensor<64x64xf32> {
+  %e = tensor.empty() : tensor<64x64xf32>
+  %y = linalg.exp ins(%x : tensor<64x64xf32>) outs(%e : tensor<64x64xf32>) -> tensor<64x64xf32>
+  %p = snug_mesh.pin %y along [1, -1] : tensor<64x64xf32>
+  return %p : tensor<64x64xf32>
+}
+
+// -----
+
+// A weight in parts of its rows, which the program reads transposed: of columns there.
+// LOCAL-LABEL: func.func @weight
+// LOCAL: snug_nn.weight @weight_w recipe [#snug_nn.transpose<[1, 0]>, #snug_nn.shard<1, 0, [512]>] : tensor<1024x256xf32>
+module {
+  snug_nn.data @weight_w : tensor<512x1024xf32> {file = "w", offset = 0 : i64, length = 2097152 : i64, snug.pin = array<i64: 0, -1>}
+  func.func @weight(%x: tensor<8x1024xf32>) -> tensor<8x512xf32> {
+    %w = snug_nn.weight @weight_w recipe [#snug_nn.transpose<[1, 0]>] : tensor<1024x512xf32>
+    %zero = arith.constant 0.0 : f32
+    %e = tensor.empty() : tensor<8x512xf32>
+    %i = linalg.fill ins(%zero : f32) outs(%e : tensor<8x512xf32>) -> tensor<8x512xf32>
+    %y = linalg.matmul ins(%x, %w : tensor<8x1024xf32>, tensor<1024x512xf32>) outs(%i : tensor<8x512xf32>) -> tensor<8x512xf32>
+    return %y : tensor<8x512xf32>
+  }
+}
+
+// -----
+
+// The other one of its dims: then the sum is made in parts.
+// LOCAL-LABEL: func.func @weight_summed
+// LOCAL: snug_nn.weight @weight_w recipe [#snug_nn.transpose<[1, 0]>, #snug_nn.shard<0, 0, [1024]>] : tensor<512x512xf32>
+// LOCAL: snug_mesh.all_reduce sum axes [0]
+module {
+  snug_nn.data @weight_w : tensor<512x1024xf32> {file = "w", offset = 0 : i64, length = 2097152 : i64, snug.pin = array<i64: 1, -1>}
+  func.func @weight_summed(%x: tensor<8x1024xf32>) -> tensor<8x512xf32> {
+    %w = snug_nn.weight @weight_w recipe [#snug_nn.transpose<[1, 0]>] : tensor<1024x512xf32>
+    %zero = arith.constant 0.0 : f32
+    %e = tensor.empty() : tensor<8x512xf32>
+    %i = linalg.fill ins(%zero : f32) outs(%e : tensor<8x512xf32>) -> tensor<8x512xf32>
+    %y = linalg.matmul ins(%x, %w : tensor<8x1024xf32>, tensor<1024x512xf32>) outs(%i : tensor<8x512xf32>) -> tensor<8x512xf32>
+    return %y : tensor<8x512xf32>
+  }
+}
