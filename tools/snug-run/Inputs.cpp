@@ -28,15 +28,32 @@ static void checkName(const snug_model *model, const char *kind, InfoAt at, cons
   throw CommandFailure(SNUG_EXIT_USAGE, source + ": the model has no " + kind + " '" + name + "'; it has " + known);
 }
 
-static std::map<std::string, HostTensor> readInputs(const snug_model *model, const RunOptions &options) {
+// What rank `rank` has of them.
+static std::map<std::string, HostTensor> readInputs(const snug_model *model, const RunOptions &options, uint32_t rank) {
   std::map<std::string, HostTensor> tensors;
+  std::map<std::string, uint32_t> numbers;
+  for (uint32_t i = 0; const snug_value_info *info = snug_model_input(model, i); ++i)
+    numbers[info->name] = i;
+  auto partOf = [&](const std::string &name, const std::string &file) {
+    auto number = numbers.find(name);
+    return number == numbers.end() || options.ownFiles.count(file)
+               ? PartOf()
+               : [=, input = number->second](const std::vector<int64_t> &whole, const snug_dtype &dtype) {
+                   return placesOfInput(model, input, rank, whole, dtype);
+                 };
+  };
   if (!options.inputArchive.empty())
-    tensors = readNpzFile(options.inputArchive);
+    tensors = readNpzFile(options.inputArchive, [&](const std::string &name) { return partOf(name, options.inputArchive); });
   for (const auto &item : tensors)
     checkName(model, "input", snug_model_input, item.first, options.inputArchive);
   for (const auto &[name, file] : options.inputs) {
     checkName(model, "input", snug_model_input, name, "--input");
-    tensors[name] = isPbFile(file) ? readPbFile(file) : readNpyFile(file);
+    if (!isPbFile(file))
+      tensors[name] = readNpyFile(file, partOf(name, file));
+    else if (options.ownFiles.count(file))
+      tensors[name] = readPbFile(file);
+    else
+      tensors[name] = partOfInput(model, numbers[name], rank, readPbFile(file));
   }
   for (const auto &item : options.outputs)
     checkName(model, "output", snug_model_output, item.first, "--output");
@@ -98,7 +115,7 @@ static std::vector<int64_t> bindDims(const snug_model *model, const RunOptions &
 }
 
 RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options, uint32_t rank) {
-  std::map<std::string, HostTensor> files = readInputs(model, options);
+  std::map<std::string, HostTensor> files = readInputs(model, options, rank);
   RunTensors tensors;
   uint32_t count = snug_model_num_inputs(model);
   tensors.inputs.resize(count);
@@ -107,10 +124,8 @@ RunTensors snug::makeTensors(const snug_model *model, const RunOptions &options,
     const char *name = snug_model_input(model, i)->name;
     auto found = files.find(name);
     isGiven[i] = found != files.end();
-    auto named = options.inputs.find(name);
-    bool isPart = options.ownFiles.count(named == options.inputs.end() ? options.inputArchive : named->second);
     if (isGiven[i])
-      tensors.inputs[i] = isPart ? std::move(found->second) : partOfInput(model, i, rank, std::move(found->second));
+      tensors.inputs[i] = std::move(found->second);
     else if (!options.randomSeed)
       throw CommandFailure(SNUG_EXIT_USAGE, "input '" + std::string(name) + "' is missing: add --input " + name +
                                          "=FILE.npy, or --random-inputs SEED");

@@ -5,6 +5,7 @@
 #include "tools/snug-run/StringTensor.h"
 #include "tools/snug-run/WholeFile.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -193,7 +194,29 @@ static std::string toRowMajor(const char *data, const std::vector<int64_t> &shap
   return rows;
 }
 
-HostTensor snug::readNpy(const std::string &name, const std::function<uint64_t(void *, uint64_t)> &read) {
+// The part of a row-major array that is read from its start; nothing where it ends too early.
+static std::optional<HostTensor> readPart(const NpyHeader &header, const PartPlaces &places, uint64_t bytes,
+                                          const std::function<uint64_t(void *, uint64_t)> &read) {
+  HostTensor part(header.dtype, places.shape());
+  std::vector<char> skipped(1 << 16);
+  uint64_t now = 0;
+  bool isComplete = true;
+  auto skipTo = [&](uint64_t place) {
+    for (uint64_t step; isComplete && now < place; now += step) {
+      step = std::min<uint64_t>(place - now, skipped.size());
+      isComplete = read(skipped.data(), step) == step;
+    }
+  };
+  places.visit(0, part.bytes(), [&](uint64_t at, uint64_t from, uint64_t length) {
+    skipTo(from);
+    isComplete = isComplete && read(part.data() + at, length) == length;
+    now += length;
+  });
+  skipTo(bytes);
+  return isComplete ? std::optional(std::move(part)) : std::nullopt;
+}
+
+HostTensor snug::readNpy(const std::string &name, const std::function<uint64_t(void *, uint64_t)> &read, const PartOf &part) {
   auto fail = [&](const char *why) { throw CommandFailure(SNUG_EXIT_RUN, "cannot read the array '" + name + "': " + why); };
   unsigned char prefix[12] = {};
   if (read(prefix, 8) != 8 || memcmp(prefix, kMagic, 6) != 0)
@@ -209,6 +232,19 @@ HostTensor snug::readNpy(const std::string &name, const std::function<uint64_t(v
     fail("its header is damaged");
   NpyHeader parsed = HeaderParser(name, header).parse();
   char more;
+  std::optional<PartPlaces> places = part && !isString(parsed.dtype) ? part(parsed.shape, parsed.dtype) : std::nullopt;
+  if (places && !parsed.isFortranOrder) {
+    uint64_t bytes = uint64_t(parsed.dtype.bits) / 8;
+    bool isTooLarge = false;
+    for (int64_t extent : parsed.shape)
+      isTooLarge = __builtin_mul_overflow(bytes, uint64_t(extent), &bytes) || isTooLarge;
+    std::optional<HostTensor> made = isTooLarge ? std::nullopt : readPart(parsed, *places, bytes, read);
+    if (!made)
+      fail("it is shorter than its header says");
+    if (read(&more, 1) != 0)
+      fail("it is longer than its header says");
+    return std::move(*made);
+  }
   HostTensor tensor(parsed.dtype, parsed.shape);
   if (isString(parsed.dtype)) {
     uint64_t bytes;
@@ -228,14 +264,18 @@ HostTensor snug::readNpy(const std::string &name, const std::function<uint64_t(v
   }
   if (read(&more, 1) != 0)
     fail("it is longer than its header says");
-  return tensor;
+  if (!places)
+    return tensor;
+  HostTensor kept(parsed.dtype, places->shape());
+  places->visit(0, kept.bytes(), [&](uint64_t at, uint64_t from, uint64_t bytes) { memcpy(kept.data() + at, tensor.data() + from, bytes); });
+  return kept;
 }
 
-HostTensor snug::readNpyFile(const std::string &path) {
+HostTensor snug::readNpyFile(const std::string &path, const PartOf &part) {
   std::unique_ptr<FILE, int (*)(FILE *)> file(fopen(path.c_str(), "rb"), &fclose);
   if (!file)
     throw CommandFailure(SNUG_EXIT_MACHINE, "cannot open '" + path + "': " + strerror(errno));
-  return readNpy(path, [&](void *to, uint64_t bytes) { return fread(to, 1, bytes, file.get()); });
+  return readNpy(path, [&](void *to, uint64_t bytes) { return fread(to, 1, bytes, file.get()); }, part);
 }
 
 std::string snug::npyHeader(const HostTensor &tensor) {

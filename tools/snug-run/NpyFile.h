@@ -6,15 +6,21 @@
 #define SNUG_TOOLS_SNUG_RUN_NPY_FILE_H
 
 #include "tools/snug-run/HostTensor.h"
+#include "tools/snug-run/PartPlaces.h"
 
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace snug {
 
-// Reads one array. `read(buffer, bytes)` gives the next bytes or fewer at the end; `name` stands in messages.
-HostTensor readNpy(const std::string &name, const std::function<uint64_t(void *, uint64_t)> &read);
-HostTensor readNpyFile(const std::string &path);
+// What is to be kept of an array of that shape; nothing: all of it.
+using PartOf = std::function<std::optional<PartPlaces>(const std::vector<int64_t> &, const snug_dtype &)>;
+
+// Reads one array, of which no more than `part` is ever in memory, unless the array is in Fortran's order. `read(buffer, bytes)`
+// gives the next bytes or fewer at the end; `name` stands in messages.
+HostTensor readNpy(const std::string &name, const std::function<uint64_t(void *, uint64_t)> &read, const PartOf &part = {});
+HostTensor readNpyFile(const std::string &path, const PartOf &part = {});
 
 // What stands before the data: a multiple of 64 bytes. Throws when NumPy has no such dtype.
 std::string npyHeader(const HostTensor &tensor);

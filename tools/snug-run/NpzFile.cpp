@@ -22,7 +22,7 @@ static const std::string kSuffix = ".npy";
   throw CommandFailure(isSystem ? SNUG_EXIT_MACHINE : SNUG_EXIT_RUN, "cannot open '" + path + "': " + why);
 }
 
-std::map<std::string, HostTensor> snug::readNpzFile(const std::string &path) {
+std::map<std::string, HostTensor> snug::readNpzFile(const std::string &path, const std::function<PartOf(const std::string &)> &partOf) {
   int code = 0;
   std::unique_ptr<zip_t, void (*)(zip_t *)> archive(zip_open(path.c_str(), ZIP_RDONLY, &code), &zip_discard);
   if (!archive)
@@ -52,7 +52,8 @@ std::map<std::string, HostTensor> snug::readNpzFile(const std::string &path) {
       }
       return done;
     };
-    tensors[name.substr(0, name.size() - kSuffix.size())] = readNpy(path + "/" + name, read);
+    std::string array = name.substr(0, name.size() - kSuffix.size());
+    tensors[array] = readNpy(path + "/" + name, read, partOf ? partOf(array) : PartOf());
   }
   return tensors;
 }

@@ -47,20 +47,21 @@ static uint32_t deviceOf(const snug_model *model, uint32_t rank) {
 
 static uint64_t elementBytes(const snug_dtype &dtype) { return std::max<uint64_t>(dtype.bits, 8) / 8; }
 
-HostTensor snug::partOfInput(const snug_model *model, uint32_t index, uint32_t rank, HostTensor whole) {
+std::optional<PartPlaces> snug::placesOfInput(const snug_model *model, uint32_t index, uint32_t rank, const std::vector<int64_t> &whole,
+                                              const snug_dtype &dtype) {
   const snug_value_cut *cut = snug_model_input_cut(model, index);
   const snug_value_info *info = snug_model_input(model, index);
   if (!cut)
-    return whole;
+    return std::nullopt;
   uint32_t mesh[2];
   snug_model_mesh(model, mesh);
-  std::vector<int64_t> shape = whole.shape, start(shape.size(), 0);
+  std::vector<int64_t> shape = whole, start(whole.size(), 0);
   for (int axis = 0; axis < 2; ++axis) {
     int32_t dim = cut->dim[axis];
     if (dim < 0)
       continue;
-    if (int32_t(shape.size()) != info->rank || whole.shape[size_t(dim)] != cut->extent[axis])
-      throw CommandFailure(SNUG_EXIT_RUN, "input '" + std::string(info->name) + "' has shape " + shapeText(whole.shape) + "; expected rank " +
+    if (int32_t(whole.size()) != info->rank || whole[size_t(dim)] != cut->extent[axis])
+      throw CommandFailure(SNUG_EXIT_RUN, "input '" + std::string(info->name) + "' has shape " + shapeText(whole) + "; expected rank " +
                                        std::to_string(info->rank) + " with " + std::to_string(cut->extent[axis]) + " along dim " +
                                        std::to_string(dim) + ", of which each rank gets a part ({rank} in the file's name: it is that part)");
     shape[size_t(dim)] /= mesh[axis];
@@ -69,9 +70,15 @@ HostTensor snug::partOfInput(const snug_model *model, uint32_t index, uint32_t r
   for (int axis = 0; axis < 2; ++axis)
     if (int32_t dim = cut->dim[axis]; dim >= 0) // where axis 1 cuts the parts of axis 0, those are that much longer
       start[size_t(dim)] += place[axis] * shape[size_t(dim)] * (axis == 0 && cut->dim[1] == dim ? mesh[1] : 1);
-  HostTensor part(whole.dtype, shape);
-  PartPlaces places(shape, whole.shape, start, elementBytes(whole.dtype));
-  places.visit(0, part.bytes(), [&](uint64_t at, uint64_t from, uint64_t bytes) { memcpy(part.data() + at, whole.data() + from, bytes); });
+  return PartPlaces(shape, whole, start, elementBytes(dtype));
+}
+
+HostTensor snug::partOfInput(const snug_model *model, uint32_t index, uint32_t rank, HostTensor whole) {
+  std::optional<PartPlaces> places = placesOfInput(model, index, rank, whole.shape, whole.dtype);
+  if (!places)
+    return whole;
+  HostTensor part(whole.dtype, places->shape());
+  places->visit(0, part.bytes(), [&](uint64_t at, uint64_t from, uint64_t bytes) { memcpy(part.data() + at, whole.data() + from, bytes); });
   return part;
 }
 

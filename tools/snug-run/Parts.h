@@ -5,27 +5,16 @@
 #define SNUG_TOOLS_SNUG_RUN_PARTS_H
 
 #include "tools/snug-run/Inputs.h"
-
-#include <functional>
+#include "tools/snug-run/PartPlaces.h"
 
 namespace snug {
 
-// Where the elements of a part are in the whole: a box that begins at `start`.
-class PartPlaces {
-public:
-  PartPlaces(std::vector<int64_t> part, std::vector<int64_t> whole, std::vector<int64_t> start, uint64_t elementBytes);
+// Where what rank `rank` has of an input lies in the whole, which has this shape; nothing where it has all of it. Throws where
+// that is not the shape that is cut.
+std::optional<PartPlaces> placesOfInput(const snug_model *model, uint32_t index, uint32_t rank, const std::vector<int64_t> &whole,
+                                        const snug_dtype &dtype);
 
-  // Of the bytes [from, to) of the part, all that lie in a row in the whole: visit(offset in the part, in the whole, bytes).
-  void visit(uint64_t from, uint64_t to, const std::function<void(uint64_t, uint64_t, uint64_t)> &visit) const;
-
-private:
-  std::vector<int64_t> part, start;
-  std::vector<uint64_t> strides; // of the whole, in bytes
-  size_t rowDim = 0;             // from this dim on all of the part lies in a row
-  uint64_t rowBytes = 1;
-};
-
-// What rank `rank` has of an input that was given as a whole. Throws where that has not the shape that is cut.
+// What rank `rank` has of an input that was given as a whole; throws as above.
 HostTensor partOfInput(const snug_model *model, uint32_t index, uint32_t rank, HostTensor whole);
 
 // All ranks call it: the outputs that rank 0 writes as a whole, by number, on rank 0; nothing on the others.

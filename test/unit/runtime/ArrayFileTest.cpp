@@ -102,6 +102,45 @@ TEST_F(ArrayFile, ReadsFortranOrder) {
   EXPECT_EQ(readNpyFile(path("f.npy")).elements(), 0);
 }
 
+// Of 4 x 3 x 4 numbers rows 2 and 3, and of these columns 2 and 3: by places, and of either order of the file.
+TEST_F(ArrayFile, ReadsAPart) {
+  PartOf corner = [](const std::vector<int64_t> &whole, const snug_dtype &dtype) {
+    return PartPlaces({2, 3, 2}, whole, {2, 0, 2}, dtype.bits / 8);
+  };
+  HostTensor tensor = numbered({0, 16, 1}, {4, 3, 4});
+  writeNpyFile(path("p.npy"), tensor);
+  writeNpzFile(path("p.npz"), {{"p", &tensor}});
+  auto expectPart = [&](const HostTensor &part) {
+    EXPECT_EQ(part.shape, (std::vector<int64_t>{2, 3, 2}));
+    for (int64_t i = 0; i < 12; ++i) {
+      int64_t from = (2 + i / 6) * 12 + i / 2 % 3 * 4 + 2 + i % 2;
+      EXPECT_EQ(memcmp(part.data() + 2 * i, tensor.data() + 2 * from, 2), 0) << i;
+    }
+  };
+  expectPart(readNpyFile(path("p.npy"), corner));
+  expectPart(readNpzFile(path("p.npz"), [&](const std::string &) { return corner; }).at("p"));
+  std::string file = npy("{'descr': '<i2', 'fortran_order': True, 'shape': (4, 3, 4), }", 0);
+  for (int64_t k = 0; k < 4; ++k)
+    for (int64_t j = 0; j < 3; ++j)
+      for (int64_t i = 0; i < 4; ++i)
+        file.append(reinterpret_cast<const char *>(tensor.data()) + 2 * (i * 12 + j * 4 + k), 2);
+  writeFile(path("f.npy"), file);
+  expectPart(readNpyFile(path("f.npy"), corner));
+  // What is left out has to be there all the same, and no more.
+  const std::string dict = "{'descr': '<i2', 'fortran_order': False, 'shape': (4, 3, 4), }";
+  for (auto [bytes, why] : {std::pair(95, "shorter"), {97, "longer"}, {3, "shorter"}}) {
+    writeFile(path("p.npy"), npy(dict, size_t(bytes)));
+    try {
+      readNpyFile(path("p.npy"), [](const std::vector<int64_t> &whole, const snug_dtype &dtype) {
+        return PartPlaces({2, 3, 2}, whole, {0, 0, 0}, dtype.bits / 8);
+      });
+      ADD_FAILURE() << bytes;
+    } catch (const CommandFailure &failure) {
+      EXPECT_NE(std::string(failure.what()).find(why), std::string::npos) << failure.what();
+    }
+  }
+}
+
 TEST_F(ArrayFile, RefusesWhatItCannotRead) {
   const std::string good = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }";
   auto refuses = [&](const std::string &bytes, const std::string &why) {
