@@ -138,6 +138,13 @@ RECIPES = {
                         lambda i, j: cut(W.reshape(12, 6, 4), 1, j, 3, [3, 3]).transpose(2, 0, 1)),
     "sliced before": ("#snug_nn.slice<[2, 0], [8, 24]>, #snug_nn.shard<0, 0, [4, 4]>",
                       lambda i, j: cut(W[2:10], 0, i, 2, [4, 4])),
+    # A multiple of all six devices, with zeros at the end.
+    "filled rows": ("#snug_nn.slice<[1, 0], [11, 24]>, #snug_nn.shard<0, 0, [11]>",
+                    lambda i, j: cut(np.pad(W[1:], ((0, 1), (0, 0))), 0, i, 2, [12])),
+    "filled rows of both axes": ("#snug_nn.slice<[1, 0], [11, 24]>, #snug_nn.shard<0, 0, [11]>, #snug_nn.shard<0, 1, [6]>",
+                                 lambda i, j: cut(cut(np.pad(W[1:], ((0, 1), (0, 0))), 0, i, 2, [12]), 0, j, 3, [6])),
+    "filled columns, packed": ("#snug_nn.slice<[0, 0], [12, 7]>, #snug_nn.shard<1, 1, [7]>, #snug_nn.pack<4>",
+                               lambda i, j: cut(np.pad(W[:, :7], ((0, 0), (0, 5))), 1, j, 3, [12]).reshape(12, 1, 4).transpose(1, 0, 2)),
     "packed after": ("#snug_nn.shard<1, 1, [12, 6, 6]>, #snug_nn.pack<4>",
                      lambda i, j: cut(W, 1, j, 3, [12, 6, 6]).reshape(12, 2, 4).transpose(1, 0, 2)),
 }
@@ -188,7 +195,7 @@ def test_files_of_earlier_compilations(tmp_path):
 
 
 @pytest.mark.parametrize("recipe,shape,mesh,message", [
-    ("#snug_nn.shard<0, 0, [12]>", (2, 24), (5, 1), "a shard has a segment of 12, which 5 devices cannot share evenly"),
+    ("#snug_nn.shard<0, 0, [8, 4]>", (2, 24), (5, 1), "a shard has a segment of 8, which 5 devices cannot share evenly"),
     ("#snug_nn.shard<1, 0, [12, 6]>", (12, 9), (2, 1), "a shard's segments are shorter than its dim"),
     ("#snug_nn.shard<1, 0, [12, 14]>", (12, 13), (2, 1), "a shard's segments are longer than its dim"),
     ("#snug_nn.shard<2, 0, [12]>", (12, 12), (2, 1), "a shard names a dim or a mesh axis that does not exist"),
