@@ -215,7 +215,7 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
            if (!o.ringAttention)
              throw CLI::ValidationError("--ring-attention", "'" + text + "' is none of auto, off, on");
          },
-         "Whether keys go round the devices where rows of an attention are cut (default: auto, where that is faster)")
+         "Whether keys go round where rows of an attention are cut (default: auto, where that is faster)")
       ->type_name("auto|off|on");
   app.add_flag("--replicate-weights", o.replicateWeights, "Allows matrices of weights on several devices as a whole, where that is faster");
   app.add_option_function<std::string>(
