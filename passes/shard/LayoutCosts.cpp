@@ -101,16 +101,16 @@ static int64_t valueSizeOf(nn::AttentionOp op) {
 
 StatedTraffic LayoutCosts::doing(size_t phase, Operation *op, const ShardRule &rule, const OpCuts &cuts) {
   int64_t group = 1;
-  double sent = 0, others = 1; // others: of the rows, that a device has to do with
+  double sent = 0;
+  OpCuts others = cuts; // by which it has to do with some of the rows only
   size_t ring = 0;
   for (int axis = 0; axis < kMeshAxes; ++axis) {
     if (!cuts[axis])
       continue;
     unsigned dim = cuts[axis]->dim;
-    if (!rule.isRow(dim) && !rule.isKeys(dim)) {
-      others /= static_cast<double>(mesh[axis]);
+    if (!rule.isRow(dim) && !rule.isKeys(dim))
       continue;
-    }
+    others[axis].reset();
     ring = group == 1 ? static_cast<size_t>(axis) : 2;
     group *= mesh[axis];
     sent = rule.isRow(dim) ? rowsOf(phase, op->getOperand(0), rule.extents()[dim]) * bytesOfRowInParts(op, group)
@@ -120,7 +120,7 @@ StatedTraffic LayoutCosts::doing(size_t phase, Operation *op, const ShardRule &r
   traffic.compute_s = computing(phase, op, shareOfOp(phase, op, rule, cuts));
   if (group > 1) {
     traffic.collectives[ring] = 1;
-    traffic.bytes[ring] = sent * others;
+    traffic.bytes[ring] = sent * shareOfOp(phase, op, rule, others);
   }
   addRing(phase, op, rule, cuts, traffic);
   return traffic;

@@ -10,6 +10,7 @@
 #include "passes/shard/FunctionLayouts.h"
 #include "passes/shard/LinearLayers.h"
 #include "passes/shard/OpenExtents.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -73,9 +74,18 @@ public:
     for (size_t phase = 0; phase < all.size(); ++phase) {
       for (auto &[op, node] : nodes)
         all[phase] += costs.doing(phase, op, candidates.ruleOf(op), node.states[solution.states[node.number]]);
-      for (const Way &way : ways)
-        all[phase] += costs.resharding(way.sizes[phase], way.given[solution.states[way.from]],
-                                       way.wanted.size() == 1 ? way.wanted.front() : way.wanted[solution.states[way.to]]);
+      // What several readers want of one tensor is made once.
+      llvm::DenseSet<unsigned> isShared;
+      for (const Shared &one : shared)
+        isShared.insert(one.node);
+      llvm::DenseMap<unsigned, SmallVector<TensorLayout>> made;
+      for (const Way &way : ways) {
+        const TensorLayout &to = way.wanted.size() == 1 ? way.wanted.front() : way.wanted[solution.states[way.to]];
+        if (isShared.contains(way.from) && llvm::is_contained(made[way.from], to))
+          continue;
+        made[way.from].push_back(to);
+        all[phase] += costs.resharding(way.sizes[phase], way.given[solution.states[way.from]], to);
+      }
     }
     return all;
   }
@@ -93,9 +103,37 @@ public:
     for (unsigned node : choices)
       chosen.push_back(solution.states[node]);
     ends.write(function, chosen);
+    writeShared(solution);
   }
 
 private:
+  void writeShared(const LayoutSolution &solution) {
+    MLIRContext *context = function.getContext();
+    for (unsigned i = 0; i < function.getNumArguments(); ++i)
+      function.removeArgAttr(i, kShared);
+    for (auto &[op, node] : nodes)
+      op->removeAttr(kShared);
+    llvm::MapVector<Operation *, SmallVector<Attribute>> results;
+    for (const Shared &one : shared) {
+      Attribute layout = sharedAttribute(context, one.layouts[solution.states[one.node]]);
+      if (auto argument = dyn_cast<BlockArgument>(one.value)) {
+        function.setArgAttr(argument.getArgNumber(), kShared, layout);
+        continue;
+      }
+      auto result = cast<OpResult>(one.value);
+      SmallVector<Attribute> &all = results[result.getOwner()];
+      all.resize(result.getOwner()->getNumResults(), UnitAttr::get(context));
+      all[result.getResultNumber()] = layout;
+    }
+    for (auto &[op, layouts] : results)
+      op->setAttr(kShared, ArrayAttr::get(context, layouts));
+  }
+
+  struct Shared {
+    Value value;
+    unsigned node = 0;
+    std::vector<TensorLayout> layouts;
+  };
   struct Node {
     unsigned number = 0;
     std::vector<OpCuts> states;
@@ -284,6 +322,7 @@ private:
         all.push_back(TensorLayout());
       unsigned copy = add(std::vector<double>(all.size(), 0));
       addEdge(from, given, copy, all, sizes);
+      shared.push_back({value, copy, all});
       from = copy;
       given = all;
     }
@@ -333,6 +372,7 @@ private:
   SmallVector<unsigned> choices; // the node of each of `ends`
   LayoutProblem problem;
   std::vector<Way> ways;
+  std::vector<Shared> shared;
   llvm::MapVector<Operation *, Node> nodes;
 };
 

@@ -8,6 +8,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Shard/IR/ShardDialect.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace snug;
@@ -75,6 +76,42 @@ void snug::writeCuts(Operation *op, const OpCuts &cuts) {
   op->removeAttr(kCuts);
   if (!list.empty())
     op->setAttr(kCuts, b.getArrayAttr(list));
+}
+
+Attribute snug::sharedAttribute(MLIRContext *context, const TensorLayout &layout) {
+  Builder b(context);
+  SmallVector<Attribute> axes;
+  for (const AxisLayout &axis : layout)
+    if (axis.kind == AxisLayout::Cut)
+      axes.push_back(b.getDictionaryAttr({b.getNamedAttr("dim", b.getI64IntegerAttr(axis.dim)),
+                                          b.getNamedAttr("segments", b.getDenseI64ArrayAttr(axis.segments))}));
+    else
+      axes.push_back(b.getStringAttr(axis.kind == AxisLayout::Partial ? "partial" : "whole"));
+  return b.getArrayAttr(axes);
+}
+
+std::optional<TensorLayout> snug::readShared(Attribute attribute, RankedTensorType type, const MeshExtents &mesh) {
+  auto axes = dyn_cast_or_null<ArrayAttr>(attribute);
+  if (!axes || axes.size() != kMeshAxes)
+    return std::nullopt;
+  TensorLayout layout;
+  for (auto [axis, one] : llvm::zip_equal(layout, axes)) {
+    auto word = dyn_cast<StringAttr>(one);
+    auto cut = dyn_cast<DictionaryAttr>(one);
+    auto dim = cut ? cut.getAs<IntegerAttr>("dim") : nullptr;
+    auto segments = cut ? cut.getAs<DenseI64ArrayAttr>("segments") : nullptr;
+    if (word && (word.getValue() == "whole" || word.getValue() == "partial")) {
+      axis.kind = word.getValue() == "whole" ? AxisLayout::Whole : AxisLayout::Partial;
+      continue;
+    }
+    if (!dim || !segments || dim.getInt() < 0 || dim.getInt() >= type.getRank())
+      return std::nullopt;
+    axis = AxisLayout::cut(dim.getInt(), segments.asArrayRef().vec());
+    int64_t length = std::accumulate(axis.segments.begin(), axis.segments.end(), int64_t(0)), extent = type.getDimSize(dim.getInt());
+    if (ShapedType::isDynamic(extent) ? axis.segments != std::vector<int64_t>{AxisLayout::kOpen} : length != extent)
+      return std::nullopt;
+  }
+  return isLayout(layout, mesh) ? std::optional(layout) : std::nullopt;
 }
 
 std::pair<Value, int64_t> snug::tensorOf(Operation *op, const ShardRule &rule, const IterationCut &cut) {

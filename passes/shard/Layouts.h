@@ -12,6 +12,12 @@
 namespace snug {
 
 inline constexpr llvm::StringLiteral kCuts = "snug.cuts";
+/// The layout to which a tensor with several readers is brought first, and from which each of them gets it: of an argument, or a list
+/// of those of an op's results. By axis {dim = 1, segments = array<i64: 64>}, "partial" or "whole".
+inline constexpr llvm::StringLiteral kShared = "snug.shared";
+mlir::Attribute sharedAttribute(mlir::MLIRContext *context, const TensorLayout &layout);
+/// Nothing where the attribute is none, or says none of a tensor of this type.
+std::optional<TensorLayout> readShared(mlir::Attribute attribute, mlir::RankedTensorType type, const MeshExtents &mesh);
 
 /// What the passes make, and the rules that they ask ops for: of upstream ops, too, so that they run in any tool.
 void registerShardDialects(mlir::DialectRegistry &registry);

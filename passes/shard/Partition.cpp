@@ -69,6 +69,21 @@ private:
   // One value for the extent of each open dim, the same as far as it can be known.
   void readExtents() {
     sayExtents(block);
+    auto share = [&](Value value, Attribute attribute) {
+      if (auto type = dyn_cast<RankedTensorType>(value.getType()))
+        if (std::optional<TensorLayout> layout = readShared(attribute, type, mesh))
+          shared[value] = *layout;
+    };
+    for (BlockArgument argument : block.getArguments()) {
+      share(argument, function.getArgAttr(argument.getArgNumber(), kShared));
+      function.removeArgAttr(argument.getArgNumber(), kShared);
+    }
+    for (Operation &op : block) {
+      if (auto layouts = op.getAttrOfType<ArrayAttr>(kShared); layouts && layouts.size() == op.getNumResults())
+        for (auto [result, layout] : llvm::zip_equal(op.getResults(), layouts))
+          share(result, layout);
+      op.removeAttr(kShared);
+    }
     auto note = [&](Value value) {
       if (auto type = dyn_cast<RankedTensorType>(value.getType()))
         for (int64_t dim = 0; dim < type.getRank(); ++dim)
@@ -238,6 +253,17 @@ private:
       for (auto [dim, size] : llvm::enumerate(sizes))
         size = localExtent(b, empty.getLoc(), size, dim, layout, mesh);
       return tensor::EmptyOp::create(b, empty.getLoc(), sizes, empty.getType().getElementType());
+    }
+    auto isLayout = [&](const Version &one) { return one.layout == layout; };
+    if (auto found = shared.find(value); found != shared.end() && found->second != layout && llvm::none_of(versions[value], isLayout)) {
+      TensorLayout first = found->second; // from there on, as everybody else
+      shared.erase(found);
+      Version from{first, version(value, first)};
+      shared[value] = first;
+      Value local = reshard(b, value.getLoc(), from.local, extents[value], from.layout, layout, mesh);
+      ++numGathered;
+      versions[value].push_back({layout, local});
+      return local;
     }
     SmallVector<Version> &known = versions[value];
     // From what takes the least, counting a collective as what it moves of the tensor.
@@ -485,6 +511,7 @@ private:
   llvm::DenseMap<Value, SmallVector<OpFoldResult>> extents; // of tensors, as a whole; null where no value says it
   SmallVector<TensorLayout> returned; // how each result lies
   llvm::DenseMap<Value, SmallVector<Version>> versions;
+  llvm::DenseMap<Value, TensorLayout> shared; // where versions that others want are made from
   llvm::SmallSetVector<Operation *, 32> done;
   size_t numGathered = 0; // values that were brought to another layout
 };

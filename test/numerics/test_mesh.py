@@ -210,11 +210,12 @@ def test_a_mesh_chosen_for_a_mix_gives_what_one_device_gives(weights, tmp_path):
 
 
 @pytest.mark.parametrize("name", EXPORTED)
-@pytest.mark.parametrize("mesh, family", [("4x1", "1d"), ("2x2", "free"), ("4x2", "column-first"), ("4x2", "hierarchical"), ("2x4", "row-first")])
+@pytest.mark.parametrize("mesh, family", [("4x1", "1d"), ("2x2", "free"), ("4x2", "column-first"), ("4x2", "hierarchical"), ("2x4", "row-first"),
+                                          ("3x2", "free"), ("6x1", "1d")])
 def test_what_was_priced_is_what_is_sent(name, mesh, family, weights, tmp_path):
     """Calls and bytes of each axis, and of both together, as the search had them, and as the program has them."""
     model, dims, _ = model_of(name, weights, tmp_path)
-    _, report = snug.compile_model(model, tmp_path / "m.so", dims, flags=["--mesh", mesh, "--mesh-family", family, "--dry-run"])
+    _, report = snug.compile_model(model, tmp_path / "m.so", dims, flags=["--mesh", mesh, "--mesh-family", family, "--dry-run", "--overlap", "off"])
     found = report["mesh"]
     (own,) = [one for one in found["plan"]["candidates"] if one["mesh"] == found["mesh"] and one["family"] == found["family"]]
     (layout,) = own["phases"][0]["layouts"]
@@ -222,7 +223,7 @@ def test_what_was_priced_is_what_is_sent(name, mesh, family, weights, tmp_path):
         sent = [one for one in found["collectives"] if one["axes"] == axes]
         priced = layout["traffic"][ring]
         assert priced["collectives"] == sum(one["calls"] for one in sent), axes
-        assert priced["bytes"] == pytest.approx(sum(one["bytes"] for one in sent), rel=2e-3), axes  # statistics of rows that are filled up
+        assert priced["bytes"] == pytest.approx(sum(one["bytes"] for one in sent), rel=5e-3), axes  # statistics of rows that are filled up
 
 
 def test_heads_of_each_matrix_are_cut_and_weights_shared_out(weights, tmp_path):

@@ -49,7 +49,7 @@ module attributes {snug.dims = [{name = "past", min = 1, max = 64, step = 1}]} {
 
 // What is not given back is whole, and so is what is.
 // CHECK-LABEL: func.func @plain
-// CHECK-SAME: (%{{.*}}: tensor<64x64xf32>) -> tensor<64x64xf32>
+// CHECK-SAME: (%{{.*}}: tensor<64x64xf32> {snug.shared = ["whole", "whole"]}) -> tensor<64x64xf32>
 func.func @plain(%x: tensor<64x64xf32>) -> tensor<64x64xf32> {
   %zero = arith.constant 0.0 : f32
   %e = tensor.empty() : tensor<64x64xf32>

@@ -281,3 +281,23 @@ module attributes {snug.mesh = array<i64: 1, 2>} {
     return %r : tensor<6x16xf32>
   }
 }
+
+// -----
+
+// What two readers want in parts of rows and of columns is made of what they share: brought together once, and then sliced.
+// CHECK-LABEL: func.func @shared
+// CHECK: %[[Y:.*]] = linalg.exp ins(%{{.*}} : tensor<2x16xf32>)
+// CHECK: snug_mesh.all_gather axes [0] ins(%[[Y]] : tensor<2x16xf32>)
+// CHECK-NOT: snug_mesh.all_to_all
+// CHECK: linalg.log ins(%{{.*}} : tensor<8x4xf32>)
+// CHECK: linalg.tanh ins(%{{.*}} : tensor<8x16xf32>)
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @shared(%x: tensor<8x16xf32>) -> (tensor<8x16xf32>, tensor<8x16xf32>) {
+    %e = tensor.empty() : tensor<8x16xf32>
+    %a = linalg.exp {snug.cuts = [{axis = 0, dim = 0, segments = array<i64: 8>}], snug.shared = [["whole", "whole"]]}
+        ins(%x : tensor<8x16xf32>) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    %b = linalg.log {snug.cuts = [{axis = 0, dim = 1, segments = array<i64: 16>}]} ins(%a : tensor<8x16xf32>) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    %c = linalg.tanh ins(%a : tensor<8x16xf32>) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    return %b, %c : tensor<8x16xf32>, tensor<8x16xf32>
+  }
+}
