@@ -58,15 +58,25 @@ static DimAccess accessOf(AffineMap map, unsigned dim, ArrayRef<int64_t> extents
   return {};
 }
 
-// Extents of the iteration dims, from the tensors in whose maps they stand bare; of one that does so nowhere, from where
-// it is merged with others: there the next outer one begins when it ends.
-static std::vector<int64_t> extentsOf(unsigned numDims, ArrayRef<std::pair<AffineMap, const ChunkValue *>> maps) {
-  std::vector<int64_t> bare(numDims, 0), merged(numDims, 0);
-  for (auto [map, value] : maps)
+namespace {
+struct MapOf {
+  AffineMap map;
+  const ChunkValue *value;
+  bool isResult;
+};
+} // namespace
+
+// Extents of the iteration dims, from the results in whose maps they stand bare, as of an operand more may be there than is
+// taken; else from the operands; of one that stands bare nowhere, from where it is merged with others: there the next outer one
+// begins when it ends.
+static std::vector<int64_t> extentsOf(unsigned numDims, ArrayRef<MapOf> maps) {
+  std::vector<int64_t> bare(numDims, 0), made(numDims, 0), merged(numDims, 0);
+  for (auto [map, value, isResult] : maps)
     for (auto [expr, extent] : llvm::zip_equal(map.getResults(), value->extents)) {
       SmallVector<int64_t> factors(numDims, 0);
       if (auto dim = dyn_cast<AffineDimExpr>(expr)) {
-        bare[dim.getPosition()] = std::max(bare[dim.getPosition()], extent);
+        int64_t &known = (isResult ? made : bare)[dim.getPosition()];
+        known = std::max(known, extent);
       } else if (linearIn(expr, factors)) {
         for (unsigned dim = 0; dim < numDims; ++dim) {
           if (factors[dim] == 0)
@@ -79,7 +89,7 @@ static std::vector<int64_t> extentsOf(unsigned numDims, ArrayRef<std::pair<Affin
       }
     }
   for (unsigned dim = 0; dim < numDims; ++dim)
-    bare[dim] = std::max<int64_t>(1, bare[dim] ? bare[dim] : merged[dim]);
+    bare[dim] = std::max<int64_t>(1, made[dim] ? made[dim] : bare[dim] ? bare[dim] : merged[dim]);
   return bare;
 }
 
@@ -93,19 +103,19 @@ static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op, bool 
   if (failed(rule) || node.results.size() != rule->results.size() || node.uses.size() < rule->operands.size())
     return;
   unsigned numDims = rule->dims.size();
-  SmallVector<std::pair<AffineMap, const ChunkValue *>> maps;
+  SmallVector<MapOf> maps;
   SmallVector<std::pair<ChunkUse *, AffineMap>> uses;
-  auto add = [&](ChunkUse &use, AffineMap map) {
+  auto add = [&](ChunkUse &use, AffineMap map, bool isResult) {
     const ChunkValue &value = program.problem.values[use.value];
     if (!map || value.extents.size() != map.getNumResults())
       return;
-    maps.push_back({map, &value});
+    maps.push_back({map, &value, isResult});
     uses.push_back({&use, map});
   };
   for (auto [use, map] : llvm::zip(node.uses, rule->operands))
-    add(use, map);
+    add(use, map, false);
   for (auto [use, map] : llvm::zip(node.results, rule->results))
-    add(use, map);
+    add(use, map, true);
   for (ChunkUse &use : node.uses)
     use.isBlind = use.isInit && !rule->keepsDestinations;
   node.extents = extentsOf(numDims, maps);
