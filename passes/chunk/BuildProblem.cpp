@@ -93,6 +93,25 @@ static std::vector<int64_t> extentsOf(unsigned numDims, ArrayRef<MapOf> maps) {
   return bare;
 }
 
+// What is taken of an open dim, or put into one, is as long as that only where both are the same in every run: else a loop that is
+// right for the largest would reach out of the shorter one in others.
+static void keepSlicesApart(const ChunkProgram &program, ChunkNode &node, Operation *op, IndexBounds &bounds) {
+  if (!isa<tensor::ExtractSliceOp, tensor::InsertSliceOp>(op))
+    return;
+  for (unsigned dim = 0; dim < node.parallel.size(); ++dim) {
+    std::optional<std::string> known;
+    for (const auto *uses : {&node.uses, &node.results})
+      for (const ChunkUse &use : *uses) {
+        if (use.access.empty() || use.access[dim].position < 0 || program.problem.values[use.value].extents[use.access[dim].position] != node.extents[dim])
+          continue;
+        std::string symbol = bounds.symbolOf(program.values[use.value], use.access[dim].position);
+        if (known && *known != symbol)
+          node.parallel[dim] = false;
+        known = symbol;
+      }
+  }
+}
+
 static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op, bool exact) {
   // What a loop yields goes into what it carries as a whole.
   if (auto insert = dyn_cast<tensor::InsertSliceOp>(op);
@@ -241,6 +260,7 @@ FailureOr<ChunkProgram> snug::buildChunkProgram(func::FuncOp function, Block &bl
       problem.buffers[buffer].nodes.push_back(index);
     }
     addRule(program, node, &op, exact);
+    keepSlicesApart(program, node, &op, bounds);
     if (!bodiesOf(&op).empty())
       node.workspace = liveness->peakWithin(&op).first;
     problem.nodes.push_back(std::move(node));
