@@ -4,6 +4,7 @@
 // somebody wants.
 #include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/IndexBounds.h"
 #include "lib/analysis/Arguments.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -36,7 +37,7 @@ bool isTensor(Value value) { return isa<RankedTensorType>(value.getType()); }
 class Partitioner {
 public:
   Partitioner(func::FuncOp function, const MeshExtents &mesh)
-      : function(function), block(function.front()), b(function.getContext()), mesh(mesh) {}
+      : function(function), block(function.front()), b(function.getContext()), mesh(mesh), bounds(function->getParentOfType<ModuleOp>()) {}
 
   LogicalResult run() {
     readExtents();
@@ -227,9 +228,14 @@ private:
 
   // An op that each device does as it is, and its bodies.
   void readWhole(Operation *op) {
+    int64_t gathered = 0; // bytes, for the largest dims
     auto localize = [&](OpOperand &operand) {
-      if (versions.count(operand.get()) || isConstant(operand.get()))
-        operand.set(version(operand.get(), TensorLayout()));
+      if (!versions.count(operand.get()) && !isConstant(operand.get()))
+        return;
+      size_t before = numGathered;
+      Value whole = version(operand.get(), TensorLayout());
+      gathered += numGathered > before ? tensorBytes(operand.get(), bounds).value_or(0) : 0;
+      operand.set(whole);
     };
     size_t before = numGathered;
     for (OpOperand &operand : op->getOpOperands())
@@ -240,7 +246,7 @@ private:
           localize(operand);
     });
     if (numGathered > before && !isa<IndexRuleOpInterface>(op))
-      op->emitWarning() << "'" << op->getName() << "' cannot be cut: what it reads is brought together on each device";
+      op->emitWarning() << "'" << op->getName() << "' cannot be cut: " << gathered << " bytes that it reads are brought together on each device";
   }
 
   static bool isConstant(Value value) { return value.getDefiningOp<nn::WeightOp>() || value.getDefiningOp<tensor::EmptyOp>(); }
@@ -507,6 +513,7 @@ private:
   Block &block;
   OpBuilder b;
   const MeshExtents mesh;
+  IndexBounds bounds;
   llvm::DenseMap<Operation *, ShardRule> rules;
   llvm::DenseMap<Value, SmallVector<OpFoldResult>> extents; // of tensors, as a whole; null where no value says it
   SmallVector<TensorLayout> returned; // how each result lies

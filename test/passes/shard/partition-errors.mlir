@@ -66,3 +66,23 @@ module attributes {snug.mesh = array<i64: 4>} {
     return %x : tensor<8xf32>
   }
 }
+
+// -----
+
+// What an op without a rule reads is brought together, once for all that it reads of it.
+module attributes {snug.mesh = array<i64: 4, 1>} {
+  func.func @gathered(%x: tensor<8x16xf32>, %c: i1) -> f32 {
+    %c0 = arith.constant 0 : index
+    %e = tensor.empty() : tensor<8x16xf32>
+    %y = linalg.exp {snug.cuts = [{axis = 0, dim = 0, segments = array<i64: 8>}]} ins(%x : tensor<8x16xf32>) outs(%e : tensor<8x16xf32>) -> tensor<8x16xf32>
+    // expected-warning @+1 {{'scf.if' cannot be cut: 512 bytes that it reads are brought together on each device}}
+    %r = scf.if %c -> f32 {
+      %v = tensor.extract %y[%c0, %c0] : tensor<8x16xf32>
+      scf.yield %v : f32
+    } else {
+      %v = tensor.extract %y[%c0, %c0] : tensor<8x16xf32>
+      scf.yield %v : f32
+    }
+    return %r : f32
+  }
+}
