@@ -34,14 +34,8 @@ int Ring::start(MPI_Comm inGroup, const snug_collective_info &info, const void *
   total = kind == SNUG_SHIFT ? pieces : pieces * (size - 1) * (kind == SNUG_ALL_REDUCE ? 2 : 1);
   sendsPosted = sendsDone = recvsPosted = recvsDone = 0;
   uint64_t bytes = uint64_t(count) * elementSize;
-  auto grow = [](std::vector<uint8_t> &buffer, uint64_t least) {
-    if (buffer.size() < least)
-      buffer.resize(least);
-  };
-  if (combines(0))
-    grow(incoming, uint64_t(kInFlight) * kPieceBytes);
-  for (int i = 0; i < 2 && kind == SNUG_REDUCE_SCATTER && size > i + 2; ++i)
-    grow(held[i], bytes);
+  if (combines(0) && incoming.empty())
+    incoming.resize(uint64_t(kInFlight) * kPieceBytes);
   if (kind == SNUG_ALL_REDUCE && send != recv)
     memcpy(recv, send, bytes);
   if (kind == SNUG_ALL_GATHER)
@@ -79,7 +73,7 @@ Ring::Piece Ring::source(int64_t index) const {
   if (kind == SNUG_ALL_REDUCE || kind == SNUG_ALL_GATHER)
     return piece(recv, part, index);
   Piece own = piece(const_cast<uint8_t *>(send), part, index);
-  return step == 0 || kind == SNUG_ALL_TO_ALL ? own : Piece{const_cast<uint8_t *>(held[(step - 1) % 2].data()) + (own.at - send) - uint64_t(startOf(part)) * elementSize, own.count};
+  return step == 0 || kind == SNUG_ALL_TO_ALL ? own : Piece{recv + (own.at - send) - uint64_t(startOf(part)) * elementSize, own.count};
 }
 
 // Where a message comes to.
@@ -97,7 +91,7 @@ void Ring::combineInto(int64_t index) {
   const void *both[] = {target(index).at, own.at};
   uint8_t *result = own.at;
   if (kind == SNUG_REDUCE_SCATTER)
-    result = (step == size - 2 ? recv : held[step % 2].data()) + (own.at - base) - uint64_t(startOf(part)) * elementSize;
+    result = recv + (own.at - base) - uint64_t(startOf(part)) * elementSize; // each sum, until it is sent on or the rank's own
   combinePair(both, 2, result, own.count);
 }
 
@@ -115,8 +109,8 @@ int Ring::step(bool &done, bool &moved) {
     for (; recvsDone < recvsPosted; ++recvsDone, goes = true) {
       if ((code = MPI_Test(&recvs[recvsDone % kInFlight], &flag, MPI_STATUS_IGNORE)))
         return code;
-      // A sum is written where the one of two steps ago was, which has to be sent by then.
-      if (!flag || (kind == SNUG_REDUCE_SCATTER && recvsDone / pieces >= 2 && sendsDone <= recvsDone - pieces))
+      // A sum is written where the one of the step before was, which has to be sent by then.
+      if (!flag || (kind == SNUG_REDUCE_SCATTER && recvsDone >= pieces && sendsDone <= recvsDone))
         break;
       if (combines(recvsDone))
         combineInto(recvsDone);

@@ -14,7 +14,7 @@
 
 namespace snug::comm {
 
-/// One collective at a time; may be used again when it is done, and then allocates only for what is larger than before. Of each
+/// One collective at a time; may be used again when it is done, and allocates 256 KiB for what is combined, once. Of each
 /// group one rank after the other combines its part with what it got, so the order is that of ranks, from the one behind the
 /// part's owner on.
 class Ring {
@@ -58,7 +58,7 @@ private:
   int64_t pieceCount = 0;                   // elements of a message
   int64_t sendsPosted = 0, sendsDone = 0, recvsPosted = 0, recvsDone = 0;
   MPI_Request sends[kInFlight], recvs[kInFlight];
-  std::vector<uint8_t> incoming, held[2]; // what is to be combined; of a reduce-scatter, sums of steps in turn
+  std::vector<uint8_t> incoming; // what is to be combined
 };
 
 } // namespace snug::comm
