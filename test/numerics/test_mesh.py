@@ -60,6 +60,17 @@ def long_keys(length):
     return graph
 
 
+def long_rows():
+    """Attention of one head, 4096 rows to themselves."""
+    graph = Graph()
+    c, x = graph.constant, graph.input("x", noise(1, 4096, 64), (1, 4096, 64))
+    q, k, v = (graph.node("MatMul", x, c(noise(64, 64, seed=i) / np.float32(8))) for i in range(3))
+    scores = graph.node("MatMul", graph.node("Mul", q, c(np.float32(0.125))), graph.node("Transpose", k, perm=[0, 2, 1]))
+    seen = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), v)
+    graph.output(graph.node("MatMul", seen, c(noise(64, 64, seed=9) / np.float32(8))), 3)
+    return graph
+
+
 # name -> (dims when compiled, dims of the run)
 EXPORTED = {"gpt2_tiny": ({"batch": "1..2", "seq": "1..16"}, {"batch": 2, "seq": 13}),
             "gpt2_tiny_ts14": ({"batch": 1, "seq": 9}, {"batch": 1, "seq": 9}),
@@ -224,6 +235,20 @@ def test_what_was_priced_is_what_is_sent(name, mesh, family, weights, tmp_path):
         priced = layout["traffic"][ring]
         assert priced["collectives"] == sum(one["calls"] for one in sent), axes
         assert priced["bytes"] == pytest.approx(sum(one["bytes"] for one in sent), rel=5e-3), axes  # statistics of rows that are filled up
+
+
+def test_keys_go_round_where_that_is_faster(tmp_path):
+    """One head of 4096 rows on links whose time computing hides: round while devices compute, else brought together or not cut."""
+    model = long_rows().save(tmp_path / "m.onnx")
+    (tmp_path / "topology.json").write_text(topology_of((4, 1), ((1, 10), (1, 10))))
+
+    def shifts(*flags):
+        _, report = snug.compile_model(model, tmp_path / "m.so", {}, flags=["--mesh", "4x1", "--topology", tmp_path / "topology.json", *flags])
+        return {one["collective"]: (one["calls"], one["bytes"]) for one in report["mesh"]["collectives"]}.get("shift")
+    # Three times a quarter of keys and of values.
+    assert shifts("--replicate-weights") == (6, 6 * 1024 * 64 * 4)
+    assert shifts("--replicate-weights", "--overlap", "off") is None
+    assert shifts("--replicate-weights", "--ring-attention", "off") is None
 
 
 def test_heads_of_each_matrix_are_cut_and_weights_shared_out(weights, tmp_path):

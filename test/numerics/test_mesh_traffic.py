@@ -10,6 +10,7 @@ import pytest
 import materialize
 import snug
 from ops import Graph, noise
+from test_mesh import long_rows
 
 pytestmark = pytest.mark.skipif("SNUG_COUNT_MPI" not in os.environ, reason="built without MPI")
 ELEMENT = 4  # bytes; what ranks tell each other at the start of a run has elements of one
@@ -80,6 +81,21 @@ def test_large_tensors_go_in_messages_of_as_many_bytes(mesh, family, tmp_path):
         sizes = [int(line.split()[2]) for line in (tmp_path / f"log.{rank}").read_text().splitlines() if line.startswith("message ")]
         # Parts of a tensor that does not divide differ by an element.
         assert abs(sum(sizes) - planned) <= 2 * len(calls) * ELEMENT and 0 < max(sizes) <= 32 << 10
+
+
+def test_keys_go_round_in_messages_of_as_many_bytes(tmp_path):
+    graph = long_rows()
+    model = graph.save(tmp_path / "m.onnx")
+    _, report = snug.compile_model(model, tmp_path / "m.so", {}, flags=["--mesh", "4x1", "--replicate-weights", "--ring-attention", "on"])
+    planned = {one["collective"]: one["bytes"] for one in report["mesh"]["collectives"]}
+    assert planned["shift"] == 2 * 3 * 1024 * 64 * ELEMENT  # keys and values, a quarter of each, to each other device
+    outputs, calls = run_counted(tmp_path / "m.so", graph.values, 4, tmp_path)
+    for output, value in snug.reference(model, graph.values).items():
+        assert snug.relative_error(outputs[output], value) <= 1e-5, output
+    assert not any(calls)
+    for rank in range(4):
+        sizes = [int(line.split()[2]) for line in (tmp_path / f"log.{rank}").read_text().splitlines() if line.startswith("message ")]
+        assert sum(sizes) == sum(planned.values()) and max(sizes) <= 32 << 10
 
 
 def test_caches_are_not_sent(weights, tmp_path):
