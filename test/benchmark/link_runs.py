@@ -15,11 +15,11 @@ from graph_builder import GraphBuilder, noise  # noqa: E402
 import shaped_links  # noqa: E402
 
 
-def gpt(path, tokens, layers, hidden, heads=8, ways_up=4):
-    """A GPT without embeddings: [1, tokens, hidden] -> the same."""
+def gpt(path, tokens, layers, hidden, heads=8, ways_up=4, batch=1):
+    """A GPT without embeddings: [batch, tokens, hidden] -> the same."""
     graph = GraphBuilder()
     c = graph.constant
-    graph.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, tokens, hidden)))
+    graph.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, (batch, tokens, hidden)))
 
     def norm(value):
         return graph.node("LayerNormalization", value, c(np.ones(hidden, np.float32)), c(np.zeros(hidden, np.float32)))
@@ -29,7 +29,7 @@ def gpt(path, tokens, layers, hidden, heads=8, ways_up=4):
         return graph.node("Add", product, c(noise(out, seed=seed) * np.float32(0.1)))
 
     def heads_of(value, perm):
-        split = graph.node("Reshape", value, c(np.array([1, tokens, heads, hidden // heads])))
+        split = graph.node("Reshape", value, c(np.array([batch, tokens, heads, hidden // heads])))
         return graph.node("Transpose", split, perm=perm)
 
     value = "x"
@@ -38,11 +38,11 @@ def gpt(path, tokens, layers, hidden, heads=8, ways_up=4):
         scores = graph.node("MatMul", heads_of(q, [0, 2, 1, 3]), heads_of(k, [0, 2, 3, 1]))
         scores = graph.node("Mul", scores, c(np.float32((hidden / heads) ** -0.5)))
         mixed = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), heads_of(v, [0, 2, 1, 3]))
-        mixed = graph.node("Reshape", graph.node("Transpose", mixed, perm=[0, 2, 1, 3]), c(np.array([1, tokens, hidden])))
+        mixed = graph.node("Reshape", graph.node("Transpose", mixed, perm=[0, 2, 1, 3]), c(np.array([batch, tokens, hidden])))
         value = graph.node("Add", value, linear(mixed, hidden, hidden, 4 * layer + 1))
         up = graph.node("Gelu", linear(norm(value), hidden, ways_up * hidden, 4 * layer + 2))
         value = graph.node("Add", value, linear(up, ways_up * hidden, hidden, 4 * layer + 3))
-    graph.outputs.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, (1, tokens, hidden)))
+    graph.outputs.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, (batch, tokens, hidden)))
     return graph.save(path, 20)
 
 
