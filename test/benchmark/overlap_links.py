@@ -23,7 +23,9 @@ ROWS, WIDTH = 2048, 512
 PIECES = (1, 2, 4, 8)
 SETTINGS = {"balanced": 1.0, "send-heavy": 0.5}  # computing / sending
 WITHIN = 0.25
-GPTS = {"small": {"tokens": 1024, "layers": 4, "hidden": 128}, "wide": {"tokens": 1024, "layers": 2, "hidden": 512}}
+# Mesh and family, and sizes: of the first --mesh auto takes that mesh, in the second the way down computes as long as it sends.
+GPTS = {"small": ("2x2", "free", {"tokens": 1024, "layers": 4, "hidden": 128}),
+        "wide": ("4x1", "1d", {"batch": 8, "tokens": 128, "layers": 2, "hidden": 256, "ways_up": 64})}
 
 
 def pipelined_time(pieces, kernel, links):
@@ -109,13 +111,13 @@ def timed(args, runner, work, devices, ring):
     return results
 
 
-def compiled(args, runner, work, devices, topology):
-    """The GPTs, with --overlap off and auto, both 1D."""
+def compiled(args, runner, work, topology):
+    """The GPTS, with --overlap off and auto."""
     results = []
-    for name, sizes in GPTS.items():
+    for name, (mesh, family, sizes) in GPTS.items():
         model, inputs = gpt(work / f"{name}.onnx", **sizes), work / "x.npz"
-        np.savez(inputs, x=noise(1, sizes["tokens"], sizes["hidden"]))
-        plans = {overlap: compile_candidate(args, model, work / f"{name}.{overlap}.so", topology, f"{devices}x1", "1d", overlap)
+        np.savez(inputs, x=noise(sizes.get("batch", 1), sizes["tokens"], sizes["hidden"]))
+        plans = {overlap: compile_candidate(args, model, work / f"{name}.{overlap}.so", topology, mesh, family, overlap)
                  for overlap in ("off", "auto")}
         outputs = {}
 
@@ -125,16 +127,16 @@ def compiled(args, runner, work, devices, topology):
         runs = in_turns(args.rounds, plans, run)
         if np.linalg.norm(outputs["auto"] - outputs["off"]) > 1e-5 * np.linalg.norm(outputs["off"]):
             raise SystemExit(f"links: the {name} GPT gives another result with --overlap auto than with --overlap off")
-        print(f"  {name} GPT, " + ", ".join(f"{value} {what}" for what, value in sizes.items()) + f", 1D on {devices} devices")
+        print(f"  {name} GPT, " + ", ".join(f"{what} {value}" for what, value in sizes.items()) + f", {mesh} {family}")
+        modelled = {}
         for overlap, plan in plans.items():
-            pieces = ", ".join(f"{one['pieces']} of {one['nodes'][-1]}" for one in plan["overlap"]) or "none"
-            ms = runs[overlap]
-            print(f"    --overlap {overlap:4} modelled {plan['candidates'][0]['ms']:7.1f} ms, measured {statistics.median(ms):7.1f} ms "
-                  f"({min(ms):.1f} to {max(ms):.1f}); pieces: {pieces}")
+            ms, pieces = runs[overlap], ", ".join(f"{one['nodes'][-1]} {one['pieces']}" for one in plan["overlap"])
+            modelled[overlap] = plan["candidates"][0]["ms"] - sum(one["alone_ms"] - one["ms"] for one in plan["overlap"])
+            print(f"    --overlap {overlap:4} modelled {modelled[overlap]:7.1f} ms, measured {statistics.median(ms):7.1f} ms "
+                  f"({min(ms):.1f} to {max(ms):.1f}); pieces: {pieces or 'none'}")
         ratio = statistics.median(runs["auto"]) / statistics.median(runs["off"])
         print(f"    auto / off {ratio:.3f}", flush=True)
-        results.append({"devices": devices, "gpt": name, **sizes, "runs_ms": runs, "ratio": ratio,
-                        "modelled_ms": {overlap: plan["candidates"][0]["ms"] for overlap, plan in plans.items()},
+        results.append({"gpt": name, "mesh": mesh, "family": family, **sizes, "runs_ms": runs, "modelled_ms": modelled, "ratio": ratio,
                         "overlap": plans["auto"]["overlap"]})
     return results
 
@@ -156,6 +158,6 @@ def measure(args, work):
             ring = ring_of(args, work, topology, devices)
             print(f"  measured: {ring['gbps'] * 1e3:.3g} MB/s, latency {ring['latency_us']:.0f} us", flush=True)
             results += timed(args, runner, work, devices, ring)
-            if devices == DEVICES[-1]:
-                results += compiled(args, runner, work, devices, topology)
+            if devices == 4:
+                results += compiled(args, runner, work, topology)
     return results

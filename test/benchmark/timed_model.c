@@ -31,28 +31,28 @@ static int64_t now(void) {
   return time.tv_sec * 1000000000ll + time.tv_nsec;
 }
 
-// ns that waits of this run took longer than they had to: the next one is as much shorter. A run has one thread.
-static int64_t ahead;
+// ns that the waits of this run took longer than they had to: the next one is as much shorter. A rank is a thread.
+static _Thread_local int64_t late;
 
 // args: x, y, the first row, ns for a row.
 static void compute(const int64_t *args, int64_t lo, int64_t hi, int64_t thread) {
   (void)thread;
-  int64_t end = now() + (hi - lo) * args[3] - ahead;
+  int64_t end = now() + (hi - lo) * args[3] - late;
   struct timespec until = {end / 1000000000, end % 1000000000};
   const float *x = (const float *)args[0];
   float *y = (float *)args[1];
   int64_t first = (args[2] + lo) * WIDTH;
   memcpy(y + first, x + first, (size_t)((hi - lo) * WIDTH) * 4);
   clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
-  ahead = now() - end;
+  late = now() - end;
 }
 
 static void run(const snug_run_args *args) {
   const snug_runtime_table *table = args->runtime;
   const char *asked = getenv("SNUG_TIMED_PIECES"), *row = getenv("SNUG_TIMED_ROW");
-  int64_t pieces = asked ? atoi(asked) : 1, each = ROWS / (pieces < 1 || pieces > kMostPieces ? 1 : pieces);
+  int64_t pieces = asked ? atoi(asked) : 1, each = pieces < 1 || pieces > kMostPieces || ROWS % pieces ? ROWS : ROWS / pieces;
   float *y = args->outputs[0];
-  ahead = 0;
+  late = 0;
   for (int64_t piece = 0, first = 0; first < ROWS; ++piece, first += each) {
     int64_t launch[] = {0, (int64_t)args->inputs[0], (int64_t)y, first, row ? atoll(row) : 0};
     table->parallel_for(args->runtime_state, compute, launch + 1, each, 1);
