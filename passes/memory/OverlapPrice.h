@@ -25,8 +25,8 @@ public:
   /// `links`: bytes per second and latency along axis 0, and along axis 1; or none. `forced` > 0: that many pieces.
   OverlapPrices(mlir::ModuleOp module, Machine machine, int threads, llvm::ArrayRef<double> links, int forced);
 
-  /// The pieces, of whole tiles, in which the chain takes less time than as a whole, fastest first, of equally fast ones
-  /// the least; or those that are forced. Empty where there are none.
+  /// The pieces, of whole tiles, in which the chain takes less time than as a whole, fastest first, of equally fast
+  /// ones the least; or those that are forced. Empty where there are none.
   llvm::SmallVector<OverlapTimes> of(const RowChain &chain);
   /// Rows that are best computed at once; where pieces are forced, 1.
   int64_t tileOf(const RowChain &chain);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// A model for a mesh of RANKS x 1 devices, written by hand, whose computing is a wait: y[ROWS, WIDTH] is the sum of x[ROWS, WIDTH]
-// over all devices. Its one kernel takes as many ns for a row as the environment variable SNUG_TIMED_ROW says, and rows are computed and
-// summed in as many equal pieces as SNUG_TIMED_PIECES says: the sum of each is under way while the next is computed, in the order
-// that snugc gives the pieces of a kernel.
+// A model for a mesh of RANKS x 1 devices, written by hand, whose computing is a wait: y[ROWS, WIDTH] is the sum of
+// x[ROWS, WIDTH] over all devices. Its one kernel takes as many ns for a row as the environment variable SNUG_TIMED_ROW
+// says, and rows are computed and summed in as many equal pieces as SNUG_TIMED_PIECES says: the sum of each is under
+// way while the next is computed, in the order that snugc gives the pieces of a kernel.
 #include "snug/ModelABI.h"
 
 #include <stddef.h>
@@ -16,7 +16,8 @@ enum { kBytes = ROWS * WIDTH * 4, kMostPieces = 8 };
 static const snug_extent rows[] = {{-1, 0, 0, ROWS, "rows"}, {-1, 0, 0, WIDTH, "width"}};
 static const snug_value_info inputs[] = {{"x", SNUG_VALUE_TENSOR, {2, 32, 1}, 2, 0, rows}};
 static const snug_value_info outputs[] = {{"y", SNUG_VALUE_TENSOR, {2, 32, 1}, 2, 0, rows}};
-#define SUM {SNUG_ALL_REDUCE, 1, SNUG_REDUCE_SUM, {2, 32, 1}, "sum"}
+#define SUM                                                                                                            \
+  { SNUG_ALL_REDUCE, 1, SNUG_REDUCE_SUM, {2, 32, 1}, "sum" }
 static const snug_collective_info collectives[kMostPieces] = {SUM, SUM, SUM, SUM, SUM, SUM, SUM, SUM};
 
 static void shapes(const int64_t *dims, int64_t *extents) {
@@ -50,7 +51,8 @@ static void compute(const int64_t *args, int64_t lo, int64_t hi, int64_t thread)
 static void run(const snug_run_args *args) {
   const snug_runtime_table *table = args->runtime;
   const char *asked = getenv("SNUG_TIMED_PIECES"), *row = getenv("SNUG_TIMED_ROW");
-  int64_t pieces = asked ? atoi(asked) : 1, each = pieces < 1 || pieces > kMostPieces || ROWS % pieces ? ROWS : ROWS / pieces;
+  int64_t pieces = asked ? atoi(asked) : 1,
+          each = pieces < 1 || pieces > kMostPieces || ROWS % pieces ? ROWS : ROWS / pieces;
   float *y = args->outputs[0];
   late = 0;
   for (int64_t piece = 0, first = 0; first < ROWS; ++piece, first += each) {
@@ -63,7 +65,8 @@ static void run(const snug_run_args *args) {
   table->wait(table->comm_state, ROWS / each - 1);
 }
 
-#define NONE {"none", 0, "0"} // there are no weights
+#define NONE                                                                                                           \
+  { "none", 0, "0" } // there are no weights
 static const snug_rank_weights weights[8] = {NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE};
 static const snug_launch_info launches[] = {{"compute", "compute"}};
 
