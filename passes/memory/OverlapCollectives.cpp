@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/analysis/BufferLife.h"
 #include "lib/analysis/IndexBounds.h"
-#include "lib/analysis/KernelRule.h"
 #include "lib/analysis/NodeName.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -43,8 +42,6 @@ public:
         break;
       }
   }
-
-  int numPieces() const { return pieces; }
 
   void run() {
     SmallVector<SmallVector<RowChain::Member>> stages(1); // each ends with what it sends, but the last
@@ -326,15 +323,12 @@ struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollec
     });
     for (Block *block : blocks)
       for (const RowChain &chain : findRowChains(*block)) {
-        SmallVector<OverlapTimes> choices =
-            OverlapPrices(getOperation(), machine, threads, links, static_cast<int>(pieces)).of(chain);
+        OverlapPrices prices(getOperation(), machine, threads, links, static_cast<int>(pieces));
+        SmallVector<OverlapTimes> choices = prices.of(chain);
         if (choices.empty() || (skipped > 0 && skipped--))
           continue;
-        OverlapTimes times = choices[choice];
-        Cutter cutter(chain, times.pieces, pieces > 1 ? 1 : tileOf(chain));
-        times.pieces = cutter.numPieces();
-        said.push_back(describe(chain, times));
-        cutter.run();
+        said.push_back(describe(chain, choices[choice]));
+        Cutter(chain, choices[choice].pieces, prices.tileOf(chain)).run();
         if (!isAll)
           return choices.size();
       }
@@ -353,18 +347,6 @@ struct OverlapCollectivesPass : snug::impl::OverlapCollectivesBase<OverlapCollec
     if (!machine)
       return module.emitError() << "the attribute snug.machine is not valid: " << problem;
     return *machine;
-  }
-
-  // Rows that its heavy kernel computes at once.
-  static int64_t tileOf(const RowChain &chain) {
-    int64_t tile = 1;
-    for (const RowChain::Member &member : chain.members)
-      if (isHeavy(member.op)) {
-        FailureOr<IndexRule> rule = cast<IndexRuleOpInterface>(member.op).getIndexRule();
-        tile =
-            std::max(tile, kernelRule(member.op, *rule, SmallVector<int64_t>(rule->dims.size(), 1)).tile[member.dim]);
-      }
-    return tile;
   }
 
   DictionaryAttr describe(const RowChain &chain, const OverlapTimes &times) {

@@ -20,7 +20,7 @@ OverlapPrices::OverlapPrices(ModuleOp module, Machine machine, int threads, Arra
 SmallVector<OverlapTimes> OverlapPrices::of(const RowChain &chain) {
   SmallVector<KernelCost> kernels;
   double transfer = 0, waiting = 0;
-  int64_t rows = rowsOf(chain);
+  const int64_t tiles = llvm::divideCeil(rowsOf(chain), tileOf(chain));
   for (const RowChain::Member &member : chain.members) {
     auto together = dyn_cast<mesh::CollectiveOpInterface>(member.op);
     if (!together) {
@@ -40,16 +40,27 @@ SmallVector<OverlapTimes> OverlapPrices::of(const RowChain &chain) {
   };
   const double alone = timesOf(1).time_s;
   SmallVector<OverlapTimes> better;
-  for (int pieces = 2; pieces <= kMostPieces; pieces *= 2) {
-    if (pieces > rows || (forced > 0 && pieces != forced))
+  for (int asked = 2; asked <= kMostPieces; asked *= 2) {
+    if (asked > tiles || (forced > 0 && asked != forced))
       continue;
-    OverlapTimes times = timesOf(pieces);
+    // Of 5 tiles 4 equal pieces are 3 of 2, 2 and 1.
+    OverlapTimes times = timesOf(static_cast<int>(llvm::divideCeil(tiles, llvm::divideCeil(tiles, asked))));
     times.alone_s = alone;
     if (forced > 0 || times.time_s < alone)
       better.push_back(times);
   }
   llvm::stable_sort(better, [](const OverlapTimes &a, const OverlapTimes &b) { return a.time_s < b.time_s; });
   return better;
+}
+
+int64_t OverlapPrices::tileOf(const RowChain &chain) {
+  int64_t tile = 1;
+  for (const RowChain::Member &member : chain.members)
+    if (forced == 0 && isHeavy(member.op)) {
+      FailureOr<IndexRule> rule = cast<IndexRuleOpInterface>(member.op).getIndexRule();
+      tile = std::max(tile, kernelRule(member.op, *rule, extentsOf(member.op, *rule)).tile[member.dim]);
+    }
+  return tile;
 }
 
 int64_t OverlapPrices::rowsOf(const RowChain &chain) {
@@ -86,16 +97,21 @@ std::pair<double, double> OverlapPrices::linksTime(mesh::CollectiveOpInterface o
   return {times * whole * (group - 1) / group / slowest, longest};
 }
 
+SmallVector<int64_t> OverlapPrices::extentsOf(Operation *op, const IndexRule &rule) {
+  SmallVector<int64_t> extents(rule.dims.size(), 1);
+  for (auto [index, map] : llvm::enumerate(rule.operands))
+    for (unsigned dim = 0; map && dim < map.getNumResults(); ++dim)
+      if (auto bare = dyn_cast<AffineDimExpr>(map.getResult(dim)))
+        extents[bare.getPosition()] = std::max(extents[bare.getPosition()], extentOf(op->getOperand(index), dim));
+  return extents;
+}
+
 // The kernel as a whole, with what it moves from and to memory.
 KernelCost OverlapPrices::costOf(Operation *op) {
   KernelCost cost;
   auto rules = dyn_cast<IndexRuleOpInterface>(op);
   FailureOr<IndexRule> rule = rules.getIndexRule();
-  SmallVector<int64_t> extents(rule->dims.size(), 1);
-  for (auto [index, map] : llvm::enumerate(rule->operands))
-    for (unsigned dim = 0; map && dim < map.getNumResults(); ++dim)
-      if (auto bare = dyn_cast<AffineDimExpr>(map.getResult(dim)))
-        extents[bare.getPosition()] = std::max(extents[bare.getPosition()], extentOf(op->getOperand(index), dim));
+  SmallVector<int64_t> extents = extentsOf(op, *rule);
   KernelRule kernel = kernelRule(op, *rule, extents);
   cost.work = {kernel.contraction, kernel.attention, kernel.transcendental,
                kernel.elementwise, kernel.reduction, kernel.strided};

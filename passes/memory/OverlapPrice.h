@@ -25,9 +25,11 @@ public:
   /// `links`: bytes per second and latency along axis 0, and along axis 1; or none. `forced` > 0: that many pieces.
   OverlapPrices(mlir::ModuleOp module, Machine machine, int threads, llvm::ArrayRef<double> links, int forced);
 
-  /// The pieces, no more than there are rows, in which the chain takes less time than as a whole, fastest first, of
-  /// equally fast ones the least; or those that are forced. Empty where there are none.
+  /// The pieces, of whole tiles, in which the chain takes less time than as a whole, fastest first, of equally fast
+  /// ones the least; or those that are forced. Empty where there are none.
   llvm::SmallVector<OverlapTimes> of(const RowChain &chain);
+  /// Rows that are best computed at once; where pieces are forced, 1.
+  int64_t tileOf(const RowChain &chain);
 
 private:
   int64_t rowsOf(const RowChain &chain);
@@ -35,6 +37,8 @@ private:
   double bytesOf(mlir::Value memref);
   // The time of its bytes, and that of each start.
   std::pair<double, double> linksTime(mesh::CollectiveOpInterface op);
+  // Upper bounds of the iteration dims.
+  llvm::SmallVector<int64_t> extentsOf(mlir::Operation *op, const IndexRule &rule);
   KernelCost costOf(mlir::Operation *op);
 
   IndexBounds bounds;

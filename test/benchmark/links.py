@@ -3,12 +3,17 @@
 """Whether the mesh and family that snugc chooses are the fastest ones on real links, and send what they are said to send.
 
   links.py --bin build/release/bin [TOPOLOGY...] [--tokens 1024] [--layers 4] [--hidden 128] [--repeat 2] [--json FILE]
+  links.py --bin build/release/bin --overlap [--rounds 5] [--repeat 2] [--json FILE]
 
 Makes a cluster of eight devices out of this machine (shaped_links.py): network namespaces with links as slow as those of a
 topology below are fast, so that the cores have little to do. Runs Open MPI between them, over TCP; measures the links with
 snug-run --measure-links; compiles a small GPT with large activations for each mesh and family by what was measured, and runs each.
 Printed are modelled and measured times, bytes that a device sends as planned and as its link counted them, the share of the cores
-that the ranks took (their start included), and for each topology chosen / best measured and one ring of all (1D) / chosen. Needs root, iproute2 and Open MPI; ends with 77 where it cannot.
+that the ranks took (their start included), and for each topology chosen / best measured and one ring of all (1D) / chosen.
+
+With --overlap, of two and of four devices at a switch: what computing while sending gains, measured and modelled (overlap_links.py).
+
+Needs root, iproute2 and Open MPI (with --overlap a C compiler, too); ends with 77 where it cannot.
 """
 import argparse
 import json
@@ -21,11 +26,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from onnx import TensorProto, helper
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
-from graph_builder import GraphBuilder, noise  # noqa: E402
-import shaped_links  # noqa: E402
+import overlap_links
+import shaped_links
+from link_runs import Runner, compile_candidate, gpt, noise
 
 SKIPPED = 77
 # Levels, outermost first: fan-out, GB/s of one flow and of all that leaves a unit; and MB/s here for a GB/s there.
@@ -37,37 +41,6 @@ CANDIDATES = [("8x1", "1d"), ("1x8", "column-first")] + [(mesh, family) for mesh
                                                         for family in ("hierarchical", "column-first", "row-first", "free")]
 ONE_RING = ("8x1", "1d")
 WARMUP = 1
-
-
-def gpt(path, tokens, layers, hidden, heads=8, ways_up=4):
-    """A GPT without embeddings: [1, tokens, hidden] -> the same."""
-    graph = GraphBuilder()
-    c = graph.constant
-    graph.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, tokens, hidden)))
-
-    def norm(value):
-        return graph.node("LayerNormalization", value, c(np.ones(hidden, np.float32)), c(np.zeros(hidden, np.float32)))
-
-    def linear(value, into, out, seed):
-        product = graph.node("MatMul", value, c(noise(into, out, seed=seed) / np.float32(np.sqrt(into))))
-        return graph.node("Add", product, c(noise(out, seed=seed) * np.float32(0.1)))
-
-    def heads_of(value, perm):
-        split = graph.node("Reshape", value, c(np.array([1, tokens, heads, hidden // heads])))
-        return graph.node("Transpose", split, perm=perm)
-
-    value = "x"
-    for layer in range(layers):
-        q, k, v = graph.node("Split", linear(norm(value), hidden, 3 * hidden, 4 * layer), outputs=3, axis=2, num_outputs=3)
-        scores = graph.node("MatMul", heads_of(q, [0, 2, 1, 3]), heads_of(k, [0, 2, 3, 1]))
-        scores = graph.node("Mul", scores, c(np.float32((hidden / heads) ** -0.5)))
-        mixed = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), heads_of(v, [0, 2, 1, 3]))
-        mixed = graph.node("Reshape", graph.node("Transpose", mixed, perm=[0, 2, 1, 3]), c(np.array([1, tokens, hidden])))
-        value = graph.node("Add", value, linear(mixed, hidden, hidden, 4 * layer + 1))
-        up = graph.node("Gelu", linear(norm(value), hidden, ways_up * hidden, 4 * layer + 2))
-        value = graph.node("Add", value, linear(up, ways_up * hidden, hidden, 4 * layer + 3))
-    graph.outputs.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, (1, tokens, hidden)))
-    return graph.save(path, 20)
 
 
 # A rank, and what it took of the cores, as the shell says: two lines of user and system time, of itself and of what it ran.
@@ -83,41 +56,6 @@ def seconds_of(text):
 def core_seconds(errors):
     """Of all ranks together, by what their shells wrote."""
     return sum(seconds_of(word) for word in re.findall(r"\d+m[\d.]+s", errors))
-
-
-class Runner:
-    """Starts programs on all devices of a cluster."""
-
-    def __init__(self, cluster, args, work):
-        self.cluster, self.work, self.mpirun = cluster, work, args.mpirun
-        # mpirun starts its daemon on each host by this: the host's address ends with the device's number + 1.
-        self.agent = work / "agent.sh"
-        self.agent.write_text("#!/bin/sh\naddress=$1; shift\nexec ip netns exec $SNUG_CLUSTER-$((${address##*.} - 1)) "
-                              "unshare --uts sh -c \"hostname device${address##*.}; $*\"\n")
-        self.agent.chmod(0o755)
-
-    def __call__(self, *command, limit=600):
-        hosts = ",".join(f"{self.cluster.address(device)}:1" for device in range(self.cluster.size))
-        environment = {**os.environ, "SNUG_CLUSTER": self.cluster.name, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-                       "OMPI_MCA_plm": "rsh", "OMPI_MCA_plm_rsh_agent": str(self.agent), "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
-                       "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "tcp,self", "OMPI_MCA_btl_tcp_if_include": shaped_links.PORT,
-                       "OMPI_MCA_oob_tcp_if_include": shaped_links.PORT}
-        words = [*self.cluster.inside(0), "unshare", "--uts", "sh", "-c", 'hostname device1; exec "$@"', "sh", self.mpirun, "--host", hosts,
-                 "-n", self.cluster.size, *command]
-        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment,
-                              timeout=limit)
-        if done.returncode:
-            sys.exit(f"links: {' '.join(map(str, command))} ended with exit code {done.returncode}\n{done.stderr}")
-        return done.stderr
-
-
-def compile_candidate(args, model, library, topology, mesh, family):
-    report = library.with_suffix(".json")
-    done = subprocess.run([str(word) for word in (args.bin / "snugc", model, "-o", library, "--threads", 1, "--mesh", mesh, "--mesh-family",
-                                                  family, "--topology", topology, "--report", report)], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"links: {mesh} {family}: snugc ended with exit code {done.returncode}\n{done.stderr}")
-    return json.loads(report.read_text())["mesh"]
 
 
 def measure(args, cluster, runner, model, topology, mesh, family, work):
@@ -194,6 +132,13 @@ def one_device(args, model, work):
         return next(iter(outputs.values()))
 
 
+def measure_meshes(args, work):
+    model = gpt(work / "gpt.onnx", args.tokens, args.layers, args.hidden)
+    np.savez(work / "x.npz", x=noise(1, args.tokens, args.hidden))
+    reference = one_device(args, model, work)
+    return [run_topology(args, name, model, reference, work) for name in args.topologies or TOPOLOGIES]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("topologies", nargs="*", metavar="TOPOLOGY", help=f"of {', '.join(TOPOLOGIES)} (default: all)")
@@ -203,21 +148,20 @@ def main():
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--overlap", action="store_true", help="what computing while sending gains, instead of meshes and families")
+    parser.add_argument("--rounds", type=int, default=5, help="with --overlap: starts of each program, in turns (default: 5)")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     args.bin = args.bin.resolve()
     for name in args.topologies:
         if name not in TOPOLOGIES:
             parser.error(f"there is no topology {name}; there are {', '.join(TOPOLOGIES)}")
-    results = []
+    if args.overlap and args.topologies:
+        parser.error("--overlap has links of its own, and takes no TOPOLOGY")
     try:
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)
-            model = gpt(work / "gpt.onnx", args.tokens, args.layers, args.hidden)
-            np.savez(work / "x.npz", x=noise(1, args.tokens, args.hidden))
-            reference = one_device(args, model, work)
-            for name in args.topologies or TOPOLOGIES:
-                results.append(run_topology(args, name, model, reference, work))
+            results = overlap_links.measure(args, work) if args.overlap else measure_meshes(args, work)
     except (shaped_links.CannotShape, FileNotFoundError) as problem:
         print(f"links: not measured: {problem}")
         sys.exit(SKIPPED)

@@ -75,6 +75,10 @@ class Cluster:
         run("ip", "netns", "add", namespace)
         self.made.append(namespace)
         run("ip", "-n", namespace, "link", "set", "lo", "up")
+        # A link has its rate at once, after a pause, too, whatever this machine is set to: other ways to control congestion begin
+        # anew where nothing was sent for a while, as under a long kernel.
+        for name, value in (("tcp_congestion_control", "reno"), ("tcp_slow_start_after_idle", "0")):
+            run("ip", "netns", "exec", namespace, "sh", "-c", f"echo {value} > /proc/sys/net/ipv4/{name}")
 
     def build(self):
         self.core = f"{self.name}-core"

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import benchmark
 import budget_figures
 import budget_table
 import harness
+import link_runs
 import links
+import overlap_links
 import shaped_links
 import time_model
 
@@ -243,10 +246,11 @@ def test_the_gpt_of_links_is_a_model_that_runs(tmp_path):
     assert output.shape == (1, 16, 32) and np.isfinite(output).all()
 
 
-def test_who_may_not_make_links_is_told(monkeypatch, capsys):
+@pytest.mark.parametrize("mode", [[], ["--overlap"]])
+def test_who_may_not_make_links_is_told(monkeypatch, capsys, mode):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(links, "one_device", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["links.py", "--bin", "."])
+    monkeypatch.setattr(sys, "argv", ["links.py", "--bin", ".", *mode])
     with pytest.raises(SystemExit) as ended:
         links.main()
     assert ended.value.code == links.SKIPPED == 77 and "need root" in capsys.readouterr().out
@@ -256,3 +260,58 @@ def test_units_of_a_cluster():
     cluster = shaped_links.Cluster([(2, 1e6, 1e6), (3, 2e6, 2e6), (4, 3e6, 3e6)])
     assert cluster.size == 24 and [cluster.span(level) for level in range(3)] == [12, 4, 1]
     assert len({cluster.address(device) for device in range(24)}) == 24
+
+
+# --- overlap_links.py
+
+def test_pipelined_time_is_that_of_the_document():
+    times = [overlap_links.pipelined_time(c, 4 / c, 0.02 + 2 / c) for c in (1, 2, 4, 8)]
+    assert times == pytest.approx([6.02, 5.02, 4.52, 4.27])
+
+
+def test_sending_is_that_of_an_all_reduce():
+    ring = {"gbps": 0.02, "latency_us": 100}
+    # 4 MiB; 3/4 of it twice.
+    assert overlap_links.sending(ring, 4) == pytest.approx(0.1 + 1.5 * 2**22 / 20e6 * 1e3)
+    assert overlap_links.sending(ring, 2, pieces=8) == pytest.approx(0.1 + 2**22 / 8 / 20e6 * 1e3)
+
+
+@pytest.mark.parametrize("eight, ratio, is_within", [(240, 1.0, True), (261, 0.869, True), (202, 1.2375, True), (281, 0.744, False),
+                                                     (199, 1.256, False), (410, -0.0625, False)])
+def test_the_gain_is_judged_where_the_model_has_the_most(eight, ratio, is_within):
+    found = overlap_links.judge({1: 400, 4: 200, 8: eight}, {1: 390, 4: 260, 8: 230})
+    assert found["best"]["pieces"] == 8 and found["best"]["ratio"] == pytest.approx(ratio, abs=1e-3) and found["is_within"] == is_within
+    assert found["rows"][1]["gain_ms"] == 200 and found["rows"][1]["modelled_gain_ms"] == 130 and found["rows"][0]["ratio"] is None
+
+
+def test_no_gain_is_not_as_modelled():
+    assert not overlap_links.judge({1: 4, 2: 4}, {1: 4, 2: 5})["is_within"]
+
+
+def test_programs_take_turns():
+    order = []
+    found = overlap_links.in_turns(2, "ab", lambda name: order.append(name) or len(order))
+    assert order == ["a", "b", "a", "b"] and found == {"a": [1, 3], "b": [2, 4]}
+
+
+def test_what_overlap_does_not_take(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["links.py", "--bin", ".", "--overlap", "T1"])
+    with pytest.raises(SystemExit) as ended:
+        links.main()
+    assert ended.value.code == 2 and "takes no TOPOLOGY" in capsys.readouterr().err
+
+
+def test_no_launcher_is_told(tmp_path):
+    with pytest.raises(shaped_links.CannotShape, match="no 'no-such-mpirun' here"):
+        link_runs.Runner(None, types.SimpleNamespace(mpirun="no-such-mpirun"), tmp_path)
+
+
+@tools
+@pytest.mark.parametrize("pieces", overlap_links.PIECES)
+def test_the_timed_model_gives_the_sum_in_all_pieces(tmp_path, pieces):
+    library, x = overlap_links.build(2, tmp_path / "timed.so"), links.noise(overlap_links.ROWS, overlap_links.WIDTH)
+    np.savez(tmp_path / "x.npz", x=x)
+    subprocess.run([Path(os.environ["SNUG_BIN"]) / "snug-run", library, "--comm", "loopback:2", "--inputs", tmp_path / "x.npz", "--outputs",
+                    tmp_path / "y.npz"], check=True, env={**os.environ, "SNUG_TIMED_PIECES": str(pieces), "SNUG_TIMED_ROW": "1000"})
+    with np.load(tmp_path / "y.npz") as outputs:
+        assert np.array_equal(outputs["y"], 2 * x)
