@@ -158,27 +158,30 @@ def test_any_mesh_gives_what_one_device_gives(name, mesh, links, weights, tmp_pa
     check(name, mesh, links, weights, tmp_path)
 
 
-@pytest.mark.parametrize("length", [1, 2, 5, 150])
-@pytest.mark.parametrize("mesh", [(4, 1), (2, 3)], ids=lambda mesh: "x".join(map(str, mesh)))
-def test_keys_are_cut_whatever_their_number(mesh, length, tmp_path):
-    """Each device attends to some keys, the last ones to none where there are few."""
-    graph = long_keys(length)
-    model = graph.save(tmp_path / "m.onnx")
+def check_cut(model, dims, mesh, inputs, tmp_path, marks, flags=()):
+    """Over fast links, where more is cut: the program has these marks, and all ranks give what one device gives, to the bit the same."""
     (tmp_path / "topology.json").write_text(topology_of(mesh, LINKS["free"]))
-    snug.compile_model(model, tmp_path / "m.so", {"keys": "1..4096"},
-                       flags=["--mesh", f"{mesh[0]}x{mesh[1]}", "--topology", tmp_path / "topology.json", "--save-temps", tmp_path / "ir"])
-    assert "stats(" in next((tmp_path / "ir").glob("*shard*")).read_text()
-    outputs, stats = run_ranks(tmp_path / "m.so", graph.values, tmp_path)
-    want = snug.reference(model, graph.values)
-    for name, value in want.items():
+    snug.compile_model(model, tmp_path / "m.so", dims, flags=["--mesh", f"{mesh[0]}x{mesh[1]}", "--topology", tmp_path / "topology.json",
+                                                             "--save-temps", tmp_path / "ir", *flags])
+    assert marks in next((tmp_path / "ir").glob("*shard*")).read_text()
+    outputs, stats = run_ranks(tmp_path / "m.so", inputs, tmp_path)
+    for name, value in snug.reference(model, inputs).items():
         for got in outputs:
-            if length > 1:  # a row without keys is NaN
-                assert np.isfinite(value).any()
             np.testing.assert_array_equal(np.isnan(got[name]), np.isnan(value))
             assert snug.relative_error(np.nan_to_num(got[name]), np.nan_to_num(value)) <= TOLERANCE
             assert np.array_equal(got[name], outputs[0][name], equal_nan=True)
     for rank in stats["ranks"]:
         assert rank["measured"]["arena_high_water"] <= rank["planned"]["arena"]
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 150])
+@pytest.mark.parametrize("mesh", [(4, 1), (2, 3)], ids=lambda mesh: "x".join(map(str, mesh)))
+def test_keys_are_cut_whatever_their_number(mesh, length, tmp_path):
+    """Each device attends to some keys, the last ones to none where there are few."""
+    graph = long_keys(length)
+    if length > 1:  # a row without keys is NaN
+        assert np.isfinite(graph.values["mask"]).any()
+    check_cut(graph.save(tmp_path / "m.onnx"), {"keys": "1..4096"}, mesh, graph.values, tmp_path, "stats(")
 
 
 FAMILIES = [("1d", (4, 1)), ("1d", (1, 8)), *itertools.product(("hierarchical", "column-first", "row-first"), ((2, 2), (4, 2))),
@@ -201,18 +204,7 @@ def test_keys_go_round(name, mesh, length, weights, tmp_path):
     """Rows and keys in parts, of which the last devices may have none, against one device; over fast links rows are cut."""
     model, (dims, run) = weights(name), EXPORTED[name]
     inputs = materialize.make_inputs(model, {**run, **({"seq": length} if length else {})})
-    (tmp_path / "topology.json").write_text(topology_of(mesh, LINKS["free"]))
-    snug.compile_model(model, tmp_path / "m.so", dims,
-                       flags=["--mesh", f"{mesh[0]}x{mesh[1]}", "--topology", tmp_path / "topology.json", "--save-temps", tmp_path / "ir",
-                              "--ring-attention", "on", "--replicate-weights"])
-    assert "snug_mesh.shift" in next((tmp_path / "ir").glob("*shard*")).read_text()
-    outputs, stats = run_ranks(tmp_path / "m.so", inputs, tmp_path)
-    for output, value in snug.reference(model, inputs).items():
-        for got in outputs:
-            assert snug.relative_error(got[output], value) <= TOLERANCE
-            assert np.array_equal(got[output], outputs[0][output])
-    for rank in stats["ranks"]:
-        assert rank["measured"]["arena_high_water"] <= rank["planned"]["arena"]
+    check_cut(model, dims, mesh, inputs, tmp_path, "snug_mesh.shift", ["--ring-attention", "on", "--replicate-weights"])
 
 
 def test_a_mesh_chosen_for_a_mix_gives_what_one_device_gives(weights, tmp_path):
@@ -278,19 +270,8 @@ def test_what_does_not_divide_is_filled_up(weights, tmp_path):
 def test_sequences_are_cut_whatever_their_length(name, mesh, length, weights, tmp_path):
     """Tokens are cut where links are fast; of some lengths the last devices have none."""
     model = weights(name)
-    (tmp_path / "topology.json").write_text(topology_of(mesh, LINKS["free"]))
-    _, report = snug.compile_model(model, tmp_path / "m.so", {"batch": 1, "seq": "1..16"},
-                                   flags=["--mesh", f"{mesh[0]}x{mesh[1]}", "--topology", tmp_path / "topology.json", "--save-temps", tmp_path / "ir"])
-    program = next((tmp_path / "ir").glob("*shard*")).read_text()
-    assert "ceildiv" in program  # a part of the tokens
     inputs = materialize.make_inputs(model, {"batch": 1, "seq": length})
-    outputs, stats = run_ranks(tmp_path / "m.so", inputs, tmp_path)
-    for output, value in snug.reference(model, inputs).items():
-        for got in outputs:
-            assert snug.relative_error(got[output], value) <= TOLERANCE
-            assert np.array_equal(got[output], outputs[0][output])
-    for rank in stats["ranks"]:
-        assert rank["measured"]["arena_high_water"] <= rank["planned"]["arena"]
+    check_cut(model, {"batch": 1, "seq": "1..16"}, mesh, inputs, tmp_path, "ceildiv")  # a part of the tokens
 
 
 def test_the_fastest_mesh_is_chosen(weights, tmp_path):
