@@ -111,6 +111,9 @@ std::vector<ReshardStep> planResharding(TensorLayout from, const TensorLayout &t
   for (int axis = 0; axis < kMeshAxes; ++axis)
     if (differs(axis) && isCut(to[axis]))
       step(ReshardStep::Slice, axis, to[axis]);
+  for (int axis = 0; axis < kMeshAxes; ++axis)
+    if (differs(axis) && to[axis].kind == AxisLayout::Partial)
+      step(ReshardStep::Mask, axis, to[axis]);
   return steps;
 }
 

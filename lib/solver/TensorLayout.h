@@ -64,8 +64,9 @@ std::vector<int64_t> segmentsFor(int axis, const AxisLayout &cut, const TensorLa
 
 /// One step on the way to another layout: of `axis`, from what it was to `to`; the other axis stays as it is.
 struct ReshardStep {
-  /// Slice moves nothing: each device keeps its part of what it has. AllReduceBoth is the one of both axes, `axis` being 0.
-  enum Kind { Slice, AllReduce, AllReduceBoth, ReduceScatter, AllGather, AllToAll };
+  /// Slice moves nothing: each device keeps its part of what it has. Nor does Mask, which makes summands: the first device along the
+  /// axis has the tensor, and all others zeros. AllReduceBoth is the one of both axes, `axis` being 0.
+  enum Kind { Slice, Mask, AllReduce, AllReduceBoth, ReduceScatter, AllGather, AllToAll };
   Kind kind = Slice;
   int axis = 0;
   AxisLayout from, to;
@@ -75,7 +76,7 @@ struct ReshardStep {
 TensorLayout after(TensorLayout layout, const ReshardStep &step);
 
 /// The steps from one layout of a tensor to another, by single axes: what makes tensors smaller first (slices, reductions),
-/// then moves and gathers, then the slices that have to wait for these. Axes with one device take part in none. `to` has no partial sums that `from` lacks.
+/// then moves and gathers, then the slices and masks that have to wait for these. Axes with one device take part in none.
 std::vector<ReshardStep> planResharding(TensorLayout from, const TensorLayout &to, const MeshExtents &mesh);
 
 } // namespace snug

@@ -58,7 +58,7 @@ void CutCandidates::spread(Operation *op, const IterationCut &cut) {
 }
 
 void CutCandidates::follow(Value value, const AxisLayout &layout) {
-  if (layout.kind != AxisLayout::Cut)
+  if (layout.kind == AxisLayout::Whole)
     return;
   if (Operation *producer = value.getDefiningOp(); producer && entries.count(producer))
     for (IterationCut &cut : ruleOf(producer).cutsOfResult(cast<OpResult>(value).getResultNumber(), layout))

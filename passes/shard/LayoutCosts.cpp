@@ -78,6 +78,7 @@ StatedTraffic LayoutCosts::resharding(const Size &size, const TensorLayout &from
     traffic.compute_s += size.bytes * std::min(before, later) / copied;
     switch (step.kind) {
     case ReshardStep::Slice:
+    case ReshardStep::Mask:
       break;
     case ReshardStep::AllReduceBoth: // the parts of axis 1 over axis 0
       over(1, local, 2, 2);
@@ -160,7 +161,7 @@ double LayoutCosts::shareOfOp(size_t phase, Operation *op, const ShardRule &rule
   TensorLayout layout;
   std::vector<int64_t> extents(rule.extents().begin(), rule.extents().end());
   for (int axis = 0; axis < kMeshAxes; ++axis) {
-    if (!cuts[axis])
+    if (!cuts[axis] || rule.isSummands(cuts[axis]->dim))
       continue;
     layout[axis] = AxisLayout::cut(cuts[axis]->dim, cuts[axis]->segments);
     if (int64_t &extent = extents[cuts[axis]->dim]; extent == AxisLayout::kOpen) {

@@ -349,17 +349,9 @@ private:
     std::vector<double> cost;
     for (const TensorLayout &a : given)
       for (const TensorLayout &b : wanted)
-        cost.push_back(canBecome(a, b) ? resharding(sizes, a, b) : std::numeric_limits<double>::infinity());
+        cost.push_back(resharding(sizes, a, b));
     problem.edges.push_back({from, to, std::move(cost)});
     ways.push_back({from, to, given, wanted, sizes});
-  }
-
-  // Summands are made by ops only.
-  static bool canBecome(const TensorLayout &a, const TensorLayout &b) {
-    for (int axis = 0; axis < kMeshAxes; ++axis)
-      if (b[axis].kind == AxisLayout::Partial && a[axis].kind != AxisLayout::Partial)
-        return false;
-    return true;
   }
 
   func::FuncOp function;
@@ -413,7 +405,7 @@ public:
       return "";
     return (layers ? "none of its " + std::to_string(layers) + " products with matrices of weights can be cut for "
                    : "it has no products with matrices of weights that could be cut for ") +
-           (std::to_string(costs.mesh[0]) + "x" + std::to_string(costs.mesh[1]) + " devices as '" + nameOf(family) + "' says");
+           (std::to_string(costs.mesh[0]) + "x" + std::to_string(costs.mesh[1]) + " devices as '" + nameOf(family) + "' says: take another family or mesh");
   }
 
   LayoutCosts &costs;

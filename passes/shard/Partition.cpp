@@ -275,23 +275,20 @@ private:
     auto effort = [&](const Version &from) {
       double sum = 0;
       TensorLayout now = from.layout;
-      for (const ReshardStep &step : planResharding(now, layout, mesh)) {
+      std::vector<ReshardStep> steps = planResharding(now, layout, mesh);
+      for (const ReshardStep &step : steps) {
         double before = shareOf(now, mesh);
         now = after(now, step);
         bool isSum = step.kind == ReshardStep::AllReduce || step.kind == ReshardStep::AllReduceBoth;
-        if (step.kind != ReshardStep::Slice)
+        if (step.kind != ReshardStep::Slice && step.kind != ReshardStep::Mask)
           sum += std::max(before, shareOf(now, mesh)) * (isSum ? 2 : 1);
       }
-      return sum;
+      return std::pair(sum, steps.size());
     };
     const Version *best = nullptr;
-    for (const Version &one : known) {
-      bool isPart = false; // what lacks summands, or has some that are not wanted, is no start
-      for (int axis = 0; axis < kMeshAxes; ++axis)
-        isPart |= layout[axis].kind == AxisLayout::Partial && one.layout[axis].kind != AxisLayout::Partial;
-      if (!isPart && (!best || effort(one) < effort(*best)))
+    for (const Version &one : known)
+      if (!best || effort(one) < effort(*best))
         best = &one;
-    }
     if (best->layout == layout)
       return best->local;
     Location loc = value.getLoc();
@@ -303,6 +300,12 @@ private:
 
   // The same data, cut when the library is linked; panels are made of what is left.
   Value localWeight(nn::WeightOp weight, const TensorLayout &layout) {
+    TensorLayout summed = layout; // what summands are made of when the program runs
+    for (AxisLayout &axis : summed)
+      if (axis.kind == AxisLayout::Partial)
+        axis = AxisLayout::whole();
+    if (summed != layout)
+      return reshard(b, weight.getLoc(), localWeight(weight, summed), extents[weight], summed, layout, mesh);
     if (layout[0].kind == AxisLayout::Whole && layout[1].kind == AxisLayout::Whole) {
       done.remove(weight);
       return weight;

@@ -32,6 +32,8 @@ public:
     switch (step.kind) {
     case ReshardStep::Slice:
       return ownPart(local, to, step.axis);
+    case ReshardStep::Mask:
+      return keptByFirst(local, step.axis);
     case ReshardStep::AllReduce:
       return allReduce(local, axes);
     case ReshardStep::AllReduceBoth:
@@ -132,6 +134,23 @@ private:
 
   Value allReduce(Value local, ArrayRef<int64_t> axes) {
     return mesh::AllReduceOp::create(b, loc, local.getType(), mesh::Reduction::Sum, axes, local, empty(sizesOf(local), local))
+        .getResult(0);
+  }
+
+  // What the first device along the axis has; zeros on all others.
+  Value keptByFirst(Value local, int64_t axis) {
+    Value place = mesh::IndexOp::create(b, loc, b.getIndexType(), axis);
+    int64_t rank = cast<RankedTensorType>(local.getType()).getRank();
+    SmallVector<AffineMap> maps(2, b.getMultiDimIdentityMap(rank));
+    SmallVector<utils::IteratorType> iterators(rank, utils::IteratorType::parallel);
+    return linalg::GenericOp::create(b, loc, local.getType(), local, empty(sizesOf(local), local), maps, iterators,
+                                     [&](OpBuilder &body, Location l, ValueRange arguments) {
+                                       Value none = arith::ConstantIndexOp::create(body, l, 0);
+                                       Value isFirst = arith::CmpIOp::create(body, l, arith::CmpIPredicate::eq, place, none);
+                                       Value zero = arith::ConstantOp::create(body, l, body.getZeroAttr(arguments[0].getType()));
+                                       Value kept = arith::SelectOp::create(body, l, isFirst, arguments[0], zero);
+                                       linalg::YieldOp::create(body, l, kept);
+                                     })
         .getResult(0);
   }
 

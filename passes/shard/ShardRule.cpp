@@ -5,9 +5,9 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
-#include "mlir/IR/Matchers.h"
 #include "passes/shard/OpenExtents.h"
 #include "passes/shard/RowsInParts.h"
+#include "passes/shard/Summands.h"
 #include <numeric>
 #include <set>
 
@@ -31,12 +31,6 @@ bool mayHoldFilling(Type type) {
   return !tensor || tensor.getElementType().isIntOrFloat();
 }
 
-// Whether sums that begin with what this destination holds may begin with it on each device.
-bool isZero(Value init) {
-  auto fill = init.getDefiningOp<linalg::FillOp>();
-  return fill && (matchPattern(fill.getInputs()[0], m_AnyZeroFloat()) || matchPattern(fill.getInputs()[0], m_Zero()));
-}
-
 // Whether what reduces into the destinations is a sum that may be made in parts.
 bool mayReduceInParts(Operation *op, const IndexRule &rule) {
   if (auto contract = dyn_cast<nn::ContractOp>(op)) { // nothing may happen to a sum before it is complete
@@ -44,7 +38,8 @@ bool mayReduceInParts(Operation *op, const IndexRule &rule) {
     return epilogue.getTerminator()->getOperand(0) == epilogue.getArgument(0);
   }
   auto dps = dyn_cast<DestinationStyleOpInterface>(op);
-  return dps && (!rule.keepsDestinations || llvm::all_of(dps.getDpsInits(), isZero));
+  // Sums that begin with what a destination holds begin with it on each device.
+  return dps && (!rule.keepsDestinations || llvm::all_of(dps.getDpsInits(), isZeroFill));
 }
 } // namespace
 
@@ -74,7 +69,17 @@ ShardRule ShardRule::of(Operation *op) {
     rule.readInsertSlice(op);
   else
     rule.readMaps(op);
+  rule.readSummands(op);
   return rule;
+}
+
+void ShardRule::readSummands(Operation *op) {
+  summands = linearOperands(op);
+  size_t all = dimExtents.size() + summands.size();
+  dimExtents.resize(all, 0);
+  reductions.resize(all, false);
+  placed.resize(all, false);
+  fillable.resize(all, false);
 }
 
 void ShardRule::readMaps(Operation *op) {
@@ -298,6 +303,8 @@ std::optional<IterationCut> ShardRule::keysOfRing(const IterationCut &cut) const
 }
 
 bool ShardRule::allows(const IterationCut &cut) const {
+  if (cut.dim < dimExtents.size() && isSummands(cut.dim))
+    return cut.segments.empty() && !cut.isRing;
   return cut.dim < dimExtents.size() && dimExtents[cut.dim] != 0 && dimExtents[cut.dim] != 1 && sum(cut.segments) == dimExtents[cut.dim] &&
          (!placed[cut.dim] || cut.segments.size() == 1) && (!cut.isRing || (cut.segments.size() == 1 && keysOfRing(cut)));
 }
@@ -362,9 +369,23 @@ std::vector<IterationCut> ShardRule::cutsOf(const Links &links, const AxisLayout
   return found;
 }
 
+std::vector<IterationCut> ShardRule::cutsOfOperand(unsigned operand, const AxisLayout &layout) const {
+  if (layout.kind != AxisLayout::Partial)
+    return cutsOf(operands[operand], layout);
+  std::vector<IterationCut> found;
+  for (auto [number, set] : llvm::enumerate(summands))
+    if (set.test(operand))
+      found.push_back({static_cast<unsigned>(dimExtents.size() - summands.size() + number), {}});
+  return found;
+}
+
 std::optional<AxisLayout> ShardRule::operandLayout(unsigned operand, const IterationCut &cut) const {
   if (cut.isRing && (operand == 1 || operand == 2))
     return operandLayout(operand, *keysOfRing(cut));
+  if (isSummands(cut.dim)) {
+    bool isPart = summands[cut.dim - (dimExtents.size() - summands.size())].test(operand);
+    return isPart ? AxisLayout::partial() : AxisLayout::whole();
+  }
   for (const Link &link : operands[operand])
     if (link.iteration == cut.dim) {
       auto segments = toTensor(link, cut.segments);
@@ -379,5 +400,5 @@ std::optional<AxisLayout> ShardRule::resultLayout(unsigned result, const Iterati
       auto segments = toTensor(link, cut.segments);
       return segments ? std::optional(AxisLayout::cut(link.dim, *segments)) : std::nullopt;
     }
-  return reductions[cut.dim] ? AxisLayout::partial() : AxisLayout::whole();
+  return reductions[cut.dim] || isSummands(cut.dim) ? AxisLayout::partial() : AxisLayout::whole();
 }

@@ -6,11 +6,13 @@
 
 #include "dialects/nn/IndexRule.h"
 #include "lib/solver/TensorLayout.h"
+#include "llvm/ADT/SmallBitVector.h"
 #include <optional>
 
 namespace snug {
 
-/// A dim of an op's iterations that is cut: in segments, as AxisLayout has them.
+/// A dim of an op's iterations that is cut: in segments, as AxisLayout has them; or none, behind the dims of the iterations, of
+/// which devices do all, each with its summands of some operands (Summands.h).
 struct IterationCut {
   unsigned dim = 0;
   std::vector<int64_t> segments;
@@ -39,11 +41,13 @@ public:
   bool isKeys(unsigned dim) const { return keyDim == dim; }
   /// The cut of keys that goes with one of rows by which they go round; nothing where they cannot.
   std::optional<IterationCut> keysOfRing(const IterationCut &cut) const;
+  /// Whether the dim is none, but a set of operands of which devices have summands.
+  bool isSummands(unsigned dim) const { return dim >= dimExtents.size() - summands.size(); }
   /// Whether the op asks for the place of an iteration along the dim.
   bool isPlaced(unsigned dim) const { return placed[dim]; }
 
-  /// The cuts of the op with which an operand, or result, lies as this cut says. Several where dims are merged.
-  std::vector<IterationCut> cutsOfOperand(unsigned operand, const AxisLayout &cut) const { return cutsOf(operands[operand], cut); }
+  /// The cuts of the op with which an operand, or result, lies so. Several where dims are merged.
+  std::vector<IterationCut> cutsOfOperand(unsigned operand, const AxisLayout &layout) const;
   std::vector<IterationCut> cutsOfResult(unsigned result, const AxisLayout &cut) const { return cutsOf(results[result], cut); }
 
   /// How an operand has to lie, and a result lies, where the op is cut so. Nothing where the segments cannot be had.
@@ -77,10 +81,12 @@ private:
                    bool expands);
   void readExtractSlice(mlir::Operation *op);
   void readInsertSlice(mlir::Operation *op);
+  void readSummands(mlir::Operation *op);
 
   llvm::SmallVector<int64_t> dimExtents;
   llvm::SmallVector<bool> reductions, placed, fillable;
   std::optional<unsigned> rowDim, keyDim, ringDim;
+  llvm::SmallVector<llvm::SmallBitVector> summands; // by dim behind those of the iterations
   std::vector<Links> operands, results;
 };
 

@@ -31,6 +31,20 @@ def mixture_of_experts():
     return graph
 
 
+def parallel_branches():
+    """Two feed-forward networks side by side, with biases, and what they read, added up."""
+    graph = Graph()
+    c, x = graph.constant, graph.input("x", noise(2, 10, 24), ("batch", "seq", 24))
+    rows = graph.node("LayerNormalization", x, c(np.ones(24, np.float32)), c(np.zeros(24, np.float32)))
+
+    def branch(activation, seed):
+        up = graph.node("Add", graph.node("MatMul", rows, c(noise(24, 48, seed=seed))), c(noise(48, seed=seed + 1)))
+        down = graph.node("MatMul", graph.node(activation, up), c(noise(48, 24, seed=seed + 2)))
+        return graph.node("Add", graph.node("Neg", down), c(noise(24, seed=seed + 3)))
+    graph.output(graph.node("Add", graph.node("Add", branch("Gelu", 1), branch("Tanh", 5)), x), 3)
+    return graph
+
+
 def unet():
     """Convolutions down and up again, with a skip, group norms and biases."""
     graph = Graph()
@@ -79,7 +93,8 @@ EXPORTED = {"gpt2_tiny": ({"batch": "1..2", "seq": "1..16"}, {"batch": 2, "seq":
             "bert_tiny": ({"batch": 2, "seq": 12}, {"batch": 2, "seq": 12}),
             "vit_tiny": ({"batch": "1..2"}, {"batch": 2}),
             "folding_tiny": ({"batch": 1, "n": "1..8"}, {"batch": 1, "n": 6})}
-BUILT = {"moe": (mixture_of_experts, {"batch": "1..2", "seq": "1..12"}), "unet": (unet, {"batch": 1})}
+BUILT = {"moe": (mixture_of_experts, {"batch": "1..2", "seq": "1..12"}), "branches": (parallel_branches, {"batch": "1..2", "seq": "1..12"}),
+         "unet": (unet, {"batch": 1})}
 RANDOM = random.Random(6)
 CASES = [(name, mesh, links) for name, mesh in itertools.product([*EXPORTED, *BUILT], MESHES) for links in RANDOM.sample(sorted(LINKS), 2)]
 SHORT = RANDOM.sample(CASES, 40)
@@ -254,6 +269,15 @@ def test_heads_of_each_matrix_are_cut_and_weights_shared_out(weights, tmp_path):
     # One sum after attention and one after the FFN of each layer (Shoeybi et al., arXiv 1909.08053).
     sums = [one for one in report["mesh"]["collectives"] if one["collective"] == "all_reduce"]
     assert [one["calls"] for one in sums] == [4]
+
+
+@pytest.mark.parametrize("mesh", [(2, 1), (4, 1), (1, 3)], ids=lambda mesh: "x".join(map(str, mesh)))
+def test_sums_that_are_added_up_are_completed_together(mesh, weights, tmp_path):
+    """Biases are added by one device; neither they nor the signs need the whole sum."""
+    report = check("branches", mesh, "latency", weights, tmp_path)
+    axis, devices = (0, mesh[0]) if mesh[0] > 1 else (1, mesh[1])
+    assert report["mesh"]["collectives"] == [{"collective": "all_reduce", "axes": [axis], "calls": 1,
+                                              "bytes": 2 * (devices - 1) / devices * 2 * 12 * 24 * 4}]
 
 
 def test_what_does_not_divide_is_filled_up(weights, tmp_path):

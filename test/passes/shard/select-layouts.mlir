@@ -38,6 +38,93 @@ module {
 
 // -----
 
+// Two products whose sums are added to each other and to a vector: summands all the way, which one all-reduce completes. The vector
+// is added by the first device; what is whole already, by all, when the sum is.
+// CHECK-LABEL: func.func @branches
+// CHECK: linalg.exp
+// CHECK-COUNT-2: linalg.matmul {snug.cuts = [{axis = 0 : i64, dim = 2 : i64, segments = array<i64: 4096>}]}
+// CHECK: linalg.generic {{.*}} attrs = {snug.cuts = [{axis = 0 : i64, dim = 2 : i64, segments = array<i64>}]}
+// CHECK: linalg.add {snug.cuts = [{axis = 0 : i64, dim = 2 : i64, segments = array<i64>}]}
+// LOCAL-LABEL: func.func @branches
+// LOCAL: %[[B:.*]] = snug_nn.weight @b : tensor<256xf32>
+// LOCAL: %[[PLACE:.*]] = snug_mesh.index 0
+// LOCAL: linalg.generic {{.*}} ins(%[[B]] : tensor<256xf32>)
+// LOCAL: %[[IS:.*]] = arith.cmpi eq, %[[PLACE]], %{{.*}} : index
+// LOCAL: arith.select %[[IS]], %{{.*}}, %{{.*}} : f32
+// LOCAL-NOT: snug_mesh
+// LOCAL: %[[S:.*]] = linalg.add
+// LOCAL: %[[Y:.*]] = snug_mesh.all_reduce sum axes [0] ins(%[[S]] : tensor<16x256xf32>)
+// LOCAL: linalg.add ins(%[[Y]], %{{.*}} : tensor<16x256xf32>, tensor<16x256xf32>)
+// LOCAL-NOT: snug_mesh
+// LOCAL: return
+module {
+  snug_nn.data @w0 : tensor<256x4096xf32> {file = "w", offset = 33558528 : i64, length = 4194304 : i64}
+  snug_nn.data @w1 : tensor<4096x256xf32> {file = "w", offset = 0 : i64, length = 4194304 : i64}
+  snug_nn.data @w2 : tensor<4096x256xf32> {file = "w", offset = 4194304 : i64, length = 4194304 : i64}
+  snug_nn.data @b : tensor<256xf32> {file = "w", offset = 33554432 : i64, length = 1024 : i64}
+  func.func @branches(%x: tensor<16x256xf32>) -> tensor<16x256xf32> {
+    %w1 = snug_nn.weight @w1 : tensor<4096x256xf32>
+    %w2 = snug_nn.weight @w2 : tensor<4096x256xf32>
+    %b = snug_nn.weight @b : tensor<256xf32>
+    %zero = arith.constant 0.0 : f32
+    %w0 = snug_nn.weight @w0 : tensor<256x4096xf32>
+    %wide = tensor.empty() : tensor<16x4096xf32>
+    %none = linalg.fill ins(%zero : f32) outs(%wide : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %up = linalg.matmul ins(%x, %w0 : tensor<16x256xf32>, tensor<256x4096xf32>) outs(%none : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %h = linalg.exp ins(%up : tensor<16x4096xf32>) outs(%wide : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %e = tensor.empty() : tensor<16x256xf32>
+    %i = linalg.fill ins(%zero : f32) outs(%e : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %p = linalg.matmul ins(%h, %w1 : tensor<16x4096xf32>, tensor<4096x256xf32>) outs(%i : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %q = linalg.matmul ins(%h, %w2 : tensor<16x4096xf32>, tensor<4096x256xf32>) outs(%i : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %r = linalg.generic {indexing_maps = [affine_map<(s, d) -> (s, d)>, affine_map<(s, d) -> (d)>, affine_map<(s, d) -> (s, d)>],
+                         iterator_types = ["parallel", "parallel"]}
+        ins(%q, %b : tensor<16x256xf32>, tensor<256xf32>) outs(%e : tensor<16x256xf32>) {
+    ^bb0(%one: f32, %two: f32, %o: f32):
+      %n = arith.negf %one : f32
+      %s = arith.subf %n, %two : f32
+      linalg.yield %s : f32
+    } -> tensor<16x256xf32>
+    %sum = linalg.add ins(%p, %r : tensor<16x256xf32>, tensor<16x256xf32>) outs(%e : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %y = linalg.add ins(%sum, %x : tensor<16x256xf32>, tensor<16x256xf32>) outs(%e : tensor<16x256xf32>) -> tensor<16x256xf32>
+    return %y : tensor<16x256xf32>
+  }
+}
+
+// -----
+
+// What is no sum of what its operands' summands give: the all-reduce stands before it.
+// LOCAL-LABEL: func.func @not_linear
+// LOCAL-COUNT-2: linalg.matmul
+// LOCAL: snug_mesh.{{all_reduce|reduce_scatter}}
+// LOCAL: linalg.exp
+// LOCAL: linalg.matmul
+// LOCAL: snug_mesh.{{all_reduce|reduce_scatter}}
+// LOCAL: linalg.mul
+module {
+  snug_nn.data @w0 : tensor<256x4096xf32> {file = "w", offset = 33558528 : i64, length = 4194304 : i64}
+  snug_nn.data @w1 : tensor<4096x256xf32> {file = "w", offset = 0 : i64, length = 4194304 : i64}
+  snug_nn.data @w2 : tensor<4096x256xf32> {file = "w", offset = 4194304 : i64, length = 4194304 : i64}
+  func.func @not_linear(%x: tensor<16x256xf32>) -> tensor<16x256xf32> {
+    %w1 = snug_nn.weight @w1 : tensor<4096x256xf32>
+    %w2 = snug_nn.weight @w2 : tensor<4096x256xf32>
+    %zero = arith.constant 0.0 : f32
+    %w0 = snug_nn.weight @w0 : tensor<256x4096xf32>
+    %wide = tensor.empty() : tensor<16x4096xf32>
+    %none = linalg.fill ins(%zero : f32) outs(%wide : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %up = linalg.matmul ins(%x, %w0 : tensor<16x256xf32>, tensor<256x4096xf32>) outs(%none : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %h = linalg.exp ins(%up : tensor<16x4096xf32>) outs(%wide : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %e = tensor.empty() : tensor<16x256xf32>
+    %i = linalg.fill ins(%zero : f32) outs(%e : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %p = linalg.matmul ins(%h, %w1 : tensor<16x4096xf32>, tensor<4096x256xf32>) outs(%i : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %q = linalg.exp ins(%p : tensor<16x256xf32>) outs(%e : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %r = linalg.matmul ins(%h, %w2 : tensor<16x4096xf32>, tensor<4096x256xf32>) outs(%i : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %y = linalg.mul ins(%q, %r : tensor<16x256xf32>, tensor<16x256xf32>) outs(%e : tensor<16x256xf32>) -> tensor<16x256xf32>
+    return %y : tensor<16x256xf32>
+  }
+}
+
+// -----
+
 // Queries, keys and values in one matrix: each device has some heads of each, so the matrix is cut in three segments.
 // LOCAL-LABEL: func.func @qkv
 // LOCAL: snug_nn.weight @w recipe [#snug_nn.shard<1, 0, [1024, 1024, 1024]>] : tensor<1024x768xf32>

@@ -148,6 +148,11 @@ void apply(const ReshardStep &step, const TensorLayout &other, Devices &devices)
       case ReshardStep::Slice:
         after.push_back(partOf(before[size_t(k)], step.to.dim, segmentsOf(step.to), n, k));
         break;
+      case ReshardStep::Mask:
+        after.push_back(before[size_t(k)]);
+        for (auto &[index, value] : after.back())
+          value = k == 0 ? value : 0;
+        break;
       case ReshardStep::AllReduce:
       case ReshardStep::AllReduceBoth: // of one axis: apply() is called for each
         after.push_back(sum(before));
@@ -187,11 +192,10 @@ void checkAll(const Space &space, size_t least) {
         for (const AxisLayout &c : all)
           for (const AxisLayout &d : all) {
             TensorLayout from{a, b}, to{c, d};
-            // No summands that were not there; what an axis of one device is said to be does not matter.
+            // What an axis of one device is said to be does not matter.
             bool isNonsense = !isLayout(from, mesh) || !isLayout(to, mesh);
             for (size_t axis : {0, 1})
-              isNonsense |= (to[axis].kind == AxisLayout::Partial && from[axis].kind != AxisLayout::Partial) ||
-                            (mesh[axis] == 1 && (from[axis].kind != AxisLayout::Whole || to[axis].kind != AxisLayout::Whole));
+              isNonsense |= mesh[axis] == 1 && (from[axis].kind != AxisLayout::Whole || to[axis].kind != AxisLayout::Whole);
             if (isNonsense)
               continue;
             Devices devices = lay(space.extents, from, mesh);
@@ -208,6 +212,10 @@ void checkAll(const Space &space, size_t least) {
             }
             ASSERT_EQ(now, to);
             Devices want = lay(space.extents, to, mesh);
+            for (int axis : {0, 1}) // of summands their sum counts
+              if (to[size_t(axis)].kind == AxisLayout::Partial)
+                for (Devices *summands : {&devices, &want})
+                  apply({ReshardStep::AllReduce, axis, to[size_t(axis)], AxisLayout::whole()}, to, *summands);
             for (size_t k = 0; k < want.held.size(); ++k) {
               ASSERT_EQ(devices.held[k].size(), want.held[k].size());
               for (auto &[index, value] : want.held[k])
@@ -266,6 +274,8 @@ TEST(TensorLayout, WhatMovesLittle) {
   EXPECT_EQ(kinds({columns, columns}, {columns, whole}, {2, 3}), Steps{ReshardStep::AllGather});
   EXPECT_EQ(kinds({whole, whole}, {columns, rows}, {2, 3}), (Steps{ReshardStep::Slice, ReshardStep::Slice}));
   EXPECT_EQ(kinds({partial, whole}, {rows, whole}, {1, 3}), Steps{});
+  EXPECT_EQ(kinds({whole, whole}, {whole, partial}, {2, 3}), Steps{ReshardStep::Mask});
+  EXPECT_EQ(kinds({rows, whole}, {partial, columns}, {2, 3}), (Steps{ReshardStep::Slice, ReshardStep::AllGather, ReshardStep::Mask}));
 }
 
 TEST(TensorLayout, WhatCanBe) {
