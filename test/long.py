@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Runs the tests marked "long", one at a time: `./bootstrap test --all` calls it after everything else.
+"""Runs the tests marked "long", one after the other: `./bootstrap test --all` calls it after everything else.
 
 A test that passed is not run again until a file of the repository changes, so an interrupted run goes on where it was.
 With --shard I/N (or SNUG_SHARD=I/N) it runs every N-th test, from the I-th on. The environment is that of the tests (see test/CMakeLists.txt).
 """
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,31 +55,31 @@ def shard(tests, text):
 def load(state, digest):
     """Node id -> seconds of what passed with these sources."""
     try:
-        kept = json.loads(state.read_text())
+        first, *rest = map(json.loads, state.read_text().splitlines())
     except (OSError, ValueError):
         return {}
-    return kept["passed"] if kept.get("sources") == digest else {}
+    return {one["test"]: one["seconds"] for one in rest} if first == {"sources": digest} else {}
 
 
 def run(tests, state, digest):
-    """Runs what has not passed yet. Returns the tests that failed."""
-    passed, failed = load(state, digest), []
-    for number, test in enumerate(tests, 1):
-        if test in passed:
-            print(f"[{number}/{len(tests)}] {test}: passed before, in {passed[test]:.0f} s", flush=True)
-            continue
-        start = time.monotonic()
-        done = subprocess.run([*PYTEST, "--rootdir", ROOT, test], cwd=ROOT, capture_output=True, text=True)
-        seconds = time.monotonic() - start
-        print(f"[{number}/{len(tests)}] {test}: {'failed' if done.returncode else 'passed'} in {seconds:.0f} s", flush=True)
-        if done.returncode:
-            print(done.stdout + done.stderr)
-            failed.append(test)
-            continue
-        passed[test] = seconds
-        state.write_text(json.dumps({"sources": digest, "passed": passed}, indent=1))
+    """Runs what has not passed yet, the tests of a file in one process. Returns the tests that failed."""
+    before = load(state, digest)
+    if not before:
+        state.write_text(json.dumps({"sources": digest}) + "\n")
+    left = [test for test in tests if test not in before]
+    print(f"{len(tests)} long tests, of which {len(tests) - len(left)} passed before", flush=True)
+    environment = {**os.environ, "SNUG_LONG_STATE": str(state.resolve()), "PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"}
+    for _, group in itertools.groupby(left, key=lambda test: test.split("::")[0]):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as names: # more than a command line holds
+            names.write("\n".join(group))
+            names.flush()
+            subprocess.run([*PYTEST, "-p", "keep_passed", "-v", "--rootdir", ROOT, f"@{names.name}"], cwd=ROOT, env=environment)
+    passed = load(state, digest)
+    failed = [test for test in tests if test not in passed]
     print(f"{len(tests) - len(failed)} of {len(tests)} long tests passed; those that did took "
           f"{sum(passed.get(t, 0) for t in tests) / 60:.1f} minutes")
+    for test in failed:
+        print(f"failed: {test}")
     return failed
 
 

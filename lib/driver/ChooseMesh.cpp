@@ -63,13 +63,13 @@ FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &o
     report.plan = planStated(report.setting, programs);
   }
   if (!options.anyMesh)
-    report.pinProblem = pinProblem(program, options.mesh);
+    report.refused = pinProblem(program, options.mesh);
   else if (!options.pins.empty() && report.plan->candidates.empty())
-    report.pinProblem = "no mesh of " + std::to_string(options.topology.size()) + " devices has more than one along each axis that is named";
+    report.refused = "no mesh of " + std::to_string(options.topology.size()) + " devices has more than one along each axis that is named";
   else if (!options.pins.empty() && !report.plan->admissible)
-    report.pinProblem = report.plan->candidates.front().refused;
-  if (!report.pinProblem.empty()) {
-    report.pinProblem = "--shard: " + report.pinProblem;
+    report.refused = report.plan->candidates.front().refused;
+  if (!report.refused.empty()) {
+    report.refused = "--shard: " + report.refused;
     return report;
   }
   if (options.anyMesh) {
@@ -86,7 +86,17 @@ FailureOr<MeshReport> snug::chooseMesh(ModuleOp program, const CompileOptions &o
     }
   }
   LayoutCosts costs = costsOf(report.mesh);
+  std::optional<ScopedDiagnosticHandler> keep;
+  if (options.triesMeshes)
+    keep.emplace(program.getContext(), [&](Diagnostic &diagnostic) {
+      bool isError = diagnostic.getSeverity() == DiagnosticSeverity::Error;
+      if (isError)
+        report.refused = diagnostic.str();
+      return success(isError);
+    });
   FailureOr<LayoutSearchResult> chosen = searchLayouts(program, costs, report.family);
+  if (failed(chosen) && options.triesMeshes)
+    return report;
   if (failed(chosen))
     return failure();
   if (!options.anyMesh)

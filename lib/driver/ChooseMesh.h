@@ -55,14 +55,15 @@ struct MeshReport {
   std::vector<Replicated> replicated;
   std::vector<Overlap> overlap;
   std::vector<Part> parts;
-  std::string pinProblem; // why there is none on which --shard can be done; empty: there is one
+  std::string refused; // why there is none on which what was asked for can be done; empty: there is one
 };
 
 // Whether each axis along which --shard cuts something has more than one device.
 bool hasPinnedAxes(const CompileOptions &options, const std::array<int64_t, 2> &mesh);
 
 // Marks the ops of the program with their cuts: for options.mesh, or for the mesh and family that is the fastest of all of the
-// topology's devices. `mix` says what runs there are, and how often. Failure with an error where the model cannot be cut.
+// topology's devices. `mix` says what runs there are, and how often. Failure with an error where the model
+// cannot be cut, which of a mesh that is one of several is the report's `refused`.
 mlir::FailureOr<MeshReport> chooseMesh(mlir::ModuleOp program, const CompileOptions &options, int threads, const MeshMix &mix);
 
 // The collectives of the program of one device.

@@ -52,7 +52,7 @@ public:
         if (quiet)
           one.console.messageStream = &nobody;
         MeshReport::Candidate candidate{one.mesh, options.meshFamily.value_or(MeshFamily::Free), 0, std::nullopt};
-        if (int code = probe(one, candidate); code && !quiet && pinProblem.empty())
+        if (int code = probe(one, candidate); code && !quiet && refused.empty())
           return code;
         else if (code)
           continue;
@@ -68,7 +68,7 @@ public:
         break;
     }
     if (!found)
-      return console.fail(SNUG_EXIT_UNSUPPORTED, pinProblem.empty() ? "no mesh of the topology's devices can be had" : printable(pinProblem));
+      return console.fail(SNUG_EXIT_UNSUPPORTED, refused.empty() ? "no mesh of the topology's devices can be had" : printable(refused));
     std::stable_sort(considered.begin(), considered.end(), isBetter);
     options.mesh = best.mesh;
     options.topology = best.topology;
@@ -105,7 +105,7 @@ private:
     double share = 0;
     int code = pipeline.need(share, &candidate.seconds);
     candidate.share = share;
-    pinProblem = report.mesh ? report.mesh->pinProblem : "";
+    refused = report.mesh ? report.mesh->refused : "";
     if (!code && one.mesh[0] * one.mesh[1] == 1)
       alone = report;
     return code;
@@ -116,7 +116,7 @@ private:
   std::vector<MeshReport::Candidate> &considered;
   OwningOpRef<ModuleOp> imported;
   std::optional<CompileReport> alone; // of one device
-  std::string pinProblem;             // of the last mesh
+  std::string refused;                // of the last mesh
 };
 } // namespace
 

@@ -54,7 +54,7 @@ struct CompileOptions {
   std::optional<MeshFamily> meshFamily; // how matrices of weights are cut for it; nothing said: freely
   std::vector<std::string> meshMix; // RUNS:DIM=V[,DIM=V...]: what runs the mesh is chosen for
   std::map<std::string, std::array<int64_t, 2>> pins; // tensors to be in parts: of each the dim along each axis, or -1
-  bool triesMeshes = false;         // this mesh is one of several: that it cannot keep pins is nothing to speak of
+  bool triesMeshes = false;         // this mesh is one of several: that it cannot be had is nothing to speak of
   std::string topologyFile;         // path of a topology file, or name of a preset; empty: all links are alike
   Topology topology;                // what that says; set by chooseTopology
   std::optional<RingAttention> ringAttention; // whether keys go round where rows of an attention are cut

@@ -286,8 +286,8 @@ int Pipeline::shard() {
     if (failed(chosen)) // what was asked for may be what cannot be had
       return options.meshFamily || !options.pins.empty() ? SNUG_EXIT_UNSUPPORTED : SNUG_EXIT_FAULT;
     report.mesh = *chosen;
-    if (!chosen->pinProblem.empty())
-      return options.triesMeshes ? SNUG_EXIT_UNSUPPORTED : options.console.fail(SNUG_EXIT_UNSUPPORTED, printable(chosen->pinProblem));
+    if (!chosen->refused.empty())
+      return options.triesMeshes ? SNUG_EXIT_UNSUPPORTED : options.console.fail(SNUG_EXIT_UNSUPPORTED, printable(chosen->refused));
     int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) {
       pm.addPass(createPartition());
       pm.addPass(createVerifyPartition());

@@ -213,6 +213,19 @@ def test_the_fastest_mesh_that_fits(mlp, tmp_path):
     assert times == sorted(times) and mesh["mesh"] == mesh["candidates"][0]["mesh"]
 
 
+def test_meshes_that_a_model_cannot_be_cut_for_are_passed_over(tmp_path):
+    """Four devices in a row cannot share sums of 6, and that is the first mesh that is looked at; of 7 only one without sums is left."""
+    flags = ("--dry-run", "--mesh", "auto", "--topology", "pcie4-x4", "--mesh-family", "row-first", "--memory-budget", "2MiB")
+    for rows, meshes in ((6, {(2, 2), (1, 4)}), (7, {(1, 4)})):
+        weight = numpy_tensor(np.random.default_rng(0).standard_normal((rows, 8), np.float32), "w")
+        path = model([helper.make_node("MatMul", ["x", "w"], ["y"])], [values("x", [4, rows])], [values("y", [4, 8])], [weight], path=tmp_path / "m.onnx")
+        result = snugc(path, *flags, "--report", tmp_path / "r.json")
+        assert result.code == 0, result.err
+        assert {tuple(one["mesh"]) for one in json.loads((tmp_path / "r.json").read_text())["mesh"]["candidates"]} == meshes
+    path = model([helper.make_node("MatMul", ["x", "y"], ["z"])], [values("x", [8, 8]), values("y", [8, 8])], [values("z", [8, 8])], path=tmp_path / "n.onnx")
+    refused(snugc(path, *flags), 3, "no products with matrices of weights", "take another family or mesh")
+
+
 def test_what_cannot_be_asked_of_a_fitting_mesh(mlp, tmp_path):
     path, out = mlp(), ("-o", tmp_path / "m.so")
     refused(snugc(path, *out, *ROWS, "--mesh", "least"), 1, "--mesh least", "--memory-budget")

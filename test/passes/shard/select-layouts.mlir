@@ -125,6 +125,70 @@ module {
 
 // -----
 
+// Rows that are summed up are summands still, and fewer to send, but where the sum begins with something, which would count for
+// each device.
+// LOCAL-LABEL: func.func @begins_with_nothing
+// LOCAL: linalg.reduce
+// LOCAL: snug_mesh.all_reduce sum axes [0] ins(%{{.*}} : tensor<256xf32>)
+module {
+  snug_nn.data @w0 : tensor<256x4096xf32> {file = "w", offset = 0 : i64, length = 4194304 : i64}
+  snug_nn.data @w1 : tensor<4096x256xf32> {file = "w", offset = 4194304 : i64, length = 4194304 : i64}
+  func.func @begins_with_nothing(%x: tensor<16x256xf32>) -> tensor<256xf32> {
+    %w0 = snug_nn.weight @w0 : tensor<256x4096xf32>
+    %w1 = snug_nn.weight @w1 : tensor<4096x256xf32>
+    %zero = arith.constant 0.0 : f32
+    %first = arith.constant 0.0 : f32
+    %wide = tensor.empty() : tensor<16x4096xf32>
+    %none = linalg.fill ins(%zero : f32) outs(%wide : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %up = linalg.matmul ins(%x, %w0 : tensor<16x256xf32>, tensor<256x4096xf32>) outs(%none : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %h = linalg.exp ins(%up : tensor<16x4096xf32>) outs(%wide : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %e = tensor.empty() : tensor<16x256xf32>
+    %i = linalg.fill ins(%zero : f32) outs(%e : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %p = linalg.matmul ins(%h, %w1 : tensor<16x4096xf32>, tensor<4096x256xf32>) outs(%i : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %e2 = tensor.empty() : tensor<256xf32>
+    %i2 = linalg.fill ins(%first : f32) outs(%e2 : tensor<256xf32>) -> tensor<256xf32>
+    %y = linalg.reduce ins(%p : tensor<16x256xf32>) outs(%i2 : tensor<256xf32>) dimensions = [0]
+        (%a: f32, %b: f32) {
+          %c = arith.addf %a, %b : f32
+          linalg.yield %c : f32
+        }
+    return %y : tensor<256xf32>
+  }
+}
+
+// -----
+
+// LOCAL-LABEL: func.func @begins_with_one
+// LOCAL: snug_mesh
+// LOCAL: linalg.reduce
+module {
+  snug_nn.data @w0 : tensor<256x4096xf32> {file = "w", offset = 0 : i64, length = 4194304 : i64}
+  snug_nn.data @w1 : tensor<4096x256xf32> {file = "w", offset = 4194304 : i64, length = 4194304 : i64}
+  func.func @begins_with_one(%x: tensor<16x256xf32>) -> tensor<256xf32> {
+    %w0 = snug_nn.weight @w0 : tensor<256x4096xf32>
+    %w1 = snug_nn.weight @w1 : tensor<4096x256xf32>
+    %zero = arith.constant 0.0 : f32
+    %first = arith.constant 1.0 : f32
+    %wide = tensor.empty() : tensor<16x4096xf32>
+    %none = linalg.fill ins(%zero : f32) outs(%wide : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %up = linalg.matmul ins(%x, %w0 : tensor<16x256xf32>, tensor<256x4096xf32>) outs(%none : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %h = linalg.exp ins(%up : tensor<16x4096xf32>) outs(%wide : tensor<16x4096xf32>) -> tensor<16x4096xf32>
+    %e = tensor.empty() : tensor<16x256xf32>
+    %i = linalg.fill ins(%zero : f32) outs(%e : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %p = linalg.matmul ins(%h, %w1 : tensor<16x4096xf32>, tensor<4096x256xf32>) outs(%i : tensor<16x256xf32>) -> tensor<16x256xf32>
+    %e2 = tensor.empty() : tensor<256xf32>
+    %i2 = linalg.fill ins(%first : f32) outs(%e2 : tensor<256xf32>) -> tensor<256xf32>
+    %y = linalg.reduce ins(%p : tensor<16x256xf32>) outs(%i2 : tensor<256xf32>) dimensions = [0]
+        (%a: f32, %b: f32) {
+          %c = arith.addf %a, %b : f32
+          linalg.yield %c : f32
+        }
+    return %y : tensor<256xf32>
+  }
+}
+
+// -----
+
 // Queries, keys and values in one matrix: each device has some heads of each, so the matrix is cut in three segments.
 // LOCAL-LABEL: func.func @qkv
 // LOCAL: snug_nn.weight @w recipe [#snug_nn.shard<1, 0, [1024, 1024, 1024]>] : tensor<1024x768xf32>
