@@ -31,7 +31,7 @@ def compile_for(model, library, dims, mesh, flags):
                                                   *words, *flags)], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         assert "--mesh-family" in flags and done.returncode in (1, 3), done.stderr
-        assert f"{mesh[0]}x{mesh[1]}" in done.stderr and re.search("take (another family or mesh|1D)$", done.stderr.strip()) and not library.exists()
+        assert f"{mesh[0]}x{mesh[1]}" in done.stderr and re.search(r"take (another family or mesh|1D|\d+x1)$", done.stderr.strip()) and not library.exists()
         return None
     return json.loads(report.read_text())
 
