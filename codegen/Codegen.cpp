@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/Codegen.h"
-#include "codegen/cpu/CpuTarget.h"
+#include "codegen/Target.h"
 #include "codegen/cpu/EmitObject.h"
 #include "codegen/host/HostProgram.h"
 #include "codegen/link/Link.h"
@@ -22,13 +22,9 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/UB/IR/UBOps.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/Threading.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
-#include "llvm/Support/CrashRecoveryContext.h"
 #include "llvm/Support/FileSystem.h"
-#include <atomic>
-#include <chrono>
 
 using namespace mlir;
 using namespace snug;
@@ -45,16 +41,6 @@ void snug::registerCodegenDialects(DialectRegistry &registry) {
 }
 
 namespace {
-class Stopwatch {
-public:
-  explicit Stopwatch(double &ms) : ms(ms), start(std::chrono::steady_clock::now()) {}
-  ~Stopwatch() { ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); }
-
-private:
-  double &ms;
-  std::chrono::steady_clock::time_point start;
-};
-
 class Compiler {
 public:
   Compiler(ModuleOp module, const CodegenOptions &options, CodegenReport &report)
@@ -62,13 +48,13 @@ public:
 
   LogicalResult run() {
     int64_t forStrings = stringBytes(module); // before equal kernels are one
-    if (failed(outlineKernels(module, options, report)))
-      return failure();
-    dump(module, "plan");
-    llvm::Expected<CpuTarget> expected = CpuTarget::create(options.march);
+    llvm::Expected<Target> expected = Target::create(options.target, options.march);
     if (!expected)
       return fail(1, llvm::toString(expected.takeError()));
-    target = *expected;
+    target = std::move(*expected);
+    if (failed(outlineKernels(module, *target.kernels, options, report)))
+      return failure();
+    dump(module, options, "plan");
     FailureOr<ModelSignature> signature = ModelSignature::read(module, options.threads);
     FailureOr<Weights> weights = Weights::plan(module);
     FailureOr<StringTable> strings = StringTable::plan(module);
@@ -77,13 +63,13 @@ public:
     report.arenaBytes = signature->arenaBytes;
     report.weightsBytes = weights->bytes;
 
-    std::vector<llvm::SmallVector<char, 0>> objects;
-    if (failed(compileKernels(objects)))
+    KernelCode code;
+    if (failed(target.kernels->compile(module, options, code, report)))
       return failure();
 
     // Weights first: the library names them by their content.
     uint64_t library = static_cast<uint64_t>(libraryBytes(static_cast<int>(signature->threads)) + forStrings);
-    HeaderInputs header{*signature, *strings, options.target, weights->bytes, library, std::nullopt, {}, {}};
+    HeaderInputs header{*signature, *strings, code, options.target, weights->bytes, library, std::nullopt, {}, {}};
     WeightFiles files(options.outputPath, signature->mesh);
     std::string error;
     DataFolder folder{options.modelDirectory, options.modelName, options.modelBytes};
@@ -105,7 +91,7 @@ public:
       if (failed(written))
         return fail(StringRef(error).starts_with("cannot write") ? 5 : 2, error);
     }
-    if (failed(finish(*signature, *weights, header, objects)))
+    if (failed(finish(*signature, *weights, header, code)))
       return failure();
     if (succeeded(files.commit(error)))
       return success();
@@ -114,90 +100,28 @@ public:
   }
 
 private:
-  LogicalResult fail(int code, const std::string &message) {
-    report.exitCode = code;
-    report.error = message;
-    return module.emitError(message);
-  }
-  std::string dumpPrefix(const std::string &name) {
-    return options.dumpDirectory.empty() ? "" : options.dumpDirectory + "/" + name;
-  }
-  void dump(ModuleOp op, const std::string &name) {
-    if (options.dumpDirectory.empty())
-      return;
-    std::error_code code;
-    llvm::raw_fd_ostream os(dumpPrefix(name) + ".mlir", code);
-    if (!code)
-      op.print(os, OpPrintingFlags().useLocalScope());
-  }
+  LogicalResult fail(int code, const std::string &message) { return codegen::fail(module, report, code, message); }
 
-  // Kernels are compiled in groups, whose number depends on nothing but the program.
-  LogicalResult compileKernels(std::vector<llvm::SmallVector<char, 0>> &objects) {
-    constexpr size_t groupSize = 8;
-    std::vector<OwningOpRef<ModuleOp>> groups;
-    size_t count = 0;
-    for (auto kernel : llvm::make_early_inc_range(module.getOps<func::FuncOp>())) {
-      if (kernel.getSymName() == "main")
-        continue;
-      if (count++ % groupSize == 0)
-        groups.push_back(ModuleOp::create(module.getLoc()));
-      kernel->remove();
-      groups.back()->push_back(kernel);
-    }
-    objects.resize(groups.size());
-    std::atomic<bool> unsupported = false;
-    std::vector<double> lowerMs(groups.size()), llvmMs(groups.size());
-    LogicalResult result = failableParallelForEachN(module.getContext(), 0, groups.size(), [&](size_t i) {
-      std::string name = "kernels" + std::to_string(i);
-      {
-        Stopwatch watch(lowerMs[i]);
-        if (failed(lowerKernels(*groups[i], target))) {
-          unsupported = true; // the op said what
-          return failure();
-        }
-        dump(*groups[i], name);
-        if (failed(convertToLLVM(*groups[i], options.verify)))
-          return failure();
-      }
-      Stopwatch watch(llvmMs[i]);
-      // This may be a worker thread, which a host of the compiler cannot watch.
-      LogicalResult emitted = failure();
-      llvm::CrashRecoveryContext guard;
-      guard.DumpStackAndCleanupOnFailure = true;
-      guard.RunSafely([&] { emitted = emitObject(*groups[i], target, addKernelEntries, dumpPrefix(name), objects[i]); });
-      return emitted;
-    });
-    for (size_t i = 0; i < groups.size(); ++i) {
-      report.lowerMs += lowerMs[i];
-      report.llvmMs += llvmMs[i];
-    }
-    if (succeeded(result))
-      return result;
-    return unsupported ? fail(3, "the model needs a kernel that code generation does not have")
-                       : fail(70, "a kernel could not be compiled");
-  }
-
-  LogicalResult finish(const ModelSignature &signature, const Weights &weights, const HeaderInputs &header,
-                       std::vector<llvm::SmallVector<char, 0>> &objects) {
+  LogicalResult finish(const ModelSignature &signature, const Weights &weights, const HeaderInputs &header, KernelCode &code) {
     {
       Stopwatch watch(report.lowerMs);
       auto main = module.lookupSymbol<func::FuncOp>("main");
-      FailureOr<OwningOpRef<ModuleOp>> host = buildHostModule(module, main, signature, weights, header.strings);
+      FailureOr<OwningOpRef<ModuleOp>> host = buildHostModule(module, main, signature, weights, header.strings, code);
       if (failed(host))
         return fail(70, "the host program could not be built");
-      dump(**host, "host");
+      dump(**host, options, "host");
       if (failed(convertToLLVM(**host, options.verify)))
         return fail(70, "the host program could not be lowered");
-      objects.emplace_back();
+      code.objects.emplace_back();
       if (failed(emitObject(
-              **host, target, [&](llvm::Module &code) { addModelHeader(code, header); }, dumpPrefix("host"),
-              objects.back())))
+              **host, target.host, [&](llvm::Module &translated) { addModelHeader(translated, header); },
+              dumpPrefix(options, "host"), code.objects.back())))
         return fail(70, "the host program could not be compiled");
     }
     Stopwatch watch(report.linkMs);
     std::string error;
     int exitCode;
-    if (failed(linkSharedLibrary(objects, options.outputPath, error, exitCode)))
+    if (failed(linkSharedLibrary(code.objects, options.outputPath, error, exitCode)))
       return fail(exitCode, error);
     return success();
   }
@@ -205,9 +129,28 @@ private:
   ModuleOp module;
   const CodegenOptions &options;
   CodegenReport &report;
-  CpuTarget target;
+  Target target;
 };
 } // namespace
+
+LogicalResult codegen::fail(ModuleOp module, CodegenReport &report, int code, const std::string &message) {
+  report.exitCode = code;
+  report.error = message;
+  return module.emitError(message);
+}
+
+std::string codegen::dumpPrefix(const CodegenOptions &options, const std::string &name) {
+  return options.dumpDirectory.empty() ? "" : options.dumpDirectory + "/" + name;
+}
+
+void codegen::dump(ModuleOp op, const CodegenOptions &options, const std::string &name) {
+  if (options.dumpDirectory.empty())
+    return;
+  std::error_code code;
+  llvm::raw_fd_ostream os(dumpPrefix(options, name) + ".mlir", code);
+  if (!code)
+    op.print(os, OpPrintingFlags().useLocalScope());
+}
 
 LogicalResult snug::compileToLibrary(ModuleOp module, const CodegenOptions &options, CodegenReport &report) {
   report = {};

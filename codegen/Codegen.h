@@ -25,7 +25,7 @@ struct CodegenOptions {
   std::string modelName;           // with modelBytes: the name that snug_nn.data gives the model's own file
   std::optional<llvm::StringRef> modelBytes; // what is in that file, where it is in memory; no other file is read then
   std::string march;               // a CPU name as LLVM knows it; empty: this machine's CPU
-  std::string target = "cpu";      // as given to --target; recorded in the library
+  std::string target = "cpu";      // as given to --target: cpu or cuda[:CHIP,...]; recorded in the library
   int threads = 1;                 // planned number of threads; a module's snug.threads wins
   uint64_t embedLimit = 64 * 1024; // weights up to this many bytes are embedded in the library, but not those of a mesh
   bool verify = true;              // run MLIR's verifier between passes
@@ -63,10 +63,7 @@ mlir::LogicalResult compileToLibrary(mlir::ModuleOp module, const CodegenOptions
 
 // Says, for each kernel op of @main at its location, what code generation lacks for it; what passes is compiled. Looks at
 // types only, so it is cheap. Failure is exit code 3.
-mlir::LogicalResult checkKernels(mlir::ModuleOp module, const std::string &march);
-
-// The first half of compileToLibrary, for dumps: kernel ops become functions and snug_plan.launch.
-mlir::LogicalResult outlineKernels(mlir::ModuleOp module, const CodegenOptions &options, CodegenReport &report);
+mlir::LogicalResult checkKernels(mlir::ModuleOp module, const std::string &target, const std::string &march);
 
 } // namespace snug
 #endif

@@ -27,46 +27,6 @@ using namespace snug;
 using namespace snug::codegen;
 
 namespace {
-// A bool is a byte of memory (ONNX), but LLVM's i1 in memory is a bit of one: loads compare with 0, stores extend.
-void bytesForBools(func::FuncOp kernel) {
-  auto byteType = [](Type type) -> Type {
-    auto memref = dyn_cast<MemRefType>(type);
-    if (!memref || !memref.getElementType().isInteger(1))
-      return {};
-    return MemRefType::Builder(memref).setElementType(IntegerType::get(type.getContext(), 8));
-  };
-  SmallVector<Operation *> loads, stores;
-  kernel.walk([&](Operation *op) {
-    if (auto load = dyn_cast<memref::LoadOp>(op); load && byteType(load.getMemRefType()))
-      loads.push_back(op);
-    if (auto store = dyn_cast<memref::StoreOp>(op); store && byteType(store.getMemRefType()))
-      stores.push_back(op);
-  });
-  for (BlockArgument argument : kernel.getArguments())
-    if (Type type = byteType(argument.getType()))
-      argument.setType(type);
-  kernel.setFunctionType(FunctionType::get(kernel.getContext(), kernel.front().getArgumentTypes(), {}));
-  kernel.walk([&](Operation *op) {
-    for (Value result : op->getResults())
-      if (Type type = byteType(result.getType()))
-        result.setType(type);
-  });
-  for (Operation *op : loads) {
-    OpBuilder b(op->getContext());
-    b.setInsertionPointAfter(op);
-    Value byte = op->getResult(0);
-    Value bit = byte;
-    byte.setType(b.getI8Type());
-    Value zero = arith::ConstantOp::create(b, op->getLoc(), b.getI8IntegerAttr(0));
-    bit = arith::CmpIOp::create(b, op->getLoc(), arith::CmpIPredicate::ne, byte, zero);
-    byte.replaceAllUsesExcept(bit, bit.getDefiningOp());
-  }
-  for (Operation *op : stores) {
-    OpBuilder b(op);
-    op->setOperand(0, arith::ExtUIOp::create(b, op->getLoc(), b.getI8Type(), op->getOperand(0)));
-  }
-}
-
 // The pass that makes strides explicit crashes on a dim that is expanded to several dynamic ones; such expansions are
 // written as casts before it.
 void castDynamicExpansions(ModuleOp module) {

@@ -91,7 +91,7 @@ LogicalResult codegen::checkAttention(nn::AttentionOp op, const CpuTarget &targe
   return success(succeeded(Plan::of(op, target)));
 }
 
-LogicalResult codegen::lowerAttention(nn::AttentionOp op, KernelBuilder &b) {
+LogicalResult codegen::lowerAttention(nn::AttentionOp op, CpuKernelBuilder &b) {
   FailureOr<Plan> planned = Plan::of(op, b.target);
   if (failed(planned))
     return failure();

@@ -51,7 +51,7 @@ LogicalResult codegen::checkContract(nn::ContractOp op, const CpuTarget &target)
   return success(succeeded(ContractPlan::of(op, target)));
 }
 
-LogicalResult codegen::lowerContract(nn::ContractOp op, KernelBuilder &b) {
+LogicalResult codegen::lowerContract(nn::ContractOp op, CpuKernelBuilder &b) {
   FailureOr<ContractPlan> planned = ContractPlan::of(op, b.target);
   if (failed(planned))
     return failure();

@@ -19,24 +19,6 @@ using namespace snug::codegen;
 namespace {
 using IteratorType = utils::IteratorType;
 
-// Elementwise over dense operands of one shape: one loop, however many dims.
-bool isFlat(linalg::GenericOp op) {
-  if (op.getNumLoops() < 2 || op.getNumParallelLoops() != op.getNumLoops() || op.hasIndexSemantics())
-    return false;
-  for (OpOperand &operand : op->getOpOperands()) {
-    auto type = dyn_cast<MemRefType>(operand.get().getType());
-    AffineMap map = op.getMatchingIndexingMap(&operand);
-    if (!type || type.getRank() == 0) {
-      if (map.getNumResults() != 0)
-        return false;
-      continue;
-    }
-    if (!map.isIdentity() || !type.getLayout().isIdentity())
-      return false;
-  }
-  return true;
-}
-
 constexpr int64_t side = blockSide;
 
 // How the nest is cut: the range goes over the `leading` outermost dims and, where these may not feed the threads, over
@@ -133,13 +115,6 @@ void setReassociation(linalg::GenericOp op, Block *body) {
 }
 } // namespace
 
-LogicalResult codegen::checkGeneric(linalg::GenericOp op) {
-  for (unsigned dim = 0; dim < op.getNumLoops(); ++dim)
-    if (!sourceOf(op, dim))
-      return op.emitOpError("has a loop whose extent no operand tells");
-  return success();
-}
-
 KernelRange codegen::planGeneric(linalg::GenericOp op) {
   KernelRange range;
   double ns = nsPerPoint(op);
@@ -162,7 +137,7 @@ KernelRange codegen::planGeneric(linalg::GenericOp op) {
   return range;
 }
 
-LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
+LogicalResult codegen::lowerGeneric(linalg::GenericOp op, CpuKernelBuilder &b) {
   unsigned loops = op.getNumLoops();
   SmallVector<Value> sizes;
   for (unsigned dim = 0; dim < loops; ++dim)
@@ -173,17 +148,8 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
 
   bool flat = isFlat(op);
   SmallVector<Value> operands(op->getOperands());
-  if (flat) {
-    Value total = b.constant(1);
-    for (Value size : sizes)
-      total = b.mul(total, size);
-    for (Value &operand : operands)
-      if (auto type = dyn_cast<MemRefType>(operand.getType()); type && type.getRank())
-        operand = memref::ReinterpretCastOp::create(b, MemRefType::get({ShapedType::kDynamic}, type.getElementType()),
-                                                    operand.getDefiningOp<memref::ReinterpretCastOp>().getSource(),
-                                                    OpFoldResult(b.getIndexAttr(0)), ArrayRef<OpFoldResult>{total},
-                                                    ArrayRef<OpFoldResult>{b.getIndexAttr(1)});
-  }
+  if (flat)
+    operands = flattened(op, b, sizes);
 
   auto placeOf = [&](OpOperand &operand, ValueRange indices) {
     AffineMap map = op.getMatchingIndexingMap(&operand);
@@ -194,25 +160,17 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, KernelBuilder &b) {
   };
   // The body at one point, with the values so far of the outputs or, without any, those in memory. Returns new ones.
   auto compute = [&](ValueRange indices, ValueRange outputs) {
-    IRMapping mapping;
+    SmallVector<Value> elements;
     for (OpOperand &operand : op->getOpOperands()) {
       Value value = operands[operand.getOperandNumber()];
-      BlockArgument argument = body->getArgument(operand.getOperandNumber());
       if (op.isDpsInit(&operand) && !outputs.empty())
-        mapping.map(argument, outputs[operand.getOperandNumber() - op.getNumDpsInputs()]);
+        elements.push_back(outputs[operand.getOperandNumber() - op.getNumDpsInputs()]);
       else if (!isa<MemRefType>(value.getType()))
-        mapping.map(argument, value);
-      else if (!argument.use_empty())
-        mapping.map(argument, b.load(value, placeOf(operand, indices)));
-    }
-    for (Operation &inner : body->without_terminator()) {
-      if (auto index = dyn_cast<linalg::IndexOp>(inner))
-        mapping.map(index.getResult(), indices[index.getDim()]);
+        elements.push_back(value);
       else
-        b.clone(inner, mapping);
+        elements.push_back(op.payloadUsesValueFromOperand(&operand) ? b.load(value, placeOf(operand, indices)) : Value());
     }
-    return llvm::map_to_vector(body->getTerminator()->getOperands(),
-                               [&](Value value) { return mapping.lookupOrDefault(value); });
+    return emitRegion(op, b, indices, elements);
   };
   auto store = [&](ValueRange indices, ValueRange values) {
     for (auto [output, value] : llvm::zip(op.getDpsInitsMutable(), values))

@@ -14,7 +14,7 @@ using namespace snug::codegen;
 namespace {
 MemRefType typeOf(Value value) { return cast<MemRefType>(value.getType()); }
 
-Value addReassociated(KernelBuilder &b, Value x, Value y) {
+Value addReassociated(CpuKernelBuilder &b, Value x, Value y) {
   auto sum = arith::AddFOp::create(b, x, y);
   sum.setFastmath(arith::FastMathFlags::reassoc);
   return sum;
@@ -22,7 +22,7 @@ Value addReassociated(KernelBuilder &b, Value x, Value y) {
 
 // Loops over the rows of [lo, hi) of `like`; `body` takes a function from a column to the indices of an element.
 using RowIndices = function_ref<SmallVector<Value>(Value)>;
-void rowLoop(KernelBuilder &b, Value like, function_ref<void(RowIndices, Value)> body) {
+void rowLoop(CpuKernelBuilder &b, Value like, function_ref<void(RowIndices, Value)> body) {
   unsigned rank = typeOf(like).getRank();
   SmallVector<Value> sizes;
   for (unsigned dim = 0; dim < rank; ++dim)
@@ -59,7 +59,7 @@ KernelRange codegen::planRows(Operation *op) {
 static Type realType(nn::SoftmaxOp op) { return computeType(cast<FloatType>(typeOf(op.getInit()).getElementType())); }
 static Type realType(nn::NormOp op) { return computeType(cast<FloatType>(typeOf(op.getInit()).getElementType())); }
 
-LogicalResult codegen::lowerSoftmax(nn::SoftmaxOp op, KernelBuilder &b) {
+LogicalResult codegen::lowerSoftmax(nn::SoftmaxOp op, CpuKernelBuilder &b) {
   Type real = realType(op);
   auto number = [&](double value) { return b.constantFloat(real, value); };
   Value zero = b.constant(0), scale = number(op.getScale().convertToDouble());
@@ -100,7 +100,7 @@ LogicalResult codegen::checkNorm(nn::NormOp op) {
   return success();
 }
 
-LogicalResult codegen::lowerNorm(nn::NormOp op, KernelBuilder &b) {
+LogicalResult codegen::lowerNorm(nn::NormOp op, CpuKernelBuilder &b) {
   Type real = realType(op);
   auto number = [&](double value) { return b.constantFloat(real, value); };
   Value zero = b.constant(0);
@@ -156,22 +156,13 @@ KernelRange codegen::planGather(nn::GatherOp op) {
 // Taps that are held in registers for all elements behind the chosen dims.
 static constexpr int64_t kMostTaps = 64;
 
-LogicalResult codegen::lowerGather(nn::GatherOp op, KernelBuilder &b) {
+LogicalResult codegen::lowerGather(nn::GatherOp op, CpuKernelBuilder &b) {
   unsigned rank = typeOf(op.getInit()).getRank(), axis = op.getAxis();
   unsigned chosen = op.getNumChosenDims(), outer = axis + chosen;
-  Value zero = b.constant(0), extent = b.size(op.getData(), axis);
+  Value zero = b.constant(0);
   SmallVector<Value> sizes;
   for (unsigned dim = 0; dim < rank; ++dim)
     sizes.push_back(b.size(op.getInit(), dim));
-  // Where in data's dim, at this place of `indices`.
-  auto indexAt = [&](ArrayRef<Value> place) {
-    Value index = b.load(op.getIndices(), place);
-    if (!index.getType().isIndex())
-      index = arith::IndexCastOp::create(b, b.getIndexType(), index);
-    Value negative = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, index, zero);
-    index = arith::SelectOp::create(b, negative, arith::AddIOp::create(b, index, extent), index);
-    return arith::MaxSIOp::create(b, zero, arith::MinSIOp::create(b, index, b.sub(extent, b.constant(1)))).getResult();
-  };
   // Loops over the dims behind; `body` takes data's place, with nothing at the axis, and the result's.
   auto behind = [&](SmallVector<Value> at, function_ref<void(SmallVector<Value> &, ArrayRef<Value>)> body) {
     SmallVector<Value> from(at.begin(), at.begin() + axis);
@@ -190,7 +181,7 @@ LogicalResult codegen::lowerGather(nn::GatherOp op, KernelBuilder &b) {
     nest(outer);
   };
   auto copy = [&](const SmallVector<Value> &at) {
-    Value index = indexAt(ArrayRef(at).slice(axis, chosen));
+    Value index = emitGatherIndex(op, b, ArrayRef(at).slice(axis, chosen));
     behind(at, [&](SmallVector<Value> &from, ArrayRef<Value> to) {
       from[axis] = index;
       b.store(b.load(op.getData(), from), op.getInit(), to);
@@ -202,7 +193,7 @@ LogicalResult codegen::lowerGather(nn::GatherOp op, KernelBuilder &b) {
     auto tap = [&](Value t) {
       SmallVector<Value> place(ArrayRef(at).slice(axis, chosen));
       place.push_back(t);
-      return std::pair(indexAt(place), b.loadWide(op.getWeights(), place));
+      return std::pair(emitGatherIndex(op, b, place), b.loadWide(op.getWeights(), place));
     };
     auto add = [&](SmallVector<Value> &from, std::pair<Value, Value> tap, Value sum) -> Value {
       from[axis] = tap.first;

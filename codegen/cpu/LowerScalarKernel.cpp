@@ -37,7 +37,7 @@ KernelRange codegen::planScalarKernel(nn::ScalarKernelOp op) {
 }
 
 // Calls the runtime's function on strings. Operands and results travel in words on the stack, a place for each op.
-static SmallVector<Value> callText(KernelBuilder &b, nn::TextOp op) {
+static SmallVector<Value> callText(CpuKernelBuilder &b, nn::TextOp op) {
   Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
   Block *entry = &b.lo.getParentRegion()->front();
   auto isString = [](Value value) { return value.getType().isInteger(128); };
@@ -72,7 +72,7 @@ static SmallVector<Value> callText(KernelBuilder &b, nn::TextOp op) {
 }
 
 // Address and, in the upper half, number.
-static Value bytesOf(KernelBuilder &b, Value memref) {
+static Value bytesOf(CpuKernelBuilder &b, Value memref) {
   Type i64 = b.getI64Type(), i128 = b.getIntegerType(128);
   Value address = arith::IndexCastOp::create(b, i64, memref::ExtractAlignedPointerAsIndexOp::create(b, memref));
   Value count = arith::ConstantIndexOp::create(b, 1);
@@ -83,7 +83,7 @@ static Value bytesOf(KernelBuilder &b, Value memref) {
   return arith::OrIOp::create(b, upper, arith::ExtUIOp::create(b, i128, address).getResult());
 }
 
-LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b) {
+LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, CpuKernelBuilder &b) {
   SmallVector<AffineMap> maps = op.getMaps();
   unsigned parallel = op.getNumParallelDims();
   SmallVector<Value> sizes;
@@ -93,41 +93,17 @@ LogicalResult codegen::lowerScalarKernel(nn::ScalarKernelOp op, KernelBuilder &b
   for (nn::TextBytesOp bytes : body.getOps<nn::TextBytesOp>())
     if (!cast<MemRefType>(op->getOperand(bytes.getNumber()).getType()).getLayout().isIdentity())
       return op.emitOpError("needs the bytes of an operand in a row");
-  auto point = [&](ArrayRef<Value> place) {
-    IRMapping mapping;
-    for (auto [argument, index] : llvm::zip(body.getArguments(), place))
-      mapping.map(argument, index);
-    SmallVector<Operation *> accesses;
-    for (Operation &inner : body.without_terminator())
-      b.clone(inner, mapping)->walk([&](Operation *copy) {
-        if (isa<nn::LoadOp, nn::StoreOp, nn::ExtentOp, nn::IndexOp, nn::TextOp, nn::TextBytesOp>(copy))
-          accesses.push_back(copy);
-      });
-    OpBuilder::InsertionGuard guard(b);
-    for (Operation *access : accesses) {
-      b.setInsertionPoint(access);
-      if (auto load = dyn_cast<nn::LoadOp>(access)) {
-        load.getResult().replaceAllUsesWith(b.loadWide(op->getOperand(load.getNumber()), load.getIndices()));
-      } else if (auto store = dyn_cast<nn::StoreOp>(access)) {
-        b.store(store.getValue(), op->getOperand(store.getNumber()), store.getIndices());
-      } else if (auto text = dyn_cast<nn::TextOp>(access)) {
-        text->replaceAllUsesWith(callText(b, text));
-      } else if (auto bytes = dyn_cast<nn::TextBytesOp>(access)) {
-        bytes.getResult().replaceAllUsesWith(bytesOf(b, op->getOperand(bytes.getNumber())));
-      } else if (auto extent = dyn_cast<nn::ExtentOp>(access)) {
-        extent.getResult().replaceAllUsesWith(b.size(op->getOperand(extent.getNumber()), extent.getDim()));
-      } else {
-        access->getResult(0).replaceAllUsesWith(place[cast<nn::IndexOp>(access).getDim()]);
-      }
-      access->erase();
-    }
+  auto callRuntime = [&](Operation *access) -> SmallVector<Value> {
+    if (auto bytes = dyn_cast<nn::TextBytesOp>(access))
+      return {bytesOf(b, op->getOperand(bytes.getNumber()))};
+    return callText(b, cast<nn::TextOp>(access));
   };
   b.overRange(sizes, [&](ArrayRef<Value> outer, Value first, Value end) {
     b.loop(first, end, 1, [&](Value i) {
       SmallVector<Value> place(outer);
       if (parallel)
         place.push_back(i);
-      point(place);
+      emitRegion(op, b, place, callRuntime);
     });
   });
   return success();

@@ -17,7 +17,7 @@ TileShape TileShape::of(const CpuTarget &target) {
   return {4, 8, 6};
 }
 
-void RegisterTile::emit(KernelBuilder &builder) const {
+void RegisterTile::emit(CpuKernelBuilder &builder) const {
   auto vector = VectorType::get({shape.lanes}, builder.getF32Type());
   int64_t vectors = shape.columns / shape.lanes;
   auto place = [&](int64_t r, int64_t j) {
@@ -66,7 +66,7 @@ void RegisterTile::emit(KernelBuilder &builder) const {
   });
 }
 
-void snug::codegen::tileRows(KernelBuilder &b, const TileShape &shape, Value rows, std::optional<int64_t> staticRows,
+void snug::codegen::tileRows(CpuKernelBuilder &b, const TileShape &shape, Value rows, std::optional<int64_t> staticRows,
                              function_ref<void(int64_t, Value)> body) {
   Value done = b.constant(0);
   int64_t left = staticRows.value_or(INT64_MAX);
@@ -81,7 +81,7 @@ void snug::codegen::tileRows(KernelBuilder &b, const TileShape &shape, Value row
   }
 }
 
-void snug::codegen::moveBlock(KernelBuilder &b, BlockPlace rowAt, Value source, BlockPlace columnAt,
+void snug::codegen::moveBlock(CpuKernelBuilder &b, BlockPlace rowAt, Value source, BlockPlace columnAt,
                               Value destination, int64_t columns) {
   auto square = VectorType::get({blockSide, blockSide}, b.getF32Type());
   Value block = arith::ConstantOp::create(b, b.getZeroAttr(square));
@@ -97,7 +97,7 @@ void snug::codegen::moveBlock(KernelBuilder &b, BlockPlace rowAt, Value source, 
     b.store(vector::ExtractOp::create(b, block, ArrayRef<int64_t>{i}), destination, columnAt(i));
 }
 
-void snug::codegen::packPanel(KernelBuilder &b, Value buffer, Value from, Value to, Value columns, int64_t width,
+void snug::codegen::packPanel(CpuKernelBuilder &b, Value buffer, Value from, Value to, Value columns, int64_t width,
                               bool contiguous, Value source, function_ref<SmallVector<Value>(Value, Value)> place) {
   constexpr int64_t side = blockSide;
   Value zero = b.constant(0);
@@ -130,7 +130,7 @@ void snug::codegen::packPanel(KernelBuilder &b, Value buffer, Value from, Value 
   });
 }
 
-void snug::codegen::widenRows(KernelBuilder &b, Value buffer, int64_t rows, Value from, Value to, Value source,
+void snug::codegen::widenRows(CpuKernelBuilder &b, Value buffer, int64_t rows, Value from, Value to, Value source,
                               function_ref<SmallVector<Value>(Value, Value)> place) {
   b.loop(b.constant(0), b.constant(rows), 1, [&](Value r) {
     b.loop(from, to, 1, [&](Value k) { b.store(b.loadWide(source, place(r, k)), buffer, {r, b.sub(k, from)}); });

@@ -30,15 +30,6 @@ std::optional<unsigned> dimBeside(linalg::GenericOp op, AffineMap places, unsign
 }
 } // namespace
 
-std::optional<ExtentPlace> snug::codegen::sourceOf(linalg::GenericOp op, unsigned dim) {
-  return extentPlace(op.getIndexingMapsArray(), dim);
-}
-
-int64_t snug::codegen::staticExtent(linalg::GenericOp op, unsigned dim) {
-  std::optional<ExtentPlace> source = sourceOf(op, dim);
-  return cast<ShapedType>(op->getOperand(source->operand).getType()).getDimSize(source->dim);
-}
-
 std::optional<Transposition> Transposition::of(linalg::GenericOp op) {
   if (op.getNumParallelLoops() != op.getNumLoops() || op.getNumDpsInits() != 1)
     return std::nullopt;

@@ -9,11 +9,6 @@
 
 namespace snug::codegen {
 
-// Where the extent of an iteration dim can be read, if an operand tells it.
-std::optional<ExtentPlace> sourceOf(mlir::linalg::GenericOp op, unsigned dim);
-// That extent, of a dim that has one (checkGeneric); may be dynamic.
-int64_t staticExtent(mlir::linalg::GenericOp op, unsigned dim);
-
 // Plain loops would touch a new cache line with every element, so `read` and `written` are walked in square blocks of
 // blockSide.
 struct Transposition {

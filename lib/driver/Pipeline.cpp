@@ -404,7 +404,7 @@ int Pipeline::memory() {
   if (report.mesh)
     recordOverlap(*program, *report.mesh);
   // A dry run refuses what a compilation would.
-  if (options.emit == Stage::Library && failed(checkKernels(*program, options.march == "native" ? "" : options.march)))
+  if (options.emit == Stage::Library && failed(checkKernels(*program, options.target, options.march == "native" ? "" : options.march)))
     return SNUG_EXIT_UNSUPPORTED;
   auto number = [&](StringRef name) {
     auto attribute = (*program)->getAttrOfType<IntegerAttr>(name);

@@ -2,8 +2,7 @@
 //
 // Each kernel op of @main becomes a function of its own (equal ones once) and a snug_plan.launch in its place.
 #include "codegen/Codegen.h"
-#include "codegen/cpu/CpuTarget.h"
-#include "codegen/cpu/Kernels.h"
+#include "codegen/Target.h"
 #include "dialects/nn/TextOps.h"
 #include "dialects/plan/Buckets.h"
 #include "dialects/plan/PlanDialect.h"
@@ -82,7 +81,7 @@ LogicalResult generalize(func::FuncOp main) {
 
 class Outliner {
 public:
-  Outliner(ModuleOp module, func::FuncOp main, const CpuTarget &target, CodegenReport &report)
+  Outliner(ModuleOp module, func::FuncOp main, const KernelTarget &target, CodegenReport &report)
       : module(module), main(main), target(target), report(report) {}
 
   LogicalResult run() {
@@ -170,7 +169,7 @@ private:
     if (op->walk([](nn::TextOp) { return WalkResult::interrupt(); }).wasInterrupted())
       for (Value needed : plan::TextRuntimeOp::create(host, loc, SmallVector<Type>(3, host.getI64Type()))->getResults())
         scalar(needed);
-    KernelRange range = planRange(op, target);
+    KernelRange range = target.range(op);
     Value extent;
     for (RangeFactor factor : range.factors) {
       Value size = arith::ConstantIndexOp::create(host, loc, 1);
@@ -187,7 +186,7 @@ private:
     for (NamedAttribute attr : llvm::to_vector(clone->getDiscardableAttrs()))
       clone->removeDiscardableAttr(attr.getName()); // notes for other stages would make equal kernels differ
     func::ReturnOp::create(b, loc);
-    for (int i = 0; i < 3; ++i) // lo, hi, thread
+    for (unsigned i = 0; i < target.numWorkArguments(); ++i)
       entry->addArgument(b.getIndexType(), loc);
     kernel.setFunctionType(b.getFunctionType(entry->getArgumentTypes(), {}));
     for (auto [index, p] : llvm::enumerate(pointers)) {
@@ -270,45 +269,38 @@ private:
 
   ModuleOp module;
   func::FuncOp main;
-  const CpuTarget &target;
+  const KernelTarget &target;
   CodegenReport &report;
   std::map<std::string, std::string> known;
 };
 } // namespace
 
-LogicalResult snug::checkKernels(ModuleOp module, const std::string &march) {
-  llvm::Expected<CpuTarget> target = CpuTarget::create(march);
-  if (!target) {
-    llvm::consumeError(target.takeError()); // no fact about the kernels; the compilation says it
+LogicalResult snug::checkKernels(ModuleOp module, const std::string &target, const std::string &march) {
+  llvm::Expected<Target> made = Target::create(target, march);
+  if (!made) {
+    llvm::consumeError(made.takeError()); // no fact about the kernels; the compilation says it
     return success();
   }
   // Equal kernels of equal layers are all named: each is a node of the model.
-  bool supported = true;
+  bool supported = succeeded(made->kernels->checkProgram(module));
   module.walk([&](Operation *op) {
     if (isKernelOp(op))
-      supported &= succeeded(checkKernel(op, *target));
+      supported &= succeeded(made->kernels->check(op));
   });
   return success(supported);
 }
 
-LogicalResult snug::outlineKernels(ModuleOp module, const CodegenOptions &options, CodegenReport &report) {
-  auto fail = [&](Operation *op, const Twine &message, int code) {
-    report.exitCode = code;
-    report.error = message.str();
-    return op->emitError(message);
-  };
+LogicalResult codegen::outlineKernels(ModuleOp module, const KernelTarget &target, const CodegenOptions &options,
+                                      CodegenReport &report) {
   auto main = module.lookupSymbol<func::FuncOp>("main");
   if (!main || main.isExternal())
-    return fail(module, "code generation wants a function @main", 70);
-  llvm::Expected<CpuTarget> target = CpuTarget::create(options.march);
-  if (!target)
-    return fail(module, llvm::toString(target.takeError()), 1);
+    return fail(module, report, 70, "code generation wants a function @main");
   // Views at one place become one value, which is how operands in place are recognized.
   PassManager pm(module.getContext(), ModuleOp::getOperationName());
   pm.enableVerifier(options.verify);
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
-  if (failed(generalize(main)) || failed(pm.run(module)) || failed(Outliner(module, main, *target, report).run())) {
+  if (failed(generalize(main)) || failed(pm.run(module)) || failed(Outliner(module, main, target, report).run())) {
     report.exitCode = 70;
     report.error = "kernels could not be outlined";
     return failure();

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "codegen/cuda/Kernels.h"
+#include "dialects/mesh/MeshDialect.h"
+#include "dialects/nn/NnDialect.h"
+#include "dialects/plan/PlanDialect.h"
+#include "lib/analysis/Arguments.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+llvm::Expected<std::vector<std::string>> codegen::parseCudaChips(const std::string &target) {
+  auto [device, list] = StringRef(target).split(':');
+  if (device != "cuda" || (list.empty() && target != "cuda"))
+    return llvm::createStringError("--target is cpu, cuda, or cuda:CHIP[,CHIP...] with chips like sm_90, not '" + target + "'");
+  if (list.empty())
+    return std::vector<std::string>{"sm_80", "sm_90", "sm_100"};
+  std::vector<std::pair<unsigned, std::string>> chips;
+  for (StringRef chip : llvm::split(list, ',')) {
+    StringRef digits = chip;
+    unsigned number = 0;
+    if (!digits.consume_front("sm_") || digits.consumeInteger(10, number) || !(digits.empty() || digits == "a" || digits == "f"))
+      return llvm::createStringError("--target: '" + chip.str() + "' is no chip; they are called sm_80, sm_90, sm_100 and so on");
+    if (number < 80)
+      return llvm::createStringError("--target: '" + chip.str() + "' is older than sm_80, the first one that kernels are made for");
+    if (!llvm::is_contained(chips, std::pair(number, chip.str())))
+      chips.push_back({number, chip.str()});
+  }
+  llvm::sort(chips);
+  std::vector<std::string> names;
+  for (auto &[number, name] : chips)
+    names.push_back(name);
+  return names;
+}
+
+CudaKernelBuilder::CudaKernelBuilder(Operation *op, gpu::GPUFuncOp kernel)
+    : KernelBuilder(op->getLoc(), op), kernel(kernel) {}
+
+Value CudaKernelBuilder::block() { return gpu::BlockIdOp::create(*this, gpu::Dimension::x); }
+Value CudaKernelBuilder::thread() { return gpu::ThreadIdOp::create(*this, gpu::Dimension::x); }
+Value CudaKernelBuilder::lane() { return rem(thread(), constant(kWarp)); }
+Value CudaKernelBuilder::warpInBlock() { return div(thread(), constant(kWarp)); }
+
+Value CudaKernelBuilder::shared(ArrayRef<int64_t> shape, Type elementType) {
+  auto space = gpu::AddressSpaceAttr::get(getContext(), gpu::AddressSpace::Workgroup);
+  auto type = MemRefType::get(shape, elementType, MemRefLayoutAttrInterface(), space);
+  unsigned number = kernel.getNumWorkgroupAttributions();
+  Value buffer = kernel.addWorkgroupAttribution(type, getLoc());
+  // Without it the buffer is aligned to its element only.
+  kernel.setWorkgroupAttributionAttr(number, "llvm.align", getI64IntegerAttr(16));
+  return buffer;
+}
+
+void CudaKernelBuilder::barrier() { gpu::BarrierOp::create(*this); }
+
+void CudaKernelBuilder::ifTrue(Value condition, function_ref<void()> body) {
+  auto choice = scf::IfOp::create(*this, condition, /*withElse=*/false);
+  OpBuilder::InsertionGuard guard(*this);
+  setInsertionPointToStart(choice.thenBlock());
+  body();
+}
+
+Value CudaKernelBuilder::isBelow(Value a, Value b) {
+  return arith::CmpIOp::create(*this, arith::CmpIPredicate::ult, a, b);
+}
+
+static Value product(KernelBuilder &b, ArrayRef<Value> sizes) {
+  Value total = b.constant(1);
+  for (Value size : sizes)
+    total = b.mul(total, size);
+  return total;
+}
+
+void CudaKernelBuilder::points(ArrayRef<Value> sizes, function_ref<void(ArrayRef<Value>)> body) {
+  Value point = add(mul(block(), constant(kBlock)), thread());
+  ifTrue(isBelow(point, product(*this, sizes)), [&] { body(delinearize(point, sizes)); });
+}
+
+void CudaKernelBuilder::blockRows(ArrayRef<Value> sizes, function_ref<void(ArrayRef<Value>)> body) {
+  body(delinearize(block(), sizes)); // there are as many blocks as rows
+}
+
+void CudaKernelBuilder::warpRows(ArrayRef<Value> sizes, function_ref<void(ArrayRef<Value>)> body) {
+  Value row = add(mul(block(), constant(kBlock / kWarp)), warpInBlock());
+  ifTrue(isBelow(row, product(*this, sizes)), [&] { body(delinearize(row, sizes)); });
+}
+
+// Shuffles move 32 bits: others travel as integers, wider ones in two halves.
+static Value shuffleBits(CudaKernelBuilder &b, Value value, Value offset, gpu::ShuffleMode mode) {
+  Type type = value.getType();
+  unsigned width = type.getIntOrFloatBitWidth();
+  Value whole = arith::ConstantOp::create(b, b.getI32IntegerAttr(kWarp));
+  auto word = [&](Value bits) -> Value {
+    return gpu::ShuffleOp::create(b, bits, offset, whole, mode).getShuffleResult();
+  };
+  if (type.isF32() || type.isInteger(32))
+    return word(value);
+  Value bits = type.isFloat() ? arith::BitcastOp::create(b, b.getIntegerType(width), value).getResult() : value;
+  if (width < 32) {
+    bits = arith::TruncIOp::create(b, b.getIntegerType(width), word(arith::ExtUIOp::create(b, b.getI32Type(), bits)));
+  } else {
+    Value half = arith::ConstantOp::create(b, b.getI64IntegerAttr(32));
+    Value low = word(arith::TruncIOp::create(b, b.getI32Type(), bits));
+    Value high = word(arith::TruncIOp::create(b, b.getI32Type(), arith::ShRUIOp::create(b, bits, half)));
+    high = arith::ShLIOp::create(b, arith::ExtUIOp::create(b, b.getI64Type(), high), half);
+    bits = arith::OrIOp::create(b, arith::ExtUIOp::create(b, b.getI64Type(), low), high);
+  }
+  return type.isFloat() ? arith::BitcastOp::create(b, type, bits).getResult() : bits;
+}
+
+Value CudaKernelBuilder::shuffle(Value value, Value lane) {
+  return shuffleBits(*this, value, arith::IndexCastOp::create(*this, getI32Type(), lane), gpu::ShuffleMode::IDX);
+}
+
+Value CudaKernelBuilder::reduceWarp(Value value, Combine combine) {
+  // A butterfly: both of a pair combine the same two values, so all lanes end with the same bits.
+  for (int32_t distance = kWarp / 2; distance > 0; distance /= 2) {
+    Value offset = arith::ConstantOp::create(*this, getI32IntegerAttr(distance));
+    value = combine(value, shuffleBits(*this, value, offset, gpu::ShuffleMode::XOR));
+  }
+  return value;
+}
+
+Value CudaKernelBuilder::reduceBlock(Value value, Value neutral, Combine combine) {
+  constexpr int64_t warps = kBlock / kWarp;
+  value = reduceWarp(value, combine);
+  // A buffer of its own for each reduction: none waits for readers of the one before.
+  Value buffer = shared({warps}, value.getType());
+  Value isFirst = arith::CmpIOp::create(*this, arith::CmpIPredicate::eq, lane(), constant(0));
+  ifTrue(isFirst, [&] { store(value, buffer, warpInBlock()); });
+  barrier();
+  Value all = neutral;
+  for (int64_t warp = 0; warp < warps; ++warp) // every thread in the same order
+    all = combine(all, load(buffer, constant(warp)));
+  return all;
+}
+
+LogicalResult CudaKernels::check(Operation *op) const {
+  if (failed(checkOperands(op)))
+    return failure();
+  for (Value operand : op->getOperands()) {
+    Type type = operand.getType();
+    if (auto memref = dyn_cast<MemRefType>(type))
+      type = memref.getElementType();
+    if (type.isInteger(128))
+      return op->emitOpError("works on strings, which a GPU has none of; compile with --target cpu");
+  }
+  return llvm::TypeSwitch<Operation *, LogicalResult>(op)
+      .Case([&](linalg::GenericOp generic) { return checkGeneric(generic); })
+      .Case([&](nn::ContractOp contract) { return checkContract(contract); })
+      .Case([&](nn::AttentionOp attention) { return checkAttention(attention); })
+      .Case([&](nn::ScalarKernelOp scalar) { return checkScalarKernel(scalar); })
+      .Default([](Operation *) { return success(); });
+}
+
+// A dim's value, which the runtime has read.
+static bool isReadByRuntime(func::FuncOp main, memref::LoadOp load) {
+  auto argument = dyn_cast<BlockArgument>(load.getMemRef());
+  return argument && argument.getOwner() == &main.front() && main.getArgAttr(argument.getArgNumber(), kValueDims);
+}
+
+// What the host decides by a value it would have to wait for: everything else is started in order and not waited for.
+LogicalResult CudaKernels::checkProgram(ModuleOp module) const {
+  auto main = module.lookupSymbol<func::FuncOp>("main");
+  LogicalResult result = success();
+  auto refuse = [&](Operation *op, const Twine &fact) {
+    op->emitError(fact);
+    result = failure();
+  };
+  main.walk<WalkOrder::PreOrder>([&](Operation *op) {
+    if (isKernelOp(op))
+      return WalkResult::skip();
+    if (isa<mesh::CollectiveOpInterface, mesh::WaitOp>(op))
+      refuse(op, "a mesh of GPUs is not supported yet; compile with --target cpu or for one device");
+    else if (auto load = dyn_cast<memref::LoadOp>(op); load && !isReadByRuntime(main, load))
+      refuse(op, "what follows depends on a value that a kernel computes, for which a run on a GPU would have to wait; compile "
+                 "with --target cpu");
+    return WalkResult::advance();
+  });
+  for (unsigned i = 0; i < main.getNumArguments(); ++i)
+    if (main.getArgAttr(i, kShapeOf)) {
+      auto name = main.getArgAttrOfType<StringAttr>(i, "snug.name");
+      refuse(main, "the shape of output '" + (name ? name.getValue() : StringRef("?")) +
+                       "' is computed from data, for which a run on a GPU would have to wait; compile with --target cpu");
+    }
+  return result;
+}
+
+KernelRange CudaKernels::range(Operation *op) const {
+  return llvm::TypeSwitch<Operation *, KernelRange>(op)
+      .Case([&](nn::AttentionOp attention) { return planAttentionRows(attention); })
+      .Case<nn::SoftmaxOp, nn::NormOp>([&](Operation *rows) { return planRowBlocks(rows); })
+      .Default([&](Operation *other) { return planPoints(other); });
+}
+
+LogicalResult codegen::lowerKernel(func::FuncOp source, gpu::GPUModuleOp module) {
+  // Sizes travel as 64 bits whatever the width of an index in the kernel.
+  OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+  SmallVector<Type> types;
+  for (Type type : source.getArgumentTypes())
+    types.push_back(type.isIndex() ? builder.getI64Type() : type);
+  auto kernel = gpu::GPUFuncOp::create(builder, source.getLoc(), source.getSymName(), builder.getFunctionType(types, {}));
+  kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), builder.getUnitAttr());
+  kernel.setKnownBlockSizeAttr(builder.getDenseI32ArrayAttr({kBlock, 1, 1}));
+  if (ArrayAttr attributes = source.getArgAttrsAttr())
+    kernel.setArgAttrsAttr(attributes);
+  Block &entry = kernel.front();
+  builder.setInsertionPointToStart(&entry);
+  IRMapping mapping;
+  for (auto [argument, given] : llvm::zip(source.getArguments(), entry.getArguments()))
+    mapping.map(argument, argument.getType().isIndex()
+                              ? arith::IndexCastOp::create(builder, source.getLoc(), builder.getIndexType(), given).getResult()
+                              : given);
+  for (Operation &op : source.front().without_terminator())
+    builder.clone(op, mapping);
+  gpu::ReturnOp::create(builder, source.getLoc());
+
+  Operation *op = kernelOpOf(kernel);
+  CudaKernelBuilder b(op, kernel);
+  LogicalResult known = llvm::TypeSwitch<Operation *, LogicalResult>(op)
+                            .Case<linalg::GenericOp, nn::ContractOp, nn::AttentionOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp,
+                                  nn::ScalarKernelOp>([&](auto concrete) {
+                              emitKernel(concrete, b);
+                              return success();
+                            })
+                            .Default([](Operation *other) { return other->emitOpError("has no GPU kernel"); });
+  if (failed(known))
+    return failure();
+  op->erase();
+  bytesForBools(kernel);
+  return success();
+}

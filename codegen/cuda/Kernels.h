@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Kernels on a GPU: how their iterations are dealt to blocks of threads, and the code of a thread, in the gpu dialect.
+//
+// A kernel function has no work arguments: block number b of a launch does the iterations [b * grain, (b + 1) * grain) of its
+// range, which is cut where the range ends.
+#ifndef SNUG_CODEGEN_CUDA_KERNELS_H
+#define SNUG_CODEGEN_CUDA_KERNELS_H
+
+#include "codegen/kernel/KernelBuilder.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "llvm/Support/Error.h"
+
+namespace snug::nn {
+class ContractOp;
+class SoftmaxOp;
+class NormOp;
+class AttentionOp;
+} // namespace snug::nn
+
+namespace snug::codegen {
+
+// The chips of --target cuda[:CHIP,...], in ascending order; without any those that binaries are commonly shipped for.
+llvm::Expected<std::vector<std::string>> parseCudaChips(const std::string &target);
+
+class CudaKernels : public KernelTarget {
+public:
+  explicit CudaKernels(std::vector<std::string> chips) : chips(std::move(chips)) {}
+  mlir::LogicalResult check(mlir::Operation *op) const override;
+  mlir::LogicalResult checkProgram(mlir::ModuleOp module) const override;
+  KernelRange range(mlir::Operation *op) const override;
+  unsigned numWorkArguments() const override { return 0; }
+  mlir::LogicalResult compile(mlir::ModuleOp module, const CodegenOptions &options, KernelCode &code,
+                              CodegenReport &report) const override;
+
+private:
+  std::vector<std::string> chips;
+};
+
+// `kernel` as a kernel in `module`, of which the kernel op is replaced by a thread's code.
+mlir::LogicalResult lowerKernel(mlir::func::FuncOp kernel, mlir::gpu::GPUModuleOp module);
+
+constexpr int64_t kWarp = 32;
+// Threads of a block, for every kernel: eight warps are enough to hide latencies and leave each thread its registers.
+constexpr int64_t kBlock = 256;
+
+// The place of a thread's code.
+struct CudaKernelBuilder : KernelBuilder {
+  mlir::gpu::GPUFuncOp kernel;
+  CudaKernelBuilder(mlir::Operation *op, mlir::gpu::GPUFuncOp kernel);
+
+  mlir::Value block();      // number of this block
+  mlir::Value thread();     // of this thread in its block
+  mlir::Value lane();       // of this thread in its warp
+  mlir::Value warpInBlock();
+  // Shared memory of a block, 16-byte aligned.
+  mlir::Value shared(llvm::ArrayRef<int64_t> shape, mlir::Type elementType);
+  void barrier();
+  void ifTrue(mlir::Value condition, llvm::function_ref<void()> body);
+  mlir::Value isBelow(mlir::Value a, mlir::Value b);
+
+  // `body` at each point of the box of `sizes`, one thread a point; the last dim is the one that neighbouring threads are
+  // apart in.
+  void points(llvm::ArrayRef<mlir::Value> sizes, llvm::function_ref<void(llvm::ArrayRef<mlir::Value>)> body);
+  // `body` at each row of the box of `sizes`, one block a row.
+  void blockRows(llvm::ArrayRef<mlir::Value> sizes, llvm::function_ref<void(llvm::ArrayRef<mlir::Value>)> body);
+  // `body` at each row of the box of `sizes`, one warp a row: whole warps are in or out.
+  void warpRows(llvm::ArrayRef<mlir::Value> sizes, llvm::function_ref<void(llvm::ArrayRef<mlir::Value>)> body);
+
+  using Combine = llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)>;
+  mlir::Value shuffle(mlir::Value value, mlir::Value lane);
+  // Of the lanes' values, in all lanes; all lanes get the same bits.
+  mlir::Value reduceWarp(mlir::Value value, Combine combine);
+  // Of the threads' values, in all threads of the block. All threads must come here.
+  mlir::Value reduceBlock(mlir::Value value, mlir::Value neutral, Combine combine);
+};
+
+KernelRange planPoints(mlir::Operation *op);
+KernelRange planRowBlocks(mlir::Operation *op);
+KernelRange planAttentionRows(nn::AttentionOp op);
+
+mlir::LogicalResult checkScalarKernel(nn::ScalarKernelOp op);
+mlir::LogicalResult checkAttention(nn::AttentionOp op);
+mlir::LogicalResult checkContract(nn::ContractOp op);
+
+// The code of a thread; the kernel op stays, and is erased by the caller.
+void emitKernel(mlir::linalg::GenericOp op, CudaKernelBuilder &b);
+void emitKernel(nn::GatherOp op, CudaKernelBuilder &b);
+void emitKernel(nn::ScalarKernelOp op, CudaKernelBuilder &b);
+void emitKernel(nn::ContractOp op, CudaKernelBuilder &b);
+void emitKernel(nn::SoftmaxOp op, CudaKernelBuilder &b);
+void emitKernel(nn::NormOp op, CudaKernelBuilder &b);
+void emitKernel(nn::AttentionOp op, CudaKernelBuilder &b);
+
+} // namespace snug::codegen
+#endif

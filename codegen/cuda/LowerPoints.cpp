@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Kernels of which a thread makes one element of the result, by the loops that are left: any elementwise op and any sum,
+// gathers, scalar kernels.
+#include "codegen/cuda/Kernels.h"
+#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/TextOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+namespace {
+// The dims that threads are dealt along, in order.
+SmallVector<ExtentPlace> pointDims(Operation *op) {
+  SmallVector<ExtentPlace> dims;
+  if (auto generic = dyn_cast<linalg::GenericOp>(op)) {
+    for (auto [dim, iterator] : llvm::enumerate(generic.getIteratorTypesArray()))
+      if (iterator == utils::IteratorType::parallel)
+        dims.push_back(*sourceOf(generic, dim));
+  } else if (auto contract = dyn_cast<nn::ContractOp>(op)) {
+    SmallVector<AffineMap> maps = contract.getMaps();
+    unsigned init = op->getNumOperands() - 1;
+    for (unsigned dim = 0; dim < maps[0].getNumDims(); ++dim)
+      if (maps.back().isFunctionOfDim(dim))
+        dims.push_back(*extentPlace(maps, dim, {init}));
+  } else if (auto scalar = dyn_cast<nn::ScalarKernelOp>(op)) {
+    for (unsigned dim = 0; dim < scalar.getNumParallelDims(); ++dim)
+      dims.push_back(*extentPlace(scalar.getMaps(), dim));
+  } else {
+    unsigned init = op->getNumOperands() - 1;
+    for (unsigned dim = 0; dim < cast<MemRefType>(op->getOperand(init).getType()).getRank(); ++dim)
+      dims.push_back({init, dim});
+  }
+  return dims;
+}
+
+SmallVector<Value> sizesOf(Operation *op, ArrayRef<ExtentPlace> dims, KernelBuilder &b) {
+  return llvm::map_to_vector(dims, [&](ExtentPlace place) { return b.size(op, place); });
+}
+} // namespace
+
+KernelRange codegen::planPoints(Operation *op) {
+  KernelRange range;
+  for (ExtentPlace place : pointDims(op))
+    range.factors.push_back({{place}});
+  range.grain = kBlock;
+  return range;
+}
+
+void codegen::emitKernel(linalg::GenericOp op, CudaKernelBuilder &b) {
+  unsigned loops = op.getNumLoops();
+  SmallVector<utils::IteratorType> iterators = op.getIteratorTypesArray();
+  SmallVector<Value> sizes, operands(op->getOperands());
+  for (unsigned dim = 0; dim < loops; ++dim)
+    sizes.push_back(b.size(op, sourceOf(op, dim)));
+  bool flat = isFlat(op);
+  if (flat)
+    operands = flattened(op, b, sizes);
+
+  auto placeOf = [&](OpOperand &operand, ValueRange indices) {
+    AffineMap map = op.getMatchingIndexingMap(&operand);
+    if (!flat)
+      return b.apply(map, indices);
+    return map.getNumResults() ? SmallVector<Value>{indices[0]} : SmallVector<Value>{};
+  };
+  auto compute = [&](ValueRange indices, ValueRange outputs) {
+    SmallVector<Value> elements;
+    for (OpOperand &operand : op->getOpOperands()) {
+      Value value = operands[operand.getOperandNumber()];
+      if (op.isDpsInit(&operand) && !outputs.empty())
+        elements.push_back(outputs[operand.getOperandNumber() - op.getNumDpsInputs()]);
+      else if (!isa<MemRefType>(value.getType()))
+        elements.push_back(value);
+      else
+        elements.push_back(op.payloadUsesValueFromOperand(&operand) ? b.load(value, placeOf(operand, indices)) : Value());
+    }
+    return emitRegion(op, b, indices, elements);
+  };
+  auto store = [&](ValueRange indices, ValueRange values) {
+    for (auto [output, value] : llvm::zip(op.getDpsInitsMutable(), values))
+      b.store(value, operands[output.getOperandNumber()], placeOf(output, indices));
+  };
+  if (flat) {
+    Value total = b.constant(1);
+    for (Value size : sizes)
+      total = b.mul(total, size);
+    return b.points({total}, [&](ArrayRef<Value> place) { store(place, compute(place, {})); });
+  }
+  SmallVector<Value> outside;
+  for (unsigned dim = 0; dim < loops; ++dim)
+    if (iterators[dim] == utils::IteratorType::parallel)
+      outside.push_back(sizes[dim]);
+  b.points(outside, [&](ArrayRef<Value> place) {
+    SmallVector<Value> indices(loops, b.constant(0));
+    for (unsigned dim = 0, next = 0; dim < loops; ++dim)
+      if (iterators[dim] == utils::IteratorType::parallel)
+        indices[dim] = place[next++];
+    if (!op.getNumReductionLoops())
+      return store(indices, compute(indices, {}));
+    SmallVector<Value> outputs;
+    for (OpOperand &output : op.getDpsInitsMutable())
+      outputs.push_back(b.load(operands[output.getOperandNumber()], placeOf(output, indices)));
+    std::function<SmallVector<Value>(unsigned, ValueRange)> reduce = [&](unsigned dim, ValueRange values) {
+      while (dim < loops && iterators[dim] == utils::IteratorType::parallel)
+        ++dim;
+      if (dim == loops)
+        return compute(indices, values);
+      auto loop = scf::ForOp::create(b, b.constant(0), sizes[dim], b.constant(1), values);
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(loop.getBody());
+      indices[dim] = loop.getInductionVar();
+      scf::YieldOp::create(b, reduce(dim + 1, loop.getRegionIterArgs()));
+      return SmallVector<Value>(loop.getResults());
+    };
+    store(indices, reduce(0, outputs));
+  });
+}
+
+void codegen::emitKernel(nn::GatherOp op, CudaKernelBuilder &b) {
+  unsigned axis = op.getAxis(), chosen = op.getNumChosenDims();
+  b.points(sizesOf(op, pointDims(op), b), [&](ArrayRef<Value> place) {
+    SmallVector<Value> from(place.take_front(axis)), at(place.slice(axis, chosen));
+    from.push_back({});
+    llvm::append_range(from, place.drop_front(axis + chosen));
+    if (!op.getWeights()) {
+      from[axis] = emitGatherIndex(op, b, at);
+      return b.store(b.load(op.getData(), from), op.getInit(), place);
+    }
+    Type real = computeType(cast<FloatType>(cast<MemRefType>(op.getInit().getType()).getElementType()));
+    Value taps = b.size(op.getWeights(), chosen);
+    at.push_back({});
+    b.store(b.reduceLoop(b.constant(0), taps, b.constantFloat(real, 0),
+                         [&](Value tap, Value sum) -> Value {
+                           at.back() = tap;
+                           from[axis] = emitGatherIndex(op, b, at);
+                           Value product = arith::MulFOp::create(b, b.loadWide(op.getData(), from), b.loadWide(op.getWeights(), at));
+                           return arith::AddFOp::create(b, sum, product);
+                         }),
+            op.getInit(), place);
+  });
+}
+
+LogicalResult codegen::checkScalarKernel(nn::ScalarKernelOp op) {
+  WalkResult walk = op.walk([](Operation *inner) {
+    return isa<nn::TextOp, nn::TextBytesOp>(inner) ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  if (walk.wasInterrupted())
+    return op.emitOpError("works on strings, which a GPU has none of; compile with --target cpu");
+  return success();
+}
+
+void codegen::emitKernel(nn::ScalarKernelOp op, CudaKernelBuilder &b) {
+  b.points(sizesOf(op, pointDims(op), b), [&](ArrayRef<Value> place) {
+    emitRegion(op, b, place, [](Operation *) -> SmallVector<Value> { llvm_unreachable("checkScalarKernel"); });
+  });
+}
+
+LogicalResult codegen::checkContract(nn::ContractOp op) { return success(); }
+
+void codegen::emitKernel(nn::ContractOp op, CudaKernelBuilder &b) {
+  SmallVector<AffineMap> maps = op.getMaps();
+  unsigned loops = maps[0].getNumDims();
+  Block &epilogue = op.getEpilogue().front();
+  Type sumType = epilogue.getArgument(0).getType();
+  SmallVector<unsigned> logical; // operands whose dims are those of the maps
+  for (unsigned operand = 0; operand < maps.size(); ++operand)
+    if (operand != 1 || !op.getPacked())
+      logical.push_back(operand);
+  int64_t width = op.getPacked() ? cast<MemRefType>(op.getB().getType()).getShape().back() : 1;
+  b.points(sizesOf(op, pointDims(op), b), [&](ArrayRef<Value> place) {
+    SmallVector<Value> indices(loops, b.constant(0));
+    SmallVector<unsigned> sums;
+    for (unsigned dim = 0, next = 0; dim < loops; ++dim) {
+      if (maps.back().isFunctionOfDim(dim))
+        indices[dim] = place[next++];
+      else
+        sums.push_back(dim);
+    }
+    std::function<Value(unsigned, Value)> reduce = [&](unsigned number, Value sum) -> Value {
+      if (number == sums.size()) {
+        SmallVector<Value> right = b.apply(maps[1], indices);
+        if (op.getPacked()) // panels of columns
+          right = {b.div(right[1], b.constant(width)), right[0], b.rem(right[1], b.constant(width))};
+        Value product = arith::MulFOp::create(b, b.loadWide(op.getA(), b.apply(maps[0], indices)), b.loadWide(op.getB(), right));
+        return arith::AddFOp::create(b, sum, product);
+      }
+      unsigned dim = sums[number];
+      return b.reduceLoop(b.constant(0), b.size(op, extentPlace(maps, dim, logical)), sum, [&](Value i, Value partial) {
+        indices[dim] = i;
+        return reduce(number + 1, partial);
+      });
+    };
+    Value sum = reduce(0, b.constantFloat(sumType, 0));
+    IRMapping mapping;
+    mapping.map(epilogue.getArgument(0), sum);
+    for (auto [number, operand] : llvm::enumerate(op.getEpilogueIns()))
+      mapping.map(epilogue.getArgument(number + 1),
+                  isa<MemRefType>(operand.getType()) ? b.load(operand, b.apply(maps[2 + number], indices)) : Value(operand));
+    for (Operation &inner : epilogue.without_terminator())
+      b.clone(inner, mapping);
+    b.store(mapping.lookupOrDefault(epilogue.getTerminator()->getOperand(0)), op.getInit(), b.apply(maps.back(), indices));
+  });
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What the lowerings of kernels share, on any target.
+#ifndef SNUG_CODEGEN_KERNEL_KERNELBUILDER_H
+#define SNUG_CODEGEN_KERNEL_KERNELBUILDER_H
+
+#include "codegen/kernel/KernelTarget.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+
+namespace snug::nn {
+class GatherOp;
+class ScalarKernelOp;
+} // namespace snug::nn
+
+namespace snug::codegen {
+
+// The place of a kernel's code: builder and helpers over memrefs that are reinterpret_casts with known sizes.
+struct KernelBuilder : mlir::ImplicitLocOpBuilder {
+  using ImplicitLocOpBuilder::ImplicitLocOpBuilder;
+
+  using LoopBody = llvm::function_ref<void(mlir::Value)>;
+  mlir::Value constant(int64_t value);
+  mlir::Value constantF32(float value);
+  mlir::Value constantFloat(mlir::Type type, double value);
+  mlir::Value size(mlir::Value memref, unsigned dim);
+  // The extent at `place`, 1 without one.
+  mlir::Value size(mlir::Operation *op, std::optional<ExtentPlace> place);
+  mlir::Value add(mlir::Value a, mlir::Value b);
+  mlir::Value sub(mlir::Value a, mlir::Value b);
+  mlir::Value mul(mlir::Value a, mlir::Value b);
+  mlir::Value div(mlir::Value a, mlir::Value b);
+  mlir::Value rem(mlir::Value a, mlir::Value b);
+  mlir::Value min(mlir::Value a, mlir::Value b);
+  mlir::Value max(mlir::Value a, mlir::Value b);
+  mlir::Value ceilDiv(mlir::Value a, mlir::Value b);
+  mlir::Value ceilDiv(mlir::Value a, int64_t b) { return ceilDiv(a, constant(b)); }
+  // An element as it is stored, for regions, which say how they compute with it.
+  mlir::Value load(mlir::Value memref, mlir::ValueRange indices);
+  // An element, or neighbouring ones, as kernels compute with them: narrow floats are extended to f32.
+  mlir::Value loadWide(mlir::Value memref, mlir::ValueRange indices);
+  mlir::Value loadVector(int64_t lanes, mlir::Value memref, mlir::ValueRange indices, mlir::Value mask = {});
+  // A scalar or a vector, rounded to the memref's type.
+  void store(mlir::Value value, mlir::Value memref, mlir::ValueRange indices);
+  void loop(mlir::Value from, mlir::Value to, int64_t step, LoopBody body);
+  // A loop that carries one value; `body` returns its next one.
+  mlir::Value reduceLoop(mlir::Value from, mlir::Value to, mlir::Value init,
+                         llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> body);
+  // The row-major coordinates of `linear` in a box of `sizes`.
+  llvm::SmallVector<mlir::Value> delinearize(mlir::Value linear, llvm::ArrayRef<mlir::Value> sizes);
+  // The operand's indices at a point of the iteration space (bare dims, constants or affine expressions).
+  llvm::SmallVector<mlir::Value> apply(mlir::AffineMap map, mlir::ValueRange dims);
+};
+
+// Where the extent of an iteration dim can be read, if an operand tells it.
+std::optional<ExtentPlace> sourceOf(mlir::linalg::GenericOp op, unsigned dim);
+// That extent, of a dim that has one (checkGeneric); may be dynamic.
+int64_t staticExtent(mlir::linalg::GenericOp op, unsigned dim);
+
+// Whether the extents of all loops are told by operands; else says which is not.
+mlir::LogicalResult checkGeneric(mlir::linalg::GenericOp op);
+
+// Elementwise over dense operands of one shape: one loop, however many dims.
+bool isFlat(mlir::linalg::GenericOp op);
+// The operands of such an op as rows of all their elements; `sizes` are the extents of its loops.
+llvm::SmallVector<mlir::Value> flattened(mlir::linalg::GenericOp op, KernelBuilder &b, llvm::ArrayRef<mlir::Value> sizes);
+
+// The region of `op` at the point `indices`: `elements` are the values of its operands, with nothing where none is read.
+// Returns what it yields.
+llvm::SmallVector<mlir::Value> emitRegion(mlir::linalg::GenericOp op, KernelBuilder &b, mlir::ValueRange indices,
+                                          llvm::ArrayRef<mlir::Value> elements);
+
+// The region of `op` at the point `place` of its parallel dims. `other` makes what is no access to an operand (calls of the
+// runtime) and returns its results.
+void emitRegion(nn::ScalarKernelOp op, KernelBuilder &b, llvm::ArrayRef<mlir::Value> place,
+                llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Operation *)> other);
+
+// Where in data's dim, at this place of `indices`.
+mlir::Value emitGatherIndex(nn::GatherOp op, KernelBuilder &b, mlir::ValueRange place);
+
+// A bool is a byte of memory (ONNX), but LLVM's i1 in memory is a bit of one: loads of the kernel compare with 0, its stores
+// extend.
+void bytesForBools(mlir::FunctionOpInterface kernel);
+
+} // namespace snug::codegen
+#endif

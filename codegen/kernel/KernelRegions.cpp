@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What stands inside of the loops of a kernel, whoever runs these loops.
+#include "codegen/kernel/KernelBuilder.h"
+#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/TextOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+std::optional<ExtentPlace> snug::codegen::sourceOf(linalg::GenericOp op, unsigned dim) {
+  return extentPlace(op.getIndexingMapsArray(), dim);
+}
+
+int64_t snug::codegen::staticExtent(linalg::GenericOp op, unsigned dim) {
+  std::optional<ExtentPlace> source = sourceOf(op, dim);
+  return cast<ShapedType>(op->getOperand(source->operand).getType()).getDimSize(source->dim);
+}
+
+LogicalResult codegen::checkGeneric(linalg::GenericOp op) {
+  for (unsigned dim = 0; dim < op.getNumLoops(); ++dim)
+    if (!sourceOf(op, dim))
+      return op.emitOpError("has a loop whose extent no operand tells");
+  return success();
+}
+
+bool codegen::isFlat(linalg::GenericOp op) {
+  if (op.getNumLoops() < 2 || op.getNumParallelLoops() != op.getNumLoops() || op.hasIndexSemantics())
+    return false;
+  for (OpOperand &operand : op->getOpOperands()) {
+    auto type = dyn_cast<MemRefType>(operand.get().getType());
+    AffineMap map = op.getMatchingIndexingMap(&operand);
+    if (!type || type.getRank() == 0) {
+      if (map.getNumResults() != 0)
+        return false;
+      continue;
+    }
+    if (!map.isIdentity() || !type.getLayout().isIdentity())
+      return false;
+  }
+  return true;
+}
+
+SmallVector<Value> codegen::flattened(linalg::GenericOp op, KernelBuilder &b, ArrayRef<Value> sizes) {
+  Value total = b.constant(1);
+  for (Value size : sizes)
+    total = b.mul(total, size);
+  SmallVector<Value> operands(op->getOperands());
+  for (Value &operand : operands)
+    if (auto type = dyn_cast<MemRefType>(operand.getType()); type && type.getRank())
+      operand = memref::ReinterpretCastOp::create(b, MemRefType::get({ShapedType::kDynamic}, type.getElementType()),
+                                                  operand.getDefiningOp<memref::ReinterpretCastOp>().getSource(),
+                                                  OpFoldResult(b.getIndexAttr(0)), ArrayRef<OpFoldResult>{total},
+                                                  ArrayRef<OpFoldResult>{b.getIndexAttr(1)});
+  return operands;
+}
+
+SmallVector<Value> codegen::emitRegion(linalg::GenericOp op, KernelBuilder &b, ValueRange indices, ArrayRef<Value> elements) {
+  IRMapping mapping;
+  Block *body = op.getBlock();
+  for (auto [argument, element] : llvm::zip_equal(body->getArguments(), elements))
+    if (element)
+      mapping.map(argument, element);
+  for (Operation &inner : body->without_terminator()) {
+    if (auto index = dyn_cast<linalg::IndexOp>(inner))
+      mapping.map(index.getResult(), indices[index.getDim()]);
+    else
+      b.clone(inner, mapping);
+  }
+  return llvm::map_to_vector(body->getTerminator()->getOperands(),
+                             [&](Value value) { return mapping.lookupOrDefault(value); });
+}
+
+void codegen::emitRegion(nn::ScalarKernelOp op, KernelBuilder &b, ArrayRef<Value> place,
+                         function_ref<SmallVector<Value>(Operation *)> other) {
+  IRMapping mapping;
+  Block &body = op.getBody().front();
+  for (auto [argument, index] : llvm::zip(body.getArguments(), place))
+    mapping.map(argument, index);
+  SmallVector<Operation *> accesses;
+  for (Operation &inner : body.without_terminator())
+    b.clone(inner, mapping)->walk([&](Operation *copy) {
+      if (isa<nn::LoadOp, nn::StoreOp, nn::ExtentOp, nn::IndexOp, nn::TextOp, nn::TextBytesOp>(copy))
+        accesses.push_back(copy);
+    });
+  OpBuilder::InsertionGuard guard(b);
+  for (Operation *access : accesses) {
+    b.setInsertionPoint(access);
+    if (auto load = dyn_cast<nn::LoadOp>(access))
+      load.getResult().replaceAllUsesWith(b.loadWide(op->getOperand(load.getNumber()), load.getIndices()));
+    else if (auto store = dyn_cast<nn::StoreOp>(access))
+      b.store(store.getValue(), op->getOperand(store.getNumber()), store.getIndices());
+    else if (auto extent = dyn_cast<nn::ExtentOp>(access))
+      extent.getResult().replaceAllUsesWith(b.size(op->getOperand(extent.getNumber()), extent.getDim()));
+    else if (auto index = dyn_cast<nn::IndexOp>(access))
+      index.getResult().replaceAllUsesWith(place[index.getDim()]);
+    else
+      access->replaceAllUsesWith(other(access));
+    access->erase();
+  }
+}
+
+Value codegen::emitGatherIndex(nn::GatherOp op, KernelBuilder &b, ValueRange place) {
+  Value zero = b.constant(0), extent = b.size(op.getData(), op.getAxis());
+  Value index = b.load(op.getIndices(), place);
+  if (!index.getType().isIndex())
+    index = arith::IndexCastOp::create(b, b.getIndexType(), index);
+  Value negative = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, index, zero);
+  index = arith::SelectOp::create(b, negative, arith::AddIOp::create(b, index, extent), index);
+  return arith::MaxSIOp::create(b, zero, arith::MinSIOp::create(b, index, b.sub(extent, b.constant(1)))).getResult();
+}
+
+void codegen::bytesForBools(FunctionOpInterface kernel) {
+  auto byteType = [](Type type) -> Type {
+    auto memref = dyn_cast<MemRefType>(type);
+    if (!memref || !memref.getElementType().isInteger(1))
+      return {};
+    return MemRefType::Builder(memref).setElementType(IntegerType::get(type.getContext(), 8));
+  };
+  SmallVector<Operation *> loads, stores;
+  kernel->walk([&](Operation *op) {
+    if (auto load = dyn_cast<memref::LoadOp>(op); load && byteType(load.getMemRefType()))
+      loads.push_back(op);
+    if (auto store = dyn_cast<memref::StoreOp>(op); store && byteType(store.getMemRefType()))
+      stores.push_back(op);
+  });
+  for (BlockArgument argument : kernel.getArguments())
+    if (Type type = byteType(argument.getType()))
+      argument.setType(type);
+  auto arguments = kernel.getArguments().take_front(kernel.getNumArguments()); // others are no part of its type
+  kernel.setType(FunctionType::get(kernel->getContext(), ValueRange(arguments).getTypes(), {}));
+  kernel->walk([&](Operation *op) {
+    for (Value result : op->getResults())
+      if (Type type = byteType(result.getType()))
+        result.setType(type);
+  });
+  for (Operation *op : loads) {
+    OpBuilder b(op->getContext());
+    b.setInsertionPointAfter(op);
+    Value byte = op->getResult(0);
+    Value bit = byte;
+    byte.setType(b.getI8Type());
+    Value zero = arith::ConstantOp::create(b, op->getLoc(), b.getI8IntegerAttr(0));
+    bit = arith::CmpIOp::create(b, op->getLoc(), arith::CmpIPredicate::ne, byte, zero);
+    byte.replaceAllUsesExcept(bit, bit.getDefiningOp());
+  }
+  for (Operation *op : stores) {
+    OpBuilder b(op);
+    op->setOperand(0, arith::ExtUIOp::create(b, op->getLoc(), b.getI8Type(), op->getOperand(0)));
+  }
+}
