@@ -117,7 +117,8 @@ public:
                 array(launches), arenaNeed(), requirements(), unmet(), number32(dataShapes.size()),
                 number32(valueDims.size()), array(dataShapes), array(valueDims), number(s.textBytes), number32(maps.size()), number32(0),
                 array(maps), along(0), along(1), number32(collectives.size()), number32(0), array(collectives),
-                array(rankWeights), inputCuts, outputCuts});
+                array(rankWeights), inputCuts, outputCuts, number32(SNUG_DEVICE_CPU), number32(0), array({}),
+                ConstantPointerNull::get(pointer), number(0)});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }

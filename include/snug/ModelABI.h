@@ -16,8 +16,8 @@ extern "C" {
 
 // A library states the oldest version whose readers it serves. 2: outputs whose shape is computed from data, and dims that
 // are elements of inputs. 3: models that are cut for a mesh of devices. 4: collectives that run while a model computes, and
-// inputs and outputs of which each device has a part.
-#define SNUG_MODEL_ABI_VERSION 4u
+// inputs and outputs of which each device has a part. 5: models for a GPU.
+#define SNUG_MODEL_ABI_VERSION 5u
 #define SNUG_MODEL_QUERY_SYMBOL "snug_model_query"
 
 // Element types use DLPack's codes (int 0, uint 1, float 2, bfloat 4, complex 5, bool 6; float8_e4m3fn 10, e4m3fnuz 11,
@@ -154,6 +154,19 @@ typedef struct snug_collective_info {
   const char *nodes; // names of the ONNX nodes that need it, separated by ", "
 } snug_collective_info;
 
+// Where a model computes. The host program is code for the CPU in any case.
+typedef enum snug_device_kind { SNUG_DEVICE_CPU = 0, SNUG_DEVICE_CUDA = 1 } snug_device_kind;
+
+// A kernel of a model for a GPU, under its name in the image. Its parameters are num_args values of 8 bytes each: addresses,
+// integers, or floats in the low bytes. Blocks and grids are one-dimensional.
+typedef struct snug_gpu_kernel {
+  const char *name;
+  uint32_t threads;      // of a block
+  uint32_t shared_bytes; // dynamic shared memory of a block, beside what the image says of static
+  uint32_t num_args;
+  uint32_t reserved;
+} snug_gpu_kernel;
+
 // Where the weights of one device are.
 typedef struct snug_rank_weights {
   const char *file; // as snug_model_header.weights_file
@@ -182,13 +195,21 @@ typedef struct snug_runtime_table {
   // The thread that runs the model; errors as with `collective`.
   void (*start)(void *comm_state, int64_t number, const void *send, void *recv, int64_t count);
   void (*wait)(void *comm_state, int64_t number);
+  // Of a model for a GPU: starts launch number `launch` of snug_model_header.launches, which is `kernel` of gpu_kernels on
+  // `blocks` blocks, in order behind what the run started before; with no blocks nothing is done. `args` are the kernel's
+  // parameters, and copied. The thread that runs the model. It never fails: once a launch could not be started, later ones do
+  // nothing, and the run is reported as failed. NULL for a CPU model.
+  void (*launch)(void *device_state, int64_t launch, int64_t kernel, int64_t blocks, const int64_t *args);
+  void *device_state;
 } snug_runtime_table;
 
+// Of a model for a GPU, arena, weights, inputs and outputs are addresses on its device, arena and weights 256-byte aligned;
+// what follows the outputs themselves stays on the host.
 typedef struct snug_run_args {
   const snug_runtime_table *runtime;
   void *runtime_state;     // first argument of each runtime call
   uint8_t *arena;          // arena_need(dims), arena_alignment
-  const uint8_t *weights;  // weights_bytes, 64-byte aligned, read-only
+  const uint8_t *weights;  // weights_bytes, 64-byte aligned (of a GPU 256), read-only
   const int64_t *dims;     // [num_dims] actual values, checked by the caller against snug_dim_info
   void *const *inputs;     // [num_inputs] dense data; must not alias outputs or arena, nor an overwritten one others
   // [num_outputs + num_data_shapes] dense data; after the outputs themselves the actual extents, int64, of those that
@@ -260,6 +281,13 @@ typedef struct snug_model_header {
   // [num_inputs] and [num_outputs], or NULL where each device has all of them. The extents in `inputs`, `outputs` and `shapes`
   // are those of one device.
   const snug_value_cut *input_cuts, *output_cuts;
+  // Where it computes (snug_device_kind). Of a GPU: the kernels that launches name, and the image that has them, in a form that
+  // its driver loads (of CUDA a fat binary).
+  uint32_t device;
+  uint32_t num_gpu_kernels;
+  const snug_gpu_kernel *gpu_kernels;
+  const uint8_t *gpu_image;
+  uint64_t gpu_image_bytes;
 } snug_model_header;
 
 // Returns NULL when the library cannot serve a reader of at most `max_abi_version`.

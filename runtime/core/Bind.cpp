@@ -254,6 +254,11 @@ uint64_t snug::arenaNeed(const snug_model_header &header, const int64_t *dims) {
   return dims && hasNeed && header.arena_need ? header.arena_need(dims) : header.memory.arena_bytes;
 }
 
+uint32_t snug::deviceKind(const snug_model_header &header) {
+  bool hasDevice = header.struct_size >= offsetof(snug_model_header, gpu_image_bytes) + sizeof(header.gpu_image_bytes);
+  return hasDevice ? header.device : uint32_t(SNUG_DEVICE_CPU);
+}
+
 uint32_t snug::numRanks(const snug_model_header &header) {
   bool hasMesh = header.struct_size >= offsetof(snug_model_header, rank_weights) + sizeof(header.rank_weights);
   return hasMesh ? header.mesh[0] * header.mesh[1] : 0;

@@ -100,7 +100,7 @@ snug_context::snug_context(snug_model *shared, const snug_context_options &optio
   if (options.workspace)
     checkWorkspace(header.memory, options, arenaBytes);
   weights = model->mapWeights(options.comm ? options.comm->rank() : 0);
-  table = {SNUG_MODEL_ABI_VERSION, sizeof(snug_runtime_table), &cpu::parallelFor, &Text::call, &text, nullptr, nullptr, nullptr, nullptr};
+  table = {SNUG_MODEL_ABI_VERSION, sizeof(snug_runtime_table), &cpu::parallelFor, &Text::call, &text, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
   if (uint64_t bytes = textBytes(header))
     text.setPool(reinterpret_cast<char *>(textPool.allocate(bytes, 64)), bytes);
   team.threads = numThreads;

@@ -125,6 +125,9 @@ void snug_model::check() const {
   }
   if (sound && header->struct_size > offsetof(snug_model_header, mesh))
     sound = checkMesh();
+  if (sound && deviceKind(*header) != SNUG_DEVICE_CPU)
+    throw Failure(SNUG_EXIT_UNSUPPORTED, "the model '" + path + "' was compiled for " + header->target +
+                                             ", a device that this runtime does not know: update the runtime or compile it again");
   if (!sound)
     throw Failure(SNUG_EXIT_INVALID, "the header of the model '" + path + "' is damaged: compile it again");
 }

@@ -4,7 +4,8 @@
 //   y[batch, n, 8] = x[batch, n, 8] * w[8] + 1 + shift[n + 1][row + 1],   pairs[n*n] = 0, 1, 2, ...
 // with batch fixed at 1 and n in 2..64 by 2. FIXTURE_EMBEDDED puts the weights into the library, FIXTURE_FREE_DIM adds
 // a dim that no input's shape determines (pairs has k*k elements then), FIXTURE_OVERWRITES makes a donated input of x,
-// whose first element is lost, FIXTURE_BUCKETS has a smaller arena for n up to 16, FIXTURE_ABI pretends another version.
+// whose first element is lost, FIXTURE_BUCKETS has a smaller arena for n up to 16, FIXTURE_ABI pretends another version,
+// FIXTURE_DEVICE another device, FIXTURE_ABI_4 is what a compiler of before devices wrote.
 #include "snug/ModelABI.h"
 
 #include <stddef.h>
@@ -107,9 +108,14 @@ static const float weights[kWidth] __attribute__((aligned(64))) = {10, 20, 30, 4
 
 static const snug_launch_info launches[] = {{"multiply", "scale"}, {"add", "shift, add"}};
 
+#ifdef FIXTURE_ABI_4
+#define VERSION 4, offsetof(snug_model_header, device)
+#else
+#define VERSION SNUG_MODEL_ABI_VERSION, sizeof(snug_model_header)
+#endif
+
 static const snug_model_header header = {
-    SNUG_MODEL_ABI_VERSION,
-    sizeof(snug_model_header),
+    VERSION,
     "0.1.0",
     "fixture",
     "cpu",
@@ -129,6 +135,9 @@ static const snug_model_header header = {
     0,
     launches,
     ARENA_NEED,
+#ifdef FIXTURE_DEVICE
+    .device = FIXTURE_DEVICE,
+#endif
 };
 
 #ifndef FIXTURE_NO_QUERY

@@ -104,6 +104,20 @@ TEST_F(Model, RefusesWhatIsNoModel) {
   EXPECT_EQ(model, nullptr);
 }
 
+TEST_F(Model, RefusesADeviceThatItDoesNotKnow) {
+  EXPECT_FAILS_WITH(snug_model_load(models.library(FIXTURE_DEVICE).c_str(), &model), SNUG_EXIT_UNSUPPORTED,
+                    "was compiled for cpu, a device that this runtime does not know: update the runtime");
+}
+
+TEST_F(Model, RunsWhatACompilerOfBeforeDevicesMade) {
+  load(FIXTURE_ABI_4);
+  create();
+  Tensor<float> x({1, 4, 8}), y({1, 4, 8}), pairs({16});
+  Tensor<int64_t> shift({5});
+  EXPECT_OK(run(x.dl, shift.dl, y.dl, pairs.dl));
+  expectResult(x, shift, y, 1);
+}
+
 TEST_F(Model, ReportsMissingWeights) {
   std::filesystem::remove(models.weights());
   load();
