@@ -37,7 +37,7 @@ Cut cutOf(linalg::GenericOp op) {
   // Iterations that are sure: a dynamic extent (a batch, of a bound that is rarely reached) may be 1.
   int64_t extent = 1;
   auto take = [&](unsigned dim) {
-    if (int64_t size = staticExtent(op, dim); !ShapedType::isDynamic(size))
+    if (int64_t size = staticLoopExtent(op, dim); !ShapedType::isDynamic(size))
       extent = std::min(extent * size, enoughIterations);
   };
   if (std::optional<Transposition> t = Transposition::of(op)) {
@@ -45,7 +45,7 @@ Cut cutOf(linalg::GenericOp op) {
     // the range, else one of them.
     for (unsigned first = std::min(t->read, t->written); cut.leading < first; ++cut.leading)
       take(cut.leading);
-    auto guess = [&](unsigned dim) { return guessExtent(staticExtent(op, dim)); };
+    auto guess = [&](unsigned dim) { return guessExtent(staticLoopExtent(op, dim)); };
     if (extent >= side)
       return cut;
     for (unsigned dim = cut.leading; dim < loops; ++dim)
@@ -61,9 +61,9 @@ Cut cutOf(linalg::GenericOp op) {
   // Still few: take a dim along that is long enough to be cut, or any that is alone.
   constexpr int64_t longRow = 1024;
   bool alone =
-      extent == 1 && llvm::all_of(llvm::seq(cut.leading), [&](unsigned dim) { return staticExtent(op, dim) == 1; });
+      extent == 1 && llvm::all_of(llvm::seq(cut.leading), [&](unsigned dim) { return staticLoopExtent(op, dim) == 1; });
   for (unsigned dim = cut.leading; dim < loops && extent < enoughIterations && !cut.inner; ++dim) {
-    int64_t size = staticExtent(op, dim);
+    int64_t size = staticLoopExtent(op, dim);
     if (iterators[dim] == IteratorType::parallel && size != 1 &&
         (alone || ShapedType::isDynamic(size) || size >= longRow))
       cut.inner = dim;
@@ -120,16 +120,16 @@ KernelRange codegen::planGeneric(linalg::GenericOp op) {
   double ns = nsPerPoint(op);
   if (isFlat(op)) {
     for (unsigned dim = 0; dim < op.getNumLoops(); ++dim)
-      range.factors.push_back({{*sourceOf(op, dim)}});
+      range.factors.push_back({{*loopExtent(op, dim)}});
     range.grain = llvm::alignTo(grainOf(ns), 1024); // whole vectors and cache lines for every thread
     return range;
   }
   Cut cut = cutOf(op);
   for (unsigned dim = 0; dim < op.getNumLoops(); ++dim) {
     if (cut.has(dim))
-      range.factors.push_back({{*sourceOf(op, dim)}});
+      range.factors.push_back({{*loopExtent(op, dim)}});
     else
-      ns *= guessExtent(staticExtent(op, dim));
+      ns *= guessExtent(staticLoopExtent(op, dim));
   }
   range.grain = grainOf(ns);
   if (auto t = Transposition::of(op); t && cut.inner && (*cut.inner == t->read || *cut.inner == t->written))
@@ -141,7 +141,7 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, CpuKernelBuilder &b) {
   unsigned loops = op.getNumLoops();
   SmallVector<Value> sizes;
   for (unsigned dim = 0; dim < loops; ++dim)
-    sizes.push_back(b.size(op, sourceOf(op, dim)));
+    sizes.push_back(b.size(op, loopExtent(op, dim)));
   Block *body = op.getBlock();
   if (op.getNumReductionLoops())
     setReassociation(op, body);
@@ -209,7 +209,7 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, CpuKernelBuilder &b) {
     };
     if (!isMove(op) || b.target.vectorBits < 512)
       return plain();
-    int64_t extent = staticExtent(op, read), columns = ShapedType::isDynamic(extent) ? side : std::min(extent, side);
+    int64_t extent = staticLoopExtent(op, read), columns = ShapedType::isDynamic(extent) ? side : std::min(extent, side);
     Value whole = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, b.mul(b.sub(r1, r0), b.sub(w1, w0)),
                                         b.constant(side * columns));
     auto choose = scf::IfOp::create(b, whole, /*withElse=*/true);

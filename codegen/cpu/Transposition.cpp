@@ -23,7 +23,7 @@ std::optional<unsigned> dimBeside(linalg::GenericOp op, AffineMap places, unsign
     auto dim = dyn_cast<AffineDimExpr>(place);
     if (!dim || dim.getPosition() == written)
       return std::nullopt;
-    if (dim.getPosition() != read && staticExtent(op, dim.getPosition()) != 1)
+    if (dim.getPosition() != read && staticLoopExtent(op, dim.getPosition()) != 1)
       return dim.getPosition();
   }
   return std::nullopt;
@@ -41,7 +41,7 @@ std::optional<Transposition> Transposition::of(linalg::GenericOp op) {
     AffineMap places = op.getMatchingIndexingMap(input);
     // A few elements side by side, as a chunk leaves them, are still worth the lines that they lie in.
     auto hasAtLeast = [&](unsigned dim, int64_t least) {
-      int64_t extent = staticExtent(op, dim);
+      int64_t extent = staticLoopExtent(op, dim);
       return ShapedType::isDynamic(extent) || extent >= least;
     };
     if (read && *read != *written && places.isFunctionOfDim(*written) && hasAtLeast(*read, 2) &&

@@ -16,12 +16,6 @@ using namespace snug::codegen;
 namespace {
 constexpr int64_t largestHead = 512; // each lane holds a 32nd part of the weighted values in registers
 
-SmallVector<unsigned> operandsOf(nn::AttentionOp op) {
-  SmallVector<unsigned> all(op->getNumOperands());
-  std::iota(all.begin(), all.end(), 0);
-  return all;
-}
-
 int64_t extentOf(nn::AttentionOp op, unsigned dim, unsigned operand) {
   std::optional<ExtentPlace> place = extentPlace(op.getMaps(), dim, {operand});
   return place ? cast<MemRefType>(op->getOperand(operand).getType()).getDimSize(place->dim) : 1;

@@ -20,7 +20,7 @@ SmallVector<ExtentPlace> pointDims(Operation *op) {
   if (auto generic = dyn_cast<linalg::GenericOp>(op)) {
     for (auto [dim, iterator] : llvm::enumerate(generic.getIteratorTypesArray()))
       if (iterator == utils::IteratorType::parallel)
-        dims.push_back(*sourceOf(generic, dim));
+        dims.push_back(*loopExtent(generic, dim));
   } else if (auto contract = dyn_cast<nn::ContractOp>(op)) {
     SmallVector<AffineMap> maps = contract.getMaps();
     unsigned init = op->getNumOperands() - 1;
@@ -56,7 +56,7 @@ void codegen::emitKernel(linalg::GenericOp op, CudaKernelBuilder &b) {
   SmallVector<utils::IteratorType> iterators = op.getIteratorTypesArray();
   SmallVector<Value> sizes, operands(op->getOperands());
   for (unsigned dim = 0; dim < loops; ++dim)
-    sizes.push_back(b.size(op, sourceOf(op, dim)));
+    sizes.push_back(b.size(op, loopExtent(op, dim)));
   bool flat = isFlat(op);
   if (flat)
     operands = flattened(op, b, sizes);

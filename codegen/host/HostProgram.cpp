@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/host/HostProgram.h"
-#include "codegen/cpu/Kernels.h"
+#include "codegen/kernel/KernelTarget.h"
 #include "codegen/host/Collectives.h"
 #include "codegen/Codegen.h"
 #include "codegen/link/StringTable.h"
@@ -250,8 +250,9 @@ void lowerOffsets(LocBuilder &b, ModuleOp module, const Buckets &buckets, ArrayR
   }
 }
 
-// Launch `index` as a call of parallel_for; `slots` is the array its arguments are stored to, after its index.
-LogicalResult lowerLaunch(plan::LaunchOp launch, int64_t index, Value slots, Value parallelFor, Value state) {
+// Launch `index` as a call of `start`, which is parallel_for, or launch of a GPU; `slots` is the array its arguments are stored
+// to, after its index.
+LogicalResult lowerLaunch(plan::LaunchOp launch, int64_t index, const KernelCode &code, Value slots, Value start, Value state) {
   LocBuilder b(launch.getLoc(), launch);
   Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
   auto place = [&](int64_t slot) {
@@ -276,6 +277,23 @@ LogicalResult lowerLaunch(plan::LaunchOp launch, int64_t index, Value slots, Val
     }
     LLVM::StoreOp::create(b, slot, place(1 + number));
   }
+  Value extent = arith::IndexCastOp::create(b, i64, launch.getExtent());
+  Value grain = arith::ConstantOp::create(b, b.getI64IntegerAttr(launch.getGrain()));
+  auto call = [&](ArrayRef<Value> operands) {
+    SmallVector<Type> types(ValueRange(operands).getTypes());
+    auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), types);
+    SmallVector<Value> called{start};
+    llvm::append_range(called, operands);
+    LLVM::CallOp::create(b, type, called);
+    launch.erase();
+    return success();
+  };
+  if (code.isForGpu) {
+    auto kernel = llvm::find_if(code.gpuKernels, [&](const auto &one) { return one.name == launch.getKernel(); });
+    Value number = arith::ConstantOp::create(b, b.getI64IntegerAttr(kernel - code.gpuKernels.begin()));
+    Value launchNumber = arith::ConstantOp::create(b, b.getI64IntegerAttr(index));
+    return call({state, launchNumber, number, arith::CeilDivUIOp::create(b, extent, grain), place(1)});
+  }
   auto module = launch->getParentOfType<ModuleOp>();
   std::string entry = kernelEntryName(launch.getKernel());
   if (!module.lookupSymbol(entry)) {
@@ -285,20 +303,13 @@ LogicalResult lowerLaunch(plan::LaunchOp launch, int64_t index, Value slots, Val
         b, entry, LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, i64, i64, i64}));
     declaration.setVisibility_(LLVM::Visibility::Hidden);
   }
-  Value function = LLVM::AddressOfOp::create(b, pointer, entry);
-  Value extent = arith::IndexCastOp::create(b, i64, launch.getExtent());
-  Value grain = arith::ConstantOp::create(b, b.getI64IntegerAttr(launch.getGrain()));
-  auto type =
-      LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, pointer, pointer, i64, i64});
-  LLVM::CallOp::create(b, type, ValueRange{parallelFor, state, function, place(1), extent, grain});
-  launch.erase();
-  return success();
+  return call({state, LLVM::AddressOfOp::create(b, pointer, entry), place(1), extent, grain});
 }
 } // namespace
 
 FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func::FuncOp main,
                                                           const ModelSignature &signature, const Weights &weights,
-                                                          const StringTable &strings) {
+                                                          const StringTable &strings, const KernelCode &code) {
   Location loc = main.getLoc();
   OwningOpRef<ModuleOp> host = ModuleOp::create(loc);
   LocBuilder b(loc, host->getBodyRegion());
@@ -322,7 +333,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   constexpr unsigned firstTensor = 3;
   unsigned numTensors = main.getNumArguments();
   SmallVector<Value> dims(arguments.slice(firstTensor + numTensors, signature.dims.size()));
-  Value parallelFor = arguments[arguments.size() - 2], state = arguments.back();
+  Value startLaunch = arguments[arguments.size() - 2], state = arguments.back();
   Value text = arguments[arguments.size() - 4], textState = arguments[arguments.size() - 3];
   Value collective = arguments[arguments.size() - 7], commState = arguments[arguments.size() - 6],
         meshIndex = arguments[arguments.size() - 5], start = arguments[arguments.size() - 9],
@@ -407,7 +418,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
       runtime.getLaunch().replaceAllUsesWith(arith::ConstantOp::create(at, at.getI64IntegerAttr(launches)));
       op->erase();
     } else if (auto launch = dyn_cast<plan::LaunchOp>(op)) {
-      if (failed(lowerLaunch(launch, launches++, slots, parallelFor, state)))
+      if (failed(lowerLaunch(launch, launches++, code, slots, startLaunch, state)))
         return failure();
     } else if (auto together = dyn_cast<mesh::CollectiveOpInterface>(op)) {
       numberOf[together] = collectives;

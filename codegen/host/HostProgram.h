@@ -17,6 +17,7 @@ class Module;
 }
 
 namespace snug::codegen {
+struct KernelCode;
 struct StringTable;
 struct Weights;
 struct WeightsFile;
@@ -86,15 +87,17 @@ struct ModelSignature {
 std::string kernelEntryName(llvm::StringRef name);
 
 // A new module with @snug_run_body, made of @main's body: arguments (arena, weights, strings, inputs, outputs, dims,
-// start, wait, collective, the state of these, the place in the mesh, text, its state, parallel_for, its state); launches
-// are calls of parallel_for. It is ready for conversion to LLVM. Empties @main.
+// start, wait, collective, the state of these, the place in the mesh, text, its state, and parallel_for and its state, or of a
+// model for a GPU launch and its state); launches are calls of these. It is ready for conversion to LLVM. Empties @main.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> buildHostModule(mlir::ModuleOp module, mlir::func::FuncOp main,
                                                                    const ModelSignature &signature,
-                                                                   const Weights &weights, const StringTable &strings);
+                                                                   const Weights &weights, const StringTable &strings,
+                                                                   const KernelCode &code);
 
 struct HeaderInputs {
   const ModelSignature &signature;
   const StringTable &strings;
+  const KernelCode &code;
   std::string target;
   uint64_t weightsBytes = 0, libraryBytes = 0;
   std::optional<std::vector<char>> embedded;

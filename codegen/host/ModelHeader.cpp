@@ -3,7 +3,7 @@
 // The tables of include/snug/ModelABI.h as LLVM constants, and the functions around the run body. Structs are written
 // field by field in that header's order; natural alignment gives them C's layout.
 #include "codegen/Codegen.h"
-#include "codegen/cpu/Kernels.h"
+#include "codegen/kernel/KernelTarget.h"
 #include "codegen/host/HostProgram.h"
 #include "codegen/link/StringTable.h"
 #include "codegen/link/WeightFiles.h"
@@ -79,7 +79,7 @@ public:
     // As few readers as need be are shut out.
     Constant *inputCuts = cuts(s.inputs), *outputCuts = cuts(s.outputs);
     bool hasCuts = isa<GlobalVariable>(inputCuts) || isa<GlobalVariable>(outputCuts);
-    oldest = hasCuts || s.startsCollectives ? 4 : s.mesh ? 3 : dataShapes.empty() && valueDims.empty() && !s.usesText ? 1 : 2;
+    oldest = in.code.isForGpu ? 5 : hasCuts || s.startsCollectives ? 4 : s.mesh ? 3 : dataShapes.empty() && valueDims.empty() && !s.usesText ? 1 : 2;
     Constant *memory = record({number(in.weightsBytes), number(s.arenaBytes), number(s.arenaAlignment), number(in.libraryBytes),
                                number(inputBytes), number(outputBytes)});
     Constant *embedded = ConstantPointerNull::get(pointer), *file = embedded;
@@ -109,6 +109,14 @@ public:
     std::vector<Constant *> launches;
     for (const ModelSignature::Launch &launch : s.launches)
       launches.push_back(record({text(launch.kernel), text(launch.nodes)}));
+    std::vector<Constant *> kernels;
+    for (const KernelCode::GpuKernel &kernel : in.code.gpuKernels)
+      kernels.push_back(record({text(kernel.name), number32(kernel.threads), number32(kernel.sharedBytes),
+                                number32(kernel.numArguments), number32(0)}));
+    Constant *image = ConstantPointerNull::get(pointer);
+    if (in.code.isForGpu)
+      image = table(ConstantDataArray::get(context, ArrayRef(reinterpret_cast<const uint8_t *>(in.code.gpuImage.data()),
+                                                             in.code.gpuImage.size())));
     Constant *header =
         record({number32(oldest), number32(sizeof(snug_model_header)), text(SNUG_VERSION), text(s.name),
                 text(in.target), number32(s.dims.size()), number32(s.inputs.size()), number32(s.outputs.size() - dataShapes.size()),
@@ -117,8 +125,8 @@ public:
                 array(launches), arenaNeed(), requirements(), unmet(), number32(dataShapes.size()),
                 number32(valueDims.size()), array(dataShapes), array(valueDims), number(s.textBytes), number32(maps.size()), number32(0),
                 array(maps), along(0), along(1), number32(collectives.size()), number32(0), array(collectives),
-                array(rankWeights), inputCuts, outputCuts, number32(SNUG_DEVICE_CPU), number32(0), array({}),
-                ConstantPointerNull::get(pointer), number(0)});
+                array(rankWeights), inputCuts, outputCuts, number32(in.code.isForGpu ? SNUG_DEVICE_CUDA : SNUG_DEVICE_CPU),
+                number32(kernels.size()), array(kernels), image, number(in.code.gpuImage.size())});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }
@@ -329,8 +337,13 @@ private:
     operands.push_back(member(isMesh, args, offsetof(snug_run_args, mesh_index)));
     operands.push_back(member(in.signature.usesText, runtime, offsetof(snug_runtime_table, text)));
     operands.push_back(member(in.signature.usesText, runtime, offsetof(snug_runtime_table, text_state)));
-    operands.push_back(loadAt(b, pointer, runtime, offsetof(snug_runtime_table, parallel_for)));
-    operands.push_back(field(offsetof(snug_run_args, runtime_state)));
+    if (in.code.isForGpu) {
+      operands.push_back(loadAt(b, pointer, runtime, offsetof(snug_runtime_table, launch)));
+      operands.push_back(loadAt(b, pointer, runtime, offsetof(snug_runtime_table, device_state)));
+    } else {
+      operands.push_back(loadAt(b, pointer, runtime, offsetof(snug_runtime_table, parallel_for)));
+      operands.push_back(field(offsetof(snug_run_args, runtime_state)));
+    }
     b.CreateCall(body, operands);
     b.CreateRetVoid();
     return f;
