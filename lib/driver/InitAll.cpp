@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/InitAll.h"
 #include "codegen/Codegen.h"
+#include "codegen/cuda/Passes.h"
 #include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/onnx/OnnxDialect.h"
@@ -28,4 +29,5 @@ void snug::registerAllSnugPasses() {
   registerSchedulePasses();
   registerChunkPasses();
   registerMemoryPasses();
+  registerCudaPasses();
 }
