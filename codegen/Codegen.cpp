@@ -2,6 +2,7 @@
 #include "codegen/Codegen.h"
 #include "codegen/Target.h"
 #include "codegen/cpu/EmitObject.h"
+#include "codegen/cuda/AssembleKernels.h"
 #include "codegen/host/HostProgram.h"
 #include "codegen/link/Link.h"
 #include "codegen/link/StringTable.h"
@@ -36,6 +37,7 @@ void snug::registerCodegenDialects(DialectRegistry &registry) {
                   memref::MemRefDialect, scf::SCFDialect, ub::UBDialect, vector::VectorDialect, plan::PlanDialect>();
   registerNnDialect(registry);
   registerMeshDialect(registry);
+  registerCudaDialects(registry);
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
 }
@@ -158,7 +160,7 @@ LogicalResult snug::compileToLibrary(ModuleOp module, const CodegenOptions &opti
   module.getContext()
       ->loadDialect<affine::AffineDialect, arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect,
                     LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, plan::PlanDialect, scf::SCFDialect,
-                    vector::VectorDialect, cf::ControlFlowDialect, ub::UBDialect>();
+                    vector::VectorDialect, cf::ControlFlowDialect, ub::UBDialect, gpu::GPUDialect>();
   LogicalResult result = Compiler(module, options, report).run();
   if (failed(result) && report.exitCode == 0)
     report.exitCode = 70;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/MachineFile.h"
-#include "codegen/cpu/CpuTarget.h"
+#include "codegen/Target.h"
 #include "snug/ExitCodes.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
@@ -11,6 +11,8 @@ int snug::chooseMachine(CompileOptions &options) {
   auto target = codegen::CpuTarget::create(options.march == "native" ? "" : options.march);
   if (!target)
     return options.console.fail(SNUG_EXIT_USAGE, "--march: " + llvm::toString(target.takeError()));
+  if (auto made = codegen::Target::create(options.target, target->cpu); !made)
+    return options.console.fail(SNUG_EXIT_USAGE, printable(llvm::toString(made.takeError())));
   if (options.machineFile.empty()) {
     options.machine = builtinMachine(static_cast<int>(target->vectorBits));
     return SNUG_EXIT_DONE;

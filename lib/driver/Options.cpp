@@ -158,8 +158,8 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
   // Required, but not said so here: CLI11 would name it before a flag that it does not know.
   app.add_option("MODEL", o.model, "The .onnx file to compile")->type_name("");
   app.add_option("-o,--output", o.output, "The library to write; its weights go beside it")->type_name("OUT.so");
-  app.add_option("--target", o.target, "Machine to compile for: cpu (default)")
-      ->check(CLI::IsMember({"cpu"}).description(""))
+  app.add_option("--target", o.target,
+                 "What computes: cpu (default), cuda for GPUs of NVIDIA, or cuda:CHIP[,CHIP...] like cuda:sm_90")
       ->type_name("T");
   app.add_option("--march", o.march, "CPU whose instructions may be used, as LLVM names it (default: native)")
       ->type_name("M");
