@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "mlir/Interfaces/DataLayoutInterfaces.h"
+#include "test/gpu/lower/HookCalls.h"
+#include "test/gpu/lower/Passes.h"
+
+using namespace mlir;
+using namespace snug::sim;
+
+namespace {
+struct Access {
+  Value pointer;
+  Type type;
+  std::optional<uint64_t> alignment;
+  Hook hook;
+};
+
+std::optional<Access> accessOf(Operation *op) {
+  if (op->hasAttr(kOwnAccess))
+    return std::nullopt;
+  if (auto load = dyn_cast<LLVM::LoadOp>(op)) {
+    // The first guess of a loop that compares and exchanges: a stale one costs a round, nothing else.
+    bool isGuess = llvm::any_of(load.getAddr().getUsers(), llvm::IsaPred<LLVM::AtomicCmpXchgOp>);
+    return Access{load.getAddr(), load.getType(), load.getAlignment(), isGuess ? kAtomic : kRead};
+  }
+  if (auto store = dyn_cast<LLVM::StoreOp>(op))
+    return Access{store.getAddr(), store.getValue().getType(), store.getAlignment(), kWrite};
+  if (auto atomic = dyn_cast<LLVM::AtomicRMWOp>(op))
+    return Access{atomic.getPtr(), atomic.getType(), std::nullopt, kAtomic};
+  if (auto atomic = dyn_cast<LLVM::AtomicCmpXchgOp>(op))
+    return Access{atomic.getPtr(), atomic.getVal().getType(), std::nullopt, kAtomic};
+  return std::nullopt;
+}
+
+// Of the thread alone, or a constant.
+bool isPrivate(Value pointer) {
+  while (auto element = pointer.getDefiningOp<LLVM::GEPOp>())
+    pointer = element.getBase();
+  return pointer.getDefiningOp<LLVM::AllocaOp>() || pointer.getDefiningOp<LLVM::AddressOfOp>();
+}
+
+struct Instrument : PassWrapper<Instrument, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(Instrument)
+  StringRef getArgument() const override { return "snug-sim-instrument"; }
+  StringRef getDescription() const override { return "Check bounds, alignment and races before each access to memory"; }
+
+  void runOnOperation() override {
+    DataLayout layout(getOperation());
+    for (auto function : getOperation().getOps<LLVM::LLVMFuncOp>()) {
+      auto kernel = function->getAttrOfType<DictionaryAttr>(kKernel);
+      if (!kernel)
+        continue;
+      auto constants = kernel.getAs<DenseI32ArrayAttr>("constant_params");
+      SmallVector<std::pair<Operation *, Access>> accesses;
+      function.walk([&](Operation *op) {
+        if (auto call = dyn_cast<LLVM::CallOp>(op))
+          fillInObjects(call);
+        if (std::optional<Access> access = accessOf(op); access && !isPrivate(access->pointer))
+          accesses.push_back({op, *access});
+      });
+      for (auto &[op, access] : accesses) {
+        OpBuilder b(op);
+        int32_t object = objectOf(access.pointer);
+        Hook hook = access.hook == kRead && llvm::is_contained(constants.asArrayRef(), object) ? kReadConstant : access.hook;
+        uint64_t align = access.alignment.value_or(layout.getTypeABIAlignment(access.type));
+        int32_t bytes = layout.getTypeSize(access.type).getFixedValue();
+        callHook(b, op, hook, {bytes, static_cast<int32_t>(align), object}, access.pointer);
+      }
+    }
+  }
+};
+} // namespace
+
+std::unique_ptr<Pass> snug::sim::createInstrumentPass() { return std::make_unique<Instrument>(); }
