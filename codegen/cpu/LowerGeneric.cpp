@@ -5,6 +5,7 @@
 #include "codegen/cpu/Kernels.h"
 #include "codegen/cpu/RegisterTile.h"
 #include "codegen/cpu/Transposition.h"
+#include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"

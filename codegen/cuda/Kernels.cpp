@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/cuda/Kernels.h"
+#include "codegen/cuda/GpuToNvvm.h"
 #include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/plan/PlanDialect.h"
@@ -207,6 +208,8 @@ LogicalResult codegen::lowerKernel(func::FuncOp source, gpu::GPUModuleOp module)
   auto kernel = gpu::GPUFuncOp::create(builder, source.getLoc(), source.getSymName(), builder.getFunctionType(types, {}));
   kernel->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), builder.getUnitAttr());
   kernel.setKnownBlockSizeAttr(builder.getDenseI32ArrayAttr({kBlock, 1, 1}));
+  // Half the registers for addresses. One below the range's end, a thread may count past it.
+  kernel->setAttr(kIndexBits, builder.getI64IntegerAttr(source->hasAttr(kSmallOffsets) ? 32 : 64));
   if (ArrayAttr attributes = source.getArgAttrsAttr())
     kernel.setArgAttrsAttr(attributes);
   Block &entry = kernel.front();

@@ -5,6 +5,7 @@
 // cutting the query rows anywhere gives the same bits.
 #include "codegen/cuda/Kernels.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/KeyBound.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -56,6 +57,19 @@ void codegen::emitKernel(nn::AttentionOp op, CudaKernelBuilder &b) {
   for (unsigned dim = 0; dim <= op.rowDim(); ++dim)
     sizes.push_back(b.size(op, extentPlace(maps, dim, {init})));
 
+  std::optional<KeyBound> bound = keyBound(op);
+  auto limitOf = [&](ArrayRef<Value> row) {
+    Value last = b.constant(bound->last.constant + 1);
+    for (auto [dim, factor] : bound->last.dims)
+      last = b.add(last, b.mul(row[dim], b.constant(factor)));
+    for (auto [value, factor] : bound->last.values) {
+      if (!value.getType().isIndex())
+        value = arith::IndexCastOp::create(b, b.getIndexType(), value);
+      last = b.add(last, b.mul(value, b.constant(factor)));
+    }
+    return b.min(b.max(last, zero), keys);
+  };
+
   b.warpRows(sizes, [&](ArrayRef<Value> row) {
     auto at = [&](unsigned operand, Value t, Value d, Value e) {
       SmallVector<Value> indices(row);
@@ -86,12 +100,13 @@ void codegen::emitKernel(nn::AttentionOp op, CudaKernelBuilder &b) {
     // The largest score so far, the sum of powers, and this lane's parts of the weighted values.
     SmallVector<Value> state{number(-INFINITY), number(0)};
     state.append(parts, number(0));
-    auto loop = scf::ForOp::create(b, zero, keys, warp, state);
+    auto stream = [&](Value end) -> SmallVector<Value> {
+    auto loop = scf::ForOp::create(b, zero, end, warp, state);
     {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(loop.getBody());
       Value t0 = loop.getInductionVar(), t = b.add(t0, lane), old = loop.getRegionIterArg(0);
-      auto choice = scf::IfOp::create(b, TypeRange{b.getF32Type()}, b.isBelow(t, keys), /*withElse=*/true);
+      auto choice = scf::IfOp::create(b, TypeRange{b.getF32Type()}, b.isBelow(t, end), /*withElse=*/true);
       {
         OpBuilder::InsertionGuard inside(b);
         b.setInsertionPointToStart(choice.thenBlock());
@@ -111,7 +126,7 @@ void codegen::emitKernel(nn::AttentionOp op, CudaKernelBuilder &b) {
       SmallVector<Value> values{next, arith::AddFOp::create(b, arith::MulFOp::create(b, loop.getRegionIterArg(1), alpha), sum)};
       for (Value part : loop.getRegionIterArgs().drop_front(2))
         values.push_back(arith::MulFOp::create(b, part, alpha));
-      auto weigh = scf::ForOp::create(b, zero, b.min(warp, b.sub(keys, t0)), b.constant(1), ArrayRef(values).drop_front(2));
+      auto weigh = scf::ForOp::create(b, zero, b.min(warp, b.sub(end, t0)), b.constant(1), ArrayRef(values).drop_front(2));
       {
         OpBuilder::InsertionGuard inside(b);
         b.setInsertionPointToStart(weigh.getBody());
@@ -128,7 +143,26 @@ void codegen::emitKernel(nn::AttentionOp op, CudaKernelBuilder &b) {
       scf::YieldOp::create(b, llvm::to_vector(llvm::concat<Value>(SmallVector<Value>(ArrayRef(values).take_front(2)),
                                                                   SmallVector<Value>(weigh.getResults()))));
     }
-    Value max = loop.getResult(0), total = loop.getResult(1);
+    return SmallVector<Value>(loop.getResults());
+    };
+    SmallVector<Value> results;
+    if (!bound) {
+      results = stream(keys);
+    } else {
+      results = stream(limitOf(row));
+      // What a row sees ends here, but it may owe its weights to keys behind if it has seen nothing.
+      if (!bound->infinite) {
+        Value none = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, results[0], number(kSeenScore));
+        auto again = scf::IfOp::create(b, ValueRange(results).getTypes(), none, /*withElse=*/true);
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPointToStart(again.thenBlock());
+        scf::YieldOp::create(b, stream(keys));
+        b.setInsertionPointToStart(again.elseBlock());
+        scf::YieldOp::create(b, results);
+        results.assign(again.result_begin(), again.result_end());
+      }
+    }
+    Value max = results[0], total = results[1];
     if (op.getMax())
       b.ifTrue(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, lane, zero), [&] {
         b.store(max, op.getMax(), at(init - 2, zero, zero, zero));
@@ -138,7 +172,7 @@ void codegen::emitKernel(nn::AttentionOp op, CudaKernelBuilder &b) {
     if (op.getZeroIfMasked()) // no weight at all, or NaN
       nothing = arith::CmpFOp::create(b, arith::CmpFPredicate::ULE, total, number(0));
     for (int64_t part = 0; part < parts; ++part) {
-      Value e = b.add(lane, b.constant(part * kWarp)), value = arith::MulFOp::create(b, loop.getResult(2 + part), inverse);
+      Value e = b.add(lane, b.constant(part * kWarp)), value = arith::MulFOp::create(b, results[2 + part], inverse);
       if (nothing)
         value = arith::SelectOp::create(b, nothing, number(0), value);
       b.ifTrue(b.isBelow(e, sizeE), [&] { b.store(value, op.getInit(), at(init, zero, zero, e)); });

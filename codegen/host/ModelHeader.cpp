@@ -8,6 +8,7 @@
 #include "codegen/link/StringTable.h"
 #include "codegen/link/WeightFiles.h"
 #include "dialects/onnx/OnnxDialect.h"
+#include "lib/analysis/IndexBounds.h"
 #include "snug/ModelABI.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/IR/IRBuilder.h"

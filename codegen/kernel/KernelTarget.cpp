@@ -22,12 +22,6 @@ std::optional<ExtentPlace> codegen::extentPlace(ArrayRef<AffineMap> maps, unsign
   return std::nullopt;
 }
 
-int64_t codegen::elementBytes(Type elementType) {
-  if (elementType.isIndex())
-    return 8;
-  return llvm::divideCeil(elementType.getIntOrFloatBitWidth(), 8);
-}
-
 double codegen::guessExtent(int64_t extent) { return ShapedType::isDynamic(extent) ? 64 : static_cast<double>(extent); }
 
 bool codegen::isKernelOp(Operation *op) {

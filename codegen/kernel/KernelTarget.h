@@ -42,7 +42,6 @@ std::optional<unsigned> positionOf(mlir::AffineMap map, unsigned dim);
 std::optional<ExtentPlace> extentPlace(llvm::ArrayRef<mlir::AffineMap> maps, unsigned dim,
                                        llvm::ArrayRef<unsigned> operands = {});
 
-int64_t elementBytes(mlir::Type elementType);
 // Static extent, or a guess for dynamic ones; for cost estimates only.
 double guessExtent(int64_t extent);
 
@@ -63,6 +62,9 @@ struct KernelCode {
   std::vector<char> gpuImage; // a fat binary that has them by name
   bool isForGpu = false;
 };
+
+// Of a kernel function: 31 bits hold the place of each element of an operand, counted from the first one.
+inline constexpr llvm::StringLiteral kSmallOffsets = "snug.small_offsets";
 
 // The machine that kernels are made for. Immutable; shared by threads.
 class KernelTarget {

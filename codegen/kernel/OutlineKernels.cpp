@@ -4,6 +4,7 @@
 #include "codegen/Codegen.h"
 #include "codegen/Target.h"
 #include "dialects/nn/TextOps.h"
+#include "lib/analysis/IndexBounds.h"
 #include "dialects/plan/Buckets.h"
 #include "dialects/plan/PlanDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -82,7 +83,7 @@ LogicalResult generalize(func::FuncOp main) {
 class Outliner {
 public:
   Outliner(ModuleOp module, func::FuncOp main, const KernelTarget &target, CodegenReport &report)
-      : module(module), main(main), target(target), report(report) {}
+      : module(module), main(main), target(target), report(report), bounds(module) {}
 
   LogicalResult run() {
     SmallVector<Operation *> ops;
@@ -182,6 +183,8 @@ private:
     }
     if (!extent)
       extent = arith::ConstantIndexOp::create(host, loc, 1);
+    if (hasSmallOffsets(uses.getArrayRef()))
+      kernel->setAttr(kSmallOffsets, b.getUnitAttr());
     Operation *clone = b.clone(*op, mapping);
     for (NamedAttribute attr : llvm::to_vector(clone->getDiscardableAttrs()))
       clone->removeDiscardableAttr(attr.getName()); // notes for other stages would make equal kernels differ
@@ -204,6 +207,22 @@ private:
     plan::LaunchOp::create(host, loc, name, arguments, extent, range.grain);
     op->erase();
     return success();
+  }
+
+  // Whether 31 bits hold the place of each element, counted from the first one.
+  bool hasSmallOffsets(ArrayRef<Value> uses) {
+    return llvm::all_of(uses, [&](Value value) {
+      auto type = dyn_cast<MemRefType>(value.getType());
+      if (!type)
+        return true;
+      while (auto view = value.getDefiningOp<ViewLikeOpInterface>()) {
+        if (isa<memref::ViewOp>(view))
+          break;
+        value = view.getViewSource();
+      }
+      std::optional<int64_t> bytes = tensorBytes(value, bounds);
+      return bytes && *bytes / elementBytes(type.getElementType()) <= std::numeric_limits<int32_t>::max();
+    });
   }
 
   // The operand inside of the kernel: static sizes and strides stay, others are arguments; a dense operand's strides
@@ -272,6 +291,7 @@ private:
   const KernelTarget &target;
   CodegenReport &report;
   std::map<std::string, std::string> known;
+  IndexBounds bounds;
 };
 } // namespace
 
@@ -295,6 +315,8 @@ LogicalResult codegen::outlineKernels(ModuleOp module, const KernelTarget &targe
   auto main = module.lookupSymbol<func::FuncOp>("main");
   if (!main || main.isExternal())
     return fail(module, report, 70, "code generation wants a function @main");
+  if (failed(target.checkProgram(module)))
+    return fail(module, report, 3, "the model's program cannot run on what it is compiled for");
   // Views at one place become one value, which is how operands in place are recognized.
   PassManager pm(module.getContext(), ModuleOp::getOperationName());
   pm.enableVerifier(options.verify);

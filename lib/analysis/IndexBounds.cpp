@@ -406,7 +406,7 @@ std::optional<int64_t> IndexBounds::bytes(ShapedType type, ValueRange dynamicSiz
 }
 
 std::optional<int64_t> snug::tensorBytes(Value value, IndexBounds &bounds) {
-  auto type = cast<RankedTensorType>(value.getType());
+  auto type = cast<ShapedType>(value.getType());
   int64_t bytes = elementBytes(type.getElementType());
   for (int64_t dim = 0; dim < type.getRank(); ++dim) {
     std::optional<Interval> extent = bounds.ofDim(value, dim);

@@ -51,7 +51,7 @@ private:
 /// Bytes of one element in memory; 0 for types that have no fixed size.
 int64_t elementBytes(mlir::Type type);
 
-/// Bytes of a tensor at the upper bounds of its dims.
+/// Bytes of a tensor or memref at the upper bounds of its dims.
 std::optional<int64_t> tensorBytes(mlir::Value value, IndexBounds &bounds);
 
 } // namespace snug

@@ -24,6 +24,8 @@ int main(int argc, char **argv) {
   options.dumpDirectory = argc > 4 ? argv[4] : "";
   if (const char *march = std::getenv("SNUG_MARCH"))
     options.march = march;
+  if (const char *target = std::getenv("SNUG_TARGET"))
+    options.target = target;
   snug::CodegenReport report;
   if (mlir::failed(snug::compileToLibrary(*module, options, report)))
     return report.exitCode;

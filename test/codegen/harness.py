@@ -11,6 +11,7 @@ import subprocess
 import numpy as np
 
 COMPILER = os.environ["SNUG_CODEGEN_TEST"]
+TARGET = os.environ.get("SNUG_TARGET", "cpu")  # of a GPU kernels run on the simulator
 DTYPES = {(2, 16): np.float16, (2, 32): np.float32, (2, 64): np.float64, (0, 64): np.int64, (0, 32): np.int32, (6, 8): np.bool_,
           (0, 8): np.int8}
 
@@ -37,12 +38,13 @@ KERNEL = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_int64, C.c_int64)
 PARALLEL_FOR = C.CFUNCTYPE(None, C.c_void_p, KERNEL, C.c_void_p, C.c_int64, C.c_int64)
 COLLECTIVE = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_void_p, C.c_void_p, C.c_int64)
 WAIT = C.CFUNCTYPE(None, C.c_void_p, C.c_int64)
+LAUNCH = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_int64, C.c_int64, C.POINTER(C.c_int64))
 
 
 class RuntimeTable(C.Structure):
     _fields_ = [("abi_version", C.c_uint32), ("struct_size", C.c_uint32), ("parallel_for", PARALLEL_FOR),
                 ("text", C.c_void_p), ("text_state", C.c_void_p), ("collective", COLLECTIVE), ("comm_state", C.c_void_p),
-                ("start", COLLECTIVE), ("wait", WAIT)]
+                ("start", COLLECTIVE), ("wait", WAIT), ("launch", LAUNCH), ("device_state", C.c_void_p)]
 
 
 class RunArgs(C.Structure):
@@ -68,6 +70,11 @@ class RankWeights(C.Structure):
     _fields_ = [("file", C.c_char_p), ("offset", C.c_uint64), ("id", C.c_char_p)]
 
 
+class GpuKernel(C.Structure):
+    _fields_ = [("name", C.c_char_p), ("threads", C.c_uint32), ("shared", C.c_uint32), ("num_args", C.c_uint32),
+                ("reserved", C.c_uint32)]
+
+
 class Header(C.Structure):
     _fields_ = [("abi_version", C.c_uint32), ("struct_size", C.c_uint32), ("snug_version", C.c_char_p),
                 ("model_name", C.c_char_p), ("target", C.c_char_p), ("num_dims", C.c_uint32),
@@ -84,7 +91,8 @@ class Header(C.Structure):
                 ("reserved", C.c_uint32), ("maps", C.c_void_p), ("mesh", C.c_uint32 * 2),
                 ("num_collectives", C.c_uint32), ("reserved_mesh", C.c_uint32),
                 ("collectives", C.POINTER(CollectiveInfo)), ("rank_weights", C.POINTER(RankWeights)),
-                ("input_cuts", C.c_void_p), ("output_cuts", C.c_void_p)]
+                ("input_cuts", C.c_void_p), ("output_cuts", C.c_void_p), ("device", C.c_uint32), ("num_gpu_kernels", C.c_uint32),
+                ("gpu_kernels", C.POINTER(GpuKernel)), ("gpu_image", C.c_void_p), ("gpu_image_bytes", C.c_uint64)]
 
 
 def aligned(num_bytes, fill=0):
@@ -98,7 +106,7 @@ def pointers(arrays):
 
 
 class Model:
-    abi = 1  # the oldest that serves it
+    abi = 1 if TARGET == "cpu" else 5  # the oldest that serves it
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
@@ -169,13 +177,22 @@ class Model:
             for lo, hi in reversed(ranges):
                 kernel(args, lo, hi, 0)
 
-        self.launches = []  # of the last run
-        table = RuntimeTable(self.abi, C.sizeof(RuntimeTable), PARALLEL_FOR(parallel_for), None, None, collective, None, start, wait)
+        memory = [(arena[:h.memory.arena], True), *((array, False) for array in arrays), *((array, True) for _, array in outputs)]
+
+        def launch(state, number, kernel, blocks, args):
+            self.launches.append((blocks, 1))
+            assert 0 <= number < h.num_launches and h.launches_table[number].kernel == h.gpu_kernels[kernel].name
+            self.simulate(h.gpu_kernels[kernel], blocks, args, memory)
+
+        self.launches, self.faults = [], []  # of the last run
+        table = RuntimeTable(self.abi, C.sizeof(RuntimeTable), PARALLEL_FOR(parallel_for), None, None, collective, None, start, wait,
+                             LAUNCH(launch))
         d = np.array(list(dims) + [0], np.int64)
         ins, outs = pointers(arrays), pointers([o for _, o in outputs])
         place = None if mesh_index is None else np.array(mesh_index, np.int64)
         h.run(C.byref(RunArgs(C.pointer(table), None, arena.ctypes.data, weights or self.weights_address, d.ctypes.data,
                               C.addressof(ins), C.addressof(outs), None if place is None else place.ctypes.data)))
+        assert not self.faults, self.faults
         for guard, _ in outputs:
             assert (guard[:64] == 0xA5).all() and (guard[-64:] == 0xA5).all(), "written outside of an output"
         assert (arena[h.memory.arena:] == 0xFF).all(), "written behind the arena"
@@ -183,10 +200,24 @@ class Model:
         return results[0] if len(results) == 1 else results
 
 
+    def simulate(self, kernel, blocks, args, memory):
+        """Runs a kernel that the compiler has left in the folder of the model. An exception here would go nowhere."""
+        import simulator  # of test/gpu
+        try:
+            views = [*memory, *([(self.weights, False)] if self.header.memory.weights and not self.header.weights_data else [])]
+            if self.header.weights_data:
+                embedded = (C.c_uint8 * self.header.memory.weights).from_address(self.header.weights_data)
+                views.append((np.frombuffer(embedded, np.uint8), False))
+            self.faults += simulator.run(self.path.parent / "kernels.mlir", kernel.name.decode(), blocks, kernel.threads, kernel.shared,
+                                         [args[i] for i in range(kernel.num_args)], views)
+        except Exception as error:
+            self.faults.append(repr(error))
+
+
 def build(folder, text, name="m", data=".", dump=False, model_class=None):
     source, library = pathlib.Path(folder) / (name + ".mlir"), pathlib.Path(folder) / (name + ".so")
     source.write_text(text)
-    command = [COMPILER, str(source), str(library), str(data)] + ([str(folder)] if dump else [])
+    command = [COMPILER, str(source), str(library), str(data)] + ([str(folder)] if dump or TARGET != "cpu" else [])
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:] + "\n" + text
     model = (model_class or Model)(library)

@@ -123,6 +123,7 @@ def test_masks_are_bytes(tmp_path):
     assert (p.view(np.uint8) == (xs > 0).astype(np.uint8)).all()
 
 
+@pytest.mark.cpu
 def test_in_place_shares_a_pointer_and_vectorizes(tmp_path):
     t = memref((4, 100))
     body = f'''  %t = memref.view %arena[%c0][] : memref<1600xi8> to {t}

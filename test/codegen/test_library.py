@@ -42,6 +42,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("march", ["native", "x86-64-v3"])
 def test_symbols(folder, monkeypatch, march):
     monkeypatch.setenv("SNUG_MARCH", march)
@@ -53,6 +54,7 @@ def test_symbols(folder, monkeypatch, march):
     assert undefined <= {"sinf", "memcpy", "memset", "memmove"} and "sinf" in undefined
 
 
+@pytest.mark.cpu
 def test_two_libraries_in_one_process_and_separate_weights(folder):
     a, b = build(folder, linear(1.0), "a", folder), build(folder, linear(2.0), "b", folder)
     assert a.header.weights_file == b"a.so.safetensors" and a.header.weights_id == b.header.weights_id
@@ -83,6 +85,7 @@ def stack_bytes(library):
     return [int(n, 16) for n in re.findall(r"sub[q]?\s+\$(0x[0-9a-f]+),\s*%rsp", text)]
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("equation,a,b,y", [("mk,kn->mn", (400, 700), (700, 640), (400, 640)),
                                             ("mk,nk->mn", (400, 700), (333, 700), (400, 333))])
 def test_stack(tmp_path, equation, a, b, y):
@@ -95,6 +98,7 @@ def test_stack(tmp_path, equation, a, b, y):
     assert sum(sorted(frames)[-2:]) <= 65536
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("s,d,e", [(300, 64, 64), (300, 128, 80), (40, 256, 256)])
 def test_stack_of_attention(tmp_path, s, d, e):
     q, v = (1, 2, s, d), (1, 2, s, e)
@@ -104,6 +108,7 @@ def test_stack_of_attention(tmp_path, s, d, e):
     assert max(frames) > 20000 and sum(sorted(frames)[-2:]) <= 65536
 
 
+@pytest.mark.cpu
 def test_unsupported_says_what(folder):
     t = "memref<8x8xf64>"
     body = contract("mk,kn->mn", ("a", t), ("b", t), t).replace("%acc: f32", "%acc: f64").replace(": f32", ": f64")

@@ -36,6 +36,7 @@ LIMITS = {"exp": 1.0, "expm1": 1.5, "tanh": 1.4, "erf": 1.1, "log": 1.0, "sqrt":
 EXACT = {"erf": np.vectorize(math.erf), "rsqrt": lambda x: 1 / np.sqrt(x)}
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_error_in_ulps(model, name):
     worst = 0.0
@@ -61,6 +62,7 @@ def test_powers(model):
         assert ulps(y[name], exact) <= limit, name
 
 
+@pytest.mark.cpu
 def test_special_values(model):
     x = np.zeros(N, np.float32)
     x[:8] = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1.0, 200.0]

@@ -9,6 +9,8 @@ import pytest
 from harness import COMPILER
 from mesh_harness import build_mesh, plan
 
+pytestmark = pytest.mark.cpu
+
 rng = np.random.default_rng(11)
 NUMPY = {"f32": np.float32, "f16": np.float16, "i32": np.int32}
 

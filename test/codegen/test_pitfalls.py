@@ -11,6 +11,8 @@ from test_attention import LOWEST, attention
 from test_contract import contract
 from test_generic import generic
 
+pytestmark = pytest.mark.cpu
+
 rng = np.random.default_rng(9)
 ADD = "    %s = arith.addf %a0, %a1 : f32\n    linalg.yield %s : f32"
 

@@ -25,6 +25,7 @@ def check_cuts(model, inputs, dims, expected):
 
 # x[batch, rows, k] w[k, n]: rows static or dynamic; the number of row tiles is that of batch * rows together, or of
 # rows times the batch. Tiles have 96 rows and 128 columns.
+@pytest.mark.cpu
 @pytest.mark.parametrize("rows,value,tiles", [(230, 230, lambda b: b * 3), (16, 16, lambda b: -(-b * 16 // 96)),
                                               ("s", 230, lambda b: -(-b * 230 // 96)), ("s", 7, lambda b: -(-b * 7 // 96)),
                                               (1, 1, lambda b: -(-b // 96))])

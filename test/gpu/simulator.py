@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Runs kernels of compiled models on the simulator."""
+import ctypes as C
+import os
+import subprocess
+
+SIMULATOR = C.CDLL(os.environ["SNUG_GPU_SIM"])
+SIMULATOR.snug_sim_report.restype = C.c_char_p
+SIMULATOR.snug_sim_num_params.argtypes = [C.c_void_p]
+built = {}
+
+
+class View(C.Structure):
+    _fields_ = [("base", C.c_void_p), ("bytes", C.c_size_t), ("writable", C.c_int), ("name", C.c_char_p), ("param", C.c_int)]
+
+
+def library(kernels):
+    """Host code of the kernels in an .mlir file. An error says what the tool says."""
+    key = kernels, kernels.stat().st_mtime_ns
+    if key not in built:
+        path = kernels.with_suffix(f".{len(built)}.so")  # a path is loaded once
+        done = subprocess.run([os.environ["SNUG_GPU_SIM_BUILD"], kernels, path], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-4000:]}")
+        built[key] = C.CDLL(str(path))
+    return built[key]
+
+
+def run(kernels, name, blocks, threads, shared, arguments, memory):
+    """Runs kernel `name` of that file; `memory`: (array, whether it may be written), which any pointer may point into. Returns the
+    reports' lines."""
+    if not blocks:
+        return []
+    entry = C.cast(getattr(library(kernels), name + "_entry"), C.c_void_p)
+    assert SIMULATOR.snug_sim_num_params(entry) == len(arguments)
+    values = (C.c_int64 * len(arguments))(*arguments)
+    pointers = (C.c_void_p * len(arguments))(*[C.addressof(values) + 8 * i for i in range(len(arguments))])
+    views = [View(array.ctypes.data, array.nbytes, writable, None, -1) for array, writable in memory if array.nbytes]
+    three = lambda extent: (C.c_uint32 * 3)(extent, 1, 1)
+    faults = SIMULATOR.snug_sim_launch(entry, three(blocks), three(threads), C.c_uint32(shared), pointers, (View * len(views))(*views),
+                                       len(views))
+    reports = [SIMULATOR.snug_sim_report(i).decode() for i in range(SIMULATOR.snug_sim_num_reports())]
+    assert (faults == 0) == (not reports)
+    return reports
