@@ -21,7 +21,9 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Dialect/Vector/Transforms/LoweringPatterns.h"
+#include "mlir/Dialect/Vector/Transforms/VectorRewritePatterns.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "mlir/Transforms/Passes.h"
@@ -239,12 +241,19 @@ struct GpuToHost : PassWrapper<GpuToHost, OperationPass<ModuleOp>> {
   // What both lowerings make of ops that no instruction stands for, in the same way.
   LogicalResult expand(gpu::GPUModuleOp kernels) {
     RewritePatternSet patterns(&getContext());
-    populateGpuBreakDownSubgroupReducePatterns(patterns);
-    populateGpuLowerSubgroupReduceToShufflePatterns(patterns, /*subgroupSize=*/32);
-    populateGpuLowerClusteredSubgroupReduceToShufflePatterns(patterns, /*subgroupSize=*/32);
+    for (unsigned bits : {32, 64}) // of one shuffle at most; 64 are two
+      populateGpuLowerSubgroupReduceToShufflePatterns(patterns, /*subgroupSize=*/32, bits, /*benefit=*/bits == 32 ? 2 : 1);
     populateGpuRewritePatterns(patterns);
     vector::populateVectorFromElementsUnrollPatterns(patterns);
     vector::populateVectorToElementsUnrollPatterns(patterns);
+    vector::populateVectorTransferLoweringPatterns(patterns, /*maxTransferRank=*/1);
+    vector::populateVectorBroadcastLoweringPatterns(patterns);
+    vector::populateVectorShapeCastLoweringPatterns(patterns);
+    vector::populateVectorTransposeLoweringPatterns(patterns, vector::VectorTransposeLowering::EltWise);
+    vector::populateVectorInsertExtractStridedSliceTransforms(patterns);
+    vector::populateVectorRankReducingFMAPattern(patterns);
+    vector::populateVectorStepLoweringPatterns(patterns);
+    arith::populateCeilFloorDivExpandOpsPatterns(patterns);
     snug::codegen::populateFloatConversionPatterns(patterns, *target);
     return applyPatternsGreedily(kernels, std::move(patterns));
   }
@@ -258,9 +267,6 @@ struct GpuToHost : PassWrapper<GpuToHost, OperationPass<ModuleOp>> {
     populateMathToLLVMConversionPatterns(converter, patterns, /*approximateLog1p=*/false, /*benefit=*/2);
     populateMathToLibmConversionPatterns(patterns);
     ub::populateUBToLLVMConversionPatterns(converter, patterns);
-    vector::populateVectorTransferLoweringPatterns(patterns, 1);
-    vector::populateVectorBroadcastLoweringPatterns(patterns);
-    vector::populateVectorShapeCastLoweringPatterns(patterns);
     populateVectorToLLVMConversionPatterns(converter, patterns);
     KernelIds::add(converter, patterns);
     patterns.add<SubgroupSize, DynamicShared>(converter);

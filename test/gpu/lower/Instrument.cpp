@@ -45,6 +45,15 @@ struct Instrument : PassWrapper<Instrument, OperationPass<ModuleOp>> {
 
   void runOnOperation() override {
     DataLayout layout(getOperation());
+    // Upstream's conversions leave what they do not know.
+    WalkResult all = getOperation().walk([](Operation *op) {
+      if (isa<ModuleOp>(op) || isa<LLVM::LLVMDialect>(op->getDialect()))
+        return WalkResult::advance();
+      op->emitError("the simulator has no lowering for ") << op->getName();
+      return WalkResult::interrupt();
+    });
+    if (all.wasInterrupted())
+      return signalPassFailure();
     for (auto function : getOperation().getOps<LLVM::LLVMFuncOp>()) {
       auto kernel = function->getAttrOfType<DictionaryAttr>(kKernel);
       if (!kernel)

@@ -150,7 +150,8 @@ struct Check {
       return false;
     }
     if (reads && isShared && cell.write < fresh) {
-      report("uninitialised", thread, site, "reads shared memory that the block has not written");
+      report("uninitialised", thread, site, "reads shared memory that the block has not written yet");
+      cell.read = merge(cell.read); // a later write shows that a barrier is missing
       return false;
     }
     if (kind == Kind::ReadConstant && cell.write >= fresh) {
