@@ -203,8 +203,9 @@ typedef struct snug_runtime_table {
   void *device_state;
 } snug_runtime_table;
 
-// Of a model for a GPU, arena, weights, inputs and outputs are addresses on its device, arena and weights 256-byte aligned;
-// what follows the outputs themselves stays on the host.
+// Of a model for a GPU, arena, weights, inputs and outputs are addresses on its device: arena and weights 256-byte aligned, the
+// others to SNUG_GPU_TENSOR_ALIGNMENT. The extents of data_shapes are there, too.
+#define SNUG_GPU_TENSOR_ALIGNMENT 16
 typedef struct snug_run_args {
   const snug_runtime_table *runtime;
   void *runtime_state;     // first argument of each runtime call

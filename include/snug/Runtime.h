@@ -74,6 +74,7 @@ SNUG_API void snug_model_release(snug_model *model);
 SNUG_API const char *snug_model_name(const snug_model *model);
 SNUG_API const char *snug_model_target(const snug_model *model);           // as given to snugc --target
 SNUG_API const char *snug_model_compiler_version(const snug_model *model); // of the compiler that made it
+SNUG_API snug_device_kind snug_model_device(const snug_model *model);      // where it computes
 SNUG_API uint32_t snug_model_num_threads(const snug_model *model);         // planned; a run may use fewer
 SNUG_API uint32_t snug_model_num_dims(const snug_model *model);
 SNUG_API uint32_t snug_model_num_inputs(const snug_model *model);
@@ -214,6 +215,17 @@ SNUG_API uint32_t snug_comm_reporter(const snug_comm *comm);
 typedef void (*snug_parallel_for_fn)(void *state, snug_kernel_fn kernel, const int64_t *args, int64_t extent,
                                      int64_t grain);
 
+// What only models for a GPU have.
+typedef enum snug_context_flags {
+  // Inputs and outputs of runs are on the device, but for inputs with elements that are dims (snug_model_value_dim), which stay on the
+  // host. Others on the host are refused. Without it, the context has device memory for a copy of each input and output at
+  // `max_dims`, which is what snug_memory_need.inputs and .outputs count where the caller has none there.
+  SNUG_CONTEXT_DEVICE_TENSORS = 1,
+  // A run's launches become a CUDA graph, which later runs with the same dims and addresses replay with one call. Other dims or
+  // addresses record it anew, for which the driver may allocate.
+  SNUG_CONTEXT_GRAPH = 2,
+} snug_context_flags;
+
 typedef struct snug_context_options {
   size_t struct_size; // sizeof(snug_context_options); SNUG_CONTEXT_OPTIONS_INIT sets it
   // The arena. NULL: the context maps exactly snug_memory_need.arena for `max_dims` (rounded up to a page) and touches
@@ -223,11 +235,14 @@ typedef struct snug_context_options {
   uint64_t workspace_bytes;
   // Threads of a run, 0 for the planned number. More than planned is refused: their scratch is not in the arena.
   uint32_t num_threads;
-  uint32_t reserved; // 0
+  uint32_t flags; // snug_context_flags
   // Threads of the host application, NULL for OpenMP. Must not allocate if runs are to stay free of allocations.
   snug_parallel_for_fn parallel_for;
   void *parallel_for_state;
-  void *stream; // reserved: NULL
+  // Of a model for a GPU: the stream of runs, a CUstream (which is a cudaStream_t) of the device's primary context that outlives
+  // the context; 1 and 2 are CUDA's legacy and per-thread default streams. A run is then in order with what is on the stream,
+  // and snug_run returns before it is done. NULL: a stream of the context's own, and snug_run returns when the run is done.
+  void *stream;
   // This rank's communicator, for a model that is cut for a mesh: as many ranks as devices. NULL for other models.
   snug_comm *comm;
   // A profile: NULL, or snug_model_num_launches counters that the caller owns until the context is destroyed; each
@@ -236,16 +251,25 @@ typedef struct snug_context_options {
   // The largest dims of this context's runs (snug_model_num_dims values), NULL for the model's. Not kept. A run that needs
   // a larger arena than these is refused.
   const int64_t *max_dims;
+  // Of a model for a GPU: the number of the device, as CUDA counts them.
+  uint32_t device;
+  uint32_t reserved; // 0
 } snug_context_options;
 
-#define SNUG_CONTEXT_OPTIONS_INIT {sizeof(snug_context_options), NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL}
+#define SNUG_CONTEXT_OPTIONS_INIT {sizeof(snug_context_options), NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0}
+
+// Of a model for a GPU: `workspace` is an address on the device, and what the context allocates there (with the weights, which
+// contexts of a model on one device share) is all that runs use; the threads and the profile of the host's are not used, and
+// launch_ns counts what the device took, with every launch waited for. The device's primary context is used and kept, as
+// the CUDA runtime and PyTorch do; functions leave the calling thread's current context as it was.
 
 // Makes a context: maps the model's weights if no context did before, allocates all that runs need, and starts the
 // worker threads. `options` may be NULL for the defaults and is not kept. The caller owns *out_context. Any thread;
 // with OpenMP, runs on the thread that creates the context find the workers ready, another thread's first run starts
 // its own. Errors: SNUG_EXIT_USAGE (too many threads, workspace too small or misaligned), SNUG_EXIT_MACHINE (weights
 // file missing, out of memory), SNUG_EXIT_INVALID (the weights file is damaged or belongs to another model),
-// SNUG_EXIT_RUN (one of max_dims outside of its bounds).
+// SNUG_EXIT_RUN (one of max_dims outside of its bounds). Of a model for a GPU, SNUG_EXIT_MACHINE as well: no driver, no such
+// device, a chip that the model was not compiled for, not enough memory on the device.
 // With a communicator all ranks call it, and it fails on all ranks when it does on one, or when they have not loaded the same
 // library (SNUG_EXIT_RUN); SNUG_EXIT_USAGE: a communicator of another size than the mesh, none for a model that needs one,
 // or one for a model that has no mesh.
@@ -259,13 +283,27 @@ SNUG_API void snug_context_destroy(snug_context *context);
 // The number of threads its runs use at most.
 SNUG_API uint32_t snug_context_num_threads(const snug_context *context);
 
+// What is allocated on a GPU, in bytes.
+typedef struct snug_device_memory {
+  uint64_t allocated;          // by this context, and for the weights that it shares with others
+  uint64_t free_at_creation;   // on the device, before the context allocated anything; other processes change it, too
+  uint64_t free, total;        // on the device, now; the driver hands out memory in large steps
+} snug_device_memory;
+
+// All 0 for a context on the CPU. Not during a run. Errors: SNUG_EXIT_MACHINE (the device is lost).
+SNUG_API snug_error *snug_context_device_memory(const snug_context *context, snug_device_memory *out_memory);
+
+// The stream of its runs, a CUstream: what writes its inputs, or reads its outputs, on another stream has to be made to wait for it
+// where the caller gave it. NULL for a context on the CPU. Any thread.
+SNUG_API void *snug_context_stream(const snug_context *context);
+
 // Fixes a named dim for the following runs; -1 leaves it to the inputs' shapes again. Only a dim that no input shape
 // determines has to be set. Not during a run.
 // Errors: SNUG_EXIT_USAGE (no such dim), SNUG_EXIT_RUN (outside of its bounds).
 SNUG_API snug_error *snug_context_set_dim(snug_context *context, const char *name, int64_t value);
 
 // Runs the model once and returns when the outputs are written. Inputs and outputs are in the model's order, dense
-// row-major CPU tensors (strides NULL or compact) owned by the caller, aligned to their element; outputs have the exact
+// row-major tensors on the CPU (strides NULL or compact) owned by the caller, aligned to their element; outputs have the exact
 // shape (snug_model_output_shape) and overlap neither each other, nor inputs, nor the workspace. Nothing is kept. Inputs
 // are only read, but for those with SNUG_VALUE_OVERWRITTEN in snug_value_info.flags: what such an input holds after the
 // run is unspecified, so fill it anew for the next one; it may not overlap another input.
@@ -273,19 +311,25 @@ SNUG_API snug_error *snug_context_set_dim(snug_context *context, const char *nam
 // of inputs are the caller's. Those of outputs are the context's, the model's or an input's: they stay until the next run of
 // the context, and no longer than any of these.
 // Allocates nothing unless it fails, but for what a regular expression or MPI needs. One call at a time on a context.
+// Of a model for a GPU, tensors may be on its device (kDLCUDA), too, aligned to SNUG_GPU_TENSOR_ALIGNMENT, and are used in place. What is
+// on them has to be there in the order of the context's stream: with one of its own, before the call. Those on the host are copied
+// in the same order; the call waits for the run where an output is on the host. With a stream of the caller's and all outputs on
+// the device nothing is waited for, a CUDA graph can capture the call, inputs on the host have to stay until the run is done,
+// and what goes wrong on the device later is reported by whoever waits for the stream.
 // Of a model that is cut for a mesh all ranks call it, with the same dims. What one rank refuses, all refuse, with the same
 // error; a run that has begun fails on each rank that waits for a lost one, and outputs are unspecified then.
 // Errors: SNUG_EXIT_RUN (strings need more room than snugc --text-bytes gave, or one is no number where one is needed: outputs
 // are unspecified then;
 // a wrong count, shape, dtype, layout, device or overlap, dims that need a larger arena than the
 // context's; nothing was computed),
+// a launch that CUDA refused, or what it reports of the device; outputs are unspecified then),
 // SNUG_EXIT_USAGE (the context is already running).
 SNUG_API snug_error *snug_run(snug_context *context, const DLTensor *const *inputs, uint32_t num_inputs,
                               const DLTensor *const *outputs, uint32_t num_outputs);
 
 // The actual shape of one output of the last run: for one with SNUG_VALUE_DATA_SHAPE its elements stand dense at the start
 // of the output's memory, in that shape; for others it is the shape of the tensor. Writes `rank` extents, rank being that
-// of snug_model_output. Not during a run.
+// of snug_model_output. Of a model for a GPU it waits for the run, for such an output. Not during a run.
 // Errors: SNUG_EXIT_USAGE (no such index, or the last run failed, or there was none).
 SNUG_API snug_error *snug_context_output_shape(const snug_context *context, uint32_t index, int64_t *out_shape);
 

@@ -201,7 +201,8 @@ static int64_t integerAt(const snug_dtype &dtype, const void *data, uint64_t ind
 static void bindValue(const snug_model_header &header, const snug_value_dim &value, const DLTensor &tensor, int64_t *dims) {
   const snug_value_info &input = header.inputs[value.input];
   int64_t extent = input.rank > 0 ? input.extents[0].offset : 1;
-  const void *data = checkTensor(header, "input", input, &extent, dims, &tensor);
+  // Read here, before anything runs: on a GPU it would have to be waited for.
+  const void *data = checkTensor(header, "input", input, &extent, dims, &tensor, {kDLCPU, 0});
   int64_t got = integerAt(input.dtype, data, value.element);
   const snug_dim_info &dim = header.dims[value.dim];
   auto wrong = [&](const std::string &why) { // a run that succeeds makes no texts
@@ -314,8 +315,21 @@ static bool isCompact(const DLTensor &tensor) {
   return true;
 }
 
-void *snug::checkTensor(const snug_model_header &header, const char *kind, const snug_value_info &value,
-                        const int64_t *extents, const int64_t *dims, const DLTensor *tensor) {
+bool snug::isOnHost(const DLDevice &device) { return device.device_type == kDLCPU || device.device_type == kDLCUDAHost; }
+
+static bool isAt(const DLDevice &device, const DLDevice &place) {
+  bool isCuda = device.device_type == kDLCUDA || device.device_type == kDLCUDAManaged;
+  return isCuda && place.device_type == kDLCUDA && device.device_id == place.device_id;
+}
+
+static std::string deviceText(const DLDevice &device) {
+  if (device.device_type == kDLCUDA)
+    return "CUDA device " + std::to_string(device.device_id);
+  return "DLPack device type " + std::to_string(int(device.device_type));
+}
+
+void *snug::checkTensor(const snug_model_header &header, const char *kind, const snug_value_info &value, const int64_t *extents,
+                        const int64_t *dims, const DLTensor *tensor, const DLDevice &place) {
   if (!tensor)
     fail(subject(kind, value) + " is NULL; expected shape " + shapeText(extents, value.rank) +
          dimsText(header, value, dims));
@@ -329,9 +343,11 @@ void *snug::checkTensor(const snug_model_header &header, const char *kind, const
   if (dtype.code != value.dtype.code || dtype.bits != value.dtype.bits || dtype.lanes != value.dtype.lanes)
     fail(subject(kind, value) + " has dtype " + dtypeText(dtype.code, dtype.bits, dtype.lanes) + "; expected " +
          dtypeText(value.dtype.code, value.dtype.bits, value.dtype.lanes));
-  if (tensor->device.device_type != kDLCPU)
-    fail(subject(kind, value) + " is on DLPack device type " + std::to_string(int(tensor->device.device_type)) +
-         "; expected the CPU (1): copy it there first");
+  bool isHost = isOnHost(tensor->device);
+  if (!isHost && !isAt(tensor->device, place))
+    fail(subject(kind, value) + " is on " + deviceText(tensor->device) + "; expected " +
+         (place.device_type == kDLCPU ? "the CPU (1)" : deviceText(place) + ", where the model runs, or the CPU") +
+         ": copy it there first");
   if (!isCompact(*tensor))
     fail(subject(kind, value) + " is not dense row-major; make it contiguous first");
   if (tensorBytes(value, extents) == 0)
@@ -343,5 +359,8 @@ void *snug::checkTensor(const snug_model_header &header, const char *kind, const
   align = value.dtype.code == kDLComplex ? align / 2 : align;
   if (align > 1 && address % align != 0)
     fail(subject(kind, value) + " is not aligned to its elements' " + std::to_string(align) + " bytes");
+  if (!isHost && address % SNUG_GPU_TENSOR_ALIGNMENT != 0)
+    fail(subject(kind, value) + " is not aligned to " + std::to_string(SNUG_GPU_TENSOR_ALIGNMENT) +
+         " bytes, as kernels on a GPU need it: it is a view into another tensor; copy it to one of its own");
   return reinterpret_cast<void *>(address);
 }

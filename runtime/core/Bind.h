@@ -25,10 +25,13 @@ void checkDims(const snug_model_header &header, const int64_t *dims);
 // Throws where dims do not fit together, as the model needs it.
 void checkRequirements(const snug_model_header &header, const int64_t *dims);
 
+// Whether tensors there are in the host's memory.
+bool isOnHost(const DLDevice &device);
+
 // Checks rank, shape, dtype, layout, device and alignment of `tensor` against `value`, whose actual extents are given,
-// and returns its data.
-void *checkTensor(const snug_model_header &header, const char *kind, const snug_value_info &value,
-                  const int64_t *extents, const int64_t *dims, const DLTensor *tensor);
+// and returns its data. It may be on the host or at `place`.
+void *checkTensor(const snug_model_header &header, const char *kind, const snug_value_info &value, const int64_t *extents,
+                  const int64_t *dims, const DLTensor *tensor, const DLDevice &place);
 
 // Bytes of a dense tensor of that shape; throws when they do not fit in 63 bits.
 uint64_t tensorBytes(const snug_value_info &value, const int64_t *extents);

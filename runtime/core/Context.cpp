@@ -2,19 +2,17 @@
 
 #include "runtime/comm/Mesh.h"
 #include "runtime/core/Bind.h"
+#include "runtime/core/Device.h"
 #include "runtime/core/Error.h"
 #include "runtime/core/Model.h"
 #include "runtime/core/Text.h"
 #include "runtime/cpu/Arena.h"
-#include "runtime/cpu/ParallelFor.h"
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 using namespace snug;
@@ -37,36 +35,20 @@ struct snug_context {
 
   std::unique_ptr<snug_model, ModelRelease> model;
   const snug_model_header &header;
-  uint32_t numThreads;
   uint64_t arenaBytes;
-  cpu::Arena ownArena, textPool;
+  std::unique_ptr<Device> device;
+  cpu::Arena textPool;
   Text text;
-  uint8_t *arena;
-  snug_runtime_table table;
-  cpu::Team team;
-  void *parallelForState;
-  snug_parallel_for_fn untimed = nullptr; // with a profile, what the timed one calls
-  void *untimedState = nullptr;
-  uint64_t *launchNs = nullptr;
-  const uint8_t *weights;
+  snug_runtime_table table{};
+  void *runtimeState;
   std::unique_ptr<comm::Mesh> mesh; // null where the model is for one device
   std::atomic_flag running = ATOMIC_FLAG_INIT;
   // Sized once, so that a run allocates nothing.
   std::vector<int64_t> fixedDims, dims, extents;
-  std::vector<void *> data;    // inputs, then outputs
-  std::vector<uint64_t> bytes; // of each of them
-  std::vector<int64_t> dataShapes; // extents of the last run that are computed from data
+  Binding binding;
+  mutable std::vector<int64_t> dataShapes; // extents of the last run that are computed from data, read when asked for
   bool hasRun = false;
 };
-
-static uint32_t chooseThreads(const snug_model_header &header, uint32_t requested) {
-  if (requested <= header.num_threads)
-    return requested ? requested : header.num_threads;
-  throw Failure(SNUG_EXIT_USAGE, std::to_string(requested) + " threads were asked for, but the model was planned for " +
-                                     std::to_string(header.num_threads) +
-                                     ", which its arena has scratch for: ask for fewer, or compile with --threads " +
-                                     std::to_string(requested));
-}
 
 static uint64_t arenaOf(const snug_model_header &header, const snug_context_options &options) {
   if (options.max_dims)
@@ -74,61 +56,30 @@ static uint64_t arenaOf(const snug_model_header &header, const snug_context_opti
   return arenaNeed(header, options.max_dims);
 }
 
-static void checkWorkspace(const snug_memory_info &memory, const snug_context_options &options, uint64_t arenaBytes) {
-  if (options.workspace_bytes < arenaBytes)
+snug_context::snug_context(snug_model *shared, const snug_context_options &options)
+    : model((snug_model_retain(shared), shared)), header(*shared->header), arenaBytes(arenaOf(header, options)) {
+  comm::Mesh::checkSize(header, options.comm);
+  if (options.workspace && options.workspace_bytes < arenaBytes)
     throw Failure(SNUG_EXIT_USAGE, "the workspace has " + std::to_string(options.workspace_bytes) +
                                        " bytes, the model needs " + std::to_string(arenaBytes));
-  if (reinterpret_cast<uintptr_t>(options.workspace) % memory.arena_alignment != 0)
-    throw Failure(SNUG_EXIT_USAGE, "the workspace is not aligned to " + std::to_string(memory.arena_alignment) +
-                                       " bytes, as the model needs");
-}
-
-static void timedParallelFor(void *state, snug_kernel_fn kernel, const int64_t *args, int64_t extent, int64_t grain) {
-  auto &context = *static_cast<snug_context *>(state);
-  auto start = std::chrono::steady_clock::now();
-  context.untimed(context.untimedState, kernel, args, extent, grain);
-  std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
-  context.launchNs[args[-1]] += uint64_t(took.count());
-}
-
-snug_context::snug_context(snug_model *shared, const snug_context_options &options)
-    : model((snug_model_retain(shared), shared)), header(*shared->header),
-      numThreads(chooseThreads(header, options.num_threads)), arenaBytes(arenaOf(header, options)) {
-  if (options.stream || options.reserved)
-    throw Failure(SNUG_EXIT_USAGE, "stream and reserved of snug_context_options have to be 0 in this version");
-  comm::Mesh::checkSize(header, options.comm);
-  if (options.workspace)
-    checkWorkspace(header.memory, options, arenaBytes);
-  weights = model->mapWeights(options.comm ? options.comm->rank() : 0);
-  table = {SNUG_MODEL_ABI_VERSION, sizeof(snug_runtime_table), &cpu::parallelFor, &Text::call, &text, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+  device = openDevice(*model, options, arenaBytes);
+  table.abi_version = SNUG_MODEL_ABI_VERSION;
+  table.struct_size = sizeof(table);
+  runtimeState = device->fill(table);
+  table.text = &Text::call;
+  table.text_state = &text;
   if (uint64_t bytes = textBytes(header))
     text.setPool(reinterpret_cast<char *>(textPool.allocate(bytes, 64)), bytes);
-  team.threads = numThreads;
-  parallelForState = &team;
-  if (options.parallel_for) {
-    table.parallel_for = options.parallel_for;
-    parallelForState = options.parallel_for_state;
-  } else {
-    cpu::startThreads(numThreads);
-  }
-  if (options.launch_ns) {
-    launchNs = options.launch_ns;
-    untimed = std::exchange(table.parallel_for, &timedParallelFor);
-    untimedState = std::exchange(parallelForState, this);
-  }
   fixedDims.assign(header.num_dims, kUnboundDim);
   dims.resize(header.num_dims + 1); // never empty, so that data() is a pointer
   extents.resize(numExtents(header) + 1);
-  bytes.resize(header.num_inputs + header.num_outputs + 1);
-  data.resize(bytes.size() + numDataShapes(header));
+  binding.bytes.resize(header.num_inputs + header.num_outputs + 1);
+  binding.isOnHost.resize(binding.bytes.size());
+  binding.data.resize(binding.bytes.size() + numDataShapes(header));
   uint64_t places = 0;
   for (uint32_t i = 0; i < numDataShapes(header); ++i)
     places += header.outputs[header.data_shapes[i]].rank;
   dataShapes.resize(places + 1);
-  if (options.workspace)
-    arena = static_cast<uint8_t *>(options.workspace);
-  else
-    arena = ownArena.allocate(arenaBytes, header.memory.arena_alignment);
 }
 
 // Throws when an output shares bytes with anything else that the run uses.
@@ -141,9 +92,11 @@ void snug_context::checkOverlaps() const {
     return i < header.num_inputs ? std::string("input '") + header.inputs[i].name + "'"
                                  : std::string("output '") + header.outputs[i - header.num_inputs].name + "'";
   };
+  const std::vector<void *> &data = binding.data;
+  const std::vector<uint64_t> &bytes = binding.bytes;
   uint32_t count = header.num_inputs + header.num_outputs;
   for (uint32_t i = 0; i < count; ++i) {
-    if (overlap(data[i], bytes[i], arena, arenaBytes))
+    if (overlap(data[i], bytes[i], device->arena(), arenaBytes))
       throw Failure(SNUG_EXIT_RUN, text(i) + " overlaps the workspace; give it memory of its own");
     // Inputs that are only read may share memory.
     auto isWritten = [&](uint32_t k) {
@@ -160,8 +113,7 @@ void snug_context::join(snug_comm &comm) {
   table.collective = &comm::Mesh::collective;
   table.start = &comm::Mesh::start;
   table.wait = &comm::Mesh::wait;
-  team.poll = &comm::Mesh::poll;
-  team.pollState = mesh.get();
+  device->pollMessages(&comm::Mesh::poll, mesh.get());
   table.comm_state = mesh.get();
 }
 
@@ -183,15 +135,16 @@ void snug_context::bind(const DLTensor *const *inputs, uint32_t numInputs, const
     const snug_value_info &value = isInput ? header.inputs[i] : header.outputs[i - numInputs];
     const DLTensor *const *tensors = isInput ? inputs : outputs;
     const DLTensor *tensor = tensors ? tensors[isInput ? i : i - numInputs] : nullptr;
-    data[i] = checkTensor(header, isInput ? "input" : "output", value, at, dims.data(), tensor);
-    bytes[i] = tensorBytes(value, at);
+    binding.data[i] = checkTensor(header, isInput ? "input" : "output", value, at, dims.data(), tensor, device->place());
+    binding.bytes[i] = tensorBytes(value, at);
+    binding.isOnHost[i] = isOnHost(tensor->device);
     at += value.rank;
   }
   checkOverlaps();
-  int64_t *shape = dataShapes.data();
+  uint64_t place = 0;
   for (uint32_t i = 0; i < numDataShapes(header); ++i) {
-    data[numInputs + numOutputs + i] = shape;
-    shape += header.outputs[header.data_shapes[i]].rank;
+    binding.data[numInputs + numOutputs + i] = device->shapePlace(dataShapes.data(), place);
+    place += header.outputs[header.data_shapes[i]].rank;
   }
 }
 
@@ -202,10 +155,11 @@ void snug_context::run(const DLTensor *const *inputs, uint32_t numInputs, const 
     mesh->begin(guard([&] { bind(inputs, numInputs, outputs, numOutputs); }), dims.data());
   else
     bind(inputs, numInputs, outputs, numOutputs);
-  snug_run_args args{&table, parallelForState, arena,  weights, dims.data(), data.data(), data.data() + numInputs,
+  void *const *data = binding.data.data();
+  snug_run_args args{&table, runtimeState, device->arena(), device->weights(), dims.data(), data, data + numInputs,
                      mesh ? mesh->index() : nullptr};
   text.begin();
-  header.run(&args);
+  device->run(args, binding);
   if (mesh)
     mesh->check();
   if (mesh && textBytes(header))
@@ -225,6 +179,7 @@ void snug_context::outputShape(uint32_t index, int64_t *shape) const {
   for (uint32_t i = 0; i < numDataShapes(header); ++i, at = end) {
     end = at + header.outputs[header.data_shapes[i]].rank;
     if (header.data_shapes[i] == index) {
+      device->readShapes(dataShapes.data(), dataShapes.size() - 1);
       std::copy(at, end, shape);
       return;
     }
@@ -265,7 +220,13 @@ snug_error *snug_context_create(snug_model *model, const snug_context_options *o
 
 void snug_context_destroy(snug_context *context) { delete context; }
 
-uint32_t snug_context_num_threads(const snug_context *context) { return context->numThreads; }
+uint32_t snug_context_num_threads(const snug_context *context) { return context->device->numThreads(); }
+
+snug_error *snug_context_device_memory(const snug_context *context, snug_device_memory *out_memory) {
+  return guard([&] { *out_memory = context->device->memory(); });
+}
+
+void *snug_context_stream(const snug_context *context) { return context->device->stream(); }
 
 snug_error *snug_context_set_dim(snug_context *context, const char *name, int64_t value) {
   return guard([&] {

@@ -91,6 +91,29 @@ bool snug_model::checkMesh() const {
   return true;
 }
 
+// Whether what it says of its device makes sense; throws where this runtime cannot run it there.
+bool snug_model::checkDevice() const {
+  const snug_model_header &h = *header;
+  if (deviceKind(h) == SNUG_DEVICE_CPU)
+    return true;
+  auto refuse = [&](const std::string &why) {
+    return Failure(SNUG_EXIT_UNSUPPORTED, "the model '" + path + "' was compiled for " + h.target + ", " + why);
+  };
+  if (h.device != SNUG_DEVICE_CUDA)
+    throw refuse("a device that this runtime does not know: update the runtime or compile it again");
+  for (uint32_t i = 0; i < h.num_inputs + h.num_outputs; ++i) {
+    const snug_value_info &value = i < h.num_inputs ? h.inputs[i] : h.outputs[i - h.num_inputs];
+    if (value.kind == SNUG_VALUE_STRING_TENSOR || textBytes(h))
+      throw refuse("and has strings, which no GPU computes with: compile it with --target cpu");
+  }
+  if (numRanks(h))
+    throw refuse("and for a mesh of devices, which this runtime has on CPUs only: compile it without --mesh");
+  bool sound = h.num_gpu_kernels == 0 || (h.gpu_kernels && h.gpu_image && h.gpu_image_bytes);
+  for (uint32_t i = 0; sound && i < h.num_gpu_kernels; ++i)
+    sound = h.gpu_kernels[i].name && h.gpu_kernels[i].threads > 0;
+  return sound;
+}
+
 // A compiled library is trusted code; this finds versions that do not match and tables that were cut short, no more.
 void snug_model::check() const {
   if (!header)
@@ -125,9 +148,7 @@ void snug_model::check() const {
   }
   if (sound && header->struct_size > offsetof(snug_model_header, mesh))
     sound = checkMesh();
-  if (sound && deviceKind(*header) != SNUG_DEVICE_CPU)
-    throw Failure(SNUG_EXIT_UNSUPPORTED, "the model '" + path + "' was compiled for " + header->target +
-                                             ", a device that this runtime does not know: update the runtime or compile it again");
+  sound = sound && checkDevice();
   if (!sound)
     throw Failure(SNUG_EXIT_INVALID, "the header of the model '" + path + "' is damaged: compile it again");
 }
@@ -229,6 +250,7 @@ void snug_model_release(snug_model *model) {
 const char *snug_model_name(const snug_model *model) { return model->header->model_name; }
 const char *snug_model_target(const snug_model *model) { return model->header->target; }
 const char *snug_model_compiler_version(const snug_model *model) { return model->header->snug_version; }
+snug_device_kind snug_model_device(const snug_model *model) { return snug_device_kind(deviceKind(*model->header)); }
 uint32_t snug_model_num_threads(const snug_model *model) { return model->header->num_threads; }
 uint32_t snug_model_num_dims(const snug_model *model) { return model->header->num_dims; }
 uint32_t snug_model_num_inputs(const snug_model *model) { return model->header->num_inputs; }

@@ -27,18 +27,30 @@ struct snug_model {
   // Of the library's file; reads all of it on the first call, and throws when it cannot.
   uint64_t contentHash();
 
+  // What contexts on one device share: made by `make` for the first of them, and gone with the last.
+  template <class Resident, class Make> std::shared_ptr<Resident> shareOn(uint32_t device, Make &&make) {
+    std::lock_guard<std::mutex> lock(residentMutex);
+    auto found = std::static_pointer_cast<Resident>(residents[device].lock());
+    if (!found)
+      residents[device] = found = make();
+    return found;
+  }
+
   std::atomic<int64_t> references{1};
   const snug_model_header *header = nullptr;
 
 private:
   void check() const;
   bool checkMesh() const;
+  bool checkDevice() const;
 
   std::string path;
   void *library = nullptr;
   std::mutex mutex; // of what follows
   std::map<uint32_t, std::unique_ptr<snug::Weights>> weights; // by rank
   std::optional<uint64_t> content;
+  std::mutex residentMutex; // of what follows
+  std::map<uint32_t, std::weak_ptr<void>> residents; // by number of the device
 };
 
 #endif

@@ -100,7 +100,7 @@ TEST_F(Tensors, NotDense) {
 
 TEST_F(Tensors, OnAnotherDevice) {
   x.dl.device.device_type = kDLCUDA;
-  EXPECT_FAILS(run(), SNUG_EXIT_RUN, "input 'x' is on DLPack device type 2; expected the CPU (1): copy it there first");
+  EXPECT_FAILS(run(), SNUG_EXIT_RUN, "input 'x' is on CUDA device 0; expected the CPU (1): copy it there first");
 }
 
 TEST_F(Tensors, NoDataOrMisaligned) {

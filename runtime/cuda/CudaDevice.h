@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#ifndef SNUG_RUNTIME_CUDA_CUDA_DEVICE_H
+#define SNUG_RUNTIME_CUDA_CUDA_DEVICE_H
+
+#include "runtime/core/Device.h"
+#include "runtime/cuda/Recording.h"
+#include "runtime/cuda/Resident.h"
+
+#include <memory>
+#include <optional>
+
+namespace snug::cuda {
+
+// A GPU and one stream on it. All that runs need is allocated when it is made.
+class CudaDevice : public Device {
+public:
+  CudaDevice(snug_model &model, const snug_context_options &options, uint64_t arenaBytes); // throws
+  ~CudaDevice() override;
+
+  DLDevice place() const override { return {kDLCUDA, int32_t(resident->primary.ordinal)}; }
+  uint32_t numThreads() const override { return 1; } // the one that runs the model
+  uint8_t *arena() const override { return reinterpret_cast<uint8_t *>(arenaStart); }
+  const uint8_t *weights() const override { return reinterpret_cast<const uint8_t *>(resident->weights.at()); }
+  void *fill(snug_runtime_table &table) override;
+  void pollMessages(bool (*)(void *), void *) override {}
+  void run(const snug_run_args &args, Binding &binding) override;
+  void *shapePlace(int64_t *, uint64_t index) override { return reinterpret_cast<void *>(shapes.at() + index * sizeof(int64_t)); }
+  void readShapes(int64_t *extents, uint64_t count) override;
+  void *stream() const override { return runStream; }
+  snug_device_memory memory() const override;
+
+private:
+  explicit CudaDevice(snug_model &model, uint32_t ordinal); // what throws after it is destroyed
+  void openStream(const snug_context_options &options);
+  void openArena(const snug_context_options &options, uint64_t bytes);
+  void openCopies(const snug_context_options &options);
+  void copyIn(Binding &binding);
+  void copyOut(const Binding &binding);
+  void runLaunches(const snug_run_args &args, Stream on);
+  void replay(const snug_run_args &args, const Binding &binding);
+  bool isCaptured() const;
+  static void launch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept;
+  static void timedLaunch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept;
+
+  const Driver &cuda;
+  const snug_model_header &header;
+  std::shared_ptr<Resident> resident;
+  Stream runStream = nullptr, launchStream = nullptr; // the second is another one while a graph is recorded
+  bool ownsStream = false;
+  Memory ownArena, shapes;
+  Address arenaStart = 0;
+  std::vector<Memory> copies;      // of inputs and outputs; of no bytes where those are on the device
+  std::vector<uint8_t> isCopied;   // whether there is such a copy, which may be of no bytes
+  std::vector<void *> hostPlaces;  // of the current run's tensors that are copied
+  std::vector<void *> parameters;  // of a launch
+  std::optional<Recording> recording;
+  uint64_t *launchNs = nullptr;    // NULL without a profile
+  Event started = nullptr, ended = nullptr;
+  // What went wrong first in a run.
+  Result failure = kSuccess;
+  int64_t failedLaunch = 0, failedKernel = 0, failedBlocks = 0;
+};
+
+} // namespace snug::cuda
+
+#endif
