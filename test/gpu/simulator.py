@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Runs kernels of compiled models on the simulator."""
+"""Runs kernels of compiled models on the simulator, by themselves or behind what stands in for a driver."""
 import ctypes as C
 import os
 import subprocess
@@ -14,14 +14,46 @@ class View(C.Structure):
     _fields_ = [("base", C.c_void_p), ("bytes", C.c_size_t), ("writable", C.c_int), ("name", C.c_char_p), ("param", C.c_int)]
 
 
+class Stats(C.Structure):
+    _fields_ = [(name, C.c_uint64) for name in ("live_bytes", "peak_bytes", "pinned_bytes", "peak_pinned_bytes", "allocations", "frees",
+                                                "waits", "launches", "copies", "faults", "handles")]
+
+
+def host_code(kernels, path):
+    """Writes the kernels of an .mlir file as host code. An error says what the tool says."""
+    done = subprocess.run([os.environ["SNUG_GPU_SIM_BUILD"], kernels, path], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-4000:]}")
+
+
+class Gpu:
+    """What stands in for a GPU, in this process. A context of a model is made within a `with` of it."""
+
+    def __init__(self, kernels):
+        self.kernels = kernels.with_suffix(".so")
+        host_code(kernels, self.kernels)
+        self.driver = C.CDLL(os.environ["SNUG_FAKE_CUDA"])  # whoever asks for libcuda.so.1 gets it, now that it is there
+
+    def __enter__(self):
+        os.environ["SNUG_SIM_KERNELS"] = str(self.kernels)
+        self.driver.snug_fake_cuda_reset()
+        return self
+
+    def __exit__(self, kind, *_):
+        assert kind is not None or self.stats().faults == 0, "the simulator has found faults: see stderr"
+
+    def stats(self):
+        stats = Stats()
+        self.driver.snug_fake_cuda_get_stats(C.byref(stats))
+        return stats
+
+
 def library(kernels):
-    """Host code of the kernels in an .mlir file. An error says what the tool says."""
+    """Host code of the kernels in an .mlir file, loaded."""
     key = kernels, kernels.stat().st_mtime_ns
     if key not in built:
         path = kernels.with_suffix(f".{len(built)}.so")  # a path is loaded once
-        done = subprocess.run([os.environ["SNUG_GPU_SIM_BUILD"], kernels, path], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-4000:]}")
+        host_code(kernels, path)
         built[key] = C.CDLL(str(path))
     return built[key]
 

@@ -5,7 +5,9 @@
     rep = backend.SnugBackend.prepare(model, "CPU", mode="dynamic")
 """
 import os
+import pathlib
 import re
+import tempfile
 
 import modes  # finds snug
 import snug
@@ -39,7 +41,26 @@ class SnugRep(onnx_backend.SnugRep):
         return self.call(model, dims, known, tensors)
 
     def compile(self, model, dims, known):
+        if self.mode == "cuda":
+            return SimulatedModel(model, ["--threads", str(THREADS), *onnx_backend.words_of(dims, known)])
         return compile_model(model, dims, known, tight=self.mode == "tight")
+
+
+class SimulatedModel:
+    """Compiled for a GPU, with what stands in for one."""
+
+    def __init__(self, model, words):
+        import simulator  # of test/gpu
+        with tempfile.TemporaryDirectory(prefix="snug-onnx-") as name:
+            folder = pathlib.Path(name)
+            snug.compiler.compile(*words, "--target", "cuda:sm_90", "--save-temps", name, "-o", f"{name}/model.so", model=model)
+            self.gpu = simulator.Gpu(folder / "kernels.mlir")
+            with self.gpu:
+                self.model = snug.load(f"{name}/model.so")
+
+    def __call__(self, *tensors):
+        with self.gpu:
+            return self.model(*tensors)
 
 
 def open_dims(model, dims, known):
