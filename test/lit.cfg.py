@@ -18,6 +18,10 @@ for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
     if name in os.environ:
         config.environment[name] = os.environ[name]
 
+if not config.cuda_toolkit.endswith("NOTFOUND"):
+    config.available_features.add("cuda-toolkit")
+    config.environment["SNUG_CUDA_TOOLKIT"] = config.cuda_toolkit
+
 if "-fsanitize" in config.cxx_flags:
     config.available_features.add("sanitizer")
 

@@ -68,6 +68,23 @@ private:
     std::vector<KernelResources> resources;
   };
 
+  // LLVM would stop the process. What kernels are made of is the same for all chips but for these.
+  LogicalResult check(const std::string &chip) {
+    if (chip != "sm_75")
+      return success();
+    WalkResult result = module.walk([&](Operation *op) {
+      if (!isa<NVVM::CpAsyncOp, NVVM::CpAsyncCommitGroupOp, NVVM::CpAsyncWaitGroupOp, NVVM::MmaOp>(op))
+        return WalkResult::advance();
+      auto kernel = op->getParentOfType<LLVM::LLVMFuncOp>();
+      mlir::emitError(kernel.getLoc(), "kernel '")
+          << kernel.getSymName() << "' needs asynchronous copies and tensor cores "
+          << "as chips have them from sm_80 on; leave out " << chip;
+      exitCode = SNUG_EXIT_UNSUPPORTED;
+      return WalkResult::interrupt();
+    });
+    return failure(result.wasInterrupted());
+  }
+
   // The machine, not the program, is in the way.
   LogicalResult fail(llvm::Error error) {
     exitCode = SNUG_EXIT_MACHINE;
@@ -88,6 +105,8 @@ private:
   }
 
   LogicalResult assemble(const std::string &chip, Assembled &result) {
+    if (failed(check(chip)))
+      return failure();
     FailureOr<std::string> ptx = emitPtx(module, toolkit, chip, dumpPath(chip, ".ll"));
     if (failed(ptx))
       return failure();
@@ -95,8 +114,9 @@ private:
       (void)writeFile(dumpPath(chip, ".ptx"), *ptx);
     if (failed(make(result.ptx, *ptx)) || failed(make(result.cubin)))
       return failure();
-    llvm::Expected<ToolResult> ptxas =
-        runTool(toolkit.ptxas, {"-v", "-O3", "-arch=" + chip, result.ptx->path(), "-o", result.cubin->path()});
+    // Kernels side by side on what processors there are: their number changes nothing in what is made.
+    llvm::Expected<ToolResult> ptxas = runTool(toolkit.ptxas, {"-v", "-O3", "--split-compile=0", "-arch=" + chip,
+                                                               result.ptx->path(), "-o", result.cubin->path()});
     if (!ptxas)
       return fail(ptxas.takeError());
     if (!options.dumpPrefix.empty())
@@ -128,8 +148,8 @@ private:
     if (!fatbinary)
       return fail(fatbinary.takeError());
     if (fatbinary->status)
-      return mlir::emitError(module.getLoc(), "fatbinary refuses what ptxas made: ")
-             << StringRef(fatbinary->output).trim();
+      return mlir::emitError(module.getLoc(), "fatbinary refuses what ptxas made (exit status ")
+             << fatbinary->status << "): " << StringRef(fatbinary->output).trim();
     llvm::Expected<std::string> bytes = file->read();
     if (!bytes)
       return fail(bytes.takeError());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/cuda/EmitPtx.h"
+#include "codegen/cuda/GpuToNvvm.h"
 #include "codegen/cuda/Toolkit.h"
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Target/LLVM/ModuleToObject.h"
@@ -25,7 +26,7 @@ const char *ptxVersion(StringRef chip) {
 class PtxEmitter : public LLVM::ModuleToObject {
 public:
   PtxEmitter(gpu::GPUModuleOp module, const CudaToolkit &toolkit, StringRef chip)
-      : ModuleToObject(*module, "nvptx64-nvidia-cuda", chip, ptxVersion(chip), /*optLevel=*/3), toolkit(toolkit) {}
+      : ModuleToObject(*module, kGpuTriple, chip, ptxVersion(chip), /*optLevel=*/3), toolkit(toolkit) {}
   std::string dumpPath;
 
 protected:

@@ -32,6 +32,8 @@
 #include "mlir/Transforms/DialectConversion.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/IR/DataLayout.h"
+#include "llvm/TargetParser/Triple.h"
 
 using namespace mlir;
 using namespace snug;
@@ -104,10 +106,14 @@ void populateInstructionPatterns(const LLVMTypeConverter &converter, RewritePatt
 // What becomes ops that the conversion has patterns for.
 LogicalResult expand(gpu::GPUModuleOp module) {
   RewritePatternSet patterns(module.getContext());
-  populateGpuLowerSubgroupReduceToShufflePatterns(patterns, /*subgroupSize=*/32);
+  // Elements of 64 bits are shuffled as such; others as 32 bits.
+  populateGpuLowerSubgroupReduceToShufflePatterns(patterns, /*subgroupSize=*/32, /*shuffleBitwidth=*/32, /*benefit=*/2);
+  populateGpuLowerSubgroupReduceToShufflePatterns(patterns, /*subgroupSize=*/32, /*shuffleBitwidth=*/64, /*benefit=*/1);
   populateGpuRewritePatterns(patterns);
   arith::populateCeilFloorDivExpandOpsPatterns(patterns);
+  vector::populateVectorBitCastLoweringPatterns(patterns);
   vector::populateVectorBroadcastLoweringPatterns(patterns);
+  vector::populateVectorInterleaveLoweringPatterns(patterns);
   vector::populateVectorShapeCastLoweringPatterns(patterns);
   vector::populateVectorTransposeLoweringPatterns(patterns, vector::VectorTransposeLowering::EltWise);
   vector::populateVectorInsertExtractStridedSliceTransforms(patterns);
@@ -118,11 +124,12 @@ LogicalResult expand(gpu::GPUModuleOp module) {
   return applyPatternsGreedily(module, std::move(patterns));
 }
 
-LogicalResult convert(gpu::GPUModuleOp module, ArrayRef<Operation *> kernels, unsigned indexBits) {
+LogicalResult convert(gpu::GPUModuleOp module, ArrayRef<Operation *> kernels, unsigned indexBits, StringRef layout) {
   MLIRContext *context = module.getContext();
   LowerToLLVMOptions options(context, DataLayout(module));
   options.overrideIndexBitwidth(indexBits);
   options.useBarePtrCallConv = true;
+  options.dataLayout = llvm::DataLayout(layout);
   LLVMTypeConverter converter(context, options);
   configureGpuToNVVMTypeConverter(converter);
   nvgpu::populateCommonGPUTypeAndAttributeConversions(converter);
@@ -149,6 +156,16 @@ LogicalResult convert(gpu::GPUModuleOp module, ArrayRef<Operation *> kernels, un
   return applyPartialConversion(kernels, target, std::move(patterns));
 }
 
+LogicalResult checkArguments(gpu::GPUFuncOp kernel) {
+  for (auto [index, type] : llvm::enumerate(kernel.getArgumentTypes()))
+    if (auto memref = dyn_cast<MemRefType>(type);
+        isa<UnrankedMemRefType>(type) || (memref && !(memref.hasStaticShape() && memref.getLayout().isIdentity())))
+      return mlir::emitError(kernel.getLoc(), "argument ")
+             << index << " of kernel '" << kernel.getName() << "' is " << type
+             << ", but kernels take bare pointers: memrefs of static shape, of which the body makes views";
+  return success();
+}
+
 struct GpuToNvvmPass : snug::impl::GpuToNvvmBase<GpuToNvvmPass> {
   using GpuToNvvmBase::GpuToNvvmBase;
 
@@ -158,15 +175,20 @@ struct GpuToNvvmPass : snug::impl::GpuToNvvmBase<GpuToNvvmPass> {
       return signalPassFailure();
     SmallVector<Operation *> narrow, wide;
     for (auto kernel : module.getOps<gpu::GPUFuncOp>()) {
+      if (failed(checkArguments(kernel)))
+        return signalPassFailure();
       auto stated = kernel->getAttrOfType<IntegerAttr>(codegen::kIndexBits);
       int64_t bits = stated ? stated.getInt() : indexBits;
       if (bits != 32 && bits != 64) {
-        kernel.emitError("an index has 32 or 64 bits on a GPU, not ") << bits;
+        mlir::emitError(kernel.getLoc(), "an index has 32 or 64 bits on a GPU, not ") << bits;
         return signalPassFailure();
       }
       (bits == 32 ? narrow : wide).push_back(kernel);
     }
-    if (failed(convert(module, narrow, 32)) || failed(convert(module, wide, 64)))
+    // Without it, translation takes an i64 to be aligned to 4 bytes only, and loads it in halves.
+    std::string layout = llvm::Triple(codegen::kGpuTriple).computeDataLayout();
+    module->setAttr(LLVM::LLVMDialect::getDataLayoutAttrName(), StringAttr::get(&getContext(), layout));
+    if (failed(convert(module, narrow, 32, layout)) || failed(convert(module, wide, 64, layout)))
       return signalPassFailure();
 
     // Upstream's buffer for dynamic shared memory is internal: ptxas then gives it one byte among the static ones, and

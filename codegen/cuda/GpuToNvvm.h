@@ -11,6 +11,9 @@ class OpPassManager;
 
 namespace snug::codegen {
 
+// As LLVM calls what PTX is made for.
+inline constexpr llvm::StringLiteral kGpuTriple = "nvptx64-nvidia-cuda";
+
 // Attribute of a kernel (gpu.func): 32 or 64, the bits of its indices. 32 only where every offset in elements is below
 // 2^31.
 inline constexpr llvm::StringLiteral kIndexBits = "snug.index_bits";

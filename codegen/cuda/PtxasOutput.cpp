@@ -4,7 +4,8 @@
 //   ptxas info    : Compiling entry function 'add' for 'sm_80'
 //   ptxas info    : Function properties for add
 //       0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
-//   ptxas info    : Used 8 registers, used 1 barriers, 64 bytes smem, 360 bytes cmem[0]
+//   ptxas info    : Used 8 registers, used 1 barriers, 40 bytes cumulative stack size, 64 bytes smem, 360 bytes cmem[0]
+// (with the stacks of functions that it calls, which have properties, too, in lines that may follow)
 // and of what it refuses:
 //   ptxas FILE, line 4; error   : Unknown symbol 'x'
 //   ptxas error   : Entry function 'add' uses too much shared data (0xea60 bytes, 0xc000 max)
@@ -48,6 +49,7 @@ LogicalResult snug::codegen::readResources(gpu::GPUModuleOp module, const std::s
   llvm::StringMap<KernelResources> found;
   llvm::StringSet<> complete;
   KernelResources *current = nullptr;
+  bool own = false; // the properties that follow are those of the kernel
   for (StringRef line : llvm::split(output, '\n')) {
     if (line.contains(" warning "))
       mlir::emitWarning(module.getLoc(), "ptxas for ") << chip << ": " << line.split(':').second.trim();
@@ -58,7 +60,9 @@ LogicalResult snug::codegen::readResources(gpu::GPUModuleOp module, const std::s
     }
     if (!current)
       continue;
-    if (line.contains("bytes stack frame")) {
+    if (line.contains("Function properties for"))
+      own = line.rsplit(' ').second == current->kernel;
+    if (own && line.contains("bytes stack frame")) {
       current->stackBytes = numberBefore(line, " bytes stack frame");
       current->spillStoreBytes = numberBefore(line, " bytes spill stores");
       current->spillLoadBytes = numberBefore(line, " bytes spill loads");
@@ -66,6 +70,7 @@ LogicalResult snug::codegen::readResources(gpu::GPUModuleOp module, const std::s
     if (line.contains(" registers")) {
       current->registers = numberBefore(line, " registers");
       current->sharedBytes = numberBefore(line, " bytes smem");
+      current->stackBytes = std::max(current->stackBytes, numberBefore(line, " bytes cumulative stack size"));
       complete.insert(current->kernel);
     }
   }

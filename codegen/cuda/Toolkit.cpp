@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/cuda/Toolkit.h"
+#include "codegen/cuda/GpuToNvvm.h"
 #include "codegen/cuda/ToolProcess.h"
 #include "llvm-c/Target.h"
 #include "llvm/ADT/STLExtras.h"
@@ -104,7 +105,7 @@ llvm::Error listChips(CudaToolkit &toolkit) {
     LLVMInitializeNVPTXAsmPrinter();
   });
   std::string message;
-  llvm::Triple triple("nvptx64-nvidia-cuda");
+  llvm::Triple triple(kGpuTriple);
   const llvm::Target *backend = llvm::TargetRegistry::lookupTarget(triple, message);
   if (!backend)
     return llvm::createStringError("LLVM has no code generator for NVIDIA's GPUs; use a build of it with NVPTX");

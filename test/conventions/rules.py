@@ -87,7 +87,7 @@ def pass_definitions(text):
 def passes(root):
     found = []
     tests = {p.stem: p for p in files(root, {".mlir"}, ["test"])}
-    for table in sorted((root / "passes").rglob("*.td")):
+    for table in sorted([*(root / "passes").rglob("*.td"), *(root / "codegen").rglob("*.td")]):
         where = table.relative_to(root).as_posix()
         for name, argument, body in pass_definitions(table.read_text()):
             at, want = f"{where}: {name}", "snug-" + kebab(name)
