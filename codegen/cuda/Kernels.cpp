@@ -39,6 +39,12 @@ llvm::Expected<std::vector<std::string>> codegen::parseCudaChips(const std::stri
   return names;
 }
 
+int CudaKernels::gpuCapability() const {
+  int capability = 0;
+  StringRef(chips.front()).drop_front(3).consumeInteger(10, capability);
+  return capability;
+}
+
 CudaKernelBuilder::CudaKernelBuilder(Operation *op, gpu::GPUFuncOp kernel)
     : KernelBuilder(op->getLoc(), op), kernel(kernel) {}
 

@@ -240,6 +240,8 @@ int Pipeline::canonicalize() {
   for (auto check : {&Pipeline::markValues, &Pipeline::checkDims, &Pipeline::markDonated})
     if (int code = (this->*check)())
       return code;
+  if (options.gpuCapability) // its products read matrices as they are
+    (*program)->setAttr("snug.panel_columns", Builder(&context).getI64IntegerAttr(0));
   (*program)->setAttr("snug.text_pieces", Builder(&context).getI64IntegerAttr(options.textPieces));
   if (!options.imageSize.empty())
     (*program)->setAttr("snug.image_size", DenseI64ArrayAttr::get(&context, options.imageSize));
@@ -305,6 +307,8 @@ int Pipeline::shard() {
 }
 
 int Pipeline::threads() const {
+  if (options.gpuCapability)
+    return 1; // which starts kernels
   return options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
 }
 

@@ -10,8 +10,14 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-// Columns of a packed weight's panels; the contraction kernel's register tile is this wide.
+// Columns of a packed weight's panels; the CPU's register tile is this wide. The module's snug.panel_columns may be 0: none are
+// packed.
 constexpr int64_t kPanelWidth = 32;
+
+bool packsWeights(Block *block) {
+  auto columns = block->getParentOp()->getParentOfType<ModuleOp>()->getAttrOfType<IntegerAttr>("snug.panel_columns");
+  return !columns || columns.getInt() != 0;
+}
 
 // Two-operand op with an empty epilogue; later stages fill it.
 Value contractOp(Lowering &l, Value a, Value b, Value init, ArrayRef<AffineMap> maps, ArrayRef<StringRef> iterators,
@@ -84,7 +90,7 @@ FailureOr<LoweredValue> Lowering::contract(LoweredValue &left, LoweredValue &rig
                                  : !maps[0].isFunctionOfDim(dim.getPosition()));
   };
   if (auto weight = rightTensor.getDefiningOp<nn::WeightOp>();
-      weight && right.rank() == 2 && isOwn(maps[1].getResult(0), 0) && isOwn(maps[1].getResult(1), 1)) {
+      weight && packsWeights(b.getInsertionBlock()) && right.rank() == 2 && isOwn(maps[1].getResult(0), 0) && isOwn(maps[1].getResult(1), 1)) {
     auto type = cast<RankedTensorType>(weight.getType());
     int64_t panels = llvm::divideCeil(type.getDimSize(1), kPanelWidth);
     rightTensor = withRecipeStep(weight, nn::RecipePackAttr::get(context, kPanelWidth),

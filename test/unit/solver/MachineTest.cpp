@@ -41,6 +41,21 @@ TEST(Machine, WiderRegistersComputeFaster) {
   EXPECT_EQ(builtinMachine(64).vector_bits, 128);
 }
 
+TEST(Machine, GpusOfLaterGenerationsAreFaster) {
+  double memory = 0;
+  for (int capability : {80, 90, 100}) {
+    std::string text = machineText(builtinGpu(capability)), error;
+    std::optional<Machine> read = parseMachine(text, error);
+    ASSERT_TRUE(read) << error;
+    EXPECT_EQ(machineText(*read), text);
+    EXPECT_LT(memory, read->memory_bytes_per_s[0]);
+    memory = read->memory_bytes_per_s[0];
+  }
+  // One that is not in the table is as fast as the one before it.
+  EXPECT_EQ(builtinGpu(89).memory_bytes_per_s, builtinGpu(80).memory_bytes_per_s);
+  EXPECT_EQ(builtinGpu(121).memory_bytes_per_s, builtinGpu(100).memory_bytes_per_s);
+}
+
 TEST(Machine, RefusesWhatNoMachineHas) {
   const std::string good = machineText(builtinMachine(512));
   EXPECT_EQ(problemOf("{"), "it is no JSON object");
@@ -58,7 +73,7 @@ TEST(Machine, RefusesWhatNoMachineHas) {
   EXPECT_EQ(problemOf(replaced(good, "\"vector_bits\": 512", "\"vector_bits\": 512.5")),
             "'vector_bits' is 512.5, not a whole number");
   EXPECT_EQ(problemOf(replaced(good, "\"contraction_gops\": 144.0", "\"contraction_gops\": 0")),
-            "'contraction_gops' is 0, not a number from 0.01 to 100000.0");
+            "'contraction_gops' is 0, not a number from 0.01 to 1000000.0");
   EXPECT_EQ(problemOf(replaced(good, "33554432", "1024")),
             "'caches[1].bytes' is no more than that of the level inside of it");
   EXPECT_EQ(problemOf(replaced(good, "\"shared\": false", "\"shared\": 0")),
