@@ -163,6 +163,10 @@ void CudaDevice::copyIn(Binding &binding) {
     if (!isCopied[i])
       throw Failure(SNUG_EXIT_RUN, valueText(header, i) + " is on the host, and the context was made for tensors on the device "
                                    "(SNUG_CONTEXT_DEVICE_TENSORS): copy it to " + resident->primary.name + " first");
+    if (binding.bytes[i] > copies[i].bytes())
+      throw Failure(SNUG_EXIT_RUN, valueText(header, i) + " has " + std::to_string(binding.bytes[i]) +
+                                       " bytes, and the context has room on the device for a copy of " + std::to_string(copies[i].bytes()) +
+                                       ": create it for larger dims (max_dims)");
     if (i >= header.num_inputs && isCaptured())
       throw Failure(SNUG_EXIT_RUN, valueText(header, i) + " is on the host, and the stream is captured by a CUDA graph, which cannot "
                                    "wait for it: give it memory on " + resident->primary.name);

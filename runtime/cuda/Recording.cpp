@@ -32,7 +32,7 @@ bool Recording::matches(const int64_t *ofDims, const std::vector<void *> &ofAddr
 Stream Recording::begin() {
   if (!stream)
     check(driver().cuStreamCreate(&stream, kStreamNonBlocking), "make a stream to record a graph on");
-  check(driver().cuStreamBeginCapture(stream, kCaptureThreadLocal), "record a graph");
+  check(driver().cuStreamBeginCapture(stream, kCaptureThreadLocal), "record a graph", SNUG_EXIT_RUN);
   return stream;
 }
 

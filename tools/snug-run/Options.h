@@ -25,6 +25,8 @@ struct RunOptions {
   std::set<std::string> ownFiles; // of these, those that are one rank's own: they hold its part of a tensor
   std::map<std::string, int64_t> dims;
   uint32_t threads = 0; // 0: as planned
+  uint32_t device = 0;  // number of the GPU
+  bool cudaGraph = false;
   uint32_t warmup = 0, repeat = 1;
   std::string stats; // .json
   CommKind comm = CommKind::Unstated;

@@ -43,6 +43,8 @@ static ContextHandle createContext(snug_model *model, const RunOptions &options,
   contextOptions.comm = comm;
   contextOptions.num_threads = options.threads;
   contextOptions.max_dims = dims.data(); // there are no other runs
+  contextOptions.device = options.device;
+  contextOptions.flags = options.cudaGraph ? SNUG_CONTEXT_GRAPH : 0;
   if (arena && arena->bytes() > 0) {
     contextOptions.workspace = arena->data();
     contextOptions.workspace_bytes = arena->bytes();
@@ -72,6 +74,7 @@ static std::vector<std::pair<HostTensor *, std::vector<uint8_t>>> overwrittenInp
 // Warms up and times. All that this needs is made before the first byte is counted.
 static Measurement measure(const snug_model *model, snug_context *context, snug_comm *comm, RunTensors &tensors,
                            const RunOptions &options, const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
+  bool watches = !options.stats.empty();
   auto overwritten = overwrittenInputs(model, tensors);
   std::vector<DLTensor> inputs, outputs;
   std::vector<const DLTensor *> inputPointers, outputPointers;
@@ -90,7 +93,7 @@ static Measurement measure(const snug_model *model, snug_context *context, snug_
   // Ranks may be threads of one process, whose preparations are not to be counted.
   auto meet = [comm] { check(comm ? snug_comm_agree(comm, SNUG_EXIT_DONE, nullptr) : nullptr); };
   meet();
-  uint64_t rssBefore = arena ? residentAnonymousBytes() : 0;
+  uint64_t rssBefore = watches ? residentAnonymousBytes() : 0;
   uint64_t allocationsBefore = allocationCount();
   for (uint64_t i = 0, runs = uint64_t(options.warmup) + options.repeat; i < runs; ++i) {
     if (i == options.warmup)
@@ -116,11 +119,14 @@ static Measurement measure(const snug_model *model, snug_context *context, snug_
       shape.pop_back();
       tensors.outputs[i].shrink(std::move(shape));
     }
-  if (arena) {
+  if (watches) {
     uint64_t rssAfter = residentAnonymousBytes();
     result.rssGrowth = rssAfter > rssBefore ? rssAfter - rssBefore : 0;
-    result.arenaHighWater = arena->highWater();
   }
+  if (arena)
+    result.arenaHighWater = arena->highWater();
+  result.isOnGpu = snug_model_device(model) != SNUG_DEVICE_CPU;
+  check(snug_context_device_memory(context, &result.device));
   return result;
 }
 
@@ -159,13 +165,14 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
     // With --stats the arena is ours, so that it can be watched; it has exactly the planned size either way.
     snug_memory_need need;
     check(snug_model_memory(model.get(), tensors.dims.data(), &need));
-    if (!options.stats.empty())
+    if (!options.stats.empty() && snug_model_device(model.get()) == SNUG_DEVICE_CPU)
       arena = std::make_unique<WatchedArena>(need.arena, need.arena_alignment);
   });
-  uint64_t rssBefore = arena ? residentAnonymousBytes() : 0;
+  bool watches = !options.stats.empty();
+  uint64_t rssBefore = watches ? residentAnonymousBytes() : 0;
   std::vector<uint64_t> launchNs;
   ContextHandle context = createContext(model.get(), options, tensors.dims, comm, arena.get(), launchNs);
-  uint64_t rssCreated = arena ? residentAnonymousBytes() : 0;
+  uint64_t rssCreated = watches ? residentAnonymousBytes() : 0;
   Measurement measured = measure(model.get(), context.get(), comm, tensors, options, arena.get(), launchNs);
   measured.libraryGrowth = std::max(rssCreated, rssBefore) - rssBefore; // the arena was resident before
   std::vector<RankStats> ranks(comm ? snug_comm_size(comm) : 0);
@@ -190,8 +197,9 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
     printf("%s: %s %s\n", info->name, dtypeText(info->dtype).c_str(), shape.c_str());
   }
   std::string devices = comm ? " on " + std::to_string(ranks.size()) + " device(s)" : "";
-  printf("%zu run(s)%s on %u thread(s): median %.3f ms\n", measured.milliseconds.size(), devices.c_str(), measured.threads,
-         median(measured.milliseconds));
+  std::string where = measured.isOnGpu ? " on CUDA device " + std::to_string(options.device) + " with " + bytesText(measured.device.allocated) + " of memory"
+                                       : devices + " on " + std::to_string(measured.threads) + " thread(s)";
+  printf("%zu run(s)%s: median %.3f ms\n", measured.milliseconds.size(), where.c_str(), median(measured.milliseconds));
 }
 
 void snug::runModel(const RunOptions &options) {

@@ -48,6 +48,13 @@ void snug::writeStats(const std::string &path, const snug_model *model, const Ru
                        {"allocations_in_run", measured.allocations},
                        {"rss_growth", measured.rssGrowth},
                        {"library_growth", measured.libraryGrowth}};
+  if (measured.isOnGpu) { // whose memory nobody can look into from outside
+    stats["measured"]["arena_high_water"] = nullptr;
+    stats["measured"]["device"] = {{"allocated", measured.device.allocated},
+                                   {"free_at_creation", measured.device.free_at_creation},
+                                   {"free", measured.device.free},
+                                   {"total", measured.device.total}};
+  }
   stats["threads"] = measured.threads;
   stats["latency_ms"] = {{"min", *std::min_element(measured.milliseconds.begin(), measured.milliseconds.end())},
                          {"median", median(measured.milliseconds)},

@@ -14,6 +14,8 @@ namespace snug {
 struct Measurement {
   uint64_t arenaHighWater = 0, allocations = 0, rssGrowth = 0, libraryGrowth = 0;
   uint32_t threads = 0;
+  bool isOnGpu = false;
+  snug_device_memory device{}; // after the runs
   std::vector<double> milliseconds; // of the timed runs
 };
 

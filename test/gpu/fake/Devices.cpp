@@ -196,7 +196,8 @@ API cuModuleLoadData(Module *module, const void *image) {
     void *library = kernels ? dlopen(kernels, RTLD_NOW | RTLD_LOCAL) : nullptr;
     void *runner = simulator ? dlopen(simulator, RTLD_NOW | RTLD_LOCAL) : library;
     if (!library || !runner) {
-      reportFault(std::string("SNUG_SIM_KERNELS and SNUG_GPU_SIM have to name libraries: ") + dlerror());
+      const char *why = dlerror();
+      reportFault(std::string("SNUG_SIM_KERNELS and SNUG_GPU_SIM have to name libraries: ") + (why ? why : "SNUG_SIM_KERNELS is not set"));
       return kInvalidImage;
     }
     ++state().stats.handles;

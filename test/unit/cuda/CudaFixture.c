@@ -3,7 +3,7 @@
 // A model for a GPU, written by hand as the code generator would export it:
 //   y[n, 8] = x[n, 8] * w[8] + 1,   with n in 1..64
 // as two kernels (CudaKernels.c) with their product in the arena. In variants:
-// FIXTURE_WEIGHTS=N has N floats of weights, of which the last 8 are w; FIXTURE_DATA_SHAPE gives y the rows in front of the first
+// FIXTURE_WEIGHTS=N has N floats of weights, of which those from FIXTURE_FIRST on are w; FIXTURE_DATA_SHAPE gives y the rows in front of the first
 // one that starts with a negative number; FIXTURE_VALUE_DIM takes n from an input; FIXTURE_KERNEL is the name of the second
 // kernel; FIXTURE_SHARED its dynamic shared memory; FIXTURE_LAUNCHES starts it that often if n is odd; FIXTURE_CHIP is the image's;
 // FIXTURE_MESH is cut for two devices; FIXTURE_TEXT has strings.
@@ -14,6 +14,9 @@
 enum { kWidth = 8, kMaxRows = 64, kProduct = kMaxRows * kWidth * 4, kThreads = 128 };
 #ifndef FIXTURE_WEIGHTS
 #define FIXTURE_WEIGHTS kWidth
+#endif
+#ifndef FIXTURE_FIRST
+#define FIXTURE_FIRST 0
 #endif
 #ifndef FIXTURE_KERNEL
 #define FIXTURE_KERNEL "shift_1"
@@ -72,7 +75,7 @@ static int64_t bitsOf(float value) {
 static void run(const snug_run_args *args) {
   const snug_runtime_table *runtime = args->runtime;
   int64_t count = args->dims[0] * kWidth, blocks = (count + kThreads - 1) / kThreads, product = (int64_t)args->arena;
-  int64_t w = (int64_t)args->weights + (FIXTURE_WEIGHTS - kWidth) * 4;
+  int64_t w = (int64_t)args->weights + FIXTURE_FIRST * 4;
   int64_t first[] = {(int64_t)args->inputs[0], w, product, count};
   runtime->launch(runtime->device_state, 0, 0, blocks, first);
   int64_t second[] = {product, (int64_t)args->outputs[0], count, bitsOf(1.0f)};
@@ -86,7 +89,7 @@ static void run(const snug_run_args *args) {
 }
 
 static const float weights[FIXTURE_WEIGHTS] __attribute__((aligned(64))) = {
-    [FIXTURE_WEIGHTS - 8] = 1, 2, 3, 4, 5, 6, 7, 8};
+    [FIXTURE_FIRST] = 1, 2, 3, 4, 5, 6, 7, 8};
 
 static const snug_launch_info launches[] = {{"scale_0", "Mul_0"}, {FIXTURE_KERNEL, "Add_1"}, {"count_2", "Compress_2"}};
 static const snug_gpu_kernel kernels[] = {

@@ -30,6 +30,14 @@
     snug_error_destroy(error_);                                                                                        \
   } while (0)
 
+#define EXPECT_FAILS_WITH(call, expectedCode, part)                                                                    \
+  do {                                                                                                                 \
+    snug_error *error_ = (call);                                                                                       \
+    EXPECT_EQ(snug_error_code(error_), expectedCode);                                                                  \
+    EXPECT_NE(std::string(snug_error_message(error_)).find(part), std::string::npos) << snug_error_message(error_);    \
+    snug_error_destroy(error_);                                                                                        \
+  } while (0)
+
 #define EXPECT_CUDA(call) EXPECT_EQ(call, snug::cuda::kSuccess)
 
 constexpr int64_t kWidth = 8;
@@ -51,6 +59,7 @@ inline snug_fake_cuda_stats stats() {
 class CudaTest : public ::testing::Test {
 protected:
   void SetUp() override {
+    setenv("SNUG_SIM_KERNELS", SIM_KERNELS, 1);
     snug_fake_cuda_reset();
     ASSERT_EQ(stats().live_bytes, 0u);
     // As a program of the caller's: it has the primary context current, to make its own tensors.
@@ -61,6 +70,8 @@ protected:
   void TearDown() override {
     snug_context_destroy(context);
     snug_model_release(model);
+    for (snug::cuda::Stream stream : streams)
+      EXPECT_CUDA(snug::cuda::cuStreamDestroy_v2(stream));
     for (snug::cuda::Address address : owned)
       EXPECT_CUDA(snug::cuda::cuMemFree_v2(address));
     snug::cuda::PrimaryContext left = nullptr;
@@ -73,7 +84,7 @@ protected:
     EXPECT_EQ(stats().faults, expectedFaults);
   }
 
-  void load(const char *built = FIXTURE_CUDA) { EXPECT_OK(snug_model_load(built, &model)); }
+  void load(const char *built = FIXTURE_PLAIN) { EXPECT_OK(snug_model_load(built, &model)); }
   void create(uint32_t flags = 0, void *stream = nullptr) {
     ASSERT_NE(model, nullptr);
     snug_context_options options = SNUG_CONTEXT_OPTIONS_INIT;
@@ -102,6 +113,13 @@ protected:
     return values;
   }
 
+  snug::cuda::Stream makeStream() {
+    snug::cuda::Stream stream = nullptr;
+    EXPECT_CUDA(snug::cuda::cuStreamCreate(&stream, snug::cuda::kStreamNonBlocking));
+    streams.push_back(stream);
+    return stream;
+  }
+
   snug_error *run(const DLTensor &x, const DLTensor &y) {
     const DLTensor *inputs[] = {&x}, *outputs[] = {&y};
     return snug_run(context, inputs, 1, outputs, 1);
@@ -109,6 +127,7 @@ protected:
 
   snug::cuda::PrimaryContext primary = nullptr;
   std::vector<snug::cuda::Address> owned;
+  std::vector<snug::cuda::Stream> streams;
   snug_model *model = nullptr;
   snug_context *context = nullptr;
   uint64_t expectedFaults = 0;
