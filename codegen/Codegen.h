@@ -26,6 +26,7 @@ struct CodegenOptions {
   std::optional<llvm::StringRef> modelBytes; // what is in that file, where it is in memory; no other file is read then
   std::string march;               // a CPU name as LLVM knows it; empty: this machine's CPU
   std::string target = "cpu";      // as given to --target: cpu or cuda[:CHIP,...]; recorded in the library
+  std::string cudaToolkit;         // folder of the CUDA toolkit; empty: where it is commonly found
   int threads = 1;                 // planned number of threads; a module's snug.threads wins
   uint64_t embedLimit = 64 * 1024; // weights up to this many bytes are embedded in the library, but not those of a mesh
   bool verify = true;              // run MLIR's verifier between passes

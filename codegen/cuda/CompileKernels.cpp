@@ -13,7 +13,7 @@ LogicalResult CudaKernels::compile(ModuleOp module, const CodegenOptions &option
                                    CodegenReport &report) const {
   code.isForGpu = true;
   // Asked for before work is done that would be in vain.
-  llvm::Expected<CudaToolkit> toolkit = CudaToolkit::find();
+  llvm::Expected<CudaToolkit> toolkit = CudaToolkit::find(options.cudaToolkit);
   if (!toolkit)
     return fail(module, report, SNUG_EXIT_MACHINE, llvm::toString(toolkit.takeError()));
   if (llvm::Error unknown = toolkit->check(chips))

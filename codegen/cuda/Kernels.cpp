@@ -3,8 +3,6 @@
 #include "codegen/cuda/GpuToNvvm.h"
 #include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
-#include "dialects/plan/PlanDialect.h"
-#include "lib/analysis/Arguments.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -165,37 +163,14 @@ LogicalResult CudaKernels::check(Operation *op) const {
       .Default([](Operation *) { return success(); });
 }
 
-// A dim's value, which the runtime has read.
-static bool isReadByRuntime(func::FuncOp main, memref::LoadOp load) {
-  auto argument = dyn_cast<BlockArgument>(load.getMemRef());
-  return argument && argument.getOwner() == &main.front() && main.getArgAttr(argument.getArgNumber(), kValueDims);
-}
-
-// What the host decides by a value it would have to wait for: everything else is started in order and not waited for.
 LogicalResult CudaKernels::checkProgram(ModuleOp module) const {
-  auto main = module.lookupSymbol<func::FuncOp>("main");
-  LogicalResult result = success();
-  auto refuse = [&](Operation *op, const Twine &fact) {
-    op->emitError(fact);
-    result = failure();
-  };
-  main.walk<WalkOrder::PreOrder>([&](Operation *op) {
-    if (isKernelOp(op))
-      return WalkResult::skip();
-    if (isa<mesh::CollectiveOpInterface, mesh::WaitOp>(op))
-      refuse(op, "a mesh of GPUs is not supported yet; compile with --target cpu or for one device");
-    else if (auto load = dyn_cast<memref::LoadOp>(op); load && !isReadByRuntime(main, load))
-      refuse(op, "what follows depends on a value that a kernel computes, for which a run on a GPU would have to wait; compile "
-                 "with --target cpu");
-    return WalkResult::advance();
+  WalkResult walk = module.walk([](Operation *op) {
+    if (!isa<mesh::CollectiveOpInterface, mesh::WaitOp>(op))
+      return WalkResult::advance();
+    op->emitError("a mesh of GPUs is not supported yet; compile with --target cpu or for one device");
+    return WalkResult::interrupt();
   });
-  for (unsigned i = 0; i < main.getNumArguments(); ++i)
-    if (main.getArgAttr(i, kShapeOf)) {
-      auto name = main.getArgAttrOfType<StringAttr>(i, "snug.name");
-      refuse(main, "the shape of output '" + (name ? name.getValue() : StringRef("?")) +
-                       "' is computed from data, for which a run on a GPU would have to wait; compile with --target cpu");
-    }
-  return result;
+  return failure(walk.wasInterrupted());
 }
 
 KernelRange CudaKernels::range(Operation *op) const {

@@ -28,6 +28,7 @@ public:
   explicit CudaKernels(std::vector<std::string> chips) : chips(std::move(chips)) {}
   int gpuCapability() const override;
   mlir::LogicalResult check(mlir::Operation *op) const override;
+  bool hostSeesMemory() const override { return false; }
   mlir::LogicalResult checkProgram(mlir::ModuleOp module) const override;
   KernelRange range(mlir::Operation *op) const override;
   unsigned numWorkArguments() const override { return 0; }

@@ -7,6 +7,7 @@
 #include "codegen/link/Weights.h"
 #include "dialects/plan/PlanDialect.h"
 #include "lib/analysis/Arguments.h"
+#include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -305,6 +306,34 @@ LogicalResult lowerLaunch(plan::LaunchOp launch, int64_t index, const KernelCode
   }
   return call({state, LLVM::AddressOfOp::create(b, pointer, entry), place(1), extent, grain});
 }
+
+// An element of memory that the host does not see.
+void lowerRead(memref::LoadOp load, Value read, Value state) {
+  LocBuilder b(load.getLoc(), load);
+  Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type(), type = load.getType();
+  Value element = load.getMemRef();
+  if (int64_t rank = load.getMemRefType().getRank()) {
+    SmallVector<OpFoldResult> ones(rank, b.getIndexAttr(1));
+    element = memref::SubViewOp::create(b, element, getAsOpFoldResult(load.getIndices()), ones, ones);
+  }
+  Value address = LLVM::IntToPtrOp::create(b, pointer, arith::IndexCastOp::create(b, i64, addressOfFirst(b, element)).getResult());
+  Value bytes = arith::ConstantOp::create(b, b.getI64IntegerAttr(elementBytes(type)));
+  auto call = LLVM::CallOp::create(b, LLVM::LLVMFunctionType::get(i64, {pointer, pointer, i64}), ValueRange{read, state, address, bytes});
+  Value value = call.getResult();
+  if (type.isInteger(1)) { // a bool is a byte
+    value = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, value, arith::ConstantOp::create(b, b.getI64IntegerAttr(0)));
+  } else if (type.isIndex()) {
+    value = arith::IndexCastOp::create(b, type, value);
+  } else {
+    unsigned width = type.getIntOrFloatBitWidth();
+    if (width < 64)
+      value = arith::TruncIOp::create(b, b.getIntegerType(width), value);
+    if (type.isFloat())
+      value = arith::BitcastOp::create(b, type, value);
+  }
+  load.replaceAllUsesWith(value);
+  load.erase();
+}
 } // namespace
 
 FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func::FuncOp main,
@@ -323,7 +352,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   for (Type type : main.getArgumentTypes())
     types.push_back(MemRefType::get({}, cast<MemRefType>(type).getElementType()));
   types.append(signature.dims.size(), b.getIndexType());
-  types.append(9, pointer);
+  types.append(10, pointer);
   auto body = func::FuncOp::create(b, "snug_run_body", b.getFunctionType(types, {}));
   Block *entry = body.addEntryBlock();
   b.setInsertionPointToStart(entry);
@@ -333,11 +362,11 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   constexpr unsigned firstTensor = 3;
   unsigned numTensors = main.getNumArguments();
   SmallVector<Value> dims(arguments.slice(firstTensor + numTensors, signature.dims.size()));
-  Value startLaunch = arguments[arguments.size() - 2], state = arguments.back();
+  Value startLaunch = arguments[arguments.size() - 2], startState = arguments.back();
   Value text = arguments[arguments.size() - 4], textState = arguments[arguments.size() - 3];
   Value collective = arguments[arguments.size() - 7], commState = arguments[arguments.size() - 6],
         meshIndex = arguments[arguments.size() - 5], start = arguments[arguments.size() - 9],
-        wait = arguments[arguments.size() - 8];
+        wait = arguments[arguments.size() - 8], read = arguments[arguments.size() - 10];
 
   // Tensors of the caller: dense memrefs over bare pointers, with sizes from the dims.
   SmallVector<Value> tensors;
@@ -418,7 +447,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
       runtime.getLaunch().replaceAllUsesWith(arith::ConstantOp::create(at, at.getI64IntegerAttr(launches)));
       op->erase();
     } else if (auto launch = dyn_cast<plan::LaunchOp>(op)) {
-      if (failed(lowerLaunch(launch, launches++, code, slots, startLaunch, state)))
+      if (failed(lowerLaunch(launch, launches++, code, slots, startLaunch, startState)))
         return failure();
     } else if (auto together = dyn_cast<mesh::CollectiveOpInterface>(op)) {
       numberOf[together] = collectives;
@@ -429,6 +458,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
       lowerMeshIndex(index, meshIndex);
     } else if (auto load = dyn_cast<memref::LoadOp>(op)) {
       // What the runtime has read and checked is not read again.
+      bool isKnown = false;
       auto found = llvm::find(tensors, load.getMemRef());
       std::optional<int64_t> element = load.getIndices().empty() ? 0 : getConstantIntValue(load.getIndices()[0]);
       for (const ModelSignature::ValueDim &value : signature.valueDims)
@@ -436,8 +466,11 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
           load.getResult().replaceAllUsesWith(
               arith::IndexCastOp::create(at, load.getResult().getType(), dims[value.dim]).getResult());
           load.erase();
+          isKnown = true;
           break;
         }
+      if (!isKnown && code.isForGpu)
+        lowerRead(load, read, startState);
     } else if (auto dim = dyn_cast<memref::DimOp>(op)) {
       auto found = llvm::find(tensors, dim.getSource());
       std::optional<int64_t> index = dim.getConstantIndex();

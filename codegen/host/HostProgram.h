@@ -87,7 +87,7 @@ struct ModelSignature {
 std::string kernelEntryName(llvm::StringRef name);
 
 // A new module with @snug_run_body, made of @main's body: arguments (arena, weights, strings, inputs, outputs, dims,
-// start, wait, collective, the state of these, the place in the mesh, text, its state, and parallel_for and its state, or of a
+// read, start, wait, collective, the state of these, the place in the mesh, text, its state, and parallel_for and its state, or of a
 // model for a GPU launch and its state); launches are calls of these. It is ready for conversion to LLVM. Empties @main.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> buildHostModule(mlir::ModuleOp module, mlir::func::FuncOp main,
                                                                    const ModelSignature &signature,

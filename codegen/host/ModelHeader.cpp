@@ -331,6 +331,7 @@ private:
       return isUsed ? loadAt(b, pointer, base, offset) : ConstantPointerNull::get(pointer);
     };
     bool isMesh = in.signature.mesh.has_value();
+    operands.push_back(member(in.code.isForGpu, runtime, offsetof(snug_runtime_table, read)));
     operands.push_back(member(in.signature.startsCollectives, runtime, offsetof(snug_runtime_table, start)));
     operands.push_back(member(in.signature.startsCollectives, runtime, offsetof(snug_runtime_table, wait)));
     operands.push_back(member(isMesh, runtime, offsetof(snug_runtime_table, collective)));

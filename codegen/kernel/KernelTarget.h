@@ -74,6 +74,8 @@ public:
   virtual int gpuCapability() const { return 0; }
   // Whether there is a kernel for these types and shapes; else says why not. What is said here is said nowhere else.
   virtual mlir::LogicalResult check(mlir::Operation *op) const = 0;
+  // Whether the host program can load from and store to the memory of kernels.
+  virtual bool hostSeesMemory() const { return true; }
   // Whether the host program is one that this target can have; else says what is not.
   virtual mlir::LogicalResult checkProgram(mlir::ModuleOp module) const = 0;
   // Of an op that check() has passed.

@@ -80,6 +80,30 @@ LogicalResult generalize(func::FuncOp main) {
   return success();
 }
 
+// Elements that the host program sets become kernels.
+void fillForStores(func::FuncOp main) {
+  SmallVector<memref::StoreOp> stores;
+  main.walk<WalkOrder::PreOrder>([&](Operation *op) {
+    if (isKernelOp(op))
+      return WalkResult::skip();
+    if (auto store = dyn_cast<memref::StoreOp>(op))
+      stores.push_back(store);
+    return WalkResult::advance();
+  });
+  for (memref::StoreOp store : stores) {
+    OpBuilder b(store);
+    Value place = store.getMemRef();
+    MemRefType type = store.getMemRefType();
+    if (type.getRank()) {
+      SmallVector<OpFoldResult> offsets = getAsOpFoldResult(store.getIndices()), ones(type.getRank(), b.getIndexAttr(1));
+      auto element = memref::SubViewOp::inferRankReducedResultType({}, type, offsets, ones, ones);
+      place = memref::SubViewOp::create(b, store.getLoc(), cast<MemRefType>(element), place, offsets, ones, ones);
+    }
+    linalg::FillOp::create(b, store.getLoc(), store.getValue(), place);
+    store.erase();
+  }
+}
+
 class Outliner {
 public:
   Outliner(ModuleOp module, func::FuncOp main, const KernelTarget &target, CodegenReport &report)
@@ -317,6 +341,8 @@ LogicalResult codegen::outlineKernels(ModuleOp module, const KernelTarget &targe
     return fail(module, report, 70, "code generation wants a function @main");
   if (failed(target.checkProgram(module)))
     return fail(module, report, 3, "the model's program cannot run on what it is compiled for");
+  if (!target.hostSeesMemory())
+    fillForStores(main);
   // Views at one place become one value, which is how operands in place are recognized.
   PassManager pm(module.getContext(), ModuleOp::getOperationName());
   pm.enableVerifier(options.verify);

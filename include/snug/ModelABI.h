@@ -201,6 +201,9 @@ typedef struct snug_runtime_table {
   // nothing, and the run is reported as failed. NULL for a CPU model.
   void (*launch)(void *device_state, int64_t launch, int64_t kernel, int64_t blocks, const int64_t *args);
   void *device_state;
+  // Of a model for a GPU whose course depends on data: waits for what the run has started, and returns the `bytes` (1 to 8) at an
+  // address of the device, the others 0. All are 0 once something has failed.
+  int64_t (*read)(void *device_state, const void *address, int64_t bytes);
 } snug_runtime_table;
 
 // Of a model for a GPU, arena, weights, inputs and outputs are addresses on its device: arena and weights 256-byte aligned, the

@@ -161,6 +161,8 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
   app.add_option("--target", o.target,
                  "What computes: cpu (default), cuda for GPUs of NVIDIA, or cuda:CHIP[,CHIP...] like cuda:sm_90")
       ->type_name("T");
+  app.add_option("--cuda-toolkit", o.cudaToolkit, "Folder of the CUDA toolkit, for --target cuda (default: where it is commonly found)")
+      ->type_name("DIR");
   app.add_option("--march", o.march, "CPU whose instructions may be used, as LLVM names it (default: native)")
       ->type_name("M");
   app.add_option("--threads", o.threads, "Threads that a run may use at most (default: this machine's)")

@@ -43,6 +43,7 @@ struct CompileOptions {
   Console console;                  // where messages and programs go
   std::string output;               // path of the library to write
   std::string target = "cpu";       // the machine to compile for
+  std::string cudaToolkit;          // folder; empty: where it is commonly found
   int gpuCapability = 0;            // of the oldest GPU that `target` names (90 of sm_90); 0: a CPU computes
   std::string march = "native";     // CPU whose instructions may be used
   int threads = 0;                  // planned threads; 0: this machine's

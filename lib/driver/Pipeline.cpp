@@ -452,6 +452,7 @@ int Pipeline::library() {
     codegen.modelBytes = StringRef(*options.modelBytes);
   codegen.march = options.march == "native" ? "" : options.march;
   codegen.target = options.target;
+  codegen.cudaToolkit = options.cudaToolkit;
   codegen.threads = threads();
   codegen.dumpDirectory = options.saveTemps;
   CodegenReport result;

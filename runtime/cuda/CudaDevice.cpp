@@ -113,6 +113,7 @@ void CudaDevice::openCopies(const snug_context_options &options) {
 void *CudaDevice::fill(snug_runtime_table &table) {
   table.launch = launchNs ? &timedLaunch : &launch;
   table.device_state = this;
+  table.read = &read;
   return this; // kernels for the host's threads are not in such a model
 }
 
@@ -136,6 +137,21 @@ void CudaDevice::launch(void *state, int64_t number, int64_t kernel, int64_t blo
   device.failedLaunch = number;
   device.failedKernel = kernel;
   device.failedBlocks = blocks;
+}
+
+int64_t CudaDevice::read(void *state, const void *address, int64_t bytes) noexcept {
+  auto &device = *static_cast<CudaDevice *>(state);
+  int64_t value = 0;
+  if (device.failure != kSuccess)
+    return 0;
+  Result result = device.cuda.cuMemcpyDtoHAsync(&value, reinterpret_cast<Address>(address), size_t(bytes), device.launchStream);
+  if (result == kSuccess)
+    result = device.cuda.cuStreamSynchronize(device.launchStream);
+  if (result == kSuccess)
+    return value;
+  device.failure = result;
+  device.failedLaunch = -1;
+  return 0;
 }
 
 void CudaDevice::timedLaunch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept {
@@ -218,6 +234,9 @@ void CudaDevice::run(const snug_run_args &args, Binding &binding) {
   if (failure != kSuccess) {
     if (ownsStream) // nothing uses the caller's tensors when this returns
       cuda.cuStreamSynchronize(runStream);
+    if (failedLaunch < 0)
+      throw Failure(SNUG_EXIT_RUN, "a value on which the model's course depends could not be read from " + resident->primary.name + ": " +
+                                       errorText(failure) + "; such a model cannot be a part of a CUDA graph");
     throw Failure(SNUG_EXIT_RUN, "launch " + std::to_string(failedLaunch) + " (kernel '" + header.gpu_kernels[failedKernel].name + "' on " +
                                      std::to_string(failedBlocks) + " blocks, for ONNX node(s) " + header.launches[failedLaunch].nodes +
                                      ") could not be started on " + resident->primary.name + ": " + errorText(failure));

@@ -40,6 +40,7 @@ private:
   void replay(const snug_run_args &args, const Binding &binding);
   bool isCaptured() const;
   static void launch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept;
+  static int64_t read(void *state, const void *address, int64_t bytes) noexcept;
   static void timedLaunch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept;
 
   const Driver &cuda;

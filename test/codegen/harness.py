@@ -38,13 +38,14 @@ KERNEL = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_int64, C.c_int64)
 PARALLEL_FOR = C.CFUNCTYPE(None, C.c_void_p, KERNEL, C.c_void_p, C.c_int64, C.c_int64)
 COLLECTIVE = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_void_p, C.c_void_p, C.c_int64)
 WAIT = C.CFUNCTYPE(None, C.c_void_p, C.c_int64)
+READ = C.CFUNCTYPE(C.c_int64, C.c_void_p, C.c_void_p, C.c_int64)
 LAUNCH = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_int64, C.c_int64, C.POINTER(C.c_int64))
 
 
 class RuntimeTable(C.Structure):
     _fields_ = [("abi_version", C.c_uint32), ("struct_size", C.c_uint32), ("parallel_for", PARALLEL_FOR),
                 ("text", C.c_void_p), ("text_state", C.c_void_p), ("collective", COLLECTIVE), ("comm_state", C.c_void_p),
-                ("start", COLLECTIVE), ("wait", WAIT), ("launch", LAUNCH), ("device_state", C.c_void_p)]
+                ("start", COLLECTIVE), ("wait", WAIT), ("launch", LAUNCH), ("device_state", C.c_void_p), ("read", READ)]
 
 
 class RunArgs(C.Structure):
@@ -186,7 +187,7 @@ class Model:
 
         self.launches, self.faults = [], []  # of the last run
         table = RuntimeTable(self.abi, C.sizeof(RuntimeTable), PARALLEL_FOR(parallel_for), None, None, collective, None, start, wait,
-                             LAUNCH(launch))
+                             LAUNCH(launch), None, READ(lambda _, address, count: int.from_bytes(C.string_at(address, count), "little", signed=count == 8)))
         d = np.array(list(dims) + [0], np.int64)
         ins, outs = pointers(arrays), pointers([o for _, o in outputs])
         place = None if mesh_index is None else np.array(mesh_index, np.int64)

@@ -175,7 +175,8 @@ def main():
     indices = [i for i, case in enumerate(all_cases) if not args.match or args.match in case.name]
     if args.sample:
         indices = sorted(random.Random(args.seed).sample(indices, min(args.sample, len(indices))))
-    chosen = [(index, mode) for index in indices for mode in args.mode or modes.MODES]
+    chosen = [(index, mode) for index in indices for mode in args.mode or modes.MODES
+              if mode != "cuda" or all_cases[index].suite != "light"]  # image classifiers are hours of a simulator's work
     start = time.monotonic()
     results = evaluate(chosen, all_cases, args.jobs, args.cache)
     print(summary(results, all_cases))

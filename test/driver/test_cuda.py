@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""--target cuda: what is refused, and how. What is compiled is run in test/gpu."""
+import os
+import subprocess
+
+import pytest
+from conftest import model, values
+from onnx import TensorProto, helper
+
+
+def snugc(*words, **environment):
+    done = subprocess.run([os.environ["SNUGC"], *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                          env={**os.environ, **environment})
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("target, said", [
+    ("gpu", "--target is cpu, cuda, or cuda:CHIP[,CHIP...] with chips like sm_90, not 'gpu'"),
+    ("cuda:", "not 'cuda:'"),
+    ("cuda:sm_90,", "'' is no chip"),
+    ("cuda:90", "'90' is no chip"),
+    ("cuda:sm_99999999999", "'sm_99999999999' is no chip"),
+    ("cuda:sm_70", "'sm_70' is older than sm_80"),
+    ("cpu:sm_90", "not 'cpu:sm_90'"),
+])
+def test_targets_that_are_none(mlp, tmp_path, target, said):
+    code, message = snugc(mlp(), "-o", tmp_path / "m.so", "--dim", "rows=4", "--target", target)
+    assert code == 1 and said in message and not (tmp_path / "m.so").exists()
+
+
+def test_without_a_toolkit(mlp, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for words, environment in (([], {"SNUG_CUDA_TOOLKIT": str(empty)}), (["--cuda-toolkit", empty], {})):
+        code, message = snugc(mlp(), "-o", tmp_path / "m.so", "--dim", "rows=4", "--target", "cuda", *words, **environment)
+        assert code == 5 and f"no CUDA toolkit in '{empty}'" in message and "nvidia-cuda-nvcc" in message
+        assert not list(tmp_path.glob("m.so*"))
+    # The plan needs none.
+    assert snugc(mlp(), "--dry-run", "--dim", "rows=4", "--target", "cuda", SNUG_CUDA_TOOLKIT=str(empty))[0] == 0
+
+
+def test_strings(tmp_path):
+    path = model([helper.make_node("StringConcat", ["x", "x"], ["y"], name="twice")], [values("x", [4], TensorProto.STRING)],
+                 [values("y", [4], TensorProto.STRING)], path=tmp_path / "strings.onnx")
+    code, message = snugc(path, "--dry-run", "--target", "cuda")
+    assert code == 3 and "node 'twice'" in message and "strings" in message
+
+
+def test_meshes(mlp, tmp_path):
+    code, message = snugc(mlp(), "--dry-run", "--dim", "rows=4", "--target", "cuda", "--mesh", "2x1")
+    assert code == 3 and "a mesh of GPUs is not supported yet" in message
