@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from harness import aligned, launch, source
+from harness import View, aligned, launch, source
 
 random = np.random.default_rng(0)
 
@@ -61,15 +61,39 @@ def test_bound_one_too_large():
     reports = transpose(text)
     # That bound is on the fourth block row only. The line is that of the load.
     line = text[:text.index("%v = memref.load %x")].count("\n") + 1
-    fault(reports, "out-of-bounds", "transpose", "block (0,3,0)", "thread (0,4,0)", f".mlir:{line}:", "a read of 4 bytes",
-          "offset 28000 of parameter 0 (28000 bytes)")
+    fault(reports, "out-of-bounds", "transpose", "block (0,3,0)", "thread (0,4,0)", f"memref.load at", f".mlir:{line}:",
+          "index 100 in dim 0, which has 100")
+
+
+def test_vector_over_the_end_of_a_row():
+    """It would be in the next row, which is memory of the same buffer."""
+    text = planted(source("elementwise"), "arith.cmpi ule, %end, %n", "arith.cmpi ult, %i, %n")
+    x = normal(8)
+    arguments = [x, normal(8), zeros(8), 7]
+    fault(launch(text, "elementwise", [1], [256], arguments), "out-of-bounds", "elementwise", "thread (1,0,0)",
+          "vector.load at", "index 4 to 7 in dim 0, which has 7")
+
+
+def test_memory_that_is_smaller_than_its_shape():
+    x, y = normal(99, 70), zeros(70, 100)
+    fault(launch(source("transpose"), "transpose", [3, 4], [32, 8], [x, y, 100, 70]), "out-of-bounds", "transpose",
+          "a read of 4 bytes at offset 27720 of parameter 0 (27720 bytes)")
 
 
 def test_a_neighbour_in_one_allocation_is_not_touched():
+    """The driver knows allocations only: there the next buffer is no less allowed than this one, but its indices are wrong."""
     both = aligned(np.zeros(2 * 7000, np.float32))
     a, b = both[:7000].reshape(100, 70), both[7000:].reshape(70, 100)
     text = planted(source("transpose"), "arith.cmpi ult, %r, %m", "arith.cmpi ule, %r, %m").replace("llvm.align = 256", "llvm.align = 16")
-    fault(launch(text, "transpose", [3, 4], [32, 8], [a, b, 100, 70]), "out-of-bounds", "transpose", "parameter 0")
+    views = [View(both.ctypes.data, both.nbytes, 1, b"an allocation", -1)]
+    fault(launch(text, "transpose", [3, 4], [32, 8], [a, b, 100, 70], views=views), "out-of-bounds", "transpose", "index 100")
+
+
+def test_address_in_no_allocation():
+    x, y = normal(64, 64), zeros(64, 64)
+    views = [View(x.ctypes.data, x.nbytes, 1, b"an allocation", -1)]
+    fault(launch(source("transpose"), "transpose", [2, 2], [32, 8], [x, y, 64, 64], views=views), "out-of-bounds", "transpose",
+          "a write of 4 bytes at offset 0 of parameter 1, which points to no memory of the launch (0 bytes)")
 
 
 def test_grid_too_large():
@@ -78,7 +102,7 @@ def test_grid_too_large():
 
 def test_shared_buffer_too_small():
     text = source("transpose").replace("32x33xf32", "31x33xf32")
-    fault(transpose(text), "out-of-bounds", "transpose", "a write", "offset 4092 of shared buffer 0 (4092 bytes)")
+    fault(transpose(text), "out-of-bounds", "transpose", "memref.store at", "index 31 in dim 0, which has 31")
 
 
 def test_dynamic_shared_memory_too_small():
@@ -163,7 +187,10 @@ def test_copy_that_nobody_waits_for():
 
 
 def test_misaligned_vector():
-    fault(softmax(source("softmax"), columns=998), "misaligned", "softmax", "a read of 16 bytes, which needs a multiple of 16")
+    text = source("softmax").replace("llvm.align = 256", "llvm.align = 4")
+    x, y = normal(4001), zeros(4, 1000)
+    fault(launch(text, "softmax", [4], [256], [x[1:], y, 4, 1000]), "misaligned", "softmax",
+          "a read of 16 bytes, which needs a multiple of 16, at offset 0 of parameter 0")
 
 
 def test_shared_buffer_that_says_less_than_its_accesses_need():
@@ -235,3 +262,39 @@ def test_too_much_shared_memory():
     assert reports == ["launch in transpose_bytes: 232449 bytes of shared memory, more than 232448"]
     with pytest.raises(RuntimeError, match="has 65536 bytes of static shared memory, more than 49152: make it dynamic"):
         launch(source("reduce").replace("memref<256xf32, #shared>", "memref<16384xf32, #shared>"), "tree", [1], [256], [])
+
+
+def masked(columns, extent):
+    """Four elements a thread, those below the extent only."""
+    access = ("%v = vector.maskedload %x[%i], %mask, %zero : memref<?xf32>, vector<4xi1>, vector<4xf32> into vector<4xf32>\n"
+              "vector.maskedstore %y[%i], %mask, %v : memref<?xf32>, vector<4xi1>, vector<4xf32>")
+    text = f"""module {{
+  gpu.module @kernels {{
+    gpu.func @masked(%xp: memref<1xf32>, %yp: memref<1xf32>, %count: i64) kernel {{
+      %n = arith.index_cast %count : i64 to index
+      %x = memref.reinterpret_cast %xp to offset: [0], sizes: [%n], strides: [1] : memref<1xf32> to memref<?xf32>
+      %y = memref.reinterpret_cast %yp to offset: [0], sizes: [%n], strides: [1] : memref<1xf32> to memref<?xf32>
+      %zero = arith.constant dense<0.0> : vector<4xf32>
+      %c4 = arith.constant 4 : index
+      %tid = gpu.thread_id x
+      %i = arith.muli %tid, %c4 : index
+      %left = arith.subi %n, %i : index
+      %each = arith.constant dense<[0, 1, 2, 3]> : vector<4xindex>
+      %left4 = vector.broadcast %left : index to vector<4xindex>
+      %mask = arith.cmpi slt, %each, %left4 : vector<4xindex>
+      {access}
+      gpu.return
+    }}
+  }}
+}}
+"""
+    x, y = normal(columns), zeros(columns)
+    return launch(text, "masked", [1], [3], [x, y, extent]), x, y
+
+
+def test_masked_accesses():
+    reports, x, y = masked(10, 10)
+    assert reports == []
+    np.testing.assert_array_equal(y, x)
+    reports, _, _ = masked(10, 11)
+    fault(reports, "out-of-bounds", "masked", "thread (2,0,0)", "a read of 4 bytes at offset 40 of parameter 0 (40 bytes)")

@@ -206,6 +206,7 @@ func::FuncOp takeKernel(gpu::GPUFuncOp kernel, const LLVMTypeConverter &converte
     op.erase();
   });
   kernel.erase();
+  addIndexChecks(function);
   return function;
 }
 
@@ -296,6 +297,9 @@ struct GpuToHost : PassWrapper<GpuToHost, OperationPass<ModuleOp>> {
       converter->addConversion([](nvgpu::DeviceAsyncTokenType type) { return IntegerType::get(type.getContext(), 32); });
       converters[bits] = std::move(converter);
     }
+    for (Operation &op : llvm::make_early_inc_range(*module.getBody()))
+      if (!isa<gpu::GPUModuleOp>(op)) // of the host's program
+        op.erase();
     std::map<unsigned, SmallVector<Operation *>> groups;
     for (auto kernels : llvm::make_early_inc_range(module.getOps<gpu::GPUModuleOp>())) {
       if (failed(expand(kernels)))

@@ -28,6 +28,8 @@ void addHostPasses(mlir::OpPassManager &modules);
 
 // Whether a thread of the kernel ever waits for another one.
 bool waitsForOthers(mlir::gpu::GPUFuncOp kernel);
+// Checks of indices against the dims of memrefs, in a kernel that is a function of its context.
+void addIndexChecks(mlir::Operation *kernel);
 // Of barriers, and of ops of a whole warp.
 void populateWarpOpPatterns(const mlir::LLVMTypeConverter &converter, mlir::RewritePatternSet &patterns);
 // Of asynchronous copies.

@@ -37,6 +37,8 @@ enum Hook : int32_t {
   kReadConstant, // through the cache for what no one writes while the kernel runs
   kWrite,
   kAtomic,
+  // (site, index, extent): an index of a memref is outside. Site: dim, elements from the index on
+  kIndex,
   // (site)
   kBarrier,
   // (site, mask of lanes)

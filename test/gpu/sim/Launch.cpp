@@ -163,10 +163,10 @@ template <class T> const void *addressOf(T *function) { return reinterpret_cast<
 
 const void *const *hooks() {
   static const void *checked[kNumHooks] = {
-      addressOf(hookRead),   addressOf(hookReadConstant), addressOf(hookWrite),     addressOf(hookAtomic),
-      addressOf(hookBarrier), addressOf(hookWarpBarrier), addressOf(hookShuffle),   addressOf(hookVote),
-      addressOf(hookReduce), addressOf(hookLdMatrix),     addressOf(hookMma),       addressOf(hookAsyncCopy),
-      addressOf(hookAsyncCommit), addressOf(hookAsyncWait)};
+      addressOf(hookRead),        addressOf(hookReadConstant), addressOf(hookWrite),   addressOf(hookAtomic),
+      addressOf(hookIndex),       addressOf(hookBarrier),      addressOf(hookWarpBarrier), addressOf(hookShuffle),
+      addressOf(hookVote),        addressOf(hookReduce),       addressOf(hookLdMatrix), addressOf(hookMma),
+      addressOf(hookAsyncCopy),   addressOf(hookAsyncCommit),  addressOf(hookAsyncWait)};
   static const void *unchecked[kNumHooks];
   const char *wanted = getenv("SNUG_SIM_CHECKS");
   if (!wanted || strcmp(wanted, "0") != 0)

@@ -105,6 +105,7 @@ void hookRead(Context *, const Site *, void *address);
 void hookReadConstant(Context *, const Site *, void *address);
 void hookWrite(Context *, const Site *, void *address);
 void hookAtomic(Context *, const Site *, void *address);
+void hookIndex(Context *, const Site *, int64_t index, int64_t extent);
 void hookBarrier(Context *, const Site *);
 void hookWarpBarrier(Context *, const Site *, uint32_t mask);
 uint64_t hookShuffle(Context *, const Site *, uint32_t mask, uint32_t value, uint32_t offset, uint32_t clamp);

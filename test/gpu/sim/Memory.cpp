@@ -253,3 +253,10 @@ void snug::sim::hookReadConstant(Context *context, const Site *site, void *addre
 }
 void snug::sim::hookWrite(Context *context, const Site *site, void *address) { check(context, site, address, Kind::Write); }
 void snug::sim::hookAtomic(Context *context, const Site *site, void *address) { check(context, site, address, Kind::Atomic); }
+
+void snug::sim::hookIndex(Context *context, const Site *site, int64_t index, int64_t extent) {
+  std::string last = site->values[1] > 1 ? " to " + std::to_string(index + site->values[1] - 1) : "";
+  report("out-of-bounds", static_cast<Thread &>(*context), site, "index %lld%s in dim %d, which has %lld",
+         static_cast<long long>(index), last.c_str(), site->values[0], static_cast<long long>(extent));
+  stop();
+}
