@@ -298,3 +298,35 @@ def test_masked_accesses():
     np.testing.assert_array_equal(y, x)
     reports, _, _ = masked(10, 11)
     fault(reports, "out-of-bounds", "masked", "thread (2,0,0)", "a read of 4 bytes at offset 40 of parameter 0 (40 bytes)")
+
+
+NEIGHBOURS = """#shared = #gpu.address_space<workgroup>
+module {
+  gpu.module @kernels {
+    gpu.func @neighbours(%x: memref<64xi32>, %y: memref<64xi32>) workgroup(%s: memref<64xi32, #shared>) kernel
+        attributes {known_block_size = array<i32: 64, 1, 1>} {
+      %c1 = arith.constant 1 : index
+      %all = arith.constant -1 : i32
+      %tid = gpu.thread_id x
+      %v = memref.load %x[%tid] : memref<64xi32>
+      memref.store %v, %s[%tid] : memref<64xi32, #shared>
+      nvvm.bar.warp.sync %all : i32
+      %other = arith.xori %tid, %c1 : index
+      %w = memref.load %s[%other] : memref<64xi32, #shared>
+      memref.store %w, %y[%tid] : memref<64xi32>
+      gpu.return
+    }
+  }
+}
+"""
+
+
+def test_barrier_of_a_warp():
+    """It orders the lanes of a warp, and no others."""
+    x, y = aligned(random.integers(0, 100, 64).astype(np.int32)), aligned(np.zeros(64, np.int32))
+    run = lambda text: launch(text, "neighbours", [1], [64], [x, y])
+    assert run(NEIGHBOURS) == []
+    np.testing.assert_array_equal(y, x[np.arange(64) ^ 1])
+    fault(run(planted(NEIGHBOURS, "nvvm.bar.warp.sync %all : i32", "")), "uninitialised", "neighbours", "thread (0,0,0)")
+    fault(run(planted(NEIGHBOURS, "%c1 = arith.constant 1", "%c1 = arith.constant 32")), "race", "neighbours",
+          "of this block wrote with no barrier between them")

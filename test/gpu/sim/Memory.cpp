@@ -39,13 +39,14 @@ struct Page {
   }
 };
 
+struct Slot {
+  uintptr_t number = 0;
+  Page *page = nullptr;
+};
+Slot slots[4096];
+std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages;
+
 Page &pageOf(uintptr_t address) {
-  struct Slot {
-    uintptr_t number = 0;
-    Page *page = nullptr;
-  };
-  static Slot slots[4096];
-  static std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages;
   uintptr_t number = address >> kPageBits;
   Slot &slot = slots[number % std::size(slots)];
   if (!slot.page || slot.number != number) {
@@ -74,16 +75,15 @@ template <class Visit> void forCells(const void *address, uint32_t bytes, Visit 
   }
 }
 
-struct Check {
+template <Kind kind> struct Check {
+  static constexpr bool isAtomic = kind == Kind::Atomic, reads = kind == Kind::Read || kind == Kind::ReadConstant;
   Thread &thread;
   const Site *site;
-  Kind kind;
   bool isShared;
   uint64_t fresh; // words below it are old
   uint64_t me;
 
-  Check(Thread &thread, const Site *site, Kind kind, bool isShared)
-      : thread(thread), site(site), kind(kind), isShared(isShared) {
+  Check(Thread &thread, const Site *site, bool isShared) : thread(thread), site(site), isShared(isShared) {
     const Clock &clock = machine.clock;
     fresh = (isShared ? clock.block : clock.launch) << kTimeShift;
     me = clock.now << kTimeShift | static_cast<uint64_t>(thread.linear);
@@ -139,17 +139,26 @@ struct Check {
 
   // False: reported.
   bool visit(Cell &cell) const {
-    bool isAtomic = kind == Kind::Atomic, reads = kind == Kind::Read || kind == Kind::ReadConstant;
-    bool ownWrite = cell.write < fresh || cell.write == me, ownRead = cell.read < fresh || cell.read == me;
+    bool isUnwritten = cell.write < fresh;
+    bool ownWrite = isUnwritten || cell.write == me, ownRead = cell.read < fresh || cell.read == me;
+    // The cases that nearly all accesses are.
     if (kind == Kind::Write && ownWrite && ownRead) {
       cell.write = me;
+      return true;
+    }
+    if (kind == Kind::Read && ownRead && (isUnwritten ? !isShared : ownWrite)) {
+      cell.read = me;
+      return true;
+    }
+    if (kind == Kind::ReadConstant && isUnwritten && !isShared) {
+      cell.read = me | kManyBlocks; // no one may write it in this launch
       return true;
     }
     if (cell.write >= fresh && (cell.write & kThreadMask) == kPending) {
       report("missing-wait", thread, site, "touches what an asynchronous copy brings that nobody waited for yet");
       return false;
     }
-    if (reads && isShared && cell.write < fresh) {
+    if (reads && isShared && isUnwritten) {
       report("uninitialised", thread, site, "reads shared memory that the block has not written yet");
       cell.read = merge(cell.read); // a later write shows that a barrier is missing
       return false;
@@ -162,10 +171,7 @@ struct Check {
     if (!ownWrite && !(isAtomic && cell.write & kAtomicBit) && !isOrdered(cell.write))
       return race("wrote", cell.write);
     if (reads) {
-      if (kind == Kind::ReadConstant)
-        cell.read = me | kManyBlocks; // no one may write it in this launch
-      else if (!ownRead || cell.read < fresh)
-        cell.read = merge(cell.read);
+      cell.read = cell.read == me ? me : merge(cell.read);
       return true;
     }
     if (!ownRead && !isOrdered(cell.read))
@@ -222,8 +228,17 @@ void snug::sim::access(Thread &thread, const Site *site, const void *address, ui
     report("read-only", thread, site, "%s at %s", verb, describe(*range, at).c_str());
     stop();
   }
-  Check check(thread, site, kind, isShared);
-  forCells(at, bytes, [&](Cell &cell) { return check.visit(cell); });
+  auto visit = [&](const auto &check) { forCells(at, bytes, [&](Cell &cell) { return check.visit(cell); }); };
+  switch (kind) {
+  case Kind::Read:
+    return visit(Check<Kind::Read>(thread, site, isShared));
+  case Kind::ReadConstant:
+    return visit(Check<Kind::ReadConstant>(thread, site, isShared));
+  case Kind::Write:
+    return visit(Check<Kind::Write>(thread, site, isShared));
+  case Kind::Atomic:
+    return visit(Check<Kind::Atomic>(thread, site, isShared));
+  }
 }
 
 void snug::sim::markPending(const void *address, uint32_t bytes) {
