@@ -5,8 +5,17 @@
 #include "codegen/cuda/Passes.h"
 #include "codegen/cuda/PtxasOutput.h"
 #include "codegen/cuda/ToolProcess.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/UB/IR/UBOps.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Threading.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
@@ -68,17 +77,18 @@ private:
     std::vector<KernelResources> resources;
   };
 
-  // LLVM would stop the process. What kernels are made of is the same for all chips but for these.
+  // LLVM would stop the process at an op that the chip does not have.
   LogicalResult check(const std::string &chip) {
-    if (chip != "sm_75")
-      return success();
+    auto have = NVVM::NVVMCheckSMVersion::getTargetSMVersionFromStr(chip);
     WalkResult result = module.walk([&](Operation *op) {
-      if (!isa<NVVM::CpAsyncOp, NVVM::CpAsyncCommitGroupOp, NVVM::CpAsyncWaitGroupOp, NVVM::MmaOp>(op))
+      auto stated = dyn_cast<NVVM::RequiresSMInterface>(op);
+      bool unstated = isa<NVVM::CpAsyncOp, NVVM::CpAsyncCommitGroupOp, NVVM::CpAsyncWaitGroupOp, NVVM::MmaOp>(op);
+      if ((!stated || stated.getRequiredMinSMVersion().isCompatibleWith(have)) &&
+          (!unstated || NVVM::NVVMCheckSMVersion(false, 80).isCompatibleWith(have)))
         return WalkResult::advance();
       auto kernel = op->getParentOfType<LLVM::LLVMFuncOp>();
-      mlir::emitError(kernel.getLoc(), "kernel '")
-          << kernel.getSymName() << "' needs asynchronous copies and tensor cores "
-          << "as chips have them from sm_80 on; leave out " << chip;
+      mlir::emitError(kernel.getLoc(), "kernel '") << kernel.getSymName() << "' is made with " << op->getName()
+                                                   << ", which " << chip << " does not have; leave this chip out";
       exitCode = SNUG_EXIT_UNSUPPORTED;
       return WalkResult::interrupt();
     });
@@ -201,7 +211,9 @@ struct AssembleKernelsPass : snug::impl::AssembleKernelsBase<AssembleKernelsPass
 } // namespace
 
 void snug::codegen::registerCudaDialects(DialectRegistry &registry) {
-  registry.insert<gpu::GPUDialect, LLVM::LLVMDialect, NVVM::NVVMDialect>();
+  registry.insert<affine::AffineDialect, arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect,
+                  LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, nvgpu::NVGPUDialect, NVVM::NVVMDialect,
+                  scf::SCFDialect, ub::UBDialect, vector::VectorDialect>();
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
   registerGPUDialectTranslation(registry);

@@ -36,12 +36,13 @@ struct AssembleOptions {
 // Lowers the kernels of `module` (which it changes) through NVVM, LLVM IR and PTX to machine code for each chip. Chips
 // are compiled side by side where the context's multithreading is enabled; the bytes depend on the module, the chips
 // and the toolkit alone. No file is left behind, however it ends. On failure: diagnostics at the kernel in question,
-// and the exit code (3: a kernel needs a later chip; 5: a program of the toolkit cannot be run; 70: a kernel does not
-// compile).
+// and the exit code (3: a kernel is made with what a chip does not have; 5: a program of the toolkit cannot be run; 70:
+// a kernel does not compile).
 mlir::FailureOr<GpuImage> assembleKernels(mlir::gpu::GPUModuleOp module, const CudaToolkit &toolkit,
                                           const AssembleOptions &options, int &exitCode);
 
-// Registers what assembleKernels needs in the context of its module: dialects, and their translation to LLVM IR.
+// Registers what kernels may be made of, and what assembleKernels needs besides: dialects, and their translation to
+// LLVM IR.
 void registerCudaDialects(mlir::DialectRegistry &registry);
 
 } // namespace snug::codegen

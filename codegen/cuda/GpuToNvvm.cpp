@@ -215,6 +215,7 @@ void codegen::addFlattenKernelsPasses(OpPassManager &kernels) {
 void codegen::addGpuToNvvmPasses(OpPassManager &kernels) {
   addFlattenKernelsPasses(kernels);
   kernels.addPass(createGpuToNvvm());
+  kernels.addPass(createConvertNVVMToLLVMPass()); // what LLVM has no intrinsic for, as PTX
   kernels.addPass(createReconcileUnrealizedCastsPass());
   kernels.addPass(createCanonicalizerPass());
   kernels.addPass(createCSEPass());

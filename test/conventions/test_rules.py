@@ -80,6 +80,7 @@ CASES = [
     (EDGES, {"tools/snugc/I.cpp": '#include "lib/solver/ArenaPacker.h"\n'}, "must not include lib/solver"),
     (EDGES, {"lib/driver/J.cpp": '#include "tools/snugc/Options.h"\n'}, "lib/driver must not include tools"),
     (EDGES, {"lib/stray/K.cpp": ""}, "belongs to no folder"),
+    (PASSES, {"codegen/cuda/Passes.td": PASS.replace("snug-select", "select")}, "codegen/cuda/Passes.td: SelectChunks: its"),
     (PASSES, {"passes/chunk/Passes.td": PASS.replace("snug-select", "select")}, "not snug-select-chunks"),
     (PASSES, {"passes/chunk/Passes.td": PASS.replace("-chunks", "-chunk")}, "not snug-select-chunks"),
     (PASSES, {"passes/chunk/Passes.td": PASS.replace('"Select chunk loops"', '""')}, "no summary"),

@@ -10,7 +10,7 @@
 // UNKNOWN: error: no code can be made for a chip '90';
 // TWICE: error: the chip sm_80 is named twice
 // NONE: error: no chips are given: chips=sm_80,sm_90
-// TURING: error: kernel 'copies' needs asynchronous copies and tensor cores as chips have them from sm_80 on; leave out sm_75
+// TURING: error: kernel 'copies' is made with nvvm.cp.async.commit.group, which sm_75 does not have; leave this chip out
 
 // A toolkit that is not where it is said to be, that lacks a part, and that does not run.
 // RUN: not snug-opt %s --split-input-file --snug-assemble-kernels="chips=sm_80 toolkit=%t.nothing" 2>&1 | FileCheck %s --check-prefix=NOWHERE
