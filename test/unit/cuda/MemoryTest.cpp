@@ -106,6 +106,10 @@ TEST_F(CudaMemory, TakesTheCallersWorkspace) {
   refuses(reinterpret_cast<void *>(arena + 16), kMost, "the workspace is not aligned to 256 bytes, as the model needs");
   alignas(256) static char onHost[kMost];
   refuses(onHost, kMost, "the workspace is not in the memory of CUDA device 0 (Fake GPU, sm_90), where the model runs");
+  void *pinned = nullptr;
+  EXPECT_CUDA(cuMemHostAlloc(&pinned, kMost, 0));
+  refuses(pinned, kMost, "the workspace is not in the memory of CUDA device 0 (Fake GPU, sm_90), where the model runs");
+  EXPECT_CUDA(cuMemFreeHost(pinned));
   PrimaryContext other = nullptr, left = nullptr;
   EXPECT_CUDA(cuDevicePrimaryCtxRetain(&other, 1));
   EXPECT_CUDA(cuCtxPushCurrent_v2(other));
