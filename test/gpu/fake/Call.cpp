@@ -16,9 +16,14 @@ State &fake::state() {
   return *all;
 }
 
-uint64_t fake::setting(const char *name, uint64_t otherwise) {
+const char *fake::textSetting(const char *name) {
   const char *text = getenv(name);
-  return text && *text ? strtoull(text, nullptr, 10) : otherwise;
+  return text && *text ? text : nullptr;
+}
+
+uint64_t fake::setting(const char *name, uint64_t otherwise) {
+  const char *text = textSetting(name);
+  return text ? strtoull(text, nullptr, 10) : otherwise;
 }
 
 static void writeLine(const std::string &line) {

@@ -192,7 +192,7 @@ API cuModuleLoadData(Module *module, const void *image) {
       return result;
     if (!fits(image))
       return kNoBinaryForGpu;
-    const char *kernels = getenv("SNUG_SIM_KERNELS"), *simulator = getenv("SNUG_GPU_SIM");
+    const char *kernels = textSetting("SNUG_SIM_KERNELS"), *simulator = textSetting("SNUG_GPU_SIM");
     void *library = kernels ? dlopen(kernels, RTLD_NOW | RTLD_LOCAL) : nullptr;
     void *runner = simulator ? dlopen(simulator, RTLD_NOW | RTLD_LOCAL) : library;
     if (!library || !runner) {
@@ -224,11 +224,13 @@ API cuModuleGetFunction(Function *function, Module module, const char *name) {
   return call.run([&]() -> Result {
     auto *of = static_cast<FakeModule *>(module);
     void *entry = dlsym(of->kernels, (std::string(name) + "_entry").c_str()), *launch = dlsym(of->simulator, "snug_sim_launch");
+    if (!launch)
+      reportFault("there is no snug_sim_launch: SNUG_GPU_SIM has to name the simulator's library");
     if (!entry || !launch)
       return kNotFound;
     auto &made = of->functions[name];
     if (!made)
-      made = std::make_unique<Kernel>(Kernel{name, entry, launch, of->device, 0});
+      made = std::make_unique<Kernel>(Kernel{name, entry, launch, dlsym(of->simulator, "snug_sim_num_params"), of->device, 0});
     call.at("function", *function = made.get());
     return kSuccess;
   });
@@ -256,6 +258,7 @@ struct View { // snug_sim_view
   const char *name;
   int param;
 };
+using SimNumParams = int (*)(void *entry);
 using SimLaunch = int (*)(void *entry, const uint32_t grid[3], const uint32_t block[3], uint32_t dynamicShared, void **params,
                           const View *views, int numViews);
 } // namespace
@@ -299,6 +302,11 @@ API cuLaunchKernel(Function function, unsigned gridX, unsigned gridY, unsigned g
       return kInvalidHandle;
     if (!isPossible || extra || !parameters || sharedBytes > std::max(kernel->dynamicShared, 48u << 10))
       return kInvalidValue;
+    int wanted = kernel->numParams ? reinterpret_cast<SimNumParams>(kernel->numParams)(kernel->entry) : -1;
+    if (wanted >= 0 && size_t(wanted) != values.size()) {
+      reportFault("kernel '" + kernel->name + "' has " + std::to_string(wanted) + " parameters, and was given " + std::to_string(values.size()));
+      return kInvalidValue;
+    }
     if (kernel->device != currentDevice())
       return kInvalidContext;
     state().stats.launches += !stream->isCapturing; // what is recorded is not done

@@ -49,6 +49,8 @@ private:
 // What went wrong on the device, for the log and for people.
 void reportFault(const std::string &text);
 uint64_t setting(const char *name, uint64_t otherwise);
+// A variable of the environment, null where it is empty.
+const char *textSetting(const char *name);
 
 //===-- Memory ----------------------------------------------------------------------------------------------------===//
 
@@ -79,7 +81,7 @@ private:
 struct Kernel {
   std::string name;
   void *entry;
-  void *launch; // of the simulator
+  void *launch, *numParams; // of the simulator; the second is null where it has no such function
   int device;
   uint32_t dynamicShared;
 };

@@ -19,6 +19,7 @@
 #include "mlir/Dialect/GPU/Transforms/Passes.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Math/Transforms/Passes.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
@@ -255,6 +256,7 @@ struct GpuToHost : PassWrapper<GpuToHost, OperationPass<ModuleOp>> {
     vector::populateVectorRankReducingFMAPattern(patterns);
     vector::populateVectorStepLoweringPatterns(patterns);
     arith::populateCeilFloorDivExpandOpsPatterns(patterns);
+    math::populateExpansionPatterns(patterns, {"rsqrt"}); // of which the host has no function
     snug::codegen::populateFloatConversionPatterns(patterns, *target);
     return applyPatternsGreedily(kernels, std::move(patterns));
   }
