@@ -140,46 +140,13 @@ KernelRange codegen::planGeneric(linalg::GenericOp op) {
 
 LogicalResult codegen::lowerGeneric(linalg::GenericOp op, CpuKernelBuilder &b) {
   unsigned loops = op.getNumLoops();
-  SmallVector<Value> sizes;
-  for (unsigned dim = 0; dim < loops; ++dim)
-    sizes.push_back(b.size(op, loopExtent(op, dim)));
-  Block *body = op.getBlock();
   if (op.getNumReductionLoops())
-    setReassociation(op, body);
+    setReassociation(op, op.getBlock());
+  GenericCode code(op, b);
+  ArrayRef<Value> sizes = code.sizes, operands = code.operands;
+  auto point = [&](ValueRange indices) { code.store(indices, code.compute(indices, {})); };
 
-  bool flat = isFlat(op);
-  SmallVector<Value> operands(op->getOperands());
-  if (flat)
-    operands = flattened(op, b, sizes);
-
-  auto placeOf = [&](OpOperand &operand, ValueRange indices) {
-    AffineMap map = op.getMatchingIndexingMap(&operand);
-    if (flat)
-      map = AffineMap::get(1, 0, map.getNumResults() ? ArrayRef{b.getAffineDimExpr(0)} : ArrayRef<AffineExpr>{},
-                           b.getContext());
-    return b.apply(map, indices);
-  };
-  // The body at one point, with the values so far of the outputs or, without any, those in memory. Returns new ones.
-  auto compute = [&](ValueRange indices, ValueRange outputs) {
-    SmallVector<Value> elements;
-    for (OpOperand &operand : op->getOpOperands()) {
-      Value value = operands[operand.getOperandNumber()];
-      if (op.isDpsInit(&operand) && !outputs.empty())
-        elements.push_back(outputs[operand.getOperandNumber() - op.getNumDpsInputs()]);
-      else if (!isa<MemRefType>(value.getType()))
-        elements.push_back(value);
-      else
-        elements.push_back(op.payloadUsesValueFromOperand(&operand) ? b.load(value, placeOf(operand, indices)) : Value());
-    }
-    return emitRegion(op, b, indices, elements);
-  };
-  auto store = [&](ValueRange indices, ValueRange values) {
-    for (auto [output, value] : llvm::zip(op.getDpsInitsMutable(), values))
-      b.store(value, operands[output.getOperandNumber()], placeOf(output, indices));
-  };
-  auto point = [&](ValueRange indices) { store(indices, compute(indices, {})); };
-
-  if (flat) {
+  if (code.flat) {
     b.loop(b.lo, b.hi, 1, [&](Value i) { point(i); });
     return success();
   }
@@ -258,7 +225,7 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, CpuKernelBuilder &b) {
     --firstReduction;
   std::function<SmallVector<Value>(unsigned, ValueRange)> reduce = [&](unsigned dim, ValueRange outputs) {
     if (dim == loops)
-      return compute(indices, outputs);
+      return code.compute(indices, outputs);
     auto loop = scf::ForOp::create(b, b.constant(0), sizes[dim], b.constant(1), outputs);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
@@ -267,12 +234,8 @@ LogicalResult codegen::lowerGeneric(linalg::GenericOp op, CpuKernelBuilder &b) {
     return SmallVector<Value>(loop.getResults());
   };
   std::function<void(unsigned)> nest = [&](unsigned dim) {
-    if (dim == firstReduction && dim < loops) {
-      SmallVector<Value> outputs;
-      for (OpOperand &output : op.getDpsInitsMutable())
-        outputs.push_back(b.load(operands[output.getOperandNumber()], placeOf(output, indices)));
-      return store(indices, reduce(dim, outputs));
-    }
+    if (dim == firstReduction && dim < loops)
+      return code.store(indices, reduce(dim, code.loadOutputs(indices)));
     if (dim == loops)
       return transposition ? blocks() : point(indices);
     if (transposition && (dim == transposition->read || dim == transposition->written || dim == beside))

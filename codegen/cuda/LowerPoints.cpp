@@ -54,69 +54,32 @@ KernelRange codegen::planPoints(Operation *op) {
 void codegen::emitKernel(linalg::GenericOp op, CudaKernelBuilder &b) {
   unsigned loops = op.getNumLoops();
   SmallVector<utils::IteratorType> iterators = op.getIteratorTypesArray();
-  SmallVector<Value> sizes, operands(op->getOperands());
-  for (unsigned dim = 0; dim < loops; ++dim)
-    sizes.push_back(b.size(op, loopExtent(op, dim)));
-  bool flat = isFlat(op);
-  if (flat)
-    operands = flattened(op, b, sizes);
-
-  auto placeOf = [&](OpOperand &operand, ValueRange indices) {
-    AffineMap map = op.getMatchingIndexingMap(&operand);
-    if (!flat)
-      return b.apply(map, indices);
-    return map.getNumResults() ? SmallVector<Value>{indices[0]} : SmallVector<Value>{};
-  };
-  auto compute = [&](ValueRange indices, ValueRange outputs) {
-    SmallVector<Value> elements;
-    for (OpOperand &operand : op->getOpOperands()) {
-      Value value = operands[operand.getOperandNumber()];
-      if (op.isDpsInit(&operand) && !outputs.empty())
-        elements.push_back(outputs[operand.getOperandNumber() - op.getNumDpsInputs()]);
-      else if (!isa<MemRefType>(value.getType()))
-        elements.push_back(value);
-      else
-        elements.push_back(op.payloadUsesValueFromOperand(&operand) ? b.load(value, placeOf(operand, indices)) : Value());
-    }
-    return emitRegion(op, b, indices, elements);
-  };
-  auto store = [&](ValueRange indices, ValueRange values) {
-    for (auto [output, value] : llvm::zip(op.getDpsInitsMutable(), values))
-      b.store(value, operands[output.getOperandNumber()], placeOf(output, indices));
-  };
-  if (flat) {
-    Value total = b.constant(1);
-    for (Value size : sizes)
-      total = b.mul(total, size);
-    return b.points({total}, [&](ArrayRef<Value> place) { store(place, compute(place, {})); });
-  }
+  GenericCode code(op, b);
+  if (code.flat)
+    return b.points(code.sizes, [&](ArrayRef<Value> place) { code.store(place, code.compute(place, {})); });
   SmallVector<Value> outside;
   for (unsigned dim = 0; dim < loops; ++dim)
     if (iterators[dim] == utils::IteratorType::parallel)
-      outside.push_back(sizes[dim]);
+      outside.push_back(code.sizes[dim]);
   b.points(outside, [&](ArrayRef<Value> place) {
     SmallVector<Value> indices(loops, b.constant(0));
     for (unsigned dim = 0, next = 0; dim < loops; ++dim)
       if (iterators[dim] == utils::IteratorType::parallel)
         indices[dim] = place[next++];
-    if (!op.getNumReductionLoops())
-      return store(indices, compute(indices, {}));
-    SmallVector<Value> outputs;
-    for (OpOperand &output : op.getDpsInitsMutable())
-      outputs.push_back(b.load(operands[output.getOperandNumber()], placeOf(output, indices)));
     std::function<SmallVector<Value>(unsigned, ValueRange)> reduce = [&](unsigned dim, ValueRange values) {
       while (dim < loops && iterators[dim] == utils::IteratorType::parallel)
         ++dim;
       if (dim == loops)
-        return compute(indices, values);
-      auto loop = scf::ForOp::create(b, b.constant(0), sizes[dim], b.constant(1), values);
+        return code.compute(indices, values);
+      auto loop = scf::ForOp::create(b, b.constant(0), code.sizes[dim], b.constant(1), values);
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(loop.getBody());
       indices[dim] = loop.getInductionVar();
       scf::YieldOp::create(b, reduce(dim + 1, loop.getRegionIterArgs()));
       return SmallVector<Value>(loop.getResults());
     };
-    store(indices, reduce(0, outputs));
+    // Sums stay in registers.
+    code.store(indices, reduce(0, op.getNumReductionLoops() ? code.loadOutputs(indices) : SmallVector<Value>()));
   });
 }
 

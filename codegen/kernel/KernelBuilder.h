@@ -63,13 +63,27 @@ mlir::LogicalResult checkGeneric(mlir::linalg::GenericOp op);
 
 // Elementwise over dense operands of one shape: one loop, however many dims.
 bool isFlat(mlir::linalg::GenericOp op);
-// The operands of such an op as rows of all their elements; `sizes` are the extents of its loops.
-llvm::SmallVector<mlir::Value> flattened(mlir::linalg::GenericOp op, KernelBuilder &b, llvm::ArrayRef<mlir::Value> sizes);
 
-// The region of `op` at the point `indices`: `elements` are the values of its operands, with nothing where none is read.
-// Returns what it yields.
-llvm::SmallVector<mlir::Value> emitRegion(mlir::linalg::GenericOp op, KernelBuilder &b, mlir::ValueRange indices,
-                                          llvm::ArrayRef<mlir::Value> elements);
+// A linalg.generic as code at points of its loops; of a flat one, of the one loop over rows of all elements.
+class GenericCode {
+public:
+  GenericCode(mlir::linalg::GenericOp op, KernelBuilder &b);
+  // What the region yields at a point, with these values so far of the outputs or, without any, those in memory.
+  llvm::SmallVector<mlir::Value> compute(mlir::ValueRange indices, mlir::ValueRange outputs);
+  // The outputs' elements at a point, in memory.
+  llvm::SmallVector<mlir::Value> loadOutputs(mlir::ValueRange indices);
+  void store(mlir::ValueRange indices, mlir::ValueRange values);
+
+  const bool flat;
+  llvm::SmallVector<mlir::Value> sizes;    // of the loops; of a flat one, of its one
+  llvm::SmallVector<mlir::Value> operands; // of a flat one, rows
+
+private:
+  llvm::SmallVector<mlir::Value> placeOf(mlir::OpOperand &operand, mlir::ValueRange indices);
+
+  mlir::linalg::GenericOp op;
+  KernelBuilder &b;
+};
 
 // The region of `op` at the point `place` of its parallel dims. `other` makes what is no access to an operand (calls of the
 // runtime) and returns its results.
