@@ -81,3 +81,18 @@ gpu.module @kernels {
     gpu.return
   }
 }
+
+// -----
+
+// What ptxas leaves undone is not passed over: no chip runs 16 blocks of 1024 threads on a multiprocessor.
+// expected-warning@+1 {{ptxas for sm_80: Value of threads per SM for entry demanding is out of range. .minnctapersm will be ignored}}
+gpu.module @kernels {
+  // expected-remark@+1 {{demanding on sm_80}}
+  gpu.func @demanding(%a: memref<64xf32>) kernel
+      attributes {known_block_size = array<i32: 1024, 1, 1>, nvvm.minctasm = 16 : i32} {
+    %i = gpu.thread_id x
+    %x = memref.load %a[%i] : memref<64xf32>
+    memref.store %x, %a[%i] : memref<64xf32>
+    gpu.return
+  }
+}
