@@ -35,8 +35,7 @@ void snug::sim::hookAsyncWait(Context *context, const Site *site) {
   size_t count = 0;
   for (; count < thread.copies.size() && thread.copies[count].group < done; ++count) {
     Copy &copy = thread.copies[count];
-    clearPending(copy.to, copy.bytes);
-    access(thread, copy.site, copy.to, copy.bytes, copy.bytes, kUnknown, Kind::Write);
+    markWritten(thread, copy.to, copy.bytes);
     memcpy(copy.to, copy.from, copy.live);
     memset(copy.to + copy.live, 0, copy.bytes - copy.live);
   }

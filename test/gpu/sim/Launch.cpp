@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "test/gpu/sim/Machine.h"
+#include "test/gpu/sim/Profile.h"
 #include "test/gpu/sim/Sim.h"
 #include <algorithm>
 #include <cstdarg>
@@ -215,6 +215,8 @@ void runGrid(const uint32_t grid[3]) {
       for (int d = 0; d < 3; ++d)
         thread.bid[d] = static_cast<int32_t>(place[d]);
     runBlock();
+    if (machine.isProfiled)
+      endBlockOfProfile();
   }
 }
 } // namespace
@@ -264,7 +266,10 @@ SNUG_EXPORT int snug_sim_launch(snug_sim_kernel entry, const uint32_t grid[3], c
       setShared(*machine.kernel, dynamicShared))
     return faults;
   setThreads(grid, block);
+  beginProfile();
   runGrid(grid);
+  if (machine.isProfiled)
+    endProfile();
   return faults;
 }
 

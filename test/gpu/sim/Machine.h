@@ -63,6 +63,7 @@ struct Machine {
   Thread *current = nullptr;
   uint32_t waitingLanes[kMaxThreads / kLanes] = {}; // of each warp, in an op of the warp
   Fiber scheduler;
+  bool isProfiled = false;
   bool isStopped = false; // a fault that the launch cannot go on after
 
   std::vector<Range> views;       // that any pointer may touch
@@ -96,9 +97,9 @@ void yield(Thread &thread);
 enum class Kind { Read, ReadConstant, Write, Atomic };
 // Checks an access, as the kernel is about to make it. Out of bounds or misaligned: does not return.
 void access(Thread &thread, const Site *site, const void *address, uint32_t bytes, uint32_t align, int32_t object, Kind kind);
-// The bytes are on their way: nobody may touch them before `access` by the one who waited for them.
+// The bytes are on their way: nobody may touch them before the one who waited for them has them written.
 void markPending(const void *address, uint32_t bytes);
-void clearPending(const void *address, uint32_t bytes);
+void markWritten(const Thread &thread, const void *address, uint32_t bytes);
 
 // --- hooks, in the order of the enum Hook ---
 void hookRead(Context *, const Site *, void *address);

@@ -9,7 +9,7 @@
 //   bits 13-63: when (Clock), so that what is left from earlier launches, or in shared memory from earlier blocks, is
 //   known by being old, and nothing has to be cleared.
 // That is exact: as blocks run one after the other and a barrier is everyone's, what two words cannot say does not matter.
-#include "test/gpu/sim/Machine.h"
+#include "test/gpu/sim/Profile.h"
 #include <algorithm>
 #include <memory>
 #include <unordered_map>
@@ -228,6 +228,8 @@ void snug::sim::access(Thread &thread, const Site *site, const void *address, ui
     report("read-only", thread, site, "%s at %s", verb, describe(*range, at).c_str());
     stop();
   }
+  if (machine.isProfiled)
+    countAccess(thread, site, reinterpret_cast<uintptr_t>(at), bytes, isShared, !reads);
   auto visit = [&](const auto &check) { forCells(at, bytes, [&](Cell &cell) { return check.visit(cell); }); };
   switch (kind) {
   case Kind::Read:
@@ -248,10 +250,9 @@ void snug::sim::markPending(const void *address, uint32_t bytes) {
   });
 }
 
-void snug::sim::clearPending(const void *address, uint32_t bytes) {
-  forCells(address, bytes, [](Cell &cell) {
-    if ((cell.write & kThreadMask) == kPending)
-      cell.write = 0;
+void snug::sim::markWritten(const Thread &thread, const void *address, uint32_t bytes) {
+  forCells(address, bytes, [&](Cell &cell) {
+    cell.write = machine.clock.now << kTimeShift | static_cast<uint64_t>(thread.linear);
     return true;
   });
 }

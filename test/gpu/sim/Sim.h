@@ -32,6 +32,10 @@ typedef struct snug_sim_view {
 // uninitialised, missing-wait, launch (the launch as such is not possible). Each is a line of stderr,
 //   snug-sim: KIND in KERNEL, block (x,y,z), thread (x,y,z), OP at LOCATION: DETAILS
 // of each op and kind the first only, and of a launch no more than SNUG_SIM_REPORTS (environment, default 8).
+// With SNUG_SIM_PROFILE=FILE in the environment, each launch appends a line of JSON: {"kernel", "accesses": [{"at", "space": "global" or
+// "shared", "writes", "bytes" of a lane, "requests" of warps, "units", "least"}]}, where units are sectors of global memory or turns
+// of shared memory's banks (Profile.h), and least is what as many bytes take at best: more than that is not coalesced, or
+// has bank conflicts.
 // With SNUG_SIM_CHECKS=0 in the environment, memory is not checked: faster, for tests of sizes only.
 int snug_sim_launch(snug_sim_kernel kernel, const uint32_t grid[3], const uint32_t block[3], uint32_t dynamic_shared,
                     void **params, const snug_sim_view *views, int num_views);
