@@ -330,3 +330,33 @@ def test_barrier_of_a_warp():
     fault(run(planted(NEIGHBOURS, "nvvm.bar.warp.sync %all : i32", "")), "uninitialised", "neighbours", "thread (0,0,0)")
     fault(run(planted(NEIGHBOURS, "%c1 = arith.constant 1", "%c1 = arith.constant 32")), "race", "neighbours",
           "of this block wrote with no barrier between them")
+
+
+def test_endless(monkeypatch):
+    """The first block waits for the second one, which need not run before the first has ended."""
+    text = """module {
+  gpu.module @kernels {
+    gpu.func @waits(%flag: memref<1xi32>) kernel {
+      %c0 = arith.constant 0 : index
+      %zero = arith.constant 0 : i32
+      %one = arith.constant 1 : i32
+      %bid = gpu.block_id x
+      %isFirst = arith.cmpi eq, %bid, %c0 : index
+      scf.if %isFirst {
+        scf.while : () -> () {
+          %v = memref.atomic_rmw ori %zero, %flag[%c0] : (i32, memref<1xi32>) -> i32
+          %waits = arith.cmpi eq, %v, %zero : i32
+          scf.condition(%waits)
+        } do {
+          scf.yield
+        }
+      } else {
+        %v = memref.atomic_rmw ori %one, %flag[%c0] : (i32, memref<1xi32>) -> i32
+      }
+      gpu.return
+    }
+  }
+}
+"""
+    monkeypatch.setenv("SNUG_SIM_SECONDS", "1")
+    fault(launch(text, "waits", [2], [1], [aligned(np.zeros(1, np.int32))]), "endless", "waits", "llvm.atomicrmw at")

@@ -266,6 +266,8 @@ SNUG_EXPORT int snug_sim_launch(snug_sim_kernel entry, const uint32_t grid[3], c
       setShared(*machine.kernel, dynamicShared))
     return faults;
   setThreads(grid, block);
+  const char *seconds = getenv("SNUG_SIM_SECONDS");
+  machine.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds ? atoi(seconds) : 300);
   beginProfile();
   runGrid(grid);
   if (machine.isProfiled)

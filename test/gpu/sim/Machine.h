@@ -6,6 +6,7 @@
 
 #include "test/gpu/sim/Abi.h"
 #include "test/gpu/sim/Fiber.h"
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,8 @@ struct Machine {
   uint32_t waitingLanes[kMaxThreads / kLanes] = {}; // of each warp, in an op of the warp
   Fiber scheduler;
   bool isProfiled = false;
+  uint32_t accesses = 0; // now and then one of them looks at the time
+  std::chrono::steady_clock::time_point deadline;
   bool isStopped = false; // a fault that the launch cannot go on after
 
   std::vector<Range> views;       // that any pointer may touch

@@ -228,6 +228,10 @@ void snug::sim::access(Thread &thread, const Site *site, const void *address, ui
     report("read-only", thread, site, "%s at %s", verb, describe(*range, at).c_str());
     stop();
   }
+  if ((++machine.accesses & 0xffff) == 0 && std::chrono::steady_clock::now() > machine.deadline) {
+    report("endless", thread, site, "the launch takes too long; a block never waits for what a later one does");
+    stop();
+  }
   if (machine.isProfiled)
     countAccess(thread, site, reinterpret_cast<uintptr_t>(at), bytes, isShared, !reads);
   auto visit = [&](const auto &check) { forCells(at, bytes, [&](Cell &cell) { return check.visit(cell); }); };

@@ -29,7 +29,8 @@ typedef struct snug_sim_view {
 // take turns. `params` are those of cuLaunchKernel: params[i] points to the value of parameter i. A pointer without a view of
 // its own may touch the view of param -1 that it points into.
 // Returns the number of faults; 0: the launch is clean. A fault is one of: out-of-bounds, misaligned, read-only, race, divergence,
-// uninitialised, missing-wait, launch (the launch as such is not possible). Each is a line of stderr,
+// uninitialised, missing-wait, launch (the launch as such is not possible), endless (it took more than SNUG_SIM_SECONDS, of the
+// environment, default 300; noticed at accesses to memory). Each is a line of stderr,
 //   snug-sim: KIND in KERNEL, block (x,y,z), thread (x,y,z), OP at LOCATION: DETAILS
 // of each op and kind the first only, and of a launch no more than SNUG_SIM_REPORTS (environment, default 8).
 // With SNUG_SIM_PROFILE=FILE in the environment, each launch appends a line of JSON: {"kernel", "accesses": [{"at", "space": "global" or
