@@ -155,3 +155,23 @@ def test_reports_are_limited(monkeypatch):
     assert len(launch(kernel(body), "one", [2], [1], [y])) == 5
     monkeypatch.setenv("SNUG_SIM_REPORTS", "2")
     assert len(launch(kernel(body), "one", [2], [1], [y])) == 2
+
+
+def test_memory_of_a_thread():
+    """Private buffers and those of memref.alloca: each thread has its own, and no other one races for them."""
+    body = """%c0 = arith.constant 0 : index
+      %c1 = arith.constant 1 : index
+      %i = gpu.thread_id x
+      %v = arith.index_cast %i : index to i64
+      %b = memref.alloca() : memref<2xi64>
+      memref.store %v, %p[%c1] : memref<2xi64, #gpu.address_space<private>>
+      %w = memref.load %p[%c1] : memref<2xi64, #gpu.address_space<private>>
+      memref.store %w, %b[%c0] : memref<2xi64>
+      gpu.barrier
+      %r = memref.load %b[%c0] : memref<2xi64>
+      memref.store %r, %y[%i] : memref<64xi64>"""
+    text = kernel(body, params="%y: memref<64xi64>").replace(
+        "(%y: memref<64xi64>)", "(%y: memref<64xi64>) private(%p: memref<2xi64, #gpu.address_space<private>>)")
+    y = aligned(np.zeros(64, np.int64))
+    assert launch(text, "one", [1], [64], [y]) == []
+    assert list(y) == list(range(64))
