@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Runs models that snugc compiled, on NumPy arrays.
+"""Runs models that snugc compiled, on NumPy arrays, and on arrays of other libraries on a GPU.
 
     import snug
     model = snug.load("model.so")
@@ -13,6 +13,7 @@ import ctypes
 import math
 import os
 import pathlib
+import sys
 
 import numpy
 
@@ -74,12 +75,15 @@ class _Options(ctypes.Structure):  # snug_context_options
         ("workspace", ctypes.c_void_p),
         ("workspace_bytes", ctypes.c_uint64),
         ("num_threads", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
         ("parallel_for", ctypes.c_void_p),
         ("parallel_for_state", ctypes.c_void_p),
         ("stream", ctypes.c_void_p),
         ("comm", ctypes.c_void_p),
         ("launch_ns", ctypes.POINTER(ctypes.c_uint64)),
+        ("max_dims", ctypes.POINTER(ctypes.c_int64)),
+        ("device", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
     ]
 
 
@@ -95,7 +99,8 @@ _NARROW = {"bfloat16": (4, 16), "int4": (0, 4), "uint4": (1, 4), "int2": (0, 2),
            "float8_e8m0fnu": (14, 8), "float6_e2m3fn": (15, 6), "float6_e3m2fn": (16, 6), "float4_e2m1fn": (17, 4)}
 _STRING = (3, 128)  # DLPack's code and bits of a string
 _WORDS = numpy.dtype([("data", "u8"), ("size", "u8")])  # snug_string
-_CPU = 1
+_CPU, _CUDA, _CUDA_MANAGED = 1, 2, 13  # DLPack's devices
+_DEVICE_TENSORS, _GRAPH = 1, 2  # of snug_context_flags
 _OVERWRITTEN, _DATA_SHAPE = 1, 2  # of snug_value_flags
 
 
@@ -127,6 +132,7 @@ def _open():
         "snug_error_destroy": (None, pointer),
         "snug_model_load": (pointer, ctypes.c_char_p, ctypes.POINTER(pointer)),
         "snug_model_release": (None, pointer),
+        "snug_model_device": (ctypes.c_int, pointer),
         "snug_model_dim": (ctypes.POINTER(_Dim), pointer, u32),
         "snug_model_input": (ctypes.POINTER(_Value), pointer, u32),
         "snug_model_output": (ctypes.POINTER(_Value), pointer, u32),
@@ -137,6 +143,7 @@ def _open():
         "snug_model_output_shape": (pointer, pointer, u32, dims, dims),
         "snug_context_create": (pointer, pointer, ctypes.POINTER(_Options), ctypes.POINTER(pointer)),
         "snug_context_destroy": (None, pointer),
+        "snug_context_stream": (pointer, pointer),
         "snug_context_set_dim": (pointer, pointer, ctypes.c_char_p, ctypes.c_int64),
         "snug_context_output_shape": (pointer, pointer, u32, dims),
         "snug_run": (pointer, pointer, tensors, u32, tensors, u32),
@@ -190,6 +197,39 @@ def _keys(found):
     return _strings(numpy.frombuffer(words, _WORDS)).tolist()
 
 
+def _is_on_gpu(array):
+    return hasattr(array, "__dlpack_device__") and int(array.__dlpack_device__()[0]) in (_CUDA, _CUDA_MANAGED)
+
+
+def _dltensor(array, stream, kept):
+    """The DLTensor of an array on a GPU, once what writes to it is in order with `stream`; it is valid as long as `kept` is."""
+    capsule = array.__dlpack__(stream=stream)
+    kept.append(capsule)  # which frees what it holds, as nobody consumes it
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return ctypes.cast(get(capsule, b"dltensor"), ctypes.POINTER(_Tensor))
+
+
+def _dtype_name(dtype):
+    if dtype.code == 6:
+        return "bool"
+    narrow = next((known for known, key in _NARROW.items() if key == (dtype.code, dtype.bits)), None)
+    return narrow or f"{_DTYPES.get(dtype.code, 'opaque')}{dtype.bits}"
+
+
+def _empty(sample, shape, dtype, name):
+    """An array of the library of `sample`, and on its device."""
+    library = sys.modules[type(sample).__module__.partition(".")[0]]
+    try:
+        kind = getattr(library, _dtype_name(dtype))
+        try:
+            return library.empty(shape, dtype=kind, device=sample.device)
+        except TypeError:  # one without that parameter, as CuPy
+            return library.empty(shape, dtype=kind)
+    except (AttributeError, TypeError) as error:
+        raise Error(1, f"there is no array for '{name}' like the inputs ({error}): give one, with out={{'{name}': ...}}") from None
+
+
 def _numpy_dtype(dtype, name):
     if (dtype.code, dtype.bits) == _STRING:
         return _WORDS
@@ -208,26 +248,36 @@ def _numpy_dtype(dtype, name):
 
 
 def _tensors(arrays):
-    """Views of C-contiguous arrays as the runtime takes them; valid as long as the arrays are."""
+    """Views of C-contiguous arrays as the runtime takes them; valid as long as the arrays are. A pointer to a view is one already."""
     views = (_Tensor * len(arrays))()
-    for view, array in zip(views, arrays):
+    pointers = (ctypes.POINTER(_Tensor) * len(arrays))()
+    for index, (view, array) in enumerate(zip(views, arrays)):
+        if isinstance(array, ctypes.POINTER(_Tensor)):
+            pointers[index] = array
+            continue
         narrow = _STRING if array.dtype == _WORDS else _NARROW.get(array.dtype.name)
         if not narrow and (array.dtype.kind not in _KINDS or not array.dtype.isnative):
             raise Error(6, f"arrays of dtype {array.dtype} cannot be passed to a model")
         view.data, view.device_type, view.ndim = array.ctypes.data, _CPU, array.ndim
         view.dtype = _DType(*(narrow or (_KINDS[array.dtype.kind], array.dtype.itemsize * 8)), 1)
         view.shape = (ctypes.c_int64 * array.ndim)(*array.shape)
-    return views, (ctypes.POINTER(_Tensor) * len(arrays))(*[ctypes.pointer(view) for view in views])
+        pointers[index] = ctypes.pointer(view)
+    return views, pointers
 
 
 class Model:
     """A compiled model with one context. Calls take turns; load it again for calls that run at the same time."""
 
-    def __init__(self, path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False):
+    def __init__(self, path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False, device=0, stream=None,
+                 device_tensors=False, cuda_graph=False):
         self._donate = donate
         self._model, self._context = ctypes.c_void_p(), ctypes.c_void_p()
         _check(_library.snug_model_load(os.fsencode(path), ctypes.byref(self._model)))
-        options = _Options(struct_size=ctypes.sizeof(_Options), num_threads=num_threads)
+        flags = (_DEVICE_TENSORS if device_tensors else 0) | (_GRAPH if cuda_graph else 0)
+        options = _Options(struct_size=ctypes.sizeof(_Options), num_threads=num_threads, flags=flags, device=device)
+        if stream is not None:
+            options.stream = stream or 1  # CUDA's legacy stream
+        self._device = f"cuda:{device}" if _library.snug_model_device(self._model) else "cpu"
         self._launches = [(info.kernel.decode(), info.nodes.decode()) for info in self._all("launch")] if profile else []
         if parallel_for:
             self._parallel_for = parallel_for  # it must live as long as the context
@@ -277,6 +327,16 @@ class Model:
         return list(self._overwritten)
 
     @property
+    def device(self):
+        """Where the model runs: "cpu", or "cuda:N"."""
+        return self._device
+
+    @property
+    def stream(self):
+        """The CUDA stream that calls run on, as an int; None on the CPU."""
+        return _library.snug_context_stream(self._context)
+
+    @property
     def maps(self):
         """Keys, as lists, of the outputs that are sequences of maps, by their names."""
         return {name: list(keys) for name, keys in self._maps.items()}
@@ -294,10 +354,15 @@ class Model:
         ctypes.memset(getattr(self, "_launch_ns", (ctypes.c_uint64 * 0)()), 0, 8 * len(found))
         return found
 
-    def __call__(self, *arrays, **named):
+    def __call__(self, *arrays, out=None, **named):
         """Runs the model and returns its outputs by name: arrays, and for a sequence of maps a list of dicts. An array that is not C-contiguous is copied, and so is one that
         the model overwrites, unless it was loaded with donate=True (a read-only array even then); a wrong dtype or shape
-        is an Error, never converted."""
+        is an Error, never converted.
+
+        A model for a GPU takes arrays on its device as they are (of any library with DLPack: torch, CuPy), and NumPy arrays,
+        which are copied. Where one of the inputs is on the device, outputs are arrays of its library there, else NumPy arrays;
+        `out` may have, by name, arrays on the device to write to instead. With a stream of the caller's they are there in its
+        order."""
         names = list(self._inputs)
         if len(arrays) > len(names):
             raise TypeError(f"the model takes {len(names)} inputs, got {len(arrays)}")
@@ -310,39 +375,62 @@ class Model:
         missing = [name for name in names if name not in given]
         if missing:
             raise TypeError(f"missing inputs: {', '.join(missing)}")
+        kept, values = [], []  # what is kept alive until the run has begun: bytes of strings, views of arrays on the device
+        sample = next((given[name] for name in names if _is_on_gpu(given[name])), None)
         # ascontiguousarray makes a scalar one-dimensional, so it only sees what needs it.
-        values = [numpy.asarray(given[name]) for name in names]
-        values = [value if value.flags.c_contiguous else numpy.ascontiguousarray(value) for value in values]
-        for index, name in enumerate(names):
-            if name in self._overwritten and not (self._donate and values[index].flags.writeable):
-                values[index] = values[index].copy()
-        kept = []  # the bytes of strings
-        values = [_words(value, kept) if value.dtype.kind in "OSU" else value for value in values]
+        for name in names:
+            if _is_on_gpu(given[name]):
+                if name in self._overwritten and not self._donate:
+                    raise Error(1, f"the model overwrites '{name}': load it with donate=True, and give it an array that need not be kept")
+                values.append(_dltensor(given[name], self.stream, kept))
+                continue
+            value = numpy.asarray(given[name])
+            value = value if value.flags.c_contiguous else numpy.ascontiguousarray(value)
+            if name in self._overwritten and not (self._donate and value.flags.writeable):
+                value = value.copy()
+            values.append(_words(value, kept) if value.dtype.kind in "OSU" else value)
         in_views, in_pointers = _tensors(values)
 
         dims = (ctypes.c_int64 * max(1, len(self._dims)))(*[self._fixed.get(name, -1) for name in self._dims])
         _check(_library.snug_model_bind_dims(self._model, in_pointers, len(values), dims))
-        results = {}
+        results, out = {}, dict(out or {})
+        unknown = [name for name in out if name not in self._outputs]
+        if unknown:
+            raise TypeError(f"'{unknown[0]}' is no output of the model ({', '.join(self._outputs)})")
         for index, (name, (dtype, rank)) in enumerate(self._outputs.items()):
             shape = (ctypes.c_int64 * max(1, rank))()
             _check(_library.snug_model_output_shape(self._model, index, dims, shape))
-            results[name] = numpy.empty(tuple(shape[:rank]), _numpy_dtype(dtype, name))
-        out_views, out_pointers = _tensors(list(results.values()))
+            shape = tuple(shape[:rank])
+            if name in out:
+                results[name] = out[name]
+            elif sample is not None:
+                results[name] = _empty(sample, shape, dtype, name)
+            else:
+                results[name] = numpy.empty(shape, _numpy_dtype(dtype, name))
+        places = [_dltensor(array, self.stream, kept) if _is_on_gpu(array) else array for array in results.values()]
+        out_views, out_pointers = _tensors(places)
         _check(_library.snug_run(self._context, in_pointers, len(values), out_pointers, len(results)))
         for name in self._data_shapes:
             shape = (ctypes.c_int64 * max(1, results[name].ndim))()
             _check(_library.snug_context_output_shape(self._context, self.outputs.index(name), shape))
             shape = tuple(shape[:results[name].ndim])
             results[name] = results[name].reshape(-1)[:math.prod(shape)].reshape(shape)
-        outputs = {name: _strings(array) if array.dtype == _WORDS else array for name, array in results.items()}
+        strings = [name for name, (dtype, _) in self._outputs.items() if (dtype.code, dtype.bits) == _STRING]
+        outputs = {name: _strings(array) if name in strings else array for name, array in results.items()}
         for name, keys in self._maps.items():
             outputs[name] = [dict(zip(keys, row)) for row in outputs[name].tolist()]
         return outputs
 
 
-def load(path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False):
+def load(path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False, device=0, stream=None,
+         device_tensors=False, cuda_graph=False):
     """Loads a compiled model. num_threads: at most the planned number, 0 for just that. dims: values of dims that no
     input's shape determines. profile: count where the time goes, for Model.profile(). parallel_for: a ctypes function of
     the type snug_parallel_for_fn (snug/Runtime.h), to run kernels on threads of the caller's. donate: arrays for inputs that the model overwrites need not
-    be kept."""
-    return Model(path, num_threads, dims, profile, parallel_for, donate)
+    be kept.
+
+    Of a model for a GPU: device, its number. stream: the CUDA stream to run on, as an int (of torch:
+    torch.cuda.current_stream().cuda_stream); calls then return before the run is done, unless an output is a NumPy array. Without
+    it, calls return when it is done. device_tensors: all inputs and outputs are on the device; the model then needs no memory there
+    for copies of others. cuda_graph: replay runs that have the same shapes and addresses as the one before as a CUDA graph."""
+    return Model(path, num_threads, dims, profile, parallel_for, donate, device, stream, device_tensors, cuda_graph)
