@@ -227,7 +227,7 @@ typedef struct snug_memory_info {
   uint64_t weights_bytes; // bytes of the weights blob
   uint64_t arena_bytes;
   uint64_t arena_alignment;
-  uint64_t library_bytes; // what the libraries that the runtime calls need besides
+  uint64_t library_bytes; // what the libraries that the runtime calls need besides; of a GPU, with 8 for each extent of data_shapes
   uint64_t input_bytes, output_bytes;
 } snug_memory_info;
 

@@ -92,7 +92,7 @@ SNUG_API const snug_map_keys *snug_model_output_keys(const snug_model *model, ui
 
 // What a process needs to run the model, in bytes.
 typedef struct snug_memory_need {
-  uint64_t weights; // shared by all contexts of the model: file-backed, read-only
+  uint64_t weights; // shared by all contexts of the model: file-backed, read-only; of a GPU, on the device
   uint64_t arena;   // one for each context
   uint64_t arena_alignment;
   uint64_t library; // what the libraries that the runtime calls need besides
@@ -259,8 +259,8 @@ typedef struct snug_context_options {
 #define SNUG_CONTEXT_OPTIONS_INIT {sizeof(snug_context_options), NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0}
 
 // Of a model for a GPU: `workspace` is an address on the device, and what the context allocates there (with the weights, which
-// contexts of a model on one device share) is all that runs use; the threads and the profile of the host's are not used, and
-// launch_ns counts what the device took, with every launch waited for. The device's primary context is used and kept, as
+// contexts of a model on one device share) is all that runs use; num_threads and parallel_for are not used; launch_ns
+// counts what the device took, with every launch waited for. The device's primary context is used and kept, as
 // the CUDA runtime and PyTorch do; functions leave the calling thread's current context as it was.
 
 // Makes a context: maps the model's weights if no context did before, allocates all that runs need, and starts the
@@ -285,9 +285,9 @@ SNUG_API uint32_t snug_context_num_threads(const snug_context *context);
 
 // What is allocated on a GPU, in bytes.
 typedef struct snug_device_memory {
-  uint64_t allocated;          // by this context, and for the weights that it shares with others
-  uint64_t free_at_creation;   // on the device, before the context allocated anything; other processes change it, too
-  uint64_t free, total;        // on the device, now; the driver hands out memory in large steps
+  uint64_t allocated;        // by this context, with the weights that it shares with others
+  uint64_t free_at_creation; // on the device, before the model's first context there allocated anything
+  uint64_t free, total;      // on the device, now; the driver hands out memory in large steps, to other processes, too
 } snug_device_memory;
 
 // All 0 for a context on the CPU. Not during a run. Errors: SNUG_EXIT_MACHINE (the device is lost).

@@ -37,6 +37,12 @@ static ModelHandle loadModel(const RunOptions &options) {
   return ModelHandle(loaded);
 }
 
+static void checkDevice(const snug_model *model, const RunOptions &options) {
+  if ((options.device || options.cudaGraph) && snug_model_device(model) == SNUG_DEVICE_CPU)
+    throw CommandFailure(SNUG_EXIT_USAGE, "--device and --cuda-graph are for models that compute on a GPU, and this one was compiled for " +
+                                              std::string(snug_model_target(model)));
+}
+
 static ContextHandle createContext(snug_model *model, const RunOptions &options, const std::vector<int64_t> &dims,
                                    snug_comm *comm, const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
   snug_context_options contextOptions = SNUG_CONTEXT_OPTIONS_INIT;
@@ -161,6 +167,7 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
   together(comm, [&] {
     if (!model)
       model = loadModel(options);
+    checkDevice(model.get(), options);
     tensors = makeTensors(model.get(), options, comm ? snug_comm_rank(comm) : 0);
     // With --stats the arena is ours, so that it can be watched; it has exactly the planned size either way.
     snug_memory_need need;

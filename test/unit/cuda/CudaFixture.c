@@ -38,9 +38,9 @@ static const snug_extent rows[] = {{-2, 0, 0, 0, "n"}, {-1, 0, 0, kWidth, "8"}};
 static const snug_extent rows[] = {{0, 0, 1, 0, "n"}, {-1, 0, 0, kWidth, "8"}};
 #endif
 #ifdef FIXTURE_DATA_SHAPE
-enum { kFlagsOfY = SNUG_VALUE_DATA_SHAPE };
+enum { kFlagsOfY = SNUG_VALUE_DATA_SHAPE, kShapeBytes = 2 * 8 };
 #else
-enum { kFlagsOfY = 0 };
+enum { kFlagsOfY = 0, kShapeBytes = 0 };
 #endif
 #ifdef FIXTURE_TEXT
 enum { kKindOfX = SNUG_VALUE_STRING_TENSOR };
@@ -125,7 +125,7 @@ static const snug_model_header header = {
     .dims = dims,
     .inputs = inputs,
     .outputs = outputs,
-    .memory = {FIXTURE_WEIGHTS * 4, kProduct, 256, 0, kInputBytes, kProduct},
+    .memory = {FIXTURE_WEIGHTS * 4, kProduct, 256, kShapeBytes, kInputBytes, kProduct},
     .weights_data = (const uint8_t *)weights,
     .shapes = shapes,
     .run = run,

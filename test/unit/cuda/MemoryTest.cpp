@@ -9,6 +9,19 @@
 using namespace snug::cuda;
 using CudaMemory = CudaTest;
 
+TEST_F(CudaMemory, IsWhatWasPlannedForShapes) {
+  for (const char *built : {FIXTURE_DATA_SHAPE, FIXTURE_VALUE_DIM}) {
+    load(built);
+    snug_memory_need need;
+    EXPECT_OK(snug_model_memory(model, nullptr, &need));
+    create();
+    EXPECT_EQ(stats().live_bytes, need.total);
+    snug_context_destroy(context);
+    snug_model_release(model);
+    context = nullptr, model = nullptr;
+  }
+}
+
 TEST_F(CudaMemory, IsWhatWasPlanned) {
   load();
   snug_memory_need need;
