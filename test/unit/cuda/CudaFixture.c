@@ -4,7 +4,7 @@
 //   y[n, 8] = x[n, 8] * w[8] + 1,   with n in 1..64
 // as two kernels (CudaKernels.c) with their product in the arena. In variants:
 // FIXTURE_WEIGHTS=N has N floats of weights, of which those from FIXTURE_FIRST on are w; FIXTURE_DATA_SHAPE gives y the rows in front of the first
-// one that starts with a negative number; FIXTURE_VALUE_DIM takes n from an input; FIXTURE_KERNEL is the name of the second
+// one that starts with a negative number; with FIXTURE_READ it computes no others. FIXTURE_VALUE_DIM takes n from an input; FIXTURE_KERNEL is the name of the second
 // kernel; FIXTURE_SHARED its dynamic shared memory; FIXTURE_LAUNCHES starts it that often if n is odd; FIXTURE_CHIP is the image's;
 // FIXTURE_MESH is cut for two devices; FIXTURE_TEXT has strings.
 #include "snug/ModelABI.h"
@@ -74,17 +74,21 @@ static int64_t bitsOf(float value) {
 
 static void run(const snug_run_args *args) {
   const snug_runtime_table *runtime = args->runtime;
-  int64_t count = args->dims[0] * kWidth, blocks = (count + kThreads - 1) / kThreads, product = (int64_t)args->arena;
+  int64_t rows = args->dims[0];
+#ifdef FIXTURE_DATA_SHAPE
+  int64_t third[] = {(int64_t)args->inputs[0], (int64_t)args->outputs[1], args->dims[0]};
+  runtime->launch(runtime->device_state, 2, 2, 1, third);
+#endif
+#ifdef FIXTURE_READ
+  rows = runtime->read(runtime->device_state, args->outputs[1], 8);
+#endif
+  int64_t count = rows * kWidth, blocks = (count + kThreads - 1) / kThreads, product = (int64_t)args->arena;
   int64_t w = (int64_t)args->weights + FIXTURE_FIRST * 4;
   int64_t first[] = {(int64_t)args->inputs[0], w, product, count};
   runtime->launch(runtime->device_state, 0, 0, blocks, first);
   int64_t second[] = {product, (int64_t)args->outputs[0], count, bitsOf(1.0f)};
   for (int64_t i = 0; i < (args->dims[0] % 2 ? FIXTURE_LAUNCHES : 1); ++i)
     runtime->launch(runtime->device_state, 1, 1, blocks, second);
-#ifdef FIXTURE_DATA_SHAPE
-  int64_t third[] = {(int64_t)args->inputs[0], (int64_t)args->outputs[1], args->dims[0]};
-  runtime->launch(runtime->device_state, 2, 2, 1, third);
-#endif
   runtime->launch(runtime->device_state, 0, 0, 0, first); // of no blocks: nothing is done
 }
 

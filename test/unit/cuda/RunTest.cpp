@@ -4,6 +4,7 @@
 
 #include "test/unit/cuda/CudaTest.h"
 
+#include <algorithm>
 #include <memory>
 #include <thread>
 
@@ -165,6 +166,36 @@ TEST_F(CudaRun, ComputesShapes) {
   EXPECT_OK(snug_context_output_shape(context, 0, shape));
   EXPECT_EQ(shape[0], 4);
   EXPECT_EQ(shape[1], kWidth);
+}
+
+TEST_F(CudaRun, WaitsForAValueThatDecidesItsCourse) {
+  load(FIXTURE_READ);
+  Stream stream = makeStream();
+  create(SNUG_CONTEXT_DEVICE_TENSORS, stream);
+  Rows x(6, 1), y(6, -1);
+  x.values[4 * kWidth] = -1;
+  Address onDevice = upload(x.values), result = allocate(6 * kWidth * 4);
+  snug_fake_cuda_reset();
+  EXPECT_OK(run(x.onDevice(onDevice), y.onDevice(result)));
+  EXPECT_CUDA(cuStreamSynchronize(stream));
+  std::vector<float> made = download(result, 6 * kWidth), want = resultOf(x.values);
+  EXPECT_TRUE(std::equal(made.begin(), made.begin() + 4 * kWidth, want.begin()));
+  EXPECT_NE(made[4 * kWidth], want[4 * kWidth]); // nobody computed that
+  EXPECT_EQ(stats().allocations, 0u);
+
+  const std::string why = "a value on which the model's course depends could not be read from CUDA device 0 (Fake GPU, sm_90): ";
+  for (const char *failure : {"cuMemcpyDtoHAsync_v2:1:701", "cuStreamSynchronize:1:701"}) {
+    Setting fail("SNUG_FAKE_CUDA_FAIL", failure);
+    EXPECT_FAILS_WITH(run(x.onDevice(onDevice), y.onDevice(result)), SNUG_EXIT_RUN, why + "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES (701)");
+  }
+  EXPECT_CUDA(cuStreamBeginCapture_v2(stream, kCaptureGlobal));
+  EXPECT_FAILS_WITH(run(x.onDevice(onDevice), y.onDevice(result)), SNUG_EXIT_RUN, "such a model cannot be a part of a CUDA graph");
+  Graph graph = nullptr;
+  EXPECT_EQ(cuStreamEndCapture(stream, &graph), kCaptureInvalidated);
+  EXPECT_OK(run(x.onDevice(onDevice), y.onDevice(result))); // and is usable again
+  snug_context_destroy(context);
+  create(SNUG_CONTEXT_GRAPH);
+  EXPECT_FAILS_WITH(run(x.onHost(), y.onHost()), SNUG_EXIT_RUN, "such a model cannot be a part of a CUDA graph");
 }
 
 TEST_F(CudaRun, ReadsDimsThatAreElementsOnTheHost) {
