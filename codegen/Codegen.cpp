@@ -49,11 +49,12 @@ public:
       : module(module), options(options), report(report) {}
 
   LogicalResult run() {
-    int64_t forStrings = stringBytes(module); // before equal kernels are one
     llvm::Expected<Target> expected = Target::create(options.target, options.march);
     if (!expected)
       return fail(1, llvm::toString(expected.takeError()));
     target = std::move(*expected);
+    bool onGpu = target.kernels->gpuCapability() != 0;
+    uint64_t library = static_cast<uint64_t>(libraryBytes(module, options.threads, onGpu)); // before equal kernels are one
     if (failed(outlineKernels(module, *target.kernels, options, report)))
       return failure();
     dump(module, options, "plan");
@@ -70,8 +71,7 @@ public:
       return failure();
 
     // Weights first: the library names them by their content.
-    uint64_t library = static_cast<uint64_t>(libraryBytes(static_cast<int>(signature->threads)) + forStrings);
-    HeaderInputs header{*signature, *strings, code, options.target, weights->bytes, library, std::nullopt, {}, {}};
+    HeaderInputs header{*signature, *strings, code, target.kernels->name(), weights->bytes, library, std::nullopt, {}, {}};
     WeightFiles files(options.outputPath, signature->mesh);
     std::string error;
     DataFolder folder{options.modelDirectory, options.modelName, options.modelBytes};

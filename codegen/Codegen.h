@@ -25,7 +25,7 @@ struct CodegenOptions {
   std::string modelName;           // with modelBytes: the name that snug_nn.data gives the model's own file
   std::optional<llvm::StringRef> modelBytes; // what is in that file, where it is in memory; no other file is read then
   std::string march;               // a CPU name as LLVM knows it; empty: this machine's CPU
-  std::string target = "cpu";      // as given to --target: cpu or cuda[:CHIP,...]; recorded in the library
+  std::string target = "cpu";      // as given to --target: cpu or cuda[:CHIP,...]
   std::string cudaToolkit;         // folder of the CUDA toolkit; empty: where it is commonly found
   int threads = 1;                 // planned number of threads; a module's snug.threads wins
   uint64_t embedLimit = 64 * 1024; // weights up to this many bytes are embedded in the library, but not those of a mesh
@@ -41,14 +41,13 @@ struct CodegenReport {
   double lowerMs = 0, llvmMs = 0, weightsMs = 0, linkMs = 0;
 };
 
-// What creating a context adds to a process besides the arena, in bytes: at most this. Each worker of OpenMP has a stack of
-// which kernels may use 64 KiB (made resident at once), its own state and its heap; the rest is of the process.
-constexpr int64_t libraryBytes(int threads) { return (256 + 128 * static_cast<int64_t>(threads)) << 10; }
-
 // Module attribute: bytes for strings that a run makes. Absent where it makes none.
 inline constexpr llvm::StringLiteral kTextBytes = "snug.text_bytes";
-// What strings need besides, of canonical IR or later: those that runs make, those of constants, regular expressions.
-int64_t stringBytes(mlir::ModuleOp module);
+// What creating a context adds besides the arena, in bytes: at most this, of a program from canonical IR on. On the CPU, to a process:
+// each worker of OpenMP has a stack of which kernels may use 64 KiB (made resident at once), its own state and its heap; and
+// what strings need: those that runs make, those of constants, regular expressions. `threads` holds where the module has no
+// snug.threads. On a GPU, to its memory: the shapes that data decides.
+int64_t libraryBytes(mlir::ModuleOp module, int threads, bool onGpu);
 
 // Where the weights of a library go, and files of those names that are there from an earlier compilation of it, which are
 // removed: `<library>.safetensors`, or for a program that is cut for a mesh `<library>.rank<R>.safetensors`.

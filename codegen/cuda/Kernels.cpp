@@ -37,6 +37,8 @@ llvm::Expected<std::vector<std::string>> codegen::parseCudaChips(const std::stri
   return names;
 }
 
+std::string CudaKernels::name() const { return "cuda:" + llvm::join(chips, ","); }
+
 int CudaKernels::gpuCapability() const {
   int capability = 0;
   StringRef(chips.front()).drop_front(3).consumeInteger(10, capability);

@@ -26,6 +26,7 @@ llvm::Expected<std::vector<std::string>> parseCudaChips(const std::string &targe
 class CudaKernels : public KernelTarget {
 public:
   explicit CudaKernels(std::vector<std::string> chips) : chips(std::move(chips)) {}
+  std::string name() const override;
   int gpuCapability() const override;
   mlir::LogicalResult check(mlir::Operation *op) const override;
   bool hostSeesMemory() const override { return false; }

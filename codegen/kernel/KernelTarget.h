@@ -70,6 +70,8 @@ inline constexpr llvm::StringLiteral kSmallOffsets = "snug.small_offsets";
 class KernelTarget {
 public:
   virtual ~KernelTarget() = default;
+  // As --target would name it in full; recorded in the library.
+  virtual std::string name() const { return "cpu"; }
   // Compute capability of the oldest GPU that it is (90 of sm_90); 0: a CPU.
   virtual int gpuCapability() const { return 0; }
   // Whether there is a kernel for these types and shapes; else says why not. What is said here is said nowhere else.

@@ -3,6 +3,8 @@
 #include "codegen/Codegen.h"
 #include "codegen/link/Weights.h"
 #include "dialects/nn/TextOps.h"
+#include "lib/analysis/Arguments.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "snug/ModelABI.h"
 
 using namespace mlir;
@@ -41,10 +43,22 @@ std::optional<uint64_t> StringTable::offsetOf(nn::WeightOp op) const {
   return std::nullopt;
 }
 
-int64_t snug::stringBytes(ModuleOp module) {
-  auto made = module->getAttrOfType<IntegerAttr>(kTextBytes);
+int64_t snug::libraryBytes(ModuleOp module, int threads, bool onGpu) {
+  auto number = [&](StringRef name, int64_t otherwise) {
+    auto attribute = module->getAttrOfType<IntegerAttr>(name);
+    return attribute ? attribute.getInt() : otherwise;
+  };
+  if (onGpu) {
+    int64_t extents = 0;
+    if (auto main = module.lookupSymbol<func::FuncOp>("main"))
+      for (unsigned i = 0; i < main.getNumArguments(); ++i)
+        if (main.getArgAttr(i, kShapeOf))
+          extents += cast<ShapedType>(main.getArgumentTypes()[i]).getNumElements();
+    return extents * static_cast<int64_t>(sizeof(int64_t));
+  }
   auto table = StringTable::plan(module);
-  int64_t total = (made ? made.getInt() : 0) + (succeeded(table) ? static_cast<int64_t>(table->bytes()) : 0);
+  int64_t total = (256 + 128 * number("snug.threads", threads)) << 10;
+  total += number(kTextBytes, 0) + (succeeded(table) ? static_cast<int64_t>(table->bytes()) : 0);
   constexpr int64_t expressionBytes = 8 << 20; // what RE2 limits itself to
   module.walk([&](nn::TextOp op) { total += op.getKind() == nn::TextKind::FullMatch ? expressionBytes : 0; });
   return total;

@@ -17,7 +17,7 @@ using namespace mlir;
 using namespace snug;
 
 void Pipeline::measureFixed() {
-  report.library = libraryBytes(threads()) + stringBytes(*program);
+  report.library = libraryBytes(*program, threads(), options.gpuCapability != 0);
   llvm::SmallDenseSet<std::pair<Attribute, Attribute>> seen;
   auto bytesOf = [&](Type type, std::optional<ArrayAttr> texts) {
     auto shaped = cast<ShapedType>(type);

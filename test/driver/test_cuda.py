@@ -39,6 +39,13 @@ def test_without_a_toolkit(mlp, tmp_path):
     assert snugc(mlp(), "--dry-run", "--dim", "rows=4", "--target", "cuda", SNUG_CUDA_TOOLKIT=str(empty))[0] == 0
 
 
+@pytest.mark.skipif("SNUG_CUDA_TOOLKIT" not in os.environ, reason="without a CUDA toolkit")
+def test_the_library_says_its_chips(mlp, tmp_path):
+    assert snugc(mlp(), "-o", tmp_path / "m.so", "--dim", "rows=4", "--target", "cuda")[0] == 0
+    info = subprocess.run([os.environ["SNUG_RUN"], tmp_path / "m.so", "--info"], capture_output=True, text=True, check=True).stdout
+    assert "cuda:sm_80,sm_90,sm_100" in info
+
+
 def test_strings(tmp_path):
     path = model([helper.make_node("StringConcat", ["x", "x"], ["y"], name="twice")], [values("x", [4], TensorProto.STRING)],
                  [values("y", [4], TensorProto.STRING)], path=tmp_path / "strings.onnx")

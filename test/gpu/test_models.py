@@ -86,8 +86,8 @@ def check(model, inputs, folder, dims, *words):
         error = np.linalg.norm(first[name].astype(np.float64) - value) / max(np.linalg.norm(value.astype(np.float64)), 1e-30)
         assert first[name].dtype == value.dtype and error <= TOLERANCE, (name, error)
         np.testing.assert_array_equal(first[name], second[name])
-    # One allocation each of the arena and the weights, and of a copy of each input and output on the host.
-    assert made.peak_bytes - before == planned["arena"] + planned["weights"] + planned["inputs"] + planned["outputs"]
+    # One allocation each of the arena and the weights, of a copy of each input and output on the host, and of shapes.
+    assert made.peak_bytes - before == planned["total"]
     assert after.allocations == made.allocations and after.peak_bytes == made.peak_bytes
     assert after.waits == made.waits + len(want) + 1  # a copy of each output to the host, and the end of the run
     assert after.launches == 2 * made.launches > 0
@@ -144,11 +144,13 @@ def test_data_decides(tmp_path):
     graph = h.make_graph(nodes, "g", [h.make_tensor_value_info("x", 1, [8])],
                          [h.make_tensor_value_info("y", 1, [8]), h.make_tensor_value_info("places", 7, [1, None])], constants)
     onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
-    library, _ = compile_model(tmp_path / "m.onnx", tmp_path, {})
+    library, planned = compile_model(tmp_path / "m.onnx", tmp_path, {})
     session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
     gpu = simulator.Gpu(tmp_path / "kernels.mlir")
+    before = gpu.stats().live_bytes
     with gpu:
         compiled = snug.load(str(library))
+        assert gpu.stats().peak_bytes - before == planned["total"] and planned["library"] == 2 * 8
         for scale, zeros in ((100, 2), (1.5, 0), (1, 8)):
             x = np.linspace(0.1, 1, 8, dtype=np.float32) * np.float32(scale)
             x[:zeros] = 0
