@@ -159,7 +159,6 @@ LogicalResult CudaKernels::check(Operation *op) const {
   }
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case([&](linalg::GenericOp generic) { return checkGeneric(generic); })
-      .Case([&](nn::ContractOp contract) { return checkContract(contract); })
       .Case([&](nn::AttentionOp attention) { return checkAttention(attention); })
       .Case([&](nn::ScalarKernelOp scalar) { return checkScalarKernel(scalar); })
       .Default([](Operation *) { return success(); });
@@ -177,6 +176,7 @@ LogicalResult CudaKernels::checkProgram(ModuleOp module) const {
 
 KernelRange CudaKernels::range(Operation *op) const {
   return llvm::TypeSwitch<Operation *, KernelRange>(op)
+      .Case([&](nn::ContractOp contract) { return planContract(contract); })
       .Case([&](nn::AttentionOp attention) { return planAttentionRows(attention); })
       .Case<nn::SoftmaxOp, nn::NormOp>([&](Operation *rows) { return planRowBlocks(rows); })
       .Default([&](Operation *other) { return planPoints(other); });

@@ -80,11 +80,11 @@ struct CudaKernelBuilder : KernelBuilder {
 
 KernelRange planPoints(mlir::Operation *op);
 KernelRange planRowBlocks(mlir::Operation *op);
+KernelRange planContract(nn::ContractOp op);
 KernelRange planAttentionRows(nn::AttentionOp op);
 
 mlir::LogicalResult checkScalarKernel(nn::ScalarKernelOp op);
 mlir::LogicalResult checkAttention(nn::AttentionOp op);
-mlir::LogicalResult checkContract(nn::ContractOp op);
 
 // The code of a thread; the kernel op stays, and is erased by the caller.
 void emitKernel(mlir::linalg::GenericOp op, CudaKernelBuilder &b);

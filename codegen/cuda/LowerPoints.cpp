@@ -21,12 +21,6 @@ SmallVector<ExtentPlace> pointDims(Operation *op) {
     for (auto [dim, iterator] : llvm::enumerate(generic.getIteratorTypesArray()))
       if (iterator == utils::IteratorType::parallel)
         dims.push_back(*loopExtent(generic, dim));
-  } else if (auto contract = dyn_cast<nn::ContractOp>(op)) {
-    SmallVector<AffineMap> maps = contract.getMaps();
-    unsigned init = op->getNumOperands() - 1;
-    for (unsigned dim = 0; dim < maps[0].getNumDims(); ++dim)
-      if (maps.back().isFunctionOfDim(dim))
-        dims.push_back(*extentPlace(maps, dim, {init}));
   } else if (auto scalar = dyn_cast<nn::ScalarKernelOp>(op)) {
     for (unsigned dim = 0; dim < scalar.getNumParallelDims(); ++dim)
       dims.push_back(*extentPlace(scalar.getMaps(), dim));
@@ -119,52 +113,5 @@ LogicalResult codegen::checkScalarKernel(nn::ScalarKernelOp op) {
 void codegen::emitKernel(nn::ScalarKernelOp op, CudaKernelBuilder &b) {
   b.points(sizesOf(op, pointDims(op), b), [&](ArrayRef<Value> place) {
     emitRegion(op, b, place, [](Operation *) -> SmallVector<Value> { llvm_unreachable("checkScalarKernel"); });
-  });
-}
-
-LogicalResult codegen::checkContract(nn::ContractOp op) { return success(); }
-
-void codegen::emitKernel(nn::ContractOp op, CudaKernelBuilder &b) {
-  SmallVector<AffineMap> maps = op.getMaps();
-  unsigned loops = maps[0].getNumDims();
-  Block &epilogue = op.getEpilogue().front();
-  Type sumType = epilogue.getArgument(0).getType();
-  SmallVector<unsigned> logical; // operands whose dims are those of the maps
-  for (unsigned operand = 0; operand < maps.size(); ++operand)
-    if (operand != 1 || !op.getPacked())
-      logical.push_back(operand);
-  int64_t width = op.getPacked() ? cast<MemRefType>(op.getB().getType()).getShape().back() : 1;
-  b.points(sizesOf(op, pointDims(op), b), [&](ArrayRef<Value> place) {
-    SmallVector<Value> indices(loops, b.constant(0));
-    SmallVector<unsigned> sums;
-    for (unsigned dim = 0, next = 0; dim < loops; ++dim) {
-      if (maps.back().isFunctionOfDim(dim))
-        indices[dim] = place[next++];
-      else
-        sums.push_back(dim);
-    }
-    std::function<Value(unsigned, Value)> reduce = [&](unsigned number, Value sum) -> Value {
-      if (number == sums.size()) {
-        SmallVector<Value> right = b.apply(maps[1], indices);
-        if (op.getPacked()) // panels of columns
-          right = {b.div(right[1], b.constant(width)), right[0], b.rem(right[1], b.constant(width))};
-        Value product = arith::MulFOp::create(b, b.loadWide(op.getA(), b.apply(maps[0], indices)), b.loadWide(op.getB(), right));
-        return arith::AddFOp::create(b, sum, product);
-      }
-      unsigned dim = sums[number];
-      return b.reduceLoop(b.constant(0), b.size(op, extentPlace(maps, dim, logical)), sum, [&](Value i, Value partial) {
-        indices[dim] = i;
-        return reduce(number + 1, partial);
-      });
-    };
-    Value sum = reduce(0, b.constantFloat(sumType, 0));
-    IRMapping mapping;
-    mapping.map(epilogue.getArgument(0), sum);
-    for (auto [number, operand] : llvm::enumerate(op.getEpilogueIns()))
-      mapping.map(epilogue.getArgument(number + 1),
-                  isa<MemRefType>(operand.getType()) ? b.load(operand, b.apply(maps[2 + number], indices)) : Value(operand));
-    for (Operation &inner : epilogue.without_terminator())
-      b.clone(inner, mapping);
-    b.store(mapping.lookupOrDefault(epilogue.getTerminator()->getOperand(0)), op.getInit(), b.apply(maps.back(), indices));
   });
 }
