@@ -166,3 +166,18 @@ LogicalResult snug::compileToLibrary(ModuleOp module, const CodegenOptions &opti
     report.exitCode = 70;
   return result;
 }
+
+LogicalResult snug::checkKernels(ModuleOp module, const std::string &target, const std::string &march) {
+  llvm::Expected<Target> made = Target::create(target, march);
+  if (!made) {
+    llvm::consumeError(made.takeError()); // no fact about the kernels; the compilation says it
+    return success();
+  }
+  // Equal kernels of equal layers are all named: each is a node of the model.
+  bool supported = succeeded(made->kernels->checkProgram(module));
+  module.walk([&](Operation *op) {
+    if (isKernelOp(op))
+      supported &= succeeded(made->kernels->check(op));
+  });
+  return success(supported);
+}

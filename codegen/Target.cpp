@@ -9,7 +9,7 @@ using namespace snug::codegen;
 llvm::Expected<Target> Target::create(const std::string &target, const std::string &march) {
   llvm::Expected<CpuTarget> host = CpuTarget::create(march);
   if (!host)
-    return host.takeError();
+    return llvm::createStringError("--march: " + llvm::toString(host.takeError()));
   Target made{*host, nullptr};
   if (target == "cpu") {
     made.kernels = std::make_unique<CpuKernels>(*host);

@@ -133,13 +133,20 @@ void codegen::emitRegion(nn::ScalarKernelOp op, KernelBuilder &b, ArrayRef<Value
 }
 
 Value codegen::emitGatherIndex(nn::GatherOp op, KernelBuilder &b, ValueRange place) {
-  Value zero = b.constant(0), extent = b.size(op.getData(), op.getAxis());
+  // In 64 bits, as an index may have fewer and what is data may be any number.
+  Type i64 = b.getI64Type();
+  Value zero = arith::ConstantOp::create(b, b.getI64IntegerAttr(0)), one = arith::ConstantOp::create(b, b.getI64IntegerAttr(1));
+  Value extent = arith::IndexCastOp::create(b, i64, b.size(op.getData(), op.getAxis()));
   Value index = b.load(op.getIndices(), place);
-  if (!index.getType().isIndex())
-    index = arith::IndexCastOp::create(b, b.getIndexType(), index);
+  if (index.getType().isIndex())
+    index = arith::IndexCastOp::create(b, i64, index);
+  else if (!index.getType().isInteger(64))
+    index = arith::ExtSIOp::create(b, i64, index);
   Value negative = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, index, zero);
   index = arith::SelectOp::create(b, negative, arith::AddIOp::create(b, index, extent), index);
-  return arith::MaxSIOp::create(b, zero, arith::MinSIOp::create(b, index, b.sub(extent, b.constant(1)))).getResult();
+  Value last = arith::SubIOp::create(b, extent, one);
+  index = arith::MaxSIOp::create(b, zero, arith::MinSIOp::create(b, index, last));
+  return arith::IndexCastOp::create(b, b.getIndexType(), index);
 }
 
 void codegen::bytesForBools(FunctionOpInterface kernel) {

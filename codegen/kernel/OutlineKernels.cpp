@@ -2,7 +2,7 @@
 //
 // Each kernel op of @main becomes a function of its own (equal ones once) and a snug_plan.launch in its place.
 #include "codegen/Codegen.h"
-#include "codegen/Target.h"
+#include "codegen/kernel/KernelTarget.h"
 #include "dialects/nn/TextOps.h"
 #include "lib/analysis/IndexBounds.h"
 #include "dialects/plan/Buckets.h"
@@ -207,7 +207,7 @@ private:
     }
     if (!extent)
       extent = arith::ConstantIndexOp::create(host, loc, 1);
-    if (hasSmallOffsets(uses.getArrayRef()))
+    if (target.gpuCapability() && hasSmallOffsets(uses.getArrayRef()))
       kernel->setAttr(kSmallOffsets, b.getUnitAttr());
     Operation *clone = b.clone(*op, mapping);
     for (NamedAttribute attr : llvm::to_vector(clone->getDiscardableAttrs()))
@@ -318,21 +318,6 @@ private:
   IndexBounds bounds;
 };
 } // namespace
-
-LogicalResult snug::checkKernels(ModuleOp module, const std::string &target, const std::string &march) {
-  llvm::Expected<Target> made = Target::create(target, march);
-  if (!made) {
-    llvm::consumeError(made.takeError()); // no fact about the kernels; the compilation says it
-    return success();
-  }
-  // Equal kernels of equal layers are all named: each is a node of the model.
-  bool supported = succeeded(made->kernels->checkProgram(module));
-  module.walk([&](Operation *op) {
-    if (isKernelOp(op))
-      supported &= succeeded(made->kernels->check(op));
-  });
-  return success(supported);
-}
 
 LogicalResult codegen::outlineKernels(ModuleOp module, const KernelTarget &target, const CodegenOptions &options,
                                       CodegenReport &report) {

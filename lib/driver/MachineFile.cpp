@@ -8,15 +8,12 @@
 using namespace snug;
 
 int snug::chooseMachine(CompileOptions &options) {
-  auto target = codegen::CpuTarget::create(options.march == "native" ? "" : options.march);
+  auto target = codegen::Target::create(options.target, options.march == "native" ? "" : options.march);
   if (!target)
-    return options.console.fail(SNUG_EXIT_USAGE, "--march: " + llvm::toString(target.takeError()));
-  auto made = codegen::Target::create(options.target, target->cpu);
-  if (!made)
-    return options.console.fail(SNUG_EXIT_USAGE, printable(llvm::toString(made.takeError())));
-  options.gpuCapability = made->kernels->gpuCapability();
+    return options.console.fail(SNUG_EXIT_USAGE, printable(llvm::toString(target.takeError())));
+  options.gpuCapability = target->kernels->gpuCapability();
   if (options.machineFile.empty()) {
-    options.machine = options.gpuCapability ? builtinGpu(options.gpuCapability) : builtinMachine(static_cast<int>(target->vectorBits));
+    options.machine = options.gpuCapability ? builtinGpu(options.gpuCapability) : builtinMachine(static_cast<int>(target->host.vectorBits));
     return SNUG_EXIT_DONE;
   }
   auto file = llvm::MemoryBuffer::getFile(options.machineFile, /*IsText=*/true);

@@ -2,24 +2,13 @@
 """Builds kernels with snug-gpu-sim-build and runs them on the simulator, with numpy arrays."""
 import ctypes as C
 import hashlib
-import os
 import pathlib
-import subprocess
 import tempfile
 
 import numpy as np
+from simulator import BUILD, SIMULATOR, View, host_code, start
 
-BUILD = os.environ["SNUG_GPU_SIM_BUILD"]
 KERNELS = pathlib.Path(__file__).parent / "kernels"
-SIMULATOR = C.CDLL(os.environ["SNUG_GPU_SIM"])
-SIMULATOR.snug_sim_report.restype = C.c_char_p
-SIMULATOR.snug_sim_num_params.argtypes = [C.c_void_p]
-
-
-class View(C.Structure):
-    _fields_ = [("base", C.c_void_p), ("bytes", C.c_size_t), ("writable", C.c_int), ("name", C.c_char_p), ("param", C.c_int)]
-
-
 folder = tempfile.TemporaryDirectory(prefix="snug-gpu-")
 built = {}
 
@@ -30,9 +19,7 @@ def build(text):
     if key not in built:
         path = pathlib.Path(folder.name) / key[:16]
         path.with_suffix(".mlir").write_text(text)
-        done = subprocess.run([BUILD, path.with_suffix(".mlir"), path.with_suffix(".so")], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise RuntimeError(f"exit code {done.returncode}\n{done.stderr}")
+        host_code(path.with_suffix(".mlir"), path.with_suffix(".so"))
         built[key] = C.CDLL(str(path.with_suffix(".so")))
     return built[key]
 
@@ -66,9 +53,4 @@ def launch(text, kernel, grid, block, arguments, dynamic=0, writable=None, views
     assert SIMULATOR.snug_sim_num_params(entry) == len(values)
     own = own if views is None else views
     pointers = (C.c_void_p * len(values))(*[C.addressof(value) for value in values])
-    three = lambda extents: (C.c_uint32 * 3)(*(tuple(extents) + (1, 1))[:3])
-    faults = SIMULATOR.snug_sim_launch(entry, three(grid), three(block), C.c_uint32(dynamic), pointers,
-                                       (View * len(own))(*own), len(own))
-    reports = [SIMULATOR.snug_sim_report(i).decode() for i in range(SIMULATOR.snug_sim_num_reports())]
-    assert (faults == 0) == (not reports)
-    return reports
+    return start(entry, grid, block, dynamic, pointers, own)

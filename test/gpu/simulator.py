@@ -4,6 +4,7 @@ import ctypes as C
 import os
 import subprocess
 
+BUILD = os.environ["SNUG_GPU_SIM_BUILD"]
 SIMULATOR = C.CDLL(os.environ["SNUG_GPU_SIM"])
 SIMULATOR.snug_sim_report.restype = C.c_char_p
 SIMULATOR.snug_sim_num_params.argtypes = [C.c_void_p]
@@ -21,9 +22,9 @@ class Stats(C.Structure):
 
 def host_code(kernels, path):
     """Writes the kernels of an .mlir file as host code. An error says what the tool says."""
-    done = subprocess.run([os.environ["SNUG_GPU_SIM_BUILD"], kernels, path], capture_output=True, text=True)
+    done = subprocess.run([BUILD, kernels, path], capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-4000:]}")
+        raise RuntimeError(f"exit code {done.returncode}\n{done.stderr[-4000:]}")
 
 
 class Gpu:
@@ -68,8 +69,13 @@ def run(kernels, name, blocks, threads, shared, arguments, memory):
     values = (C.c_int64 * len(arguments))(*arguments)
     pointers = (C.c_void_p * len(arguments))(*[C.addressof(values) + 8 * i for i in range(len(arguments))])
     views = [View(array.ctypes.data, array.nbytes, writable, None, -1) for array, writable in memory if array.nbytes]
-    three = lambda extent: (C.c_uint32 * 3)(extent, 1, 1)
-    faults = SIMULATOR.snug_sim_launch(entry, three(blocks), three(threads), C.c_uint32(shared), pointers, (View * len(views))(*views),
+    return start(entry, [blocks], [threads], shared, pointers, views)
+
+
+def start(entry, grid, block, dynamic, pointers, views):
+    """A launch, with what it was given as the simulator takes it. Returns the reports' lines."""
+    three = lambda extents: (C.c_uint32 * 3)(*(tuple(extents) + (1, 1))[:3])
+    faults = SIMULATOR.snug_sim_launch(entry, three(grid), three(block), C.c_uint32(dynamic), pointers, (View * len(views))(*views),
                                        len(views))
     reports = [SIMULATOR.snug_sim_report(i).decode() for i in range(SIMULATOR.snug_sim_num_reports())]
     assert (faults == 0) == (not reports)

@@ -5,6 +5,7 @@
 #define SNUG_TEST_UNIT_RUNTIME_FIXTURE_H
 
 #include "snug/Runtime.h"
+#include "test/unit/Errors.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -36,31 +37,6 @@ template <typename T> struct Tensor {
   std::vector<T> values;
   DLTensor dl;
 };
-
-// Expects success, and shows the message otherwise.
-#define EXPECT_OK(call)                                                                                                \
-  do {                                                                                                                 \
-    snug_error *error_ = (call);                                                                                       \
-    EXPECT_EQ(error_, nullptr) << snug_error_message(error_);                                                          \
-    snug_error_destroy(error_);                                                                                        \
-  } while (0)
-
-// Expects that failure.
-#define EXPECT_FAILS(call, expectedCode, expectedMessage)                                                              \
-  do {                                                                                                                 \
-    snug_error *error_ = (call);                                                                                       \
-    EXPECT_EQ(snug_error_code(error_), expectedCode);                                                                  \
-    EXPECT_EQ(std::string(snug_error_message(error_)), expectedMessage);                                               \
-    snug_error_destroy(error_);                                                                                        \
-  } while (0)
-
-#define EXPECT_FAILS_WITH(call, expectedCode, part)                                                                    \
-  do {                                                                                                                 \
-    snug_error *error_ = (call);                                                                                       \
-    EXPECT_EQ(snug_error_code(error_), expectedCode);                                                                  \
-    EXPECT_NE(std::string(snug_error_message(error_)).find(part), std::string::npos) << snug_error_message(error_);    \
-    snug_error_destroy(error_);                                                                                        \
-  } while (0)
 
 inline std::string safetensors(const std::string &id) {
   std::string json = R"({"__metadata__":{"format":"pt","snug_weights_id":")" + id +
