@@ -33,11 +33,23 @@ struct CodegenOptions {
   std::string dumpDirectory;       // if set: kernels as MLIR, LLVM IR and assembly are written there
 };
 
+// What a thread or a block of a GPU's kernel takes, as ptxas says it.
+struct KernelResources {
+  std::string kernel, chip;
+  uint32_t registers = 0;   // a thread
+  uint32_t sharedBytes = 0; // a block, static ones only
+  // A thread's own memory, of which the driver keeps some for every thread that can be resident: not planned memory, so
+  // kernels should have none.
+  uint32_t stackBytes = 0;
+  uint32_t spillStoreBytes = 0, spillLoadBytes = 0;
+};
+
 struct CodegenReport {
   int exitCode = 0;  // of a failed compilation: 2 bad data file, 3 unsupported, 5 environment, 70 own fault
   std::string error; // one message with the fact and the remedy; the same as was emitted at a location, if any
   uint64_t kernels = 0, launches = 0; // distinct kernels, launches
   uint64_t weightsBytes = 0, arenaBytes = 0;
+  std::vector<KernelResources> gpuKernels; // of each kernel, of each chip
   double lowerMs = 0, llvmMs = 0, weightsMs = 0, linkMs = 0;
 };
 

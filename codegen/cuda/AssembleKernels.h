@@ -2,21 +2,11 @@
 #ifndef SNUG_CODEGEN_CUDA_ASSEMBLEKERNELS_H
 #define SNUG_CODEGEN_CUDA_ASSEMBLEKERNELS_H
 
+#include "codegen/Codegen.h"
 #include "codegen/cuda/Toolkit.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 
 namespace snug::codegen {
-
-// What a thread or a block of a kernel takes, as ptxas says it.
-struct KernelResources {
-  std::string kernel, chip;
-  uint32_t registers = 0;   // a thread
-  uint32_t sharedBytes = 0; // a block, static ones only
-  // A thread's own memory, of which the driver keeps some for every thread that can be resident: not planned memory, so
-  // kernels should have none.
-  uint32_t stackBytes = 0;
-  uint32_t spillStoreBytes = 0, spillLoadBytes = 0;
-};
 
 // Kernels for several chips. What cuModuleLoadData and cuLibraryLoadData take; the driver picks the chip's code.
 struct GpuImage {

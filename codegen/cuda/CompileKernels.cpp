@@ -48,6 +48,7 @@ LogicalResult CudaKernels::compile(ModuleOp module, const CodegenOptions &option
   FailureOr<GpuImage> image = assembleKernels(kernels, *toolkit, assemble, exitCode);
   if (failed(image))
     return fail(module, report, exitCode, "the kernels could not be compiled for the GPU");
+  report.gpuKernels = std::move(image->resources);
   code.gpuImage.assign(image->bytes.begin(), image->bytes.end());
   return success();
 }

@@ -467,5 +467,10 @@ int Pipeline::library() {
     return SNUG_EXIT_FAULT;
   }
   report.weights = result.weightsBytes;
+  report.gpuKernels = std::move(result.gpuKernels);
+  for (const KernelResources &one : report.gpuKernels)
+    if (one.stackBytes)
+      options.console.messages() << "snugc: warning: kernel '" << one.kernel << "' takes " << one.stackBytes << " bytes of a thread's own memory on "
+                                 << one.chip << ", for which the driver keeps memory that is in no budget\n";
   return SNUG_EXIT_DONE;
 }

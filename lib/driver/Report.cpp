@@ -99,6 +99,18 @@ static Json pictureJson(const MemoryPicture &picture) {
           {"steps", steps},         {"loops", loops}, {"buffers", buffers}};
 }
 
+static Json gpuKernelsJson(const std::vector<KernelResources> &kernels) {
+  Json list = Json::array();
+  for (const KernelResources &one : kernels)
+    list.push_back({{"kernel", one.kernel},
+                    {"chip", one.chip},
+                    {"registers", one.registers},
+                    {"shared", one.sharedBytes},
+                    {"stack", one.stackBytes},
+                    {"spilled", one.spillStoreBytes + one.spillLoadBytes}});
+  return list;
+}
+
 std::string snug::reportText(const CompileOptions &options, const CompileReport &r) {
   Json timing = Json::object(), fits = Json::array();
   for (const auto &[stage, ms] : r.timing)
@@ -147,6 +159,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
       {"schedule",
        {{"unchunked", r.unchunked ? pictureJson(*r.unchunked) : Json()},
         {"planned", r.planned ? pictureJson(*r.planned) : Json()}}},
+      {"gpu_kernels", gpuKernelsJson(r.gpuKernels)},
       {"timing_ms", timing},
       {"search",
        {{"ops", orNull(search.ops)},

@@ -4,6 +4,7 @@
 #ifndef SNUG_LIB_DRIVER_REPORT_H
 #define SNUG_LIB_DRIVER_REPORT_H
 
+#include "codegen/Codegen.h"
 #include "lib/driver/ActivationFigures.h"
 #include "lib/driver/ChooseMesh.h"
 #include "lib/driver/MemoryPicture.h"
@@ -41,6 +42,7 @@ struct CompileReport {
   std::optional<bool> exact;               // results are bit for bit those without chunk loops
   std::optional<ChunkFigures> search;      // times of the model, and what the search did
   std::vector<std::pair<std::string, double>> timing; // stage -> time of compilation
+  std::vector<KernelResources> gpuKernels;            // of a library for GPUs: each kernel, each chip
   std::vector<std::string> files;                     // that were read, the model first
 
   int64_t fixed() const { return weights + library + inputs + outputs; }

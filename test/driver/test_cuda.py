@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """--target cuda: what is refused, and how. What is compiled is run in test/gpu."""
+import json
 import os
 import subprocess
 
@@ -44,6 +45,24 @@ def test_the_library_says_its_chips(mlp, tmp_path):
     assert snugc(mlp(), "-o", tmp_path / "m.so", "--dim", "rows=4", "--target", "cuda")[0] == 0
     info = subprocess.run([os.environ["SNUG_RUN"], tmp_path / "m.so", "--info"], capture_output=True, text=True, check=True).stdout
     assert "cuda:sm_80,sm_90,sm_100" in info
+
+
+@pytest.mark.skipif("SNUG_CUDA_TOOLKIT" not in os.environ, reason="without a CUDA toolkit")
+def test_the_report_says_what_kernels_take(mlp, tmp_path):
+    report = tmp_path / "report.json"
+    assert snugc(mlp(), "-o", tmp_path / "m.so", "--dim", "rows=100", "--target", "cuda:sm_80,sm_90", "--report", report)[0] == 0
+    kernels = json.loads(report.read_text())["gpu_kernels"]
+    assert {(one["kernel"].split("_")[0], one["chip"]) for one in kernels} == {("contract", "sm_80"), ("contract", "sm_90")}
+    assert all(0 < one["registers"] <= 128 and one["shared"] > 4096 and one["stack"] == one["spilled"] == 0 for one in kernels)
+
+
+@pytest.mark.skipif("SNUG_CUDA_TOOLKIT" not in os.environ, reason="without a CUDA toolkit")
+def test_memory_that_no_plan_has_is_said(tmp_path):
+    """libdevice's sine of f64 has tables on the stack."""
+    path = model([helper.make_node("Sin", ["x"], ["y"])], [values("x", [4], TensorProto.DOUBLE)], [values("y", [4], TensorProto.DOUBLE)],
+                 path=tmp_path / "sin.onnx")
+    code, message = snugc(path, "-o", tmp_path / "m.so", "--target", "cuda:sm_90")
+    assert code == 0 and "bytes of a thread's own memory on sm_90" in message and message.count("warning") == 1
 
 
 def test_strings(tmp_path):
