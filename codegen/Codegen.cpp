@@ -20,6 +20,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/UB/IR/UBOps.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -160,7 +161,7 @@ LogicalResult snug::compileToLibrary(ModuleOp module, const CodegenOptions &opti
   module.getContext()
       ->loadDialect<affine::AffineDialect, arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect,
                     LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, plan::PlanDialect, scf::SCFDialect,
-                    vector::VectorDialect, cf::ControlFlowDialect, ub::UBDialect, gpu::GPUDialect>();
+                    vector::VectorDialect, cf::ControlFlowDialect, ub::UBDialect, gpu::GPUDialect, nvgpu::NVGPUDialect>();
   LogicalResult result = Compiler(module, options, report).run();
   if (failed(result) && report.exitCode == 0)
     report.exitCode = 70;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Contractions in f32 and f64. Where there are enough rows and columns a block makes a square tile of the result: slices of both
-// operands go through shared memory, and each thread holds a square of sums. Else a thread makes one element. Each sum is made
-// in the order of its terms, so how rows are chunked changes no bit.
+// Contractions. Where there are enough rows and columns a block makes a square tile of the result, and slices of both operands go
+// through shared memory: of f16 and bf16 to the tensor cores, whose products are exact and summed in f32; of others to a square
+// of sums that each thread holds. Else a thread makes one element. The order of a sum depends on its terms alone, so how rows are
+// chunked changes no bit.
 #include "codegen/cuda/Kernels.h"
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -15,8 +17,10 @@ using namespace snug;
 using namespace snug::codegen;
 
 namespace {
-constexpr int64_t kTile = 64, kDepth = 16, kSquare = 4; // kTile / kSquare squared is kBlock
+constexpr int64_t kTile = 64, kSquare = 4;
 static_assert((kTile / kSquare) * (kTile / kSquare) == kBlock);
+// An instruction of the tensor cores (PTX ISA, mma.m16n8k16), and the tile's warps: each has 16 rows and half of the columns.
+constexpr int64_t kMmaRows = 16, kMmaColumns = 8, kMmaDepth = 16, kWarpRows = kTile / kMmaRows, kWarpColumns = kBlock / kWarp / kWarpRows;
 
 MemRefType typeOf(Value value) { return cast<MemRefType>(value.getType()); }
 
@@ -53,6 +57,11 @@ struct Contraction {
     return product > kTile / 8;
   }
   bool isTiled() const { return areMany(rows) && areMany(columns); }
+  // Whether both operands are what tensor cores multiply without rounding.
+  bool isForTensorCores() {
+    Type a = typeOf(op.getA()).getElementType();
+    return isTiled() && a == typeOf(op.getB()).getElementType() && (a.isF16() || a.isBF16()) && op.getEpilogue().front().getArgument(0).getType().isF32();
+  }
   // Whether an operand holds sums next to each other.
   bool isContiguousInSums(unsigned operand) {
     int64_t offset;
@@ -89,14 +98,14 @@ struct Emitter {
     for (auto [dim, index] : llvm::zip(dims, b.delinearize(number, sizesOf(dims))))
       indices[dim] = index;
   }
-  Value loadA(ArrayRef<Value> indices) { return toSum(b.loadWide(op.getA(), b.apply(c.maps[0], indices))); }
-  Value loadB(ArrayRef<Value> indices) {
-    SmallVector<Value> at = b.apply(c.maps[1], indices);
-    if (op.getPacked()) { // panels of columns
+  // An element of an operand as it is stored.
+  Value load(unsigned operand, ArrayRef<Value> indices) {
+    SmallVector<Value> at = b.apply(c.maps[operand], indices);
+    if (operand == 1 && op.getPacked()) { // panels of columns
       Value width = b.constant(typeOf(op.getB()).getShape().back());
       at = {b.div(at[1], width), at[0], b.rem(at[1], width)};
     }
-    return toSum(b.loadWide(op.getB(), at));
+    return b.load(op->getOperand(operand), at);
   }
   Value toSum(Value value) { return value.getType() == sumType ? value : arith::ExtFOp::create(b, sumType, value).getResult(); }
   // The result's element at `indices`, from its sum.
@@ -122,7 +131,7 @@ struct Emitter {
         indices[dim] = index;
       std::function<Value(unsigned, Value)> reduce = [&](unsigned number, Value sum) -> Value {
         if (number == c.sums.size())
-          return math::FmaOp::create(b, loadA(indices), loadB(indices), sum);
+          return math::FmaOp::create(b, toSum(load(0, indices)), toSum(load(1, indices)), sum);
         return b.reduceLoop(b.constant(0), b.size(op, c.extent(c.sums[number])), sum, [&](Value i, Value partial) {
           indices[c.sums[number]] = i;
           return reduce(number + 1, partial);
@@ -133,26 +142,31 @@ struct Emitter {
     });
   }
 
-  // A thread's part of a slice of an operand: elements (own, k) of kTile x kDepth. Neighbouring threads read what is next to each
-  // other in memory; the slice is stored with k outside, as threads read it.
+  // A thread's part of a slice of an operand: elements (own, k) of kTile x depth, stored with k outside or inside. Neighbouring
+  // threads read what is next to each other in memory.
   struct Slice {
+    unsigned operand;
+    int64_t depth;
+    bool kInside;
     Value buffer;
-    bool alongSums;
     SmallVector<SmallVector<Value>> indices; // of each own dim's place that the thread has
     SmallVector<Value> own, k;               // in the tile, of each element
   };
-  static constexpr int64_t elements = kTile * kDepth / kBlock;
 
-  Slice slice(unsigned operand, ArrayRef<unsigned> dims, Value first, Value extent, const SmallVector<Value> &origin) {
-    // One more column of a square, so that a warp's stores go to different banks.
-    Slice s{b.shared({kDepth, kTile + kSquare}, sumType), c.isContiguousInSums(operand), {}, {}, {}};
-    int64_t fast = s.alongSums ? kDepth : kTile, step = kBlock / fast;
+  Slice slice(unsigned operand, int64_t depth, bool kInside, Type type, ArrayRef<unsigned> dims, Value first, Value extent,
+              const SmallVector<Value> &origin) {
+    // Some more columns, so that what a warp stores or reads at once is in different banks.
+    int64_t padding = 16 / llvm::divideCeil(type.getIntOrFloatBitWidth(), 8);
+    int64_t shape[] = {kInside ? kTile : depth, (kInside ? depth : kTile) + padding};
+    Slice s{operand, depth, kInside, b.shared(shape, type), {}, {}, {}};
+    bool alongSums = c.isContiguousInSums(operand);
+    int64_t fast = alongSums ? depth : kTile, step = kBlock / fast;
     Value inner = b.rem(b.thread(), b.constant(fast)), outer = b.div(b.thread(), b.constant(fast));
-    for (int64_t i = 0; i < elements; ++i) {
+    for (int64_t i = 0; i < kTile * depth / kBlock; ++i) {
       Value other = b.add(outer, b.constant(i * step));
-      s.own.push_back(s.alongSums ? other : inner);
-      s.k.push_back(s.alongSums ? inner : other);
-      if (!s.alongSums && i > 0) {
+      s.own.push_back(alongSums ? other : inner);
+      s.k.push_back(alongSums ? inner : other);
+      if (!alongSums && i > 0) {
         s.indices.push_back(s.indices.front());
         continue;
       }
@@ -165,75 +179,142 @@ struct Emitter {
   }
 
   // Loads the slice from sum `k0` on; terms behind the end are zeros in both operands.
-  void fill(Slice &s, unsigned operand, Value k0, Value terms, bool isWhole) {
-    Value zero = b.constantFloat(sumType, 0);
-    for (int64_t i = 0; i < elements; ++i) {
+  void fill(Slice &s, Value k0, Value terms) {
+    Type type = typeOf(s.buffer).getElementType();
+    std::optional<int64_t> known = getConstantIntValue(terms);
+    bool isWhole = known && *known % s.depth == 0;
+    for (size_t i = 0; i < s.own.size(); ++i) {
       Value k = b.add(k0, s.k[i]);
       SmallVector<Value> at = s.indices[i];
       place(at, c.sums, isWhole ? k : b.min(k, b.sub(terms, b.constant(1))));
-      Value value = operand == 0 ? loadA(at) : loadB(at);
+      Value value = load(s.operand, at);
+      if (value.getType() != type)
+        value = toSum(value);
       if (!isWhole)
-        value = arith::SelectOp::create(b, b.isBelow(k, terms), value, zero);
-      b.store(value, s.buffer, {s.k[i], s.own[i]});
+        value = arith::SelectOp::create(b, b.isBelow(k, terms), value, b.constantFloat(type, 0));
+      b.store(value, s.buffer, s.kInside ? SmallVector<Value>{s.own[i], s.k[i]} : SmallVector<Value>{s.k[i], s.own[i]});
     }
   }
 
-  void tile() {
+  // The block's tile: where it is, and its slices.
+  struct Tile {
+    Value m, n, terms, m0, n0; // extents, and the first row and column
+    SmallVector<Value> origin; // indices of batch dims
+    SmallVector<Slice, 2> slices;
+  };
+  Tile tileOf(int64_t depth, bool kInside, Type type) {
     SmallVector<Value> batch = sizesOf(c.batch);
-    Value m = product(sizesOf(c.rows)), n = product(sizesOf(c.columns)), terms = product(sizesOf(c.sums));
+    Tile t{product(sizesOf(c.rows)), product(sizesOf(c.columns)), product(sizesOf(c.sums)), {}, {}, SmallVector<Value>(loops, b.constant(0)), {}};
     SmallVector<Value> grid = batch;
-    grid.append({b.ceilDiv(m, kTile), b.ceilDiv(n, kTile)});
-    SmallVector<Value> at = b.delinearize(b.block(), grid), origin(loops, b.constant(0));
+    grid.append({b.ceilDiv(t.m, kTile), b.ceilDiv(t.n, kTile)});
+    SmallVector<Value> at = b.delinearize(b.block(), grid);
     for (auto [dim, index] : llvm::zip(c.batch, at))
-      origin[dim] = index;
-    Value m0 = b.mul(at[batch.size()], b.constant(kTile)), n0 = b.mul(at.back(), b.constant(kTile));
+      t.origin[dim] = index;
+    t.m0 = b.mul(at[batch.size()], b.constant(kTile));
+    t.n0 = b.mul(at.back(), b.constant(kTile));
+    t.slices.push_back(slice(0, depth, kInside, type, c.rows, t.m0, t.m, t.origin));
+    t.slices.push_back(slice(1, depth, kInside, type, c.columns, t.n0, t.n, t.origin));
+    return t;
+  }
+  // `body` takes the sums so far and adds those of the slices, which are in shared memory.
+  ValueRange overSlices(Tile &t, ValueRange sums, function_ref<SmallVector<Value>(ValueRange)> body) {
+    auto loop = scf::ForOp::create(b, b.constant(0), t.terms, b.constant(t.slices[0].depth), sums);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(loop.getBody());
+    for (Slice &s : t.slices)
+      fill(s, loop.getInductionVar(), t.terms);
+    b.barrier();
+    SmallVector<Value> next = body(loop.getRegionIterArgs());
+    b.barrier();
+    scf::YieldOp::create(b, next);
+    return loop.getResults();
+  }
+  // Stores the sums of a row in the tile: those of neighbouring columns from `column` on.
+  void finishRow(Tile &t, Value row, Value column, ArrayRef<Value> sums) {
+    Value m = b.add(t.m0, row);
+    b.ifTrue(b.isBelow(m, t.m), [&] {
+      SmallVector<Value> indices = t.origin;
+      place(indices, c.rows, m);
+      for (auto [j, sum] : llvm::enumerate(sums)) {
+        Value n = b.add(t.n0, b.add(column, b.constant(j)));
+        b.ifTrue(b.isBelow(n, t.n), [&, sum = sum] {
+          place(indices, c.columns, n);
+          finish(indices, sum);
+        });
+      }
+    });
+  }
+
+  void squares() {
+    constexpr int64_t depth = 16;
+    Tile t = tileOf(depth, /*kInside=*/false, sumType);
     Value own[] = {b.mul(b.div(b.thread(), b.constant(kTile / kSquare)), b.constant(kSquare)),
                    b.mul(b.rem(b.thread(), b.constant(kTile / kSquare)), b.constant(kSquare))};
-    Slice slices[] = {slice(0, c.rows, m0, m, origin), slice(1, c.columns, n0, n, origin)};
-    std::optional<int64_t> known = getConstantIntValue(terms);
-    bool isWhole = known && *known % kDepth == 0;
-
     auto vectorType = VectorType::get({kSquare}, sumType);
     Value zero = arith::ConstantOp::create(b, b.getZeroAttr(vectorType));
-    auto loop = scf::ForOp::create(b, b.constant(0), terms, b.constant(kDepth), SmallVector<Value>(kSquare, zero));
-    {
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(loop.getBody());
+    ValueRange sums = overSlices(t, SmallVector<Value>(kSquare, zero), [&](ValueRange partial) {
+      auto inner = scf::ForOp::create(b, b.constant(0), b.constant(depth), b.constant(1), partial);
+      OpBuilder::InsertionGuard inside(b);
+      b.setInsertionPointToStart(inner.getBody());
+      Value parts[2];
       for (unsigned operand = 0; operand < 2; ++operand)
-        fill(slices[operand], operand, loop.getInductionVar(), terms, isWhole);
-      b.barrier();
-      auto inner = scf::ForOp::create(b, b.constant(0), b.constant(kDepth), b.constant(1), loop.getRegionIterArgs());
-      {
-        OpBuilder::InsertionGuard inside(b);
-        b.setInsertionPointToStart(inner.getBody());
-        Value parts[2];
-        for (unsigned operand = 0; operand < 2; ++operand)
-          parts[operand] = vector::LoadOp::create(b, vectorType, slices[operand].buffer, ValueRange{inner.getInductionVar(), own[operand]},
-                                                  /*nontemporal=*/false, llvm::MaybeAlign(16));
-        SmallVector<Value> next;
-        for (int64_t i = 0; i < kSquare; ++i) {
-          Value a = vector::BroadcastOp::create(b, vectorType, vector::ExtractOp::create(b, parts[0], i).getResult());
-          next.push_back(math::FmaOp::create(b, a, parts[1], inner.getRegionIterArg(i)));
-        }
-        scf::YieldOp::create(b, next);
+        parts[operand] = vector::LoadOp::create(b, vectorType, t.slices[operand].buffer, ValueRange{inner.getInductionVar(), own[operand]},
+                                                /*nontemporal=*/false, llvm::MaybeAlign(16));
+      SmallVector<Value> next;
+      for (int64_t i = 0; i < kSquare; ++i) {
+        Value a = vector::BroadcastOp::create(b, vectorType, vector::ExtractOp::create(b, parts[0], i).getResult());
+        next.push_back(math::FmaOp::create(b, a, parts[1], inner.getRegionIterArg(i)));
       }
-      b.barrier();
-      scf::YieldOp::create(b, inner.getResults());
-    }
+      scf::YieldOp::create(b, next);
+      return SmallVector<Value>(inner.getResults());
+    });
     for (int64_t i = 0; i < kSquare; ++i) {
-      Value row = b.add(m0, b.add(own[0], b.constant(i)));
-      b.ifTrue(b.isBelow(row, m), [&] {
-        SmallVector<Value> indices = origin;
-        place(indices, c.rows, row);
-        for (int64_t j = 0; j < kSquare; ++j) {
-          Value column = b.add(n0, b.add(own[1], b.constant(j)));
-          b.ifTrue(b.isBelow(column, n), [&] {
-            place(indices, c.columns, column);
-            finish(indices, vector::ExtractOp::create(b, loop.getResult(i), j));
-          });
-        }
-      });
+      SmallVector<Value> row;
+      for (int64_t j = 0; j < kSquare; ++j)
+        row.push_back(vector::ExtractOp::create(b, sums[i], j));
+      finishRow(t, b.add(own[0], b.constant(i)), own[1], row);
     }
+  }
+
+  void tensorCores() {
+    constexpr int64_t depth = 32, tiles = kTile / kWarpColumns / kMmaColumns;
+    Type type = typeOf(op.getA()).getElementType();
+    Tile t = tileOf(depth, /*kInside=*/true, type);
+    // Where the lane's parts of fragments are: group is a row of A and of the result and a column of B, two elements in a row at
+    // twice `pair`.
+    Value warp = b.warpInBlock(), group = b.div(b.lane(), b.constant(4)), pair = b.mul(b.rem(b.lane(), b.constant(4)), b.constant(2));
+    Value row = b.add(b.mul(b.rem(warp, b.constant(kWarpRows)), b.constant(kMmaRows)), group);
+    Value column = b.mul(b.div(warp, b.constant(kWarpRows)), b.constant(kTile / kWarpColumns));
+    auto fragment = [&](Slice &s, ArrayRef<std::pair<Value, int64_t>> parts) -> Value { // (own, k beside `pair`) of each two elements
+      auto two = VectorType::get({2}, type), all = VectorType::get({static_cast<int64_t>(parts.size()), 2}, type);
+      Value result = arith::ConstantOp::create(b, b.getZeroAttr(all));
+      for (auto [i, part] : llvm::enumerate(parts)) {
+        Value loaded = vector::LoadOp::create(b, two, s.buffer, ValueRange{part.first, b.add(pair, b.constant(part.second))},
+                                              /*nontemporal=*/false, llvm::MaybeAlign(4));
+        result = vector::InsertOp::create(b, loaded, result, static_cast<int64_t>(i));
+      }
+      return result;
+    };
+    auto sumsType = VectorType::get({2, 2}, sumType);
+    Value zero = arith::ConstantOp::create(b, b.getZeroAttr(sumsType));
+    ValueRange sums = overSlices(t, SmallVector<Value>(tiles, zero), [&](ValueRange partial) {
+      SmallVector<Value> next(partial);
+      for (int64_t k = 0; k < depth; k += kMmaDepth) {
+        Value below = b.add(row, b.constant(8));
+        Value a = fragment(t.slices[0], {{row, k}, {below, k}, {row, k + 8}, {below, k + 8}});
+        for (int64_t i = 0; i < tiles; ++i) {
+          Value n = b.add(column, b.add(group, b.constant(i * kMmaColumns)));
+          Value right = fragment(t.slices[1], {{n, k}, {n, k + 8}});
+          next[i] = nvgpu::MmaSyncOp::create(b, a, right, next[i], ArrayRef<int64_t>{kMmaRows, kMmaColumns, kMmaDepth}, /*tf32Enabled=*/false);
+        }
+      }
+      return next;
+    });
+    for (int64_t i = 0; i < tiles; ++i)
+      for (int64_t half = 0; half < 2; ++half) {
+        Value low = vector::ExtractOp::create(b, sums[i], ArrayRef<int64_t>{half, 0}), high = vector::ExtractOp::create(b, sums[i], ArrayRef<int64_t>{half, 1});
+        finishRow(t, b.add(row, b.constant(8 * half)), b.add(column, b.add(pair, b.constant(i * kMmaColumns))), {low, high});
+      }
   }
 };
 } // namespace
@@ -257,5 +338,10 @@ KernelRange codegen::planContract(nn::ContractOp op) {
 
 void codegen::emitKernel(nn::ContractOp op, CudaKernelBuilder &b) {
   Emitter emitter(op, b);
-  emitter.c.isTiled() ? emitter.tile() : emitter.points();
+  if (emitter.c.isForTensorCores())
+    emitter.tensorCores();
+  else if (emitter.c.isTiled())
+    emitter.squares();
+  else
+    emitter.points();
 }

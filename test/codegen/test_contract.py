@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -45,6 +46,23 @@ def test_plain(tmp_path, m, k, n):
     y = model.run(a, b)
     check(y, a, b, "mk,kn->mn")
     assert (model.run(a, b, split=-100) == y).all()
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("equation,a,b,y", [
+    ("mk,kn->mn", (70, 100), (100, 90), (70, 90)),
+    ("mk,nk->mn", (65, 33), (129, 33), (65, 129)),
+    ("km,kn->mn", (64, 64), (64, 64), (64, 64)),
+    ("bmk,bkn->bmn", (2, 17, 40), (2, 40, 24), (2, 17, 24)),
+    ("mk,kn->mn", (3, 100), (100, 90), (3, 90)),
+])
+def test_narrow_floats(tmp_path, equation, a, b, y, dtype):
+    """Products of narrow floats are exact in f32, and their sum is f32's."""
+    body = contract(equation, ("a", memref(a, dtype)), ("b", memref(b, dtype)), memref(y))
+    model = build(tmp_path, program([("a", a, dtype), ("b", b, dtype)], [("y", y, "f32")], body))
+    kind = {"f16": np.float16, "bf16": ml_dtypes.bfloat16}[dtype]
+    x, w = (rng.standard_normal(shape, np.float32).astype(kind) for shape in (a, b))
+    check(model.run(x, w), x.astype(np.float32), w.astype(np.float32), equation)
 
 
 @pytest.mark.parametrize("equation,a,b,y", [
