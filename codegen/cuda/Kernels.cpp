@@ -124,9 +124,9 @@ Value CudaKernelBuilder::shuffle(Value value, Value lane) {
   return shuffleBits(*this, value, arith::IndexCastOp::create(*this, getI32Type(), lane), gpu::ShuffleMode::IDX);
 }
 
-Value CudaKernelBuilder::reduceWarp(Value value, Combine combine) {
+Value CudaKernelBuilder::reduceWarp(Value value, Combine combine, int64_t lanes) {
   // A butterfly: both of a pair combine the same two values, so all lanes end with the same bits.
-  for (int32_t distance = kWarp / 2; distance > 0; distance /= 2) {
+  for (int32_t distance = lanes / 2; distance > 0; distance /= 2) {
     Value offset = arith::ConstantOp::create(*this, getI32IntegerAttr(distance));
     value = combine(value, shuffleBits(*this, value, offset, gpu::ShuffleMode::XOR));
   }

@@ -72,8 +72,8 @@ struct CudaKernelBuilder : KernelBuilder {
 
   using Combine = llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)>;
   mlir::Value shuffle(mlir::Value value, mlir::Value lane);
-  // Of the lanes' values, in all lanes; all lanes get the same bits.
-  mlir::Value reduceWarp(mlir::Value value, Combine combine);
+  // Of the lanes' values, or those of `lanes` neighbours, in all of them; all get the same bits.
+  mlir::Value reduceWarp(mlir::Value value, Combine combine, int64_t lanes = kWarp);
   // Of the threads' values, in all threads of the block. All threads must come here.
   mlir::Value reduceBlock(mlir::Value value, mlir::Value neutral, Combine combine);
 };

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Attention streamed over blocks of keys (online softmax; Milakov and Gimelshein 2018): a warp makes a query row, a lane the
-// score of one key of a block, and then each lane its part of the values' dim. Blocks of keys start at multiples of a warp, so
+// Attention streamed over tiles of keys (online softmax; Milakov and Gimelshein 2018; tiles for GPUs: Dao et al. 2022): a
+// block makes a tile of query rows, the two products in one of the forms of AttentionForm.h, and between them the softmax
+// here. Tiles of keys start at multiples of their size, and what a row gets of keys that it does not see is exactly 0, so
 // cutting the query rows anywhere gives the same bits.
-#include "codegen/cuda/Kernels.h"
-#include "dialects/nn/NnDialect.h"
+//
+// Where the score region masks all keys beyond a bound (causal), a block ends at the farthest of its rows' bounds. A row
+// that saw nothing but masked scores may owe its weights to keys beyond (finite masks: all weights are equal), so such rows
+// are done again with all keys.
+#include "codegen/cuda/AttentionForm.h"
 #include "lib/analysis/KeyBound.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -15,23 +19,210 @@ using namespace snug;
 using namespace snug::codegen;
 
 namespace {
-constexpr int64_t largestHead = 512; // each lane holds a 32nd part of the weighted values in registers
+constexpr int64_t largestHead = 256; // a thread holds its part of the weighted values in registers
 
 int64_t extentOf(nn::AttentionOp op, unsigned dim, unsigned operand) {
   std::optional<ExtentPlace> place = extentPlace(op.getMaps(), dim, {operand});
   return place ? cast<MemRefType>(op->getOperand(operand).getType()).getDimSize(place->dim) : 1;
 }
+
+// Of a thread: its rows' largest scores, sums of powers (of this thread's columns) and weighted values.
+struct State {
+  SmallVector<Value> max, total, sums;
+
+  State(const AttentionForm &form, ArrayRef<Value> all)
+      : max(all.take_front(form.rows)), total(all.drop_front(form.rows).take_front(form.rows)),
+        sums(all.drop_front(2 * form.rows)) {}
+  SmallVector<Value> all() const { return llvm::to_vector(llvm::concat<const Value>(max, total, sums)); }
+};
+
+class AttentionCode {
+public:
+  AttentionCode(AttentionPlace place, CudaKernelBuilder &b)
+      : place(std::move(place)), op(this->place.op), b(b), bound(keyBound(op)), form(AttentionForm::create(b, this->place)) {
+    for (int64_t i = 0; i < form->rows; ++i)
+      rows.push_back(this->place.rowAt(b, form->row(i)));
+  }
+
+  void emit() {
+    SmallVector<Value> limits; // of keys that a thread's rows look at
+    Value end = place.numKeys;
+    if (bound) {
+      // It changes with the row in one direction, so one of the tile's ends sees most.
+      Value last = place.rowAt(b, b.constant(place.sizes.rows() - 1));
+      end = b.max(limitOf(place.firstRow), limitOf(last));
+    }
+    for (Value row : rows)
+      limits.push_back(bound ? limitOf(row) : place.numKeys);
+    SmallVector<Value> initial(form->rows, number(-INFINITY));
+    initial.append(form->rows * (1 + form->values), number(0));
+    if (!bound || bound->infinite)
+      return finish(State(*form, stream(end, limits, initial)));
+    finish(State(*form, b.carry(b.constant(0), b.constant(2), 1, initial, [&](Value time, SmallVector<Value> &all) {
+      // The second time, only rows that have seen nothing; the first time all are such.
+      State state(*form, all);
+      Value isFirst = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, time, b.constant(0)), any = number(0);
+      SmallVector<Value> remaining;
+      for (int64_t i = 0; i < form->rows; ++i) {
+        Value none = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, state.max[i], number(kSeenScore));
+        any = select(none, number(1), any);
+        remaining.push_back(select(isFirst, limits[i], select(none, place.numKeys, b.constant(0))));
+        state.max[i] = select(none, number(-INFINITY), state.max[i]);
+        state.total[i] = select(none, number(0), state.total[i]);
+        for (int64_t j = 0; j < form->values; ++j)
+          state.sums[i * form->values + j] = select(none, number(0), state.sums[i * form->values + j]);
+      }
+      any = b.reduceBlock(any, number(0), [&](Value x, Value y) { return larger(x, y); });
+      Value again = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, any, number(0));
+      all = stream(select(isFirst, end, select(again, place.numKeys, b.constant(0))), remaining, state.all());
+      b.barrier(); // shared memory is free for the next time
+    })));
+  }
+
+private:
+  Value number(float value) { return b.constantF32(value); }
+  Value select(Value condition, Value x, Value y) { return arith::SelectOp::create(b, condition, x, y); }
+  Value larger(Value x, Value y) { return arith::MaximumFOp::create(b, x, y); }
+  Value plus(Value x, Value y) { return arith::AddFOp::create(b, x, y); }
+  Value times(Value x, Value y) { return arith::MulFOp::create(b, x, y); }
+
+  Value limitOf(Value row) {
+    Value last = b.constant(bound->last.constant + 1);
+    for (auto [dim, factor] : bound->last.dims)
+      last = b.add(last, b.mul(dim == op.rowDim() ? row : place.batch[dim], b.constant(factor)));
+    for (auto [value, factor] : bound->last.values) {
+      if (!value.getType().isIndex())
+        value = arith::IndexCastOp::create(b, b.getIndexType(), value);
+      last = b.add(last, b.mul(value, b.constant(factor)));
+    }
+    return b.min(b.max(last, b.constant(0)), place.numKeys);
+  }
+
+  Value scoreOf(Value product, Value row, Value key) {
+    Block &score = op.getScore().front();
+    Value zero = b.constant(0);
+    IRMapping mapping;
+    mapping.map(score.getArgument(0), product);
+    for (auto [index, operand] : llvm::enumerate(op.getScoreIns()))
+      if (!score.getArgument(index + 1).use_empty())
+        mapping.map(score.getArgument(index + 1), isa<MemRefType>(operand.getType())
+                                                      ? b.load(operand, place.at(b, 3 + index, row, key, zero, zero))
+                                                      : Value(operand));
+    for (Operation &inner : score.without_terminator()) {
+      auto index = dyn_cast<nn::IndexOp>(inner);
+      if (!index)
+        b.clone(inner, mapping);
+      else
+        mapping.map(index.getResult(), index.getDim() == op.keyDim()   ? key
+                                       : index.getDim() == op.rowDim() ? row
+                                                                       : place.batch[index.getDim()]);
+    }
+    return mapping.lookupOrDefault(score.getTerminator()->getOperand(0));
+  }
+
+  SmallVector<Value> stream(Value end, ArrayRef<Value> limits, ArrayRef<Value> initial) {
+    form->begin(end);
+    return b.carry(b.constant(0), end, form->keys, initial, [&](Value key, SmallVector<Value> &all) {
+      State state(*form, all);
+      SmallVector<Value> scores = form->scores(key, end);
+      for (int64_t i = 0; i < form->rows; ++i) {
+        MutableArrayRef<Value> row = MutableArrayRef(scores).slice(i * form->columns, form->columns);
+        Value old = state.max[i], next = old;
+        for (auto [j, score] : llvm::enumerate(row)) {
+          Value t = b.add(key, form->column(j)), last = b.sub(place.numKeys, b.constant(1));
+          score = select(b.isBelow(t, limits[i]), scoreOf(score, rows[i], b.min(t, last)), number(-INFINITY));
+          next = larger(next, score);
+        }
+        next = b.reduceWarp(next, [&](Value x, Value y) { return larger(x, y); }, form->lanes);
+        // Nothing seen but -inf: keep -inf - -inf away.
+        Value none = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, next, number(-INFINITY));
+        Value base = select(none, number(0), next), sum;
+        for (Value &score : row) {
+          score = form->exp(arith::SubFOp::create(b, score, base));
+          sum = sum ? plus(sum, score) : score;
+        }
+        Value alpha = form->exp(arith::SubFOp::create(b, old, base));
+        state.max[i] = next;
+        state.total[i] = plus(times(state.total[i], alpha), sum);
+        for (int64_t j = 0; j < form->values; ++j)
+          state.sums[i * form->values + j] = times(state.sums[i * form->values + j], alpha);
+      }
+      form->accumulate(key, end, scores, state.sums);
+      all = state.all();
+    });
+  }
+
+  void finish(State state) {
+    unsigned init = op->getNumOperands() - 1;
+    Value zero = b.constant(0), size = b.constant(place.sizes.value);
+    for (int64_t i = 0; i < form->rows; ++i) {
+      Value total = b.reduceWarp(state.total[i], [&](Value x, Value y) { return plus(x, y); }, form->lanes);
+      Value inverse = arith::DivFOp::create(b, number(1), total), nothing;
+      if (op.getZeroIfMasked()) // no weight at all, or NaN
+        nothing = arith::CmpFOp::create(b, arith::CmpFPredicate::ULE, total, number(0));
+      b.ifTrue(b.isBelow(b.add(place.firstRow, form->row(i)), place.numRows), [&] {
+        if (op.getMax()) {
+          Value isOne = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, b.rem(b.lane(), b.constant(form->lanes)), zero);
+          b.ifTrue(isOne, [&] {
+            b.store(state.max[i], op.getMax(), place.at(b, init - 2, rows[i], zero, zero, zero));
+            b.store(total, op.getTotal(), place.at(b, init - 1, rows[i], zero, zero, zero));
+          });
+        }
+        for (int64_t j = 0; j < form->values; ++j) {
+          Value e = form->value(j), value = times(state.sums[i * form->values + j], inverse);
+          if (nothing)
+            value = select(nothing, number(0), value);
+          auto store = [&] { b.store(value, op.getInit(), place.at(b, init, rows[i], zero, zero, e)); };
+          if (form->values * form->lanes == place.sizes.value)
+            store();
+          else
+            b.ifTrue(b.isBelow(e, size), store);
+        }
+      });
+    }
+  }
+
+  AttentionPlace place;
+  nn::AttentionOp op;
+  CudaKernelBuilder &b;
+  std::optional<KeyBound> bound;
+  std::unique_ptr<AttentionForm> form;
+  SmallVector<Value> rows; // this thread's, of all
+};
 } // namespace
+
+AttentionSizes AttentionSizes::of(nn::AttentionOp op) {
+  auto type = [](Value operand) { return cast<MemRefType>(operand.getType()).getElementType(); };
+  Type first = type(op.getQ());
+  bool narrow = (first.isF16() || first.isBF16()) && type(op.getK()) == first && type(op.getV()) == first;
+  return {extentOf(op, op.headSizeDim(), 1), extentOf(op, op.valueSizeDim(), 2), narrow ? first : Type()};
+}
+
+SmallVector<Value> AttentionPlace::at(CudaKernelBuilder &b, unsigned operand, Value s, Value t, Value d, Value e) const {
+  SmallVector<Value> indices(batch);
+  indices.append({s, t, d, e});
+  return b.apply(nn::AttentionOp(op).getMaps()[operand], indices);
+}
+
+Value AttentionPlace::inVectors(CudaKernelBuilder &b, unsigned operand, unsigned dim, int64_t columns) const {
+  nn::AttentionOp attention = op;
+  return isInVectors(b, attention->getOperand(operand), positionOf(attention.getMaps()[operand], dim), columns);
+}
+
+std::unique_ptr<AttentionForm> AttentionForm::create(CudaKernelBuilder &b, const AttentionPlace &place) {
+  return place.sizes.product ? createTensorCoreForm(b, place) : createF32Form(b, place);
+}
 
 LogicalResult codegen::checkAttention(nn::AttentionOp op) {
   for (Value operand : {op.getQ(), op.getK(), op.getV(), op.getInit()})
     if (Type type = cast<MemRefType>(operand.getType()).getElementType(); !computesInF32(type))
       return op.emitOpError() << "is generated for f32 and narrower floats only, not " << type;
-  int64_t size = extentOf(op, op.valueSizeDim(), 2);
-  if (ShapedType::isDynamic(size))
+  AttentionSizes sizes = AttentionSizes::of(op);
+  if (ShapedType::isDynamic(sizes.head) || ShapedType::isDynamic(sizes.value))
     return op.emitOpError("has a dynamic head size, which is not generated");
-  if (size > largestHead)
-    return op.emitOpError() << "has values of " << size << " elements; at most " << largestHead << " are generated";
+  for (int64_t size : {sizes.head, sizes.value})
+    if (size > largestHead)
+      return op.emitOpError() << "has heads of " << size << " elements; at most " << largestHead << " are generated";
   return success();
 }
 
@@ -40,142 +231,22 @@ KernelRange codegen::planAttentionRows(nn::AttentionOp op) {
   unsigned init = op->getNumOperands() - 1;
   for (unsigned dim = 0; dim <= op.rowDim(); ++dim)
     if (std::optional<ExtentPlace> place = extentPlace(op.getMaps(), dim, {init}))
-      range.factors.push_back({{*place}});
-  range.grain = kBlock / kWarp;
+      range.factors.push_back({{*place}, dim == op.rowDim() ? AttentionSizes::of(op).rows() : 1});
   return range;
 }
 
 void codegen::emitKernel(nn::AttentionOp op, CudaKernelBuilder &b) {
-  SmallVector<AffineMap> maps = op.getMaps();
-  unsigned dims = maps[0].getNumDims(), init = op->getNumOperands() - 1;
-  int64_t parts = llvm::divideCeil(extentOf(op, op.valueSizeDim(), 2), kWarp);
-  Value sizeE = b.constant(extentOf(op, op.valueSizeDim(), 2)), zero = b.constant(0), warp = b.constant(kWarp);
-  Value sizeD = b.size(op, extentPlace(maps, op.headSizeDim(), {1})), keys = b.size(op, extentPlace(maps, op.keyDim(), {1}));
-  auto number = [&](float value) { return b.constantF32(value); };
-  Block &score = op.getScore().front();
-  SmallVector<Value> sizes;
-  for (unsigned dim = 0; dim <= op.rowDim(); ++dim)
-    sizes.push_back(b.size(op, extentPlace(maps, dim, {init})));
-
-  std::optional<KeyBound> bound = keyBound(op);
-  auto limitOf = [&](ArrayRef<Value> row) {
-    Value last = b.constant(bound->last.constant + 1);
-    for (auto [dim, factor] : bound->last.dims)
-      last = b.add(last, b.mul(row[dim], b.constant(factor)));
-    for (auto [value, factor] : bound->last.values) {
-      if (!value.getType().isIndex())
-        value = arith::IndexCastOp::create(b, b.getIndexType(), value);
-      last = b.add(last, b.mul(value, b.constant(factor)));
-    }
-    return b.min(b.max(last, zero), keys);
-  };
-
-  b.warpRows(sizes, [&](ArrayRef<Value> row) {
-    auto at = [&](unsigned operand, Value t, Value d, Value e) {
-      SmallVector<Value> indices(row);
-      indices.append({t, d, e});
-      assert(indices.size() == dims);
-      return b.apply(maps[operand], indices);
-    };
-    Value lane = b.lane();
-    auto scoreOf = [&](Value t) -> Value {
-      Value product = b.reduceLoop(zero, sizeD, number(0), [&](Value d, Value sum) -> Value {
-        Value q = b.loadWide(op.getQ(), at(0, t, d, zero)), k = b.loadWide(op.getK(), at(1, t, d, zero));
-        return arith::AddFOp::create(b, sum, arith::MulFOp::create(b, q, k));
-      });
-      IRMapping mapping;
-      mapping.map(score.getArgument(0), product);
-      for (auto [index, operand] : llvm::enumerate(op.getScoreIns()))
-        mapping.map(score.getArgument(index + 1),
-                    isa<MemRefType>(operand.getType()) ? b.load(operand, at(3 + index, t, zero, zero)) : Value(operand));
-      for (Operation &inner : score.without_terminator()) {
-        auto place = dyn_cast<nn::IndexOp>(inner);
-        if (!place)
-          b.clone(inner, mapping);
-        else
-          mapping.map(place.getResult(), place.getDim() == op.keyDim() ? t : row[place.getDim()]);
-      }
-      return mapping.lookupOrDefault(score.getTerminator()->getOperand(0));
-    };
-    // The largest score so far, the sum of powers, and this lane's parts of the weighted values.
-    SmallVector<Value> state{number(-INFINITY), number(0)};
-    state.append(parts, number(0));
-    auto stream = [&](Value end) -> SmallVector<Value> {
-    auto loop = scf::ForOp::create(b, zero, end, warp, state);
-    {
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(loop.getBody());
-      Value t0 = loop.getInductionVar(), t = b.add(t0, lane), old = loop.getRegionIterArg(0);
-      auto choice = scf::IfOp::create(b, TypeRange{b.getF32Type()}, b.isBelow(t, end), /*withElse=*/true);
-      {
-        OpBuilder::InsertionGuard inside(b);
-        b.setInsertionPointToStart(choice.thenBlock());
-        scf::YieldOp::create(b, scoreOf(t));
-        b.setInsertionPointToStart(choice.elseBlock());
-        scf::YieldOp::create(b, number(-INFINITY));
-      }
-      Value x = choice.getResult(0);
-      Value next = b.reduceWarp(arith::MaximumFOp::create(b, old, x),
-                                [&](Value p, Value q) -> Value { return arith::MaximumFOp::create(b, p, q); });
-      // Nothing seen but -inf: keep -inf - -inf away.
-      Value none = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, next, number(-INFINITY));
-      Value base = arith::SelectOp::create(b, none, number(0), next);
-      Value power = math::ExpOp::create(b, arith::SubFOp::create(b, x, base));
-      Value alpha = math::ExpOp::create(b, arith::SubFOp::create(b, old, base));
-      Value sum = b.reduceWarp(power, [&](Value p, Value q) -> Value { return arith::AddFOp::create(b, p, q); });
-      SmallVector<Value> values{next, arith::AddFOp::create(b, arith::MulFOp::create(b, loop.getRegionIterArg(1), alpha), sum)};
-      for (Value part : loop.getRegionIterArgs().drop_front(2))
-        values.push_back(arith::MulFOp::create(b, part, alpha));
-      auto weigh = scf::ForOp::create(b, zero, b.min(warp, b.sub(end, t0)), b.constant(1), ArrayRef(values).drop_front(2));
-      {
-        OpBuilder::InsertionGuard inside(b);
-        b.setInsertionPointToStart(weigh.getBody());
-        Value j = weigh.getInductionVar(), weight = b.shuffle(power, j);
-        SmallVector<Value> sums;
-        for (int64_t part = 0; part < parts; ++part) {
-          // Lanes behind the last element compute with it, too, and do not store.
-          Value e = b.min(b.add(lane, b.constant(part * kWarp)), b.sub(sizeE, b.constant(1)));
-          Value v = b.loadWide(op.getV(), at(2, b.add(t0, j), zero, e));
-          sums.push_back(arith::AddFOp::create(b, weigh.getRegionIterArg(part), arith::MulFOp::create(b, weight, v)));
-        }
-        scf::YieldOp::create(b, sums);
-      }
-      scf::YieldOp::create(b, llvm::to_vector(llvm::concat<Value>(SmallVector<Value>(ArrayRef(values).take_front(2)),
-                                                                  SmallVector<Value>(weigh.getResults()))));
-    }
-    return SmallVector<Value>(loop.getResults());
-    };
-    SmallVector<Value> results;
-    if (!bound) {
-      results = stream(keys);
-    } else {
-      results = stream(limitOf(row));
-      // What a row sees ends here, but it may owe its weights to keys behind if it has seen nothing.
-      if (!bound->infinite) {
-        Value none = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, results[0], number(kSeenScore));
-        auto again = scf::IfOp::create(b, ValueRange(results).getTypes(), none, /*withElse=*/true);
-        OpBuilder::InsertionGuard guard(b);
-        b.setInsertionPointToStart(again.thenBlock());
-        scf::YieldOp::create(b, stream(keys));
-        b.setInsertionPointToStart(again.elseBlock());
-        scf::YieldOp::create(b, results);
-        results.assign(again.result_begin(), again.result_end());
-      }
-    }
-    Value max = results[0], total = results[1];
-    if (op.getMax())
-      b.ifTrue(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, lane, zero), [&] {
-        b.store(max, op.getMax(), at(init - 2, zero, zero, zero));
-        b.store(total, op.getTotal(), at(init - 1, zero, zero, zero));
-      });
-    Value inverse = arith::DivFOp::create(b, number(1), total), nothing;
-    if (op.getZeroIfMasked()) // no weight at all, or NaN
-      nothing = arith::CmpFOp::create(b, arith::CmpFPredicate::ULE, total, number(0));
-    for (int64_t part = 0; part < parts; ++part) {
-      Value e = b.add(lane, b.constant(part * kWarp)), value = arith::MulFOp::create(b, results[2 + part], inverse);
-      if (nothing)
-        value = arith::SelectOp::create(b, nothing, number(0), value);
-      b.ifTrue(b.isBelow(e, sizeE), [&] { b.store(value, op.getInit(), at(init, zero, zero, e)); });
-    }
-  });
+  unsigned init = op->getNumOperands() - 1;
+  AttentionPlace place;
+  place.op = op;
+  place.sizes = AttentionSizes::of(op);
+  SmallVector<Value> factors;
+  for (unsigned dim = 0; dim < op.getNumBatchDims(); ++dim)
+    factors.push_back(b.size(op, extentPlace(op.getMaps(), dim, {init})));
+  place.numRows = b.size(op, extentPlace(op.getMaps(), op.rowDim(), {init}));
+  place.numKeys = b.size(op, extentPlace(op.getMaps(), op.keyDim(), {1}));
+  factors.push_back(b.ceilDiv(place.numRows, place.sizes.rows()));
+  place.batch = b.delinearize(b.block(), factors);
+  place.firstRow = b.mul(place.batch.pop_back_val(), b.constant(place.sizes.rows()));
+  AttentionCode(std::move(place), b).emit();
 }

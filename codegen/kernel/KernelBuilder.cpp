@@ -143,6 +143,17 @@ Value KernelBuilder::reduceLoop(Value from, Value to, Value init, function_ref<V
   return loop.getResult(0);
 }
 
+SmallVector<Value> KernelBuilder::carry(Value from, Value to, int64_t step, ArrayRef<Value> values,
+                                        llvm::function_ref<void(Value, SmallVector<Value> &)> body) {
+  auto loop = scf::ForOp::create(*this, from, to, constant(step), values);
+  OpBuilder::InsertionGuard guard(*this);
+  setInsertionPointToStart(loop.getBody());
+  SmallVector<Value> carried(loop.getRegionIterArgs().begin(), loop.getRegionIterArgs().end());
+  body(loop.getInductionVar(), carried);
+  scf::YieldOp::create(*this, carried);
+  return loop.getResults();
+}
+
 SmallVector<Value> KernelBuilder::delinearize(Value linear, ArrayRef<Value> sizes) {
   SmallVector<Value> indices(sizes.size());
   for (unsigned i = sizes.size(); i-- > 0;) {

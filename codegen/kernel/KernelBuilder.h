@@ -47,6 +47,9 @@ struct KernelBuilder : mlir::ImplicitLocOpBuilder {
   // A loop that carries one value; `body` returns its next one.
   mlir::Value reduceLoop(mlir::Value from, mlir::Value to, mlir::Value init,
                          llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> body);
+  // One that carries several, which `body` changes.
+  llvm::SmallVector<mlir::Value> carry(mlir::Value from, mlir::Value to, int64_t step, llvm::ArrayRef<mlir::Value> values,
+                                       llvm::function_ref<void(mlir::Value, llvm::SmallVector<mlir::Value> &)> body);
   // The row-major coordinates of `linear` in a box of `sizes`.
   llvm::SmallVector<mlir::Value> delinearize(mlir::Value linear, llvm::ArrayRef<mlir::Value> sizes);
   // The operand's indices at a point of the iteration space (bare dims, constants or affine expressions).

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+import harness
 from harness import build, memref, program
 
 rng = np.random.default_rng(6)
@@ -22,7 +23,8 @@ CAUSAL = """
 MINUS_INFINITY, LOWEST = "0xFF800000", "-3.40282347E+38"
 
 
-def attention(q, k, v, y, inputs=(), scale=0.125, causal=None, past=0, zero=False, region=None, result=None, dims=L, stats=None):
+def attention(q, k, v, y, inputs=(), scale=0.125, causal=None, past=0, zero=False, region=None, result=None, dims=L, stats=None,
+              dtype="f32"):
     """Each operand: (indices of its map, separated by commas or one letter each; shape). causal: what hides later keys.
     stats: the operand that %m and %l are."""
     to_map = lambda s: f"affine_map<({', '.join(dims)}) -> ({', '.join(s.split(',') if ',' in s else s)})>"
@@ -37,9 +39,9 @@ def attention(q, k, v, y, inputs=(), scale=0.125, causal=None, past=0, zero=Fals
             region += CAUSAL.format(row=len(dims) - 4, key=len(dims) - 3, past=past, masked=causal, score=result)
             result = "%causal"
     arguments = "".join(f", %in{i}: {t}" for i, t in enumerate(types))
-    return f'''  snug_nn.attention ins(%q, %k, %v : {memref(q[1])}, {memref(k[1])}, {memref(v[1])}) {score if inputs else ""}
+    return f'''  snug_nn.attention ins(%q, %k, %v : {memref(q[1], dtype)}, {memref(k[1], dtype)}, {memref(v[1], dtype)}) {score if inputs else ""}
     {f"stats(%m, %l : {memref(stats[1])}, {memref(stats[1])})" if stats else ""}
-    outs(%y : {memref(y[1])}) attributes {{{"zero_if_masked, " if zero else ""}indexing_maps = [{maps}]}} {{
+    outs(%y : {memref(y[1], dtype)}) attributes {{{"zero_if_masked, " if zero else ""}indexing_maps = [{maps}]}} {{
     ^bb0(%qk: f32{arguments}):
       {region}
       snug_nn.yield {result} : f32
@@ -313,3 +315,34 @@ def test_a_loop_over_rows_gives_the_bits_of_the_whole(tmp_path, causal, size):
         x = np.where(np.arange(t)[None] <= np.arange(s)[:, None], x, -np.inf)
     e = np.exp(x - x.max(-1, keepdims=True))
     np.testing.assert_allclose(y_, np.einsum("bhst,bhte->bhse", e / e.sum(-1, keepdims=True), v), rtol=1e-4, atol=1e-5)
+
+
+def bf16_bits(x):
+    """Rounded to nearest even, as the bits that numpy has no type for."""
+    bits = x.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+NARROW = {"f16": (lambda x: x.astype(np.float16), lambda x: x.astype(np.float64), 2.0**-11),
+          "bf16": (bf16_bits, lambda x: (x.astype(np.uint32) << 16).view(np.float32).astype(np.float64), 2.0**-8)}
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("s,t,d,e,causal", [(1, 1, 8, 8, None), (33, 70, 7, 9, None), (130, 129, 64, 64, None), (130, 200, 64, 64, LOWEST),
+                                            (100, 100, 80, 72, MINUS_INFINITY), (140, 70, 128, 128, None), (20, 90, 256, 256, None)])
+def test_narrow_operands(tmp_path, monkeypatch, dtype, s, t, d, e, causal):
+    """Results within the rounding of the weights and of the result itself to the operands' type: what tensor cores make."""
+    monkeypatch.setitem(harness.DTYPES, (4, 16), np.uint16)
+    narrow, wide, unit = NARROW[dtype]
+    B, H, K = 1, 2, 1
+    shapes = (B, H, s, d), (B, K, t, d), (B, K, t, e)
+    grouped = lambda letters: ",".join(letters).replace("h", "h floordiv 2")
+    body = attention(("bhsd", shapes[0]), (grouped("bhtd"), shapes[1]), (grouped("bhte"), shapes[2]), ("bhse", (B, H, s, e)),
+                     scale=d**-0.5, causal=causal, past=t - s, dtype=dtype)
+    m = build(tmp_path, program([(n, shape, dtype) for n, shape in zip("qkv", shapes)], [("y", (B, H, s, e), dtype)], body))
+    operands = [narrow(rng.standard_normal(shape, np.float32)) for shape in shapes]
+    y = m.run(*operands)
+    exact = reference(*map(wide, operands), 0, float(np.float32(d**-0.5)), causal)
+    size = reference(*map(wide, operands[:2]), abs(wide(operands[2])), 0, float(np.float32(d**-0.5)), causal)
+    assert (abs(wide(y) - exact) <= 1.01 * unit * (size + abs(exact)) + 2e-5).all()
+    assert (m.run(*operands, split=-1000) == y).all()

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#include "codegen/cuda/SharedTile.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+namespace {
+constexpr int64_t kPieceBytes = 16; // the most that a thread moves at once
+
+int64_t pieceOf(Type elementType) { return kPieceBytes * 8 / elementType.getIntOrFloatBitWidth(); }
+
+Value both(CudaKernelBuilder &b, Value x, Value y) { return x ? arith::AndIOp::create(b, x, y).getResult() : y; }
+} // namespace
+
+int64_t SharedTile::pitchOf(int64_t columns, Type elementType) {
+  int64_t piece = pieceOf(elementType);
+  return (llvm::divideCeil(columns, piece) | 1) * piece;
+}
+
+SharedTile::SharedTile(Value buffer, int64_t rows, int64_t columns, int64_t offset)
+    : buffer(buffer), rows(rows), columns(columns),
+      pitch(pitchOf(columns, cast<MemRefType>(buffer.getType()).getElementType())), offset(offset) {
+  assert(offset + rows * pitch <= cast<MemRefType>(buffer.getType()).getDimSize(0) && columns % pieceOf(elementType()) == 0);
+}
+
+SharedTile::SharedTile(CudaKernelBuilder &b, int64_t rows, int64_t columns, Type elementType)
+    : SharedTile(b.shared({elementsOf(rows, columns, elementType)}, elementType), rows, columns) {}
+
+Type SharedTile::elementType() const { return cast<MemRefType>(buffer.getType()).getElementType(); }
+
+Value SharedTile::at(CudaKernelBuilder &b, Value row, Value column) const {
+  return b.add(b.add(b.mul(row, b.constant(pitch)), column), b.constant(offset));
+}
+
+Value SharedTile::loadVector(CudaKernelBuilder &b, Value row, Value column) const {
+  auto type = VectorType::get({pieceOf(elementType())}, elementType());
+  return vector::LoadOp::create(b, type, buffer, ValueRange{at(b, row, column)}, /*nontemporal=*/false,
+                                llvm::MaybeAlign(kPieceBytes));
+}
+
+void SharedTile::store(CudaKernelBuilder &b, Value value, Value row, Value column) const {
+  b.store(value, buffer, at(b, row, column));
+}
+
+Value codegen::isInVectors(CudaKernelBuilder &b, Value memref, std::optional<unsigned> dim, int64_t columns) {
+  auto view = memref.getDefiningOp<memref::ReinterpretCastOp>();
+  int64_t piece = pieceOf(cast<MemRefType>(memref.getType()).getElementType());
+  if (!view || !dim || columns % piece != 0)
+    return {};
+  Value all;
+  auto require = [&](Value value, int64_t factor) {
+    all = both(b, all, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, b.rem(value, b.constant(factor)), b.constant(0)));
+  };
+  for (auto [index, stride] : llvm::enumerate(view.getMixedStrides())) {
+    std::optional<int64_t> fixed = getConstantIntValue(stride);
+    if (index == *dim) {
+      if (fixed != 1)
+        return {};
+    } else if (view.getType().getDimSize(index) == 1) {
+      continue; // never a step
+    } else if (!fixed) {
+      require(getValueOrCreateConstantIndexOp(b, b.getLoc(), stride), piece);
+    } else if (*fixed % piece != 0) {
+      return {};
+    }
+  }
+  require(memref::ExtractAlignedPointerAsIndexOp::create(b, memref), kPieceBytes);
+  return all;
+}
+
+void codegen::startCopy(CudaKernelBuilder &b, const SharedTile &tile, const TileSource &source) {
+  Type type = cast<MemRefType>(source.memref.getType()).getElementType();
+  int64_t width = tile.columns, piece = pieceOf(type);
+  bool full = getConstantIntValue(source.columns) == tile.columns;
+  auto clamp = [&](Value row) { return b.min(row, b.sub(source.rows, b.constant(1))); };
+  auto exists = [&](Value row, Value column) -> Value {
+    Value inRows = b.isBelow(row, source.rows);
+    return full ? inRows : both(b, inRows, b.isBelow(column, source.columns));
+  };
+  auto pieces = [&] {
+    int64_t total = tile.rows * width / piece;
+    Value zero = b.constant(0), inRow = b.constant(width / piece);
+    auto start = [&](Value number) {
+      Value row = b.div(number, inRow), column = b.mul(b.rem(number, inRow), b.constant(piece));
+      Value live = arith::SelectOp::create(b, exists(row, column), b.constant(piece), zero);
+      Value from = full ? column : b.min(column, b.sub(source.columns, b.constant(piece)));
+      nvgpu::DeviceAsyncCopyOp::create(b, nvgpu::DeviceAsyncTokenType::get(b.getContext()), tile.buffer,
+                                       tile.at(b, row, column), source.memref, source.at(clamp(row), from),
+                                       b.getIndexAttr(piece), live, b.getUnitAttr());
+    };
+    for (int64_t first = 0; first < total; first += kBlock) {
+      Value number = b.add(b.thread(), b.constant(first));
+      if (first + kBlock <= total)
+        start(number);
+      else
+        b.ifTrue(b.isBelow(number, b.constant(total)), [&] { start(number); });
+    }
+  };
+  auto elements = [&] {
+    b.loop(b.thread(), b.constant(tile.rows * width), kBlock, [&](Value number) {
+      Value row = b.div(number, b.constant(width)), column = b.rem(number, b.constant(width));
+      Value from = full ? column : b.min(column, b.sub(source.columns, b.constant(1)));
+      Value value = b.loadWide(source.memref, source.at(clamp(row), from));
+      value = arith::SelectOp::create(b, exists(row, column), value, b.constantFloat(value.getType(), 0));
+      tile.store(b, value, row, column);
+    });
+  };
+  if (!source.inVectors || type != tile.elementType())
+    return elements();
+  auto choice = scf::IfOp::create(b, source.inVectors, /*withElse=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(choice.thenBlock());
+  pieces();
+  b.setInsertionPointToStart(choice.elseBlock());
+  elements();
+}
+
+void codegen::finishCopies(CudaKernelBuilder &b) {
+  auto group = nvgpu::DeviceAsyncCreateGroupOp::create(b, nvgpu::DeviceAsyncTokenType::get(b.getContext()), ValueRange());
+  nvgpu::DeviceAsyncWaitOp::create(b, group, b.getI32IntegerAttr(0));
+  b.barrier();
+}
+
+namespace {
+// Four 8x8 matrices: lane 8 * i + r gives the place of row r of matrix i.
+Value loadMatrices(CudaKernelBuilder &b, const SharedTile &tile, Value row, Value column, bool transpose) {
+  auto type = VectorType::get({4, 2}, tile.elementType());
+  return nvgpu::LdMatrixOp::create(b, type, tile.buffer, tile.at(b, row, column), transpose, 4);
+}
+} // namespace
+
+Value codegen::loadLeft(CudaKernelBuilder &b, const SharedTile &tile, Value row, Value column) {
+  Value lane = b.lane(), half = b.constant(16), eight = b.constant(8);
+  return loadMatrices(b, tile, b.add(row, b.rem(lane, half)), b.add(column, b.mul(b.div(lane, half), eight)), false);
+}
+
+std::pair<Value, Value> codegen::loadRight(CudaKernelBuilder &b, const SharedTile &tile, Value row, Value column,
+                                           bool transposed) {
+  Value lane = b.lane(), half = b.constant(16), eight = b.constant(8), matrices;
+  if (transposed) // first along the columns, which are the sum's
+    matrices = loadMatrices(b, tile, b.add(row, b.add(b.rem(lane, eight), b.mul(b.div(lane, half), eight))),
+                            b.add(column, b.mul(b.rem(b.div(lane, eight), b.constant(2)), eight)), false);
+  else
+    matrices = loadMatrices(b, tile, b.add(row, b.rem(lane, half)), b.add(column, b.mul(b.div(lane, half), eight)), true);
+  auto matrix = [&](int64_t first) -> Value {
+    return vector::ExtractStridedSliceOp::create(b, matrices, ArrayRef<int64_t>{first}, ArrayRef<int64_t>{2}, ArrayRef<int64_t>{1});
+  };
+  return {matrix(0), matrix(2)};
+}
+
+Value codegen::multiplyAdd(CudaKernelBuilder &b, Value left, Value right, Value sums) {
+  return nvgpu::MmaSyncOp::create(b, left, right, sums, b.getI64ArrayAttr({16, 8, 16}));
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Tiles of matrices in shared memory, and what tensor cores make of them: mma.sync m16n8k16 (PTX ISA, "Warp-level matrix
+// instructions"), of which a lane holds rows lane / 4 and lane / 4 + 8 of sums and columns lane % 4 * 2 and the next one.
+#ifndef SNUG_CODEGEN_CUDA_SHAREDTILE_H
+#define SNUG_CODEGEN_CUDA_SHAREDTILE_H
+
+#include "codegen/cuda/Kernels.h"
+
+namespace snug::codegen {
+
+// Rows of a pitch that is an odd number of 16 bytes: what eight lanes read of 16 bytes in eight rows lies in all 32 banks.
+struct SharedTile {
+  mlir::Value buffer; // one dim
+  int64_t rows, columns, pitch, offset;
+
+  static int64_t pitchOf(int64_t columns, mlir::Type elementType);
+  static int64_t elementsOf(int64_t rows, int64_t columns, mlir::Type elementType) {
+    return rows * pitchOf(columns, elementType);
+  }
+  // Within a buffer, behind `offset` elements.
+  SharedTile(mlir::Value buffer, int64_t rows, int64_t columns, int64_t offset = 0);
+  SharedTile(CudaKernelBuilder &b, int64_t rows, int64_t columns, mlir::Type elementType);
+
+  mlir::Type elementType() const;
+  mlir::Value at(CudaKernelBuilder &b, mlir::Value row, mlir::Value column) const;
+  // 16 bytes, from a column that is a multiple of as many elements.
+  mlir::Value loadVector(CudaKernelBuilder &b, mlir::Value row, mlir::Value column) const;
+  void store(CudaKernelBuilder &b, mlir::Value value, mlir::Value row, mlir::Value column) const;
+};
+
+// A matrix in memory that is not shared, `rows` by `columns`, both not 0.
+struct TileSource {
+  mlir::Value memref;
+  std::function<llvm::SmallVector<mlir::Value>(mlir::Value row, mlir::Value column)> at;
+  mlir::Value rows, columns;
+  mlir::Value inVectors; // whether it can be read in pieces of 16 bytes; none: never
+};
+
+// Whether elements along `dim` of `memref` are neighbours, and each `columns` of them whole pieces of 16 bytes; nothing
+// where types say that it is not so. Pointers and strides tell the rest when the kernel runs.
+mlir::Value isInVectors(CudaKernelBuilder &b, mlir::Value memref, std::optional<unsigned> dim, int64_t columns);
+
+// Starts to fill the tile, with zeros where there is no matrix. All threads of the block.
+void startCopy(CudaKernelBuilder &b, const SharedTile &tile, const TileSource &source);
+// Until what all threads of the block have started is there for all of them.
+void finishCopies(CudaKernelBuilder &b);
+
+// Fragments of f16 or bf16, vector<4x2xT>: a 16x16 matrix at `row` and `column`, as mma.sync takes it from the left.
+mlir::Value loadLeft(CudaKernelBuilder &b, const SharedTile &tile, mlir::Value row, mlir::Value column);
+// Two 16x8 matrices, vector<2x2xT> each, as it takes them from the right: 16 columns at `row` and `column`; or, of a tile
+// that holds the transposed ones, 16 rows there.
+std::pair<mlir::Value, mlir::Value> loadRight(CudaKernelBuilder &b, const SharedTile &tile, mlir::Value row,
+                                              mlir::Value column, bool transposed);
+// sums (vector<2x2xf32>) + left * right.
+mlir::Value multiplyAdd(CudaKernelBuilder &b, mlir::Value left, mlir::Value right, mlir::Value sums);
+
+} // namespace snug::codegen
+#endif
