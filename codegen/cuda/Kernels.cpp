@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/cuda/Kernels.h"
+#include "codegen/cuda/GenericPlan.h"
 #include "codegen/cuda/GpuToNvvm.h"
 #include "dialects/mesh/MeshDialect.h"
 #include "dialects/nn/NnDialect.h"
+#include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -74,6 +77,35 @@ void CudaKernelBuilder::ifTrue(Value condition, function_ref<void()> body) {
 
 Value CudaKernelBuilder::isBelow(Value a, Value b) {
   return arith::CmpIOp::create(*this, arith::CmpIPredicate::ult, a, b);
+}
+
+int64_t CudaKernelBuilder::alignment(Value memref) {
+  int64_t element = elementBytes(cast<MemRefType>(memref.getType()).getElementType());
+  while (auto view = memref.getDefiningOp<memref::ReinterpretCastOp>())
+    memref = view.getSource();
+  auto argument = dyn_cast<BlockArgument>(memref);
+  auto stated = argument && argument.getArgNumber() < kernel.getNumArguments()
+                    ? kernel.getArgAttrOfType<IntegerAttr>(argument.getArgNumber(), "llvm.align")
+                    : IntegerAttr();
+  return stated ? std::max(stated.getInt(), element) : element;
+}
+
+Value CudaKernelBuilder::onLanes(Value value, int64_t lanes) {
+  if (lanes == 1 || isa<VectorType>(value.getType()))
+    return value;
+  return vector::BroadcastOp::create(*this, VectorType::get({lanes}, value.getType()), value);
+}
+
+Value CudaKernelBuilder::loadLanes(int64_t lanes, Value memref, ValueRange indices) {
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  auto type = VectorType::get({lanes}, element);
+  return vector::LoadOp::create(*this, type, memref, indices, /*nontemporal=*/false, llvm::MaybeAlign(lanes * elementBytes(element)));
+}
+
+void CudaKernelBuilder::storeLanes(Value vector, Value memref, ValueRange indices) {
+  int64_t bytes = elementBytes(cast<MemRefType>(memref.getType()).getElementType());
+  int64_t lanes = cast<VectorType>(vector.getType()).getNumElements();
+  vector::StoreOp::create(*this, vector, memref, indices, /*nontemporal=*/false, llvm::MaybeAlign(lanes * bytes));
 }
 
 static Value product(KernelBuilder &b, ArrayRef<Value> sizes) {
@@ -179,6 +211,7 @@ KernelRange CudaKernels::range(Operation *op) const {
       .Case([&](nn::ContractOp contract) { return planContract(contract); })
       .Case([&](nn::AttentionOp attention) { return planAttentionRows(attention); })
       .Case<nn::SoftmaxOp, nn::NormOp>([&](Operation *rows) { return planRowBlocks(rows); })
+      .Case([&](linalg::GenericOp generic) { return GenericPlan::of(generic).range(generic); })
       .Default([&](Operation *other) { return planPoints(other); });
 }
 

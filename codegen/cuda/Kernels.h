@@ -8,6 +8,7 @@
 #define SNUG_CODEGEN_CUDA_KERNELS_H
 
 #include "codegen/kernel/KernelBuilder.h"
+#include "snug/ModelABI.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "llvm/Support/Error.h"
 
@@ -33,6 +34,7 @@ public:
   mlir::LogicalResult checkProgram(mlir::ModuleOp module) const override;
   KernelRange range(mlir::Operation *op) const override;
   unsigned numWorkArguments() const override { return 0; }
+  int64_t tensorAlignment() const override { return SNUG_GPU_TENSOR_ALIGNMENT; }
   mlir::LogicalResult compile(mlir::ModuleOp module, const CodegenOptions &options, KernelCode &code,
                               CodegenReport &report) const override;
 
@@ -46,6 +48,8 @@ mlir::LogicalResult lowerKernel(mlir::func::FuncOp kernel, mlir::gpu::GPUModuleO
 constexpr int64_t kWarp = 32;
 // Threads of a block, for every kernel: eight warps are enough to hide latencies and leave each thread its registers.
 constexpr int64_t kBlock = 256;
+// What a thread loads or stores at once, at most.
+constexpr int64_t kVectorBytes = 16;
 
 // The place of a thread's code.
 struct CudaKernelBuilder : KernelBuilder {
@@ -61,6 +65,14 @@ struct CudaKernelBuilder : KernelBuilder {
   void barrier();
   void ifTrue(mlir::Value condition, llvm::function_ref<void()> body);
   mlir::Value isBelow(mlir::Value a, mlir::Value b);
+
+  // Of the address of a memref's first element, in bytes, as far as it is known; not less than the element's size.
+  int64_t alignment(mlir::Value memref);
+  // A scalar at all lanes; a vector as it is; no lanes: itself.
+  mlir::Value onLanes(mlir::Value value, int64_t lanes);
+  // Neighbouring elements as they are stored, at once: they start at a multiple of their size together.
+  mlir::Value loadLanes(int64_t lanes, mlir::Value memref, mlir::ValueRange indices);
+  void storeLanes(mlir::Value vector, mlir::Value memref, mlir::ValueRange indices);
 
   // `body` at each point of the box of `sizes`, one thread a point; the last dim is the one that neighbouring threads are
   // apart in.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Kernels of which a thread makes one element of the result, by the loops that are left: any elementwise op and any sum,
-// gathers, scalar kernels.
+// Kernels of which a thread makes one element of the result, by the loops that are left: contractions, gathers, scalar
+// kernels.
 #include "codegen/cuda/Kernels.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/nn/TextOps.h"
@@ -17,11 +17,7 @@ namespace {
 // The dims that threads are dealt along, in order.
 SmallVector<ExtentPlace> pointDims(Operation *op) {
   SmallVector<ExtentPlace> dims;
-  if (auto generic = dyn_cast<linalg::GenericOp>(op)) {
-    for (auto [dim, iterator] : llvm::enumerate(generic.getIteratorTypesArray()))
-      if (iterator == utils::IteratorType::parallel)
-        dims.push_back(*loopExtent(generic, dim));
-  } else if (auto scalar = dyn_cast<nn::ScalarKernelOp>(op)) {
+  if (auto scalar = dyn_cast<nn::ScalarKernelOp>(op)) {
     for (unsigned dim = 0; dim < scalar.getNumParallelDims(); ++dim)
       dims.push_back(*extentPlace(scalar.getMaps(), dim));
   } else {
@@ -43,38 +39,6 @@ KernelRange codegen::planPoints(Operation *op) {
     range.factors.push_back({{place}});
   range.grain = kBlock;
   return range;
-}
-
-void codegen::emitKernel(linalg::GenericOp op, CudaKernelBuilder &b) {
-  unsigned loops = op.getNumLoops();
-  SmallVector<utils::IteratorType> iterators = op.getIteratorTypesArray();
-  GenericCode code(op, b);
-  if (code.flat)
-    return b.points(code.sizes, [&](ArrayRef<Value> place) { code.store(place, code.compute(place, {})); });
-  SmallVector<Value> outside;
-  for (unsigned dim = 0; dim < loops; ++dim)
-    if (iterators[dim] == utils::IteratorType::parallel)
-      outside.push_back(code.sizes[dim]);
-  b.points(outside, [&](ArrayRef<Value> place) {
-    SmallVector<Value> indices(loops, b.constant(0));
-    for (unsigned dim = 0, next = 0; dim < loops; ++dim)
-      if (iterators[dim] == utils::IteratorType::parallel)
-        indices[dim] = place[next++];
-    std::function<SmallVector<Value>(unsigned, ValueRange)> reduce = [&](unsigned dim, ValueRange values) {
-      while (dim < loops && iterators[dim] == utils::IteratorType::parallel)
-        ++dim;
-      if (dim == loops)
-        return code.compute(indices, values);
-      auto loop = scf::ForOp::create(b, b.constant(0), code.sizes[dim], b.constant(1), values);
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(loop.getBody());
-      indices[dim] = loop.getInductionVar();
-      scf::YieldOp::create(b, reduce(dim + 1, loop.getRegionIterArgs()));
-      return SmallVector<Value>(loop.getResults());
-    };
-    // Sums stay in registers.
-    code.store(indices, reduce(0, op.getNumReductionLoops() ? code.loadOutputs(indices) : SmallVector<Value>()));
-  });
 }
 
 void codegen::emitKernel(nn::GatherOp op, CudaKernelBuilder &b) {

@@ -6,6 +6,7 @@
 #include "dialects/nn/TextOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
 
 using namespace mlir;
@@ -156,11 +157,17 @@ void codegen::bytesForBools(FunctionOpInterface kernel) {
       return {};
     return MemRefType::Builder(memref).setElementType(IntegerType::get(type.getContext(), 8));
   };
+  // Of a value's type, scalar or vector.
+  auto bytesLike = [](Type type) -> Type {
+    Type byte = IntegerType::get(type.getContext(), 8);
+    auto vector = dyn_cast<VectorType>(type);
+    return vector ? Type(vector.clone(byte)) : byte;
+  };
   SmallVector<Operation *> loads, stores;
   kernel->walk([&](Operation *op) {
-    if (auto load = dyn_cast<memref::LoadOp>(op); load && byteType(load.getMemRefType()))
+    if (isa<memref::LoadOp, vector::LoadOp>(op) && byteType(op->getOperand(0).getType()))
       loads.push_back(op);
-    if (auto store = dyn_cast<memref::StoreOp>(op); store && byteType(store.getMemRefType()))
+    if (isa<memref::StoreOp, vector::StoreOp>(op) && byteType(op->getOperand(1).getType()))
       stores.push_back(op);
   });
   for (BlockArgument argument : kernel.getArguments())
@@ -177,14 +184,15 @@ void codegen::bytesForBools(FunctionOpInterface kernel) {
     OpBuilder b(op->getContext());
     b.setInsertionPointAfter(op);
     Value byte = op->getResult(0);
-    Value bit = byte;
-    byte.setType(b.getI8Type());
-    Value zero = arith::ConstantOp::create(b, op->getLoc(), b.getI8IntegerAttr(0));
-    bit = arith::CmpIOp::create(b, op->getLoc(), arith::CmpIPredicate::ne, byte, zero);
+    Type type = bytesLike(byte.getType());
+    byte.setType(type);
+    Value zero = arith::ConstantOp::create(b, op->getLoc(), type, b.getZeroAttr(type));
+    Value bit = arith::CmpIOp::create(b, op->getLoc(), arith::CmpIPredicate::ne, byte, zero);
     byte.replaceAllUsesExcept(bit, bit.getDefiningOp());
   }
   for (Operation *op : stores) {
     OpBuilder b(op);
-    op->setOperand(0, arith::ExtUIOp::create(b, op->getLoc(), b.getI8Type(), op->getOperand(0)));
+    Value bit = op->getOperand(0);
+    op->setOperand(0, arith::ExtUIOp::create(b, op->getLoc(), bytesLike(bit.getType()), bit));
   }
 }

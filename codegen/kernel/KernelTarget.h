@@ -82,6 +82,8 @@ public:
   virtual mlir::LogicalResult checkProgram(mlir::ModuleOp module) const = 0;
   // Of an op that check() has passed.
   virtual KernelRange range(mlir::Operation *op) const = 0;
+  // Bytes that kernels may take the arena, weights, inputs and outputs to be aligned to, a power of two.
+  virtual int64_t tensorAlignment() const { return 1; }
   // Index arguments that kernel functions have behind their scalars and that a launch does not give.
   virtual unsigned numWorkArguments() const = 0;
   // Takes the kernel functions out of `module` and compiles them. On failure the report has code and message.

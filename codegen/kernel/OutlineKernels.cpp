@@ -2,6 +2,8 @@
 //
 // Each kernel op of @main becomes a function of its own (equal ones once) and a snug_plan.launch in its place.
 #include "codegen/Codegen.h"
+#include "codegen/Target.h"
+#include "codegen/kernel/Alignment.h"
 #include "codegen/kernel/KernelTarget.h"
 #include "dialects/nn/TextOps.h"
 #include "lib/analysis/IndexBounds.h"
@@ -226,6 +228,9 @@ private:
         kernel.setArgAttr(index, "llvm.noalias", b.getUnitAttr());
       if (!p.written)
         kernel.setArgAttr(index, "llvm.readonly", b.getUnitAttr());
+      // No more than a vector wants, so that kernels at differently aligned places stay equal.
+      if (int64_t alignment = alignmentOf(p.value, target.tensorAlignment()); alignment > 1)
+        kernel.setArgAttr(index, "llvm.align", b.getI64IntegerAttr(alignment));
     }
     StringRef name = unique(kernel, kindOf(op));
     plan::LaunchOp::create(host, loc, name, arguments, extent, range.grain);
