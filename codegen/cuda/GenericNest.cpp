@@ -143,14 +143,16 @@ void GenericNest::store(const Place &place, ValueRange values) {
   }
 }
 
-SmallVector<Value> GenericNest::compute(const Place &place, ValueRange outputs) {
+SmallVector<Value> GenericNest::compute(const Place &place, ValueRange outputs, Elements given) {
   IRMapping mapping;
   Block *body = op.getBlock();
+  for (auto [operand, value] : given)
+    mapping.map(body->getArgument(operand), value);
   for (OpOperand &operand : op->getOpOperands()) {
     BlockArgument argument = body->getArgument(operand.getOperandNumber());
     if (op.isDpsInit(&operand) && !outputs.empty())
       mapping.map(argument, outputs[operand.getOperandNumber() - op.getNumDpsInputs()]);
-    else if (!argument.use_empty())
+    else if (!argument.use_empty() && !mapping.contains(argument))
       mapping.map(argument, load(operand.getOperandNumber(), place));
   }
   for (Operation &inner : body->without_terminator()) {

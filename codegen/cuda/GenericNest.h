@@ -19,8 +19,9 @@ public:
     int64_t lanes = 1;
   };
   // What the region yields there, with these values so far of the outputs or, without any, those in memory. Values that are
-  // the same at all lanes may be scalars.
-  llvm::SmallVector<mlir::Value> compute(const Place &place, mlir::ValueRange outputs);
+  // the same at all lanes may be scalars. Operands of which elements are `given` are not loaded.
+  using Elements = llvm::ArrayRef<std::pair<unsigned, mlir::Value>>;
+  llvm::SmallVector<mlir::Value> compute(const Place &place, mlir::ValueRange outputs, Elements given = {});
   mlir::Value load(unsigned operand, const Place &place);
   llvm::SmallVector<mlir::Value> loadOutputs(const Place &place);
   void store(const Place &place, mlir::ValueRange values);

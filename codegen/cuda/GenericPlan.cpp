@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/cuda/GenericPlan.h"
 #include "lib/analysis/IndexBounds.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace snug;
@@ -75,22 +77,127 @@ GenericPlan GenericPlan::of(linalg::GenericOp op) {
     else
       plan.loops.push_back({{static_cast<unsigned>(dim)}, iterator == utils::IteratorType::reduction});
   }
-  if (op.getNumReductionLoops())
-    return plan;
   int64_t widest = 1; // bytes of an element
   for (Value operand : op->getOperands())
     if (auto type = dyn_cast<MemRefType>(operand.getType()); type && type.getRank())
       widest = std::max(widest, elementBytes(type.getElementType()));
   plan.unit = std::max<int64_t>(1, kVectorBytes / widest);
+  if (op.getNumReductionLoops())
+    plan.chooseSum(op);
+  else
+    plan.chooseTiles(op);
   return plan;
+}
+
+SmallVector<Operation *> codegen::combinersOf(linalg::GenericOp op) {
+  SmallVector<Operation *> found;
+  Block *body = op.getBlock();
+  for (auto [number, value] : llvm::enumerate(body->getTerminator()->getOperands())) {
+    BlockArgument sum = body->getArgument(op.getNumDpsInputs() + number);
+    Operation *add = value.getDefiningOp();
+    if (!add || add->getBlock() != body || !value.hasOneUse() || !sum.hasOneUse() || *sum.user_begin() != add)
+      return {};
+    bool anyOrder = isa<arith::AddIOp, arith::MulIOp, arith::AndIOp, arith::OrIOp, arith::XOrIOp, arith::MaxSIOp, arith::MaxUIOp,
+                        arith::MinSIOp, arith::MinUIOp, arith::MaximumFOp, arith::MinimumFOp>(add);
+    if (auto addition = dyn_cast<arith::AddFOp>(add))
+      anyOrder = arith::bitEnumContainsAll(addition.getFastmath(), arith::FastMathFlags::reassoc);
+    if (!anyOrder || !arith::getNeutralElement(add))
+      return {};
+    found.push_back(add);
+  }
+  return found;
+}
+
+int64_t GenericPlan::staticSize(linalg::GenericOp op, unsigned loop) const {
+  int64_t size = 1;
+  for (unsigned dim : loops[loop].dims) {
+    int64_t extent = staticLoopExtent(op, dim);
+    if (ShapedType::isDynamic(extent))
+      return extent;
+    size *= extent;
+  }
+  return size;
+}
+
+std::optional<unsigned> GenericPlan::contiguousLoop(linalg::GenericOp op, OpOperand &operand) const {
+  auto type = dyn_cast<MemRefType>(operand.get().getType());
+  int64_t ignored;
+  SmallVector<int64_t> strides;
+  if (!type || !type.getRank() || failed(type.getStridesAndOffset(strides, ignored)) || strides.back() != 1)
+    return std::nullopt;
+  auto dim = dyn_cast<AffineDimExpr>(overLoops(op.getMatchingIndexingMap(&operand)).getResults().back());
+  return dim ? std::optional<unsigned>(dim.getPosition()) : std::nullopt;
+}
+
+// What is chosen here decides in which order a sum is made: it depends on the region, on the maps, on element types and on
+// the extents of the summed dims, which chunks of the result all share.
+void GenericPlan::chooseSum(linalg::GenericOp op) {
+  constexpr int64_t few = 16, longRow = 1024;
+  int64_t count = 1, last = 1; // elements of a sum; along its last dim
+  SmallVector<unsigned> dims;
+  for (auto [dim, iterator] : llvm::enumerate(op.getIteratorTypesArray()))
+    if (iterator == utils::IteratorType::reduction) {
+      dims.push_back(dim);
+      last = staticLoopExtent(op, dim);
+      count = ShapedType::isDynamic(last) || ShapedType::isDynamic(count) ? ShapedType::kDynamic : count * last;
+    }
+  int64_t vector = std::exchange(unit, 1);
+  // An operand that has all of the summed dims shows that an index holds their places.
+  bool isCounted = llvm::any_of(op.getIndexingMapsArray(), [&](AffineMap map) {
+    return llvm::all_of(dims, [&](unsigned dim) { return positionOf(map, dim).has_value(); });
+  });
+  if (combinersOf(op).empty() || !isCounted || (!ShapedType::isDynamic(count) && count < few))
+    return;
+  bool isAlong = llvm::all_of(op.getDpsInputOperands(), [&](OpOperand *input) {
+    AffineMap map = op.getMatchingIndexingMap(input);
+    if (llvm::none_of(dims, [&](unsigned dim) { return map.isFunctionOfDim(dim); }))
+      return true;
+    std::optional<unsigned> loop = contiguousLoop(op, *input);
+    return loop && loops[*loop].isSum;
+  });
+  form = isAlong ? Form::Rows : Form::Columns;
+  if (isAlong) {
+    threads = ShapedType::isDynamic(count) || count > longRow ? kBlock : kWarp;
+    unit = ShapedType::isDynamic(last) ? 1 : std::gcd(vector, last);
+  }
+}
+
+void GenericPlan::chooseTiles(linalg::GenericOp op) {
+  constexpr int64_t few = 8; // fewer places side by side are found in the cache
+  std::optional<unsigned> to = contiguousLoop(op, *op.getDpsInitOperand(0)), from;
+  auto isLong = [&](unsigned loop) { return ShapedType::isDynamic(staticSize(op, loop)) || staticSize(op, loop) >= few; };
+  for (OpOperand &output : op.getDpsInitsMutable())
+    if (!to || contiguousLoop(op, output) != to)
+      return;
+  for (OpOperand *input : op.getDpsInputOperands()) {
+    std::optional<unsigned> loop = contiguousLoop(op, *input);
+    if (loop && *loop != *to && from.value_or(*loop) == *loop && isLong(*loop) && isLong(*to) &&
+        overLoops(op.getMatchingIndexingMap(input)).isFunctionOfDim(*to) && across.size() < 4) {
+      from = loop;
+      across.push_back(input->getOperandNumber());
+    }
+  }
+  if (!from)
+    return;
+  form = Form::Tiles;
+  read = *from;
+  written = *to;
 }
 
 KernelRange GenericPlan::range(linalg::GenericOp op) const {
   KernelRange range;
-  for (const Loop &loop : loops)
-    if (!loop.isSum)
-      for (unsigned dim : loop.dims)
-        range.factors.push_back({{*loopExtent(op, dim)}});
-  range.grain = kBlock * unit;
+  auto factor = [&](unsigned loop, int64_t tile) {
+    RangeFactor made{{}, tile};
+    for (unsigned dim : loops[loop].dims)
+      made.extents.push_back(*loopExtent(op, dim));
+    range.factors.push_back(made);
+  };
+  bool isTiled = form == Form::Tiles;
+  for (unsigned loop : select(/*isSum=*/false))
+    factor(loop, isTiled && (loop == read || loop == written) ? kTile : 1);
+  range.grain = isTiled                 ? 1
+                : form == Form::Rows    ? kBlock / threads
+                : form == Form::Columns ? kWarp
+                                        : kBlock * unit;
   return range;
 }

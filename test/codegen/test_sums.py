@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Sums in parts, on a simulated GPU: values, coalescing, and bits that do not depend on how results are chunked."""
+import numpy as np
+import pytest
+
+from harness import build, memref, program
+from test_coalescing import accesses, are_coalesced, pytestmark, requests  # noqa: F401
+from test_generic import generic
+
+rng = np.random.default_rng(4)
+SUM = "    %s = arith.addf %a0, %a1 fastmath<reassoc> : f32\n    linalg.yield %s : f32"
+
+
+def reduction(shape, kept, dtype="f32", body=SUM):
+    letters = "ijkl"[:len(shape)]
+    result = [letters[d] for d in kept]
+    return generic([f"({', '.join(letters)}) -> ({', '.join(letters)})", f"({', '.join(letters)}) -> ({', '.join(result)})"],
+                   ["parallel" if d in kept else "reduction" for d in range(len(shape))],
+                   [("x", memref(shape, dtype))], [("y", memref([shape[d] for d in kept], dtype))], body)
+
+
+SHAPES = [((5, 7), (0,)), ((37, 33), (0,)), ((19, 1000), (0,)), ((3, 4100), (0,)), ((2, 5001), (0,)), ((9000,), ()),
+          ((37, 33), (1,)), ((1000, 40), (1,)), ((3, 50, 20), (1,)), ((20, 3, 50), (1,)), ((20, 50, 7), (2,)), ((6, 30, 5, 8), (0, 2))]
+
+
+@pytest.mark.parametrize("shape,kept", SHAPES)
+def test_sums(tmp_path, accesses, shape, kept):
+    out = tuple(shape[d] for d in kept)
+    m = build(tmp_path, program([("x", shape, "f32")], [("y", out, "f32")],
+                                f"  %z = arith.constant 1.0 : f32\n  linalg.fill ins(%z : f32) outs(%y : {memref(out)})\n" +
+                                reduction(shape, kept)))
+    x = rng.standard_normal(shape, np.float32)
+    y, (_, launch) = accesses(m, x)
+    np.testing.assert_allclose(y, 1 + x.astype(np.float64).sum(tuple(d for d in range(len(shape)) if d not in kept)), rtol=2e-6, atol=2e-5)
+    if len(shape) == 2 and shape[1] % 8 == 0:
+        assert are_coalesced(launch)
+
+
+@pytest.mark.parametrize("dtype,op,np_op", [("f32", "maximumf", np.max), ("f32", "minimumf", np.min), ("i32", "addi", np.sum), ("i64", "maxsi", np.max),
+                                            ("i8", "minsi", np.min), ("i64", "muli", np.prod), ("f16", "maximumf", np.max)])
+@pytest.mark.parametrize("shape,kept", [((3, 1300), (0,)), ((7, 100), (0,)), ((100, 7), (1,))])
+def test_any_order(tmp_path, shape, kept, dtype, op, np_op):
+    types = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "i64": np.int64, "i8": np.int8}
+    out = tuple(shape[d] for d in kept)
+    m = build(tmp_path, program([("x", shape, dtype), ("b", out, dtype)], [("y", out, dtype)],
+                                f"  memref.copy %b, %y : {memref(out, dtype)} to {memref(out, dtype)}\n" +
+                                reduction(shape, kept, dtype, f"    %s = arith.{op} %a0, %a1 : {dtype}\n    linalg.yield %s : {dtype}")))
+    x = rng.integers(-60, 60, shape).astype(types[dtype])
+    if op == "muli":
+        x = np.where(x > 55, 3, 1).astype(np.int64)
+    b = x.take(0, 1 - kept[0])
+    expected = np_op(np.concatenate([x, np.expand_dims(b, 1 - kept[0])], 1 - kept[0]), 1 - kept[0])
+    assert (m.run(x, b) == expected).all()
+
+
+@pytest.mark.parametrize("shape,kept", [((8, 1200), (0,)), ((8, 90), (0,)), ((300, 8), (1,)), ((40, 8, 25), (1,)), ((40, 8, 32), (1,))])
+def test_chunks_have_the_same_bits(tmp_path, shape, kept):
+    """Results one by one, of slices that are neither dense nor aligned, against all at once."""
+    dim = kept[0]
+    part = tuple(1 if d == dim else s for d, s in enumerate(shape))
+    strides = [int(np.prod(shape[d + 1:])) for d in range(len(shape))]
+    sub = "memref<" + "x".join(map(str, part)) + f"xf32, strided<{strides}, offset: ?>>"
+    one = "memref<1xf32, strided<[1], offset: ?>>"
+    offsets = ", ".join("%i" if d == dim else "0" for d in range(len(shape)))
+    loop = f'''  %n = arith.constant {shape[dim]} : index
+  scf.for %i = %c0 to %n step %c1 {{
+    %a = memref.subview %x[{offsets}] [{", ".join(map(str, part))}] [{", ".join("1" for _ in shape)}] : {memref(shape)} to {sub}
+    %r = memref.subview %w[%i] [1] [1] : {memref((shape[dim],))} to {one}
+''' + reduction(part, kept).replace(f"%x : {memref(part)}", f"%a : {sub}").replace(f"%y : {memref((1,))}", f"%r : {one}") + "\n  }"
+    out = (shape[dim],)
+    fills = "".join(f"  linalg.fill ins(%z : f32) outs(%{n} : {memref(out)})\n" for n in "yw")
+    m = build(tmp_path, program([("x", shape, "f32")], [("y", out, "f32"), ("w", out, "f32")],
+                                "  %z = arith.constant 0.0 : f32\n" + fills + reduction(shape, kept) + "\n" + loop))
+    y, w = m.run(rng.standard_normal(shape, np.float32))
+    assert (y.view(np.int32) == w.view(np.int32)).all()
+
+
+def test_what_is_not_declared_stays_in_sequence(tmp_path):
+    shape = (3, 2000)
+    body = f"  %z = arith.constant 0.0 : f32\n  linalg.fill ins(%z : f32) outs(%y : {memref((3,))})\n"
+    m = build(tmp_path, program([("x", shape, "f32")], [("y", (3,), "f32")], body + reduction(shape, (0,), body=SUM.replace(" fastmath<reassoc>", ""))))
+    x = rng.standard_normal(shape, np.float32)
+    assert (m.run(x) == np.add.accumulate(x, 1, dtype=np.float32)[:, -1]).all()
+
+
+@pytest.mark.parametrize("shape", [(33, 100), (64, 32), (8, 257), (70, 3), (100, 1000)])
+@pytest.mark.parametrize("dtype", ["f32", "i8", "f16", "i64"])
+def test_transpositions_are_coalesced(tmp_path, accesses, shape, dtype):
+    out = shape[::-1]
+    m = build(tmp_path, program([("x", shape, dtype)], [("y", out, dtype)],
+                                f"  linalg.transpose ins(%x : {memref(shape, dtype)}) outs(%y : {memref(out, dtype)}) permutation = [1, 0]"))
+    x = rng.integers(-50, 50, shape).astype({"f32": np.float32, "i8": np.int8, "f16": np.float16, "i64": np.int64}[dtype])
+    y, (launch,) = accesses(m, x)
+    assert (y == x.T).all()
+    if min(shape) >= 8:
+        assert are_coalesced(launch)
+        assert requests(launch, True, "shared") > 0 and all(a["units"] == a["least"] for a in launch if a["space"] == "shared")
