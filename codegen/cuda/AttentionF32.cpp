@@ -14,21 +14,23 @@ using namespace snug::codegen;
 
 namespace {
 constexpr int64_t kSide = 16, kOwn = 4; // threads along rows and columns, and what each has of them
-constexpr int64_t kTile = kSide * kOwn, kHeadPiece = 32;
+constexpr int64_t kTile = kSide * kOwn;
+// More at once, unrolled, is more than there are registers for.
+constexpr int64_t kHeadPiece = 16, kValuePiece = 16;
 constexpr int64_t kPiece = 4; // elements of 16 bytes
 
 class F32Form : public AttentionForm {
 public:
   F32Form(CudaKernelBuilder &b, const AttentionPlace &place)
       : AttentionForm(b, place), f32(b.getF32Type()), padded(llvm::alignTo(place.sizes.value, kTile)),
-        valuePiece(padded <= 2 * kTile ? 32 : 16), weightTile(b, kTile, kTile, f32) {
+        weightTile(b, kTile, kTile, f32) {
     static_assert(kSide * kSide == kBlock);
     rows = columns = kOwn;
     values = padded / kSide;
     lanes = kSide;
     int64_t each = SharedTile::elementsOf(kTile, headPiece(), f32);
     // One after the other in the same memory.
-    int64_t room = std::max(2 * each, SharedTile::elementsOf(valuePiece, padded, f32));
+    int64_t room = std::max(2 * each, SharedTile::elementsOf(kValuePiece, padded, f32));
     buffer = b.shared({room}, f32);
     threadRow = b.mul(b.div(b.thread(), b.constant(kSide)), b.constant(kOwn));
     threadColumn = b.rem(b.thread(), b.constant(kSide));
@@ -77,9 +79,9 @@ public:
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < columns; ++j)
         weightTile.store(b, weights[i * columns + j], row(i), column(j));
-    SharedTile valueTile(buffer, valuePiece, padded);
+    SharedTile valueTile(buffer, kValuePiece, padded);
     Value zero = b.constant(0), there = b.min(b.constant(keys), b.sub(end, key));
-    SmallVector<Value> results = b.carry(zero, there, valuePiece, llvm::to_vector(sums), [&](Value t0, SmallVector<Value> &sums) {
+    SmallVector<Value> results = b.carry(zero, there, kValuePiece, llvm::to_vector(sums), [&](Value t0, SmallVector<Value> &sums) {
       b.barrier();
       // Weights of keys from `end` on are 0, but 0 times NaN is not.
       startCopy(b, valueTile,
@@ -87,7 +89,7 @@ public:
                  [&](Value t, Value e) { return place.at(b, 2, zero, b.add(b.add(key, t0), t), zero, e); },
                  b.sub(there, t0), b.constant(place.sizes.value), valuesInVectors});
       finishCopies(b);
-      sums = b.carry(zero, b.constant(valuePiece), kPiece, sums, [&](Value t, SmallVector<Value> &sums) {
+      sums = b.carry(zero, b.constant(kValuePiece), kPiece, sums, [&](Value t, SmallVector<Value> &sums) {
         SmallVector<Value> weights;
         for (int64_t i = 0; i < rows; ++i)
           weights.push_back(weightTile.loadVector(b, row(i), b.add(t0, t)));
@@ -109,7 +111,7 @@ private:
     sum = math::FmaOp::create(b, vector::ExtractOp::create(b, x, i), vector::ExtractOp::create(b, y, j), sum);
   }
   Type f32;
-  int64_t padded, valuePiece;
+  int64_t padded;
   SharedTile weightTile;
   Value buffer, threadRow, threadColumn, queriesInVectors, keysInVectors, valuesInVectors;
 };
