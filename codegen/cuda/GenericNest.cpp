@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/cuda/GenericNest.h"
-#include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Transforms/RegionUtils.h"
-#include <numeric>
 
 using namespace mlir;
 using namespace snug;
@@ -50,7 +48,8 @@ void cloneOnLanes(Operation &inner, int64_t lanes, IRMapping &mapping, CudaKerne
 }
 } // namespace
 
-GenericNest::GenericNest(linalg::GenericOp op, const GenericPlan &plan, CudaKernelBuilder &b) : op(op), b(b), plan(plan) {
+GenericNest::GenericNest(linalg::GenericOp op, const GenericPlan &plan, CudaKernelBuilder &b)
+    : op(op), b(b), plan(plan) {
   for (const GenericPlan::Loop &loop : plan.loops) {
     Value size = b.constant(1);
     for (unsigned dim : loop.dims)
@@ -87,8 +86,9 @@ GenericNest::GenericNest(linalg::GenericOp op, const GenericPlan &plan, CudaKern
         extent = b.getIndexAttr(shape.back());
     }
     auto layout = StridedLayoutAttr::get(b.getContext(), 0, staticStrides);
-    Value folded = memref::ReinterpretCastOp::create(b, MemRefType::get(shape, type.getElementType(), layout), view.getSource(),
-                                                     OpFoldResult(b.getIndexAttr(0)), extents, strides);
+    Value folded =
+        memref::ReinterpretCastOp::create(b, MemRefType::get(shape, type.getElementType(), layout), view.getSource(),
+                                          OpFoldResult(b.getIndexAttr(0)), extents, strides);
     operands.push_back({folded, plan.overLoops(map)});
   }
 }
@@ -97,7 +97,8 @@ bool GenericNest::Operand::isContiguous(unsigned along) const {
   int64_t ignored;
   SmallVector<int64_t> strides;
   auto last = map.getNumResults() ? dyn_cast<AffineDimExpr>(map.getResults().back()) : AffineDimExpr(nullptr);
-  return last && last.getPosition() == along && !AffineMap::get(map.getNumDims(), 0, map.getResults().drop_back(), map.getContext()).isFunctionOfDim(along) &&
+  return last && last.getPosition() == along &&
+         !AffineMap::get(map.getNumDims(), 0, map.getResults().drop_back(), map.getContext()).isFunctionOfDim(along) &&
          succeeded(cast<MemRefType>(memref.getType()).getStridesAndOffset(strides, ignored)) && strides.back() == 1;
 }
 
@@ -108,13 +109,7 @@ int64_t GenericNest::vectorLanes(unsigned along, int64_t most) const {
       continue;
     if (!operand.isContiguous(along))
       return 1;
-    auto type = cast<MemRefType>(operand.memref.getType());
-    int64_t ignored, bytes = elementBytes(type.getElementType());
-    lanes = std::gcd(lanes, std::max<int64_t>(1, b.alignment(operand.memref) / bytes));
-    SmallVector<int64_t> strides;
-    (void)type.getStridesAndOffset(strides, ignored);
-    for (int64_t stride : ArrayRef(strides).drop_back())
-      lanes = std::gcd(lanes, ShapedType::isDynamic(stride) ? 1 : stride);
+    lanes = b.lanesOf(operand.memref, lanes);
   }
   return lanes;
 }
@@ -129,7 +124,8 @@ Value GenericNest::load(unsigned number, const Place &place) {
 }
 
 SmallVector<Value> GenericNest::loadOutputs(const Place &place) {
-  return llvm::map_to_vector(op.getDpsInitsMutable(), [&](OpOperand &output) { return load(output.getOperandNumber(), place); });
+  return llvm::map_to_vector(op.getDpsInitsMutable(),
+                             [&](OpOperand &output) { return load(output.getOperandNumber(), place); });
 }
 
 void GenericNest::store(const Place &place, ValueRange values) {
@@ -161,8 +157,10 @@ SmallVector<Value> GenericNest::compute(const Place &place, ValueRange outputs, 
       cloneOnLanes(inner, place.lanes, mapping, b);
       continue;
     }
-    unsigned number = llvm::find_if(plan.loops, [&](const GenericPlan::Loop &loop) { return llvm::is_contained(loop.dims, index.getDim()); }) -
-                      plan.loops.begin(); // alone in its loop
+    unsigned number =
+        llvm::find_if(plan.loops,
+                      [&](const GenericPlan::Loop &loop) { return llvm::is_contained(loop.dims, index.getDim()); }) -
+        plan.loops.begin(); // alone in its loop
     Value at = place.indices[number];
     if (place.lanes > 1 && number == place.along) {
       auto type = VectorType::get({place.lanes}, b.getIndexType());
@@ -170,5 +168,6 @@ SmallVector<Value> GenericNest::compute(const Place &place, ValueRange outputs, 
     }
     mapping.map(index.getResult(), at);
   }
-  return llvm::map_to_vector(body->getTerminator()->getOperands(), [&](Value value) { return mapping.lookupOrDefault(value); });
+  return llvm::map_to_vector(body->getTerminator()->getOperands(),
+                             [&](Value value) { return mapping.lookupOrDefault(value); });
 }

@@ -18,21 +18,21 @@ public:
     unsigned along = 0;
     int64_t lanes = 1;
   };
-  // What the region yields there, with these values so far of the outputs or, without any, those in memory. Values that are
-  // the same at all lanes may be scalars. Operands of which elements are `given` are not loaded.
+  // What the region yields there, with these values so far of the outputs or, without any, those in memory. Values that
+  // are the same at all lanes may be scalars. Operands of which elements are `given` are not loaded.
   using Elements = llvm::ArrayRef<std::pair<unsigned, mlir::Value>>;
   llvm::SmallVector<mlir::Value> compute(const Place &place, mlir::ValueRange outputs, Elements given = {});
   mlir::Value load(unsigned operand, const Place &place);
   llvm::SmallVector<mlir::Value> loadOutputs(const Place &place);
   void store(const Place &place, mlir::ValueRange values);
-  // How many neighbours along a loop, of at most `most`, all operands that differ along it can give or take as one vector
-  // that starts at a multiple of as many; 1 where they lie apart.
+  // How many neighbours along a loop, of at most `most`, all operands that differ along it can give or take as one
+  // vector that starts at a multiple of as many; 1 where they lie apart.
   int64_t vectorLanes(unsigned along, int64_t most) const;
 
   llvm::SmallVector<mlir::Value> sizes; // of the loops
 
   struct Operand {
-    mlir::Value memref; // or a scalar
+    mlir::Value memref;  // or a scalar
     mlir::AffineMap map; // over the loops
     bool isContiguous(unsigned along) const;
   };

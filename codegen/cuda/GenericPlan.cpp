@@ -11,7 +11,9 @@ using namespace snug::codegen;
 namespace {
 bool usesIndex(linalg::GenericOp op, unsigned dim) {
   return op.getBlock()
-      ->walk([&](linalg::IndexOp index) { return index.getDim() == dim ? WalkResult::interrupt() : WalkResult::advance(); })
+      ->walk([&](linalg::IndexOp index) {
+        return index.getDim() == dim ? WalkResult::interrupt() : WalkResult::advance();
+      })
       .wasInterrupted();
 }
 
@@ -25,7 +27,9 @@ bool areOneDim(linalg::GenericOp op, unsigned outer) {
     AffineMap map = op.getMatchingIndexingMap(&operand);
     if (!map.isFunctionOfDim(outer) && !map.isFunctionOfDim(inner))
       continue;
-    auto count = [&](unsigned dim) { return llvm::count_if(map.getResults(), [&](AffineExpr e) { return e.isFunctionOfDim(dim); }); };
+    auto count = [&](unsigned dim) {
+      return llvm::count_if(map.getResults(), [&](AffineExpr e) { return e.isFunctionOfDim(dim); });
+    };
     std::optional<unsigned> place = positionOf(map, outer);
     if (!place || positionOf(map, inner) != *place + 1 || count(outer) != 1 || count(inner) != 1)
       return false;
@@ -35,8 +39,9 @@ bool areOneDim(linalg::GenericOp op, unsigned outer) {
     if (type.getLayout().isIdentity())
       continue;
     int64_t size = type.getDimSize(*place + 1);
-    if (failed(type.getStridesAndOffset(strides, ignored)) || ShapedType::isDynamic(size) || ShapedType::isDynamic(strides[*place]) ||
-        ShapedType::isDynamic(strides[*place + 1]) || strides[*place] != strides[*place + 1] * size)
+    if (failed(type.getStridesAndOffset(strides, ignored)) || ShapedType::isDynamic(size) ||
+        ShapedType::isDynamic(strides[*place]) || ShapedType::isDynamic(strides[*place + 1]) ||
+        strides[*place] != strides[*place + 1] * size)
       return false;
   }
   return true;
@@ -97,8 +102,8 @@ SmallVector<Operation *> codegen::combinersOf(linalg::GenericOp op) {
     Operation *add = value.getDefiningOp();
     if (!add || add->getBlock() != body || !value.hasOneUse() || !sum.hasOneUse() || *sum.user_begin() != add)
       return {};
-    bool anyOrder = isa<arith::AddIOp, arith::MulIOp, arith::AndIOp, arith::OrIOp, arith::XOrIOp, arith::MaxSIOp, arith::MaxUIOp,
-                        arith::MinSIOp, arith::MinUIOp, arith::MaximumFOp, arith::MinimumFOp>(add);
+    bool anyOrder = isa<arith::AddIOp, arith::MulIOp, arith::AndIOp, arith::OrIOp, arith::XOrIOp, arith::MaxSIOp,
+                        arith::MaxUIOp, arith::MinSIOp, arith::MinUIOp, arith::MaximumFOp, arith::MinimumFOp>(add);
     if (auto addition = dyn_cast<arith::AddFOp>(add))
       anyOrder = arith::bitEnumContainsAll(addition.getFastmath(), arith::FastMathFlags::reassoc);
     if (!anyOrder || !arith::getNeutralElement(add))
@@ -129,8 +134,8 @@ std::optional<unsigned> GenericPlan::contiguousLoop(linalg::GenericOp op, OpOper
   return dim ? std::optional<unsigned>(dim.getPosition()) : std::nullopt;
 }
 
-// What is chosen here decides in which order a sum is made: it depends on the region, on the maps, on element types and on
-// the extents of the summed dims, which chunks of the result all share.
+// What is chosen here decides in which order a sum is made: it depends on the region, on the maps, on element types and
+// on the extents of the summed dims, which chunks of the result all share.
 void GenericPlan::chooseSum(linalg::GenericOp op) {
   constexpr int64_t few = 16, longRow = 1024;
   int64_t count = 1, last = 1; // elements of a sum; along its last dim
@@ -165,7 +170,9 @@ void GenericPlan::chooseSum(linalg::GenericOp op) {
 void GenericPlan::chooseTiles(linalg::GenericOp op) {
   constexpr int64_t few = 8; // fewer places side by side are found in the cache
   std::optional<unsigned> to = contiguousLoop(op, *op.getDpsInitOperand(0)), from;
-  auto isLong = [&](unsigned loop) { return ShapedType::isDynamic(staticSize(op, loop)) || staticSize(op, loop) >= few; };
+  auto isLong = [&](unsigned loop) {
+    return ShapedType::isDynamic(staticSize(op, loop)) || staticSize(op, loop) >= few;
+  };
   for (OpOperand &output : op.getDpsInitsMutable())
     if (!to || contiguousLoop(op, output) != to)
       return;
@@ -195,9 +202,6 @@ KernelRange GenericPlan::range(linalg::GenericOp op) const {
   bool isTiled = form == Form::Tiles;
   for (unsigned loop : select(/*isSum=*/false))
     factor(loop, isTiled && (loop == read || loop == written) ? kTile : 1);
-  range.grain = isTiled                 ? 1
-                : form == Form::Rows    ? kBlock / threads
-                : form == Form::Columns ? kWarp
-                                        : kBlock * unit;
+  range.grain = isTiled ? 1 : form == Form::Rows ? kBlock / threads : form == Form::Columns ? kWarp : kBlock * unit;
   return range;
 }

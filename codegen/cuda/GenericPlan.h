@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// How the points of a linalg.generic are dealt to blocks and threads. Looks at static types only: the launch and the kernel
-// are made from the same plan.
+// How the points of a linalg.generic are dealt to blocks and threads. Looks at static types only: the launch and the
+// kernel are made from the same plan.
 #ifndef SNUG_CODEGEN_CUDA_GENERICPLAN_H
 #define SNUG_CODEGEN_CUDA_GENERICPLAN_H
 
@@ -19,19 +19,22 @@ struct GenericPlan {
 
   // How blocks go about it.
   enum class Form {
-    // A block does kBlock * unit neighbouring points of the parallel loops; a thread of it, `unit` of them, as vectors where
+    // A block does kBlock * unit neighbouring points of the parallel loops; a thread of it, `unit` of them, as vectors
+    // where
     // they can be loaded and stored so, and all of their sums in sequence.
     Points,
     // Sums along what is contiguous: `threads` threads a result, a warp or a block, each `unit` neighbours in turn.
     Rows,
-    // Sums across what is contiguous: neighbouring lanes have neighbouring results, and the warps of a block parts of their sums.
+    // Sums across what is contiguous: neighbouring lanes have neighbouring results, and the warps of a block parts of
+    // their sums.
     Columns,
-    // Inputs `across` are contiguous along loop `read`, outputs along loop `written`: a block does a square of both, which it
+    // Inputs `across` are contiguous along loop `read`, outputs along loop `written`: a block does a square of both,
+    // which it
     // turns in shared memory.
     Tiles
   } form = Form::Points;
   int64_t unit = 1, threads = 1;
-  unsigned read = 0, written = 0; // loops
+  unsigned read = 0, written = 0;     // loops
   llvm::SmallVector<unsigned> across; // operands
 
   static GenericPlan of(mlir::linalg::GenericOp op);

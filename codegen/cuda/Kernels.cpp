@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace snug;
@@ -79,15 +80,22 @@ Value CudaKernelBuilder::isBelow(Value a, Value b) {
   return arith::CmpIOp::create(*this, arith::CmpIPredicate::ult, a, b);
 }
 
-int64_t CudaKernelBuilder::alignment(Value memref) {
-  int64_t element = elementBytes(cast<MemRefType>(memref.getType()).getElementType());
+int64_t CudaKernelBuilder::lanesOf(Value memref, int64_t most) {
+  auto type = cast<MemRefType>(memref.getType());
+  int64_t ignored, element = elementBytes(type.getElementType());
+  SmallVector<int64_t> strides;
+  if (type.getRank() == 0 || failed(type.getStridesAndOffset(strides, ignored)) || strides.back() != 1)
+    return 1;
   while (auto view = memref.getDefiningOp<memref::ReinterpretCastOp>())
     memref = view.getSource();
   auto argument = dyn_cast<BlockArgument>(memref);
-  auto stated = argument && argument.getArgNumber() < kernel.getNumArguments()
-                    ? kernel.getArgAttrOfType<IntegerAttr>(argument.getArgNumber(), "llvm.align")
-                    : IntegerAttr();
-  return stated ? std::max(stated.getInt(), element) : element;
+  auto alignment = argument && argument.getArgNumber() < kernel.getNumArguments()
+                       ? kernel.getArgAttrOfType<IntegerAttr>(argument.getArgNumber(), "llvm.align")
+                       : IntegerAttr();
+  int64_t lanes = std::gcd(most, alignment ? std::max<int64_t>(1, alignment.getInt() / element) : 1);
+  for (int64_t stride : ArrayRef(strides).drop_back())
+    lanes = std::gcd(lanes, ShapedType::isDynamic(stride) ? 1 : stride);
+  return lanes;
 }
 
 Value CudaKernelBuilder::onLanes(Value value, int64_t lanes) {
@@ -116,8 +124,29 @@ static Value product(KernelBuilder &b, ArrayRef<Value> sizes) {
 }
 
 void CudaKernelBuilder::points(ArrayRef<Value> sizes, function_ref<void(ArrayRef<Value>)> body) {
-  Value point = add(mul(block(), constant(kBlock)), thread());
-  ifTrue(isBelow(point, product(*this, sizes)), [&] { body(delinearize(point, sizes)); });
+  points(sizes, 1, 1, [&](ArrayRef<Value> place, int64_t) { body(place); });
+}
+
+void CudaKernelBuilder::points(ArrayRef<Value> sizes, int64_t unit, int64_t lanes, function_ref<void(ArrayRef<Value>, int64_t)> body) {
+  Value total = product(*this, sizes);
+  bool hasRest = sizes.size() == 1 && lanes > 1 && (!getConstantIntValue(total) || *getConstantIntValue(total) % lanes != 0);
+  Value first = add(mul(block(), constant(kBlock * unit)), mul(thread(), constant(lanes)));
+  auto at = [&](Value point) {
+    ifTrue(isBelow(point, total), [&] {
+      if (!hasRest)
+        return body(delinearize(point, sizes), lanes);
+      auto choice = scf::IfOp::create(*this, isBelow(sub(total, point), constant(lanes)), /*withElse=*/true);
+      OpBuilder::InsertionGuard guard(*this);
+      setInsertionPointToStart(choice.thenBlock());
+      loop(point, total, 1, [&](Value one) { body(one, 1); });
+      setInsertionPointToStart(choice.elseBlock());
+      body(point, lanes);
+    });
+  };
+  if (unit == lanes)
+    return at(first);
+  // Neighbouring threads have neighbouring vectors.
+  loop(constant(0), constant(unit / lanes), 1, [&](Value i) { at(add(first, mul(i, constant(kBlock * lanes)))); });
 }
 
 void CudaKernelBuilder::blockRows(ArrayRef<Value> sizes, function_ref<void(ArrayRef<Value>)> body) {

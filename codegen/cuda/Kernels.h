@@ -66,8 +66,9 @@ struct CudaKernelBuilder : KernelBuilder {
   void ifTrue(mlir::Value condition, llvm::function_ref<void()> body);
   mlir::Value isBelow(mlir::Value a, mlir::Value b);
 
-  // Of the address of a memref's first element, in bytes, as far as it is known; not less than the element's size.
-  int64_t alignment(mlir::Value memref);
+  // How many neighbours along the last dim, of at most `most` (a power of two), can be loaded and stored at once where the
+  // first of them is at a multiple of as many, in any row; 1 where they do not lie side by side.
+  int64_t lanesOf(mlir::Value memref, int64_t most);
   // A scalar at all lanes; a vector as it is; no lanes: itself.
   mlir::Value onLanes(mlir::Value value, int64_t lanes);
   // Neighbouring elements as they are stored, at once: they start at a multiple of their size together.
@@ -77,6 +78,10 @@ struct CudaKernelBuilder : KernelBuilder {
   // `body` at each point of the box of `sizes`, one thread a point; the last dim is the one that neighbouring threads are
   // apart in.
   void points(llvm::ArrayRef<mlir::Value> sizes, llvm::function_ref<void(llvm::ArrayRef<mlir::Value>)> body);
+  // `unit` neighbouring points a thread, `lanes` at a time: a divisor of it and, of several sizes, of the last one. What is
+  // left of a single size comes one by one.
+  void points(llvm::ArrayRef<mlir::Value> sizes, int64_t unit, int64_t lanes,
+              llvm::function_ref<void(llvm::ArrayRef<mlir::Value>, int64_t)> body);
   // `body` at each row of the box of `sizes`, one block a row.
   void blockRows(llvm::ArrayRef<mlir::Value> sizes, llvm::function_ref<void(llvm::ArrayRef<mlir::Value>)> body);
   // `body` at each row of the box of `sizes`, one warp a row: whole warps are in or out.

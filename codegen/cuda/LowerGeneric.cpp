@@ -25,8 +25,8 @@ struct Emitter {
   SmallVector<Operation *> combiners; // of sums in parts
 
   Emitter(linalg::GenericOp op, const GenericPlan &plan, CudaKernelBuilder &b)
-      : op(op), plan(plan), b(b), nest(op, plan, b), parallel(plan.select(/*isSum=*/false)), sums(plan.select(/*isSum=*/true)),
-        combiners(combinersOf(op)) {
+      : op(op), plan(plan), b(b), nest(op, plan, b), parallel(plan.select(/*isSum=*/false)),
+        sums(plan.select(/*isSum=*/true)), combiners(combinersOf(op)) {
     // Orders are chosen here; left to the compiler, they would differ from kernel to kernel.
     for (Operation *add : combiners)
       if (auto sum = dyn_cast<arith::AddFOp>(add))
@@ -36,13 +36,14 @@ struct Emitter {
   SmallVector<Value> parallelSizes() {
     return llvm::map_to_vector(parallel, [&](unsigned loop) { return nest.sizes[loop]; });
   }
-  // The place of a point of the parallel loops; 0 along the sums.
-  Place placeOf(Value point, int64_t lanes = 1) {
+  // A place of the parallel loops; 0 along the sums.
+  Place placeOf(ArrayRef<Value> at, int64_t lanes = 1) {
     Place place{SmallVector<Value>(plan.loops.size(), b.constant(0)), parallel.empty() ? 0 : parallel.back(), lanes};
-    for (auto [loop, index] : llvm::zip(parallel, b.delinearize(point, parallelSizes())))
+    for (auto [loop, index] : llvm::zip(parallel, at))
       place.indices[loop] = index;
     return place;
   }
+  Place placeOf(Value point) { return placeOf(b.delinearize(point, parallelSizes())); }
 
   // All of a result by one thread, in the order of the loops; sums stay in registers.
   SmallVector<Value> inSequence(Place place) {
@@ -58,10 +59,6 @@ struct Emitter {
     };
     return reduce(0, sums.empty() ? SmallVector<Value>() : nest.loadOutputs(place));
   }
-  void emitAt(Value point, int64_t lanes) {
-    Place place = placeOf(point, lanes);
-    nest.store(place, inSequence(place));
-  }
 
   Value product(ArrayRef<Value> sizes) {
     Value total = b.constant(1);
@@ -71,30 +68,17 @@ struct Emitter {
   }
 
   void points() {
-    Value total = product(parallelSizes());
+    SmallVector<Value> sizes = parallelSizes();
     int64_t lanes = 1;
     if (!parallel.empty() && sums.empty()) {
       lanes = nest.vectorLanes(parallel.back(), plan.unit);
       // Of several loops, a vector may not reach into the next row.
       if (parallel.size() > 1)
-        lanes = std::gcd(lanes, getConstantIntValue(nest.sizes[parallel.back()]).value_or(1));
+        lanes = std::gcd(lanes, getConstantIntValue(sizes.back()).value_or(1));
     }
-    bool hasRest = parallel.size() == 1 && (!getConstantIntValue(total) || *getConstantIntValue(total) % lanes != 0);
-    Value first = b.add(b.mul(b.block(), b.constant(kBlock * plan.unit)), b.mul(b.thread(), b.constant(lanes)));
-    // Neighbouring threads have neighbouring vectors.
-    b.loop(b.constant(0), b.constant(plan.unit / lanes), 1, [&](Value i) {
-      Value point = b.add(first, b.mul(i, b.constant(kBlock * lanes)));
-      b.ifTrue(b.isBelow(point, total), [&] {
-        if (!hasRest || lanes == 1)
-          return emitAt(point, lanes);
-        Value isRest = b.isBelow(b.sub(total, point), b.constant(lanes));
-        auto choice = scf::IfOp::create(b, isRest, /*withElse=*/true);
-        OpBuilder::InsertionGuard guard(b);
-        b.setInsertionPointToStart(choice.thenBlock());
-        b.loop(point, total, 1, [&](Value at) { emitAt(at, 1); });
-        b.setInsertionPointToStart(choice.elseBlock());
-        emitAt(point, lanes);
-      });
+    b.points(sizes, plan.unit, lanes, [&](ArrayRef<Value> at, int64_t lanesHere) {
+      Place place = placeOf(at, lanesHere);
+      nest.store(place, inSequence(place));
     });
   }
 
@@ -108,8 +92,8 @@ struct Emitter {
   }
   Value neutral(unsigned number) { return arith::ConstantOp::create(b, *arith::getNeutralElement(combiners[number])); }
 
-  // One part of the sums at `place`: elements [unit * (first + i * stride), ... + unit) of all, in row-major order, for all i.
-  // At which lanes they are added does not depend on whether they can be loaded as a vector.
+  // One part of the sums at `place`: elements [unit * (first + i * stride), ... + unit) of all, in row-major order, for
+  // all i. At which lanes they are added does not depend on whether they can be loaded as a vector.
   SmallVector<Value> part(Place place, Value first, int64_t stride, Value isIn = {}) {
     SmallVector<Value> sizes = llvm::map_to_vector(sums, [&](unsigned loop) { return nest.sizes[loop]; });
     int64_t unit = plan.unit, step = unit * stride;
@@ -123,30 +107,30 @@ struct Emitter {
     auto loop = scf::ForOp::create(b, b.constant(0), trips, b.constant(1), none);
     {
       OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(loop.getBody());
-    Value at = b.add(start, b.mul(loop.getInductionVar(), b.constant(step)));
-    for (auto [sum, index] : llvm::zip(sums, b.delinearize(at, sizes)))
-      place.indices[sum] = index;
-    place.along = sums.back();
-    SmallVector<Value> results, soFar(loop.getRegionIterArgs());
-    if (nest.vectorLanes(place.along, unit) == unit) {
-      place.lanes = unit;
-      for (Value result : nest.compute(place, soFar))
-        results.push_back(b.onLanes(result, unit));
-    } else {
-      Value index = place.indices[place.along];
-      SmallVector<SmallVector<Value>> lanes(combiners.size());
-      for (int64_t lane = 0; lane < unit; ++lane) {
-        place.indices[place.along] = b.add(index, b.constant(lane));
-        SmallVector<Value> scalars = llvm::map_to_vector(
-            soFar, [&](Value vector) { return vector::ExtractOp::create(b, vector, lane).getResult(); });
-        for (auto [all, result] : llvm::zip(lanes, nest.compute(place, scalars)))
-          all.push_back(result);
+      b.setInsertionPointToStart(loop.getBody());
+      Value at = b.add(start, b.mul(loop.getInductionVar(), b.constant(step)));
+      for (auto [sum, index] : llvm::zip(sums, b.delinearize(at, sizes)))
+        place.indices[sum] = index;
+      place.along = sums.back();
+      SmallVector<Value> results, soFar(loop.getRegionIterArgs());
+      if (nest.vectorLanes(place.along, unit) == unit) {
+        place.lanes = unit;
+        for (Value result : nest.compute(place, soFar))
+          results.push_back(b.onLanes(result, unit));
+      } else {
+        Value index = place.indices[place.along];
+        SmallVector<SmallVector<Value>> lanes(combiners.size());
+        for (int64_t lane = 0; lane < unit; ++lane) {
+          place.indices[place.along] = b.add(index, b.constant(lane));
+          SmallVector<Value> scalars = llvm::map_to_vector(
+              soFar, [&](Value vector) { return vector::ExtractOp::create(b, vector, lane).getResult(); });
+          for (auto [all, result] : llvm::zip(lanes, nest.compute(place, scalars)))
+            all.push_back(result);
+        }
+        for (auto [all, vector] : llvm::zip(lanes, soFar))
+          results.push_back(vector::FromElementsOp::create(b, vector.getType(), all));
       }
-      for (auto [all, vector] : llvm::zip(lanes, soFar))
-        results.push_back(vector::FromElementsOp::create(b, vector.getType(), all));
-    }
-    scf::YieldOp::create(b, results);
+      scf::YieldOp::create(b, results);
     }
     SmallVector<Value> parts;
     for (auto [number, vector] : llvm::enumerate(loop.getResults())) {
@@ -184,7 +168,7 @@ struct Emitter {
       b.ifTrue(b.isBelow(worker, b.constant(1)), [&] { finish(place, totals); });
     };
     if (!byWarp)
-      return body(); // as many blocks as rows
+      return body();                                          // as many blocks as rows
     b.ifTrue(b.isBelow(row, product(parallelSizes())), body); // whole warps are in or out
   }
 
@@ -217,9 +201,11 @@ struct Emitter {
     constexpr int64_t warps = kBlock / kWarp;
     SmallVector<Value> counts;
     for (unsigned loop : parallel)
-      counts.push_back(loop == plan.read || loop == plan.written ? b.ceilDiv(nest.sizes[loop], kTile) : nest.sizes[loop]);
+      counts.push_back(loop == plan.read || loop == plan.written ? b.ceilDiv(nest.sizes[loop], kTile)
+                                                                 : nest.sizes[loop]);
     Place place{b.delinearize(b.block(), counts), 0, 1};
-    Value read0 = b.mul(place.indices[plan.read], b.constant(kTile)), written0 = b.mul(place.indices[plan.written], b.constant(kTile));
+    Value read0 = b.mul(place.indices[plan.read], b.constant(kTile)),
+          written0 = b.mul(place.indices[plan.written], b.constant(kTile));
     // Lines of an odd number of words (of 4 bytes, or of an element): columns of the tile are in banks of their own.
     SmallVector<Value> buffers;
     for (unsigned operand : plan.across) {

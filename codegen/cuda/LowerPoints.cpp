@@ -5,9 +5,11 @@
 #include "codegen/cuda/Kernels.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/nn/TextOps.h"
+#include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace snug;
@@ -33,23 +35,39 @@ SmallVector<Value> sizesOf(Operation *op, ArrayRef<ExtentPlace> dims, KernelBuil
 }
 } // namespace
 
+// Neighbouring points that a thread does: of a gather of whole rows, as many as a vector has.
+static int64_t unitOf(Operation *op) {
+  auto gather = dyn_cast<nn::GatherOp>(op);
+  if (!gather || gather.getWeights())
+    return 1;
+  auto init = cast<MemRefType>(gather.getInit().getType());
+  bool areRows = init.getRank() > static_cast<int64_t>(gather.getAxis() + gather.getNumChosenDims());
+  return areRows ? std::max<int64_t>(1, kVectorBytes / elementBytes(init.getElementType())) : 1;
+}
+
 KernelRange codegen::planPoints(Operation *op) {
   KernelRange range;
   for (ExtentPlace place : pointDims(op))
     range.factors.push_back({{place}});
-  range.grain = kBlock;
+  range.grain = kBlock * unitOf(op);
   return range;
 }
 
 void codegen::emitKernel(nn::GatherOp op, CudaKernelBuilder &b) {
   unsigned axis = op.getAxis(), chosen = op.getNumChosenDims();
-  b.points(sizesOf(op, pointDims(op), b), [&](ArrayRef<Value> place) {
+  SmallVector<Value> sizes = sizesOf(op, pointDims(op), b);
+  int64_t unit = unitOf(op), most = 1;
+  if (unit > 1)
+    most = std::gcd(b.lanesOf(op.getData(), b.lanesOf(op.getInit(), unit)), getConstantIntValue(sizes.back()).value_or(1));
+  b.points(sizes, unit, most, [&](ArrayRef<Value> place, int64_t lanes) {
     SmallVector<Value> from(place.take_front(axis)), at(place.slice(axis, chosen));
     from.push_back({});
     llvm::append_range(from, place.drop_front(axis + chosen));
     if (!op.getWeights()) {
       from[axis] = emitGatherIndex(op, b, at);
-      return b.store(b.load(op.getData(), from), op.getInit(), place);
+      if (lanes == 1)
+        return b.store(b.load(op.getData(), from), op.getInit(), place);
+      return b.storeLanes(b.loadLanes(lanes, op.getData(), from), op.getInit(), place);
     }
     Type real = computeType(cast<FloatType>(cast<MemRefType>(op.getInit().getType()).getElementType()));
     Value taps = b.size(op.getWeights(), chosen);

@@ -100,3 +100,15 @@ def test_slices_are_as_aligned_as_their_offset(tmp_path, accesses):
     for result, offset in zip(got, (8, 6, 7)):
         assert (result == -xs[:, offset:offset + 20]).all()
     assert [requests(launch, writes=True) for launch in launches] == [4, 8, 15]  # 480 elements
+
+
+@pytest.mark.parametrize("width,lanes", [(64, 4), (6, 2), (33, 1)])
+def test_gathered_rows_are_vectors(tmp_path, accesses, width, lanes):
+    data, places = (50, width), (2, 64)
+    y = places + (width,)
+    m = build(tmp_path, program([("d", data, "f32"), ("i", places, "i64")], [("y", y, "f32")],
+                                f"  snug_nn.gather ins(%d, %i : {memref(data)}, {memref(places, 'i64')}) outs(%y : {memref(y)}) axis = 0"))
+    d, i = rng.standard_normal(data, np.float32), rng.integers(0, 50, places)
+    got, (launch,) = accesses(m, d, i)
+    assert (got == d[i]).all()
+    assert requests(launch, writes=True) == 128 * width / lanes / 32

@@ -95,3 +95,43 @@ def test_transpositions_are_coalesced(tmp_path, accesses, shape, dtype):
     if min(shape) >= 8:
         assert are_coalesced(launch)
         assert requests(launch, True, "shared") > 0 and all(a["units"] == a["least"] for a in launch if a["space"] == "shared")
+
+
+@pytest.mark.parametrize("n", [100, 1200])
+def test_elements_that_are_not_aligned_are_added_in_the_same_order(tmp_path, n):
+    wide, shape = (5, n + 1), (5, n)
+    sub = f"memref<5x{n}xf32, strided<[{n + 1}, 1], offset: 1>>"
+    fills = "".join(f"  linalg.fill ins(%z : f32) outs(%{r} : {memref((5,))})\n" for r in "yw")
+    body = f"  %z = arith.constant 0.0 : f32\n{fills}  %a = memref.subview %x[0, 1] [5, {n}] [1, 1] : {memref(wide)} to {sub}\n"
+    body += reduction(shape, (0,)).replace(f"%x : {memref(shape)}", f"%a : {sub}") + "\n"
+    body += reduction(shape, (0,)).replace("%x : ", "%b : ").replace("%y : ", "%w : ")
+    m = build(tmp_path, program([("x", wide, "f32"), ("b", shape, "f32")], [("y", (5,), "f32"), ("w", (5,), "f32")], body))
+    x = rng.standard_normal(wide, np.float32)
+    y, w = m.run(x, x[:, 1:])
+    assert (y.view(np.int32) == w.view(np.int32)).all()
+
+
+@pytest.mark.parametrize("n", [1, 7, 100, 1024, 1026, 2500, 4096, 5000])
+@pytest.mark.parametrize("dtype", ["f32", "f16", "f64"])
+def test_rows_in_one_pass(tmp_path, accesses, n, dtype):
+    """Softmax and a norm: what fits into registers is read once."""
+    real = {"f32": np.float32, "f16": np.float16, "f64": np.float64}[dtype]
+    x, v = (3, 5, n), (n,)
+    body = f'''  snug_nn.softmax ins(%x : {memref(x, dtype)}) outs(%y : {memref(x, dtype)}) {{scale = 0.5 : f32}}
+  snug_nn.norm layer ins(%x : {memref(x, dtype)}) scale(%s : {memref(v, dtype)}) shift(%b : {memref(v, dtype)}) outs(%w : {memref(x, dtype)}) {{epsilon = 1.0e-5 : f32}}'''
+    m = build(tmp_path, program([("x", x, dtype), ("s", v, dtype), ("b", v, dtype)], [("y", x, dtype), ("w", x, dtype)], body))
+    xs, s, b = (rng.standard_normal(shape).astype(real) for shape in (x, v, v))
+    (y, w), launches = accesses(m, xs, s, b)
+    z = xs.astype(np.float64)
+    e = np.exp(0.5 * (z - z.max(-1, keepdims=True)))
+    tolerance = {"f32": 5e-6, "f16": 2e-3, "f64": 1e-12}[dtype]
+    np.testing.assert_allclose(y, e / e.sum(-1, keepdims=True), rtol=tolerance, atol=1e-7)
+    z = z - z.mean(-1, keepdims=True)
+    np.testing.assert_allclose(w, z / np.sqrt((z * z).mean(-1, keepdims=True) + 1e-5) * s + b, rtol=20 * tolerance, atol=20 * tolerance)
+    for launch, tensors in zip(launches, (1, 3)):
+        moved = sum(a["least"] for a in launch if a["space"] == "global" and not a["writes"]) * 32
+        passes = moved / (tensors * y.nbytes)
+        if n in (1024, 4096) and dtype != "f64":
+            assert passes == 1 and are_coalesced(launch)
+            lanes = 16 // np.dtype(real).itemsize
+            assert requests(launch, True) == 15 * n / lanes / 32 and requests(launch, False) == 15 * n / lanes / 32 * tensors
