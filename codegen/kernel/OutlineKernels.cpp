@@ -2,7 +2,6 @@
 //
 // Each kernel op of @main becomes a function of its own (equal ones once) and a snug_plan.launch in its place.
 #include "codegen/Codegen.h"
-#include "codegen/Target.h"
 #include "codegen/kernel/Alignment.h"
 #include "codegen/kernel/KernelTarget.h"
 #include "dialects/nn/TextOps.h"
