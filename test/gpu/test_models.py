@@ -158,3 +158,20 @@ def test_data_decides(tmp_path):
             got = compiled(x=x)
             np.testing.assert_array_equal(got["y"], want[0])
             np.testing.assert_array_equal(got["places"], want[1])
+
+
+def test_shapes_of_outputs(tmp_path):
+    """Each has as many extents as its output has dims, and they stand next to each other, 8 bytes each."""
+    import onnx
+    h = onnx.helper
+    outputs = ["values", "first", "back", "counts"]
+    graph = h.make_graph([h.make_node("Unique", ["x"], outputs, sorted=1)], "g", [h.make_tensor_value_info("x", 1, [12])],
+                         [h.make_tensor_value_info(name, 1 if name == "values" else 7, [None]) for name in outputs])
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
+    x = np.array([3, 1, 3, 3, 0, -2, 1, 3, 7, 7, 0, 3], np.float32)
+    library, _ = compile_model(tmp_path / "m.onnx", tmp_path, {})
+    want = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"]).run(outputs, {"x": x})
+    with simulator.Gpu(tmp_path / "kernels.mlir"):
+        got = snug.load(str(library))(x=x)
+    for name, value in zip(outputs, want):
+        np.testing.assert_array_equal(got[name], value)

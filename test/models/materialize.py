@@ -17,6 +17,7 @@ import onnx
 from onnx import TensorProto
 
 HERE = Path(__file__).resolve().parent
+FLOATS = {TensorProto.FLOAT: "<f4", TensorProto.FLOAT16: "<f2"}
 INLINE_ELEMENTS = 1024  # float initializers of more elements than this live in NAME.onnx.data
 
 
@@ -87,11 +88,11 @@ def materialize(source, outdir, seed=0):
     shutil.copyfile(source, target)
     with open(outdir / (source.name + ".data"), "wb") as out:
         for tensor, where in externals(model):
-            if where["location"] != source.name + ".data" or tensor.data_type != TensorProto.FLOAT:
+            if where["location"] != source.name + ".data" or tensor.data_type not in FLOATS:
                 sys.exit(f"{source}: {tensor.name} is not a float weight in {source.name}.data")
             shape = tuple(tensor.dims)
             offset, scale = recipe(tensor.name, shape, used[tensor.name])
-            data = (np.float32(offset) + np.float32(scale) * noise(seed, tensor.name, shape)).astype("<f4").tobytes()
+            data = (np.float32(offset) + np.float32(scale) * noise(seed, tensor.name, shape)).astype(FLOATS[tensor.data_type]).tobytes()
             if len(data) != int(where["length"]):
                 sys.exit(f"{source}: {tensor.name} needs {len(data)} bytes, the graph says {where['length']}")
             out.seek(int(where["offset"]))
