@@ -173,7 +173,8 @@ def write(exporter, opset, case, path):
         return
     dynamic = tuple({i: torch.export.Dim.DYNAMIC for i, dim in enumerate(dims) if isinstance(dim, str)}
                     for _, dims in case.inputs.values())
-    program = torch.onnx.export(case.module, tensors, dynamo=True, opset_version=opset, dynamic_shapes=(dynamic,),
+    shapes = (dynamic,) if isinstance(case.module, Function) else dynamic  # *inputs are one argument
+    program = torch.onnx.export(case.module, tensors, dynamo=True, opset_version=opset, dynamic_shapes=shapes,
                                 verbose=False, optimize=exporter == "dynamo", **names)
     program.save(path, external_data=True)
 

@@ -18,6 +18,7 @@ from onnx import TensorProto
 
 HERE = Path(__file__).resolve().parent
 FLOATS = {TensorProto.FLOAT: "<f4", TensorProto.FLOAT16: "<f2"}
+BELOW = {"type": 2, "position": 128, "timestep": 1000, "class_label": 1000}
 INLINE_ELEMENTS = 1024  # float initializers of more elements than this live in NAME.onnx.data
 
 
@@ -101,8 +102,8 @@ def materialize(source, outdir, seed=0):
 
 
 def make_inputs(path, dims, seed=0):
-    """Seeded inputs: noise, masks of ones but for the second position, and token ids below the vocabulary, which is the
-    width of the output; where that is a named dim, zeros."""
+    """Seeded inputs: noise, masks of ones but for the second position, and integers: below what BELOW says of their name, or
+    token ids below the vocabulary, which is the width of the output; where that is a named dim, zeros."""
     model = onnx.load(path, load_external_data=False)
     weights, made = {t.name for t in model.graph.initializer}, {}
     vocabulary = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value or 1
@@ -121,10 +122,9 @@ def make_inputs(path, dims, seed=0):
                 made[value.name][..., 1] = 0
         elif is_float:
             made[value.name] = noise(seed, "input/" + value.name, shape)
-        elif "type" in value.name:
-            made[value.name] = integers(seed, "input/" + value.name, shape, 2)
         else:
-            made[value.name] = integers(seed, "input/" + value.name, shape, vocabulary)
+            most = next((most for word, most in BELOW.items() if word in value.name), vocabulary)
+            made[value.name] = integers(seed, "input/" + value.name, shape, most)
     return made
 
 
