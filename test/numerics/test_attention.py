@@ -116,8 +116,8 @@ def test_a_bias_that_is_a_product_of_pairs(tmp_path):
     bias = graph.node("Reshape", graph.node("Expand", graph.node("Unsqueeze", bias, c(np.array([0]))), c(np.array([n, heads, n, n]))), c(np.array([n, heads, n, n])))
     scores = graph.node("Add", bias, graph.node("MatMul", q, k))
     graph.output(graph.node("MatMul", graph.node("Softmax", scores, axis=-1), v), 4)
-    model = graph.save(tmp_path / "m.onnx")
-    _, report = snug.compile_model(model, tmp_path / "m.so", {})
+    model = graph.save(tmp_path / "ops.onnx")
+    _, report = snug.compile_model(model, tmp_path / "ops.so", {})
     assert report["memory"]["arena"] < n * heads * n * n * 4
     run(graph, model, tmp_path, 2e-6)
 
