@@ -120,6 +120,50 @@ def test_exported_whole(name, budget, weights, tmp_path):
     run(name, budget, weights, tmp_path)
 
 
+LENGTHS = {"past": (5, 24, 1), "seq": (13, 24, 1), "n": (5, 9, 1)}
+BOUNDED = [name for name, dims in EXPORTED.items() if set(dims) & set(LENGTHS)]
+BOUNDED_SHORT = random.Random(7).sample(BOUNDED, 3)
+
+
+def check_lengths(name, weights, folder):
+    """One library for all lengths, with and without chunk loops: rows then start anywhere in memory."""
+    model = weights(name)
+    dim = next(dim for dim in EXPORTED[name] if dim in LENGTHS)
+    bounded = {"batch": "1..2", dim: f"1..{max(LENGTHS[dim])}"}
+    whole, planned = compile_model(model, folder, bounded)
+    words = ["--activation-budget", f"{planned['arena'] * 2 // 3}B"]
+    allowed = snugc(model, "--dry-run", "--target", "cuda:sm_90", *(f"--dim={key}={value}" for key, value in bounded.items()), *words, allowed=(0, 4))
+    for options in [[]] if allowed else [[], words]:
+        folder = folder / "part" # a library of kernels is loaded once by its path
+        folder.mkdir()
+        library, planned = compile_model(model, folder, bounded, *options)
+        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        with simulator.Gpu(folder / "kernels.mlir") as gpu:
+            before = gpu.stats().live_bytes
+            compiled = snug.load(str(library))
+            for length in LENGTHS[dim]:
+                for batch in (1, 2):
+                    extra = {"s22": length + 1} if dim == "past" else {}
+                    inputs = materialize.make_inputs(model, {"batch": batch, dim: length, **extra})
+                    got = compiled(**inputs)
+                    for name_of, value in zip(got, session.run(list(got), inputs)):
+                        error = np.linalg.norm(got[name_of].astype(np.float64) - value) / max(np.linalg.norm(value.astype(np.float64)), 1e-30)
+                        assert error <= tolerance(pathlib.Path(name).name), (name_of, batch, length, error)
+            assert gpu.stats().peak_bytes - before <= planned["total"]
+            del compiled
+
+
+@pytest.mark.parametrize("name", BOUNDED_SHORT)
+def test_lengths(name, weights, tmp_path):
+    check_lengths(name, weights, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [name for name in BOUNDED if name not in BOUNDED_SHORT])
+def test_lengths_whole(name, weights, tmp_path):
+    check_lengths(name, weights, tmp_path)
+
+
 def check_resources(name, weights, folder):
     """A thread's own memory is in no plan: no kernel has any, on no chip."""
     model, chips = weights(name), ["sm_80", "sm_90", "sm_100"]
