@@ -23,8 +23,9 @@ EXPORTED = {"gpt2_tiny": {"batch": 2, "seq": 40}, "gpt2_tiny_unoptimized": {"bat
             "llama_tiny": {"batch": 1, "seq": 40}, "llama_tiny_decode": {"batch": 2, "past": 37}, "bert_tiny": {"batch": 2, "seq": 24},
             "vit_tiny": {"batch": 1}, "folding_tiny": {"batch": 1, "n": 12}}
 BUDGETS = ("all", "half", "least")
-CASES = [(name, budget) for name in EXPORTED for budget in BUDGETS]
-SHORT = random.Random(3).sample(CASES, 8)
+LIBRARIES = ("none", "cublaslt")
+CASES = [(name, budget, libraries) for name in EXPORTED for budget in BUDGETS for libraries in LIBRARIES]
+SHORT = random.Random(3).sample(CASES, 12)
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +60,7 @@ def budget_words(model, dims, budget, folder):
     words = [word for name, value in dims.items() for word in ("--dim", f"{name}={value}")]
     report = folder / "dry.json"
     snugc(model, "--dry-run", "--target", "cuda:sm_90", "--report", report, *words)
-    whole = json.loads(report.read_text())["memory"]["arena"]
+    whole = json.loads(report.read_text())["memory"]["unchunked_arena"]
     if budget == "half":
         asked = whole // 2
         code = snugc(model, "--dry-run", "--target", "cuda:sm_90", "--report", report, *words, "--activation-budget", f"{asked}B", allowed=(0, 4))
@@ -94,21 +95,26 @@ def check(model, inputs, folder, dims, *words):
     return planned
 
 
-def run(name, budget, weights, folder):
+def run(name, budget, libraries, weights, folder):
     model, dims = weights(name), EXPORTED[name]
     extra = {"s22": dims["past"] + 1} if "past" in dims else {}
-    check(model, materialize.make_inputs(model, {**dims, **extra}), folder, dims, *budget_words(model, dims, budget, folder))
+    planned = check(model, materialize.make_inputs(model, {**dims, **extra}), folder, dims, "--gpu-libraries", libraries,
+                    *budget_words(model, dims, budget, folder))
+    calls = json.loads((folder / "report.json").read_text())["library_kernels"]
+    assert (len(calls) > 0) == (libraries != "none")
+    # Without a budget what is customary; with the least one, what is left by chance.
+    assert planned["workspace"] == (32 << 20 if libraries != "none" else 0) if budget == "all" else planned["workspace"] <= planned["arena"]
 
 
-@pytest.mark.parametrize("name, budget", SHORT)
-def test_exported(name, budget, weights, tmp_path):
-    run(name, budget, weights, tmp_path)
+@pytest.mark.parametrize("name, budget, libraries", SHORT)
+def test_exported(name, budget, libraries, weights, tmp_path):
+    run(name, budget, libraries, weights, tmp_path)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name, budget", [case for case in CASES if case not in SHORT])
-def test_exported_whole(name, budget, weights, tmp_path):
-    run(name, budget, weights, tmp_path)
+@pytest.mark.parametrize("name, budget, libraries", [case for case in CASES if case not in SHORT])
+def test_exported_whole(name, budget, libraries, weights, tmp_path):
+    run(name, budget, libraries, weights, tmp_path)
 
 
 def test_convolutions(tmp_path):
