@@ -108,11 +108,13 @@ double valueAt(Value value, Value inner, double at, unsigned depth = 0) {
 }
 
 // x of gelu(x) = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), in whatever way that is written.
-Value geluInput(Value value, Block &block) {
+// Of a type of few bits its constants are rounded, too: the same is what differs by less than that.
+Value geluInput(Value value, Block &block, Type result) {
   bool hasTanh = false;
   block.walk([&](math::TanhOp) { hasTanh = true; });
   if (!hasTanh)
     return {};
+  double unit = result.isBF16() ? 0x1p-8 : result.isF16() ? 0x1p-11 : 1e-6;
   SmallVector<Value> candidates;
   for (Operation &op : block.without_terminator())
     if (op.getNumResults() == 1 && op.getResult(0) != value)
@@ -122,7 +124,7 @@ Value geluInput(Value value, Block &block) {
     bool isSame = true;
     for (double x : {-3.0, -1.25, -0.5, 0.0, 0.25, 1.0, 2.5}) {
       double want = x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-      isSame &= std::abs(valueAt(value, inner, x) - want) <= 1e-6; // NaN is not
+      isSame &= std::abs(valueAt(value, inner, x) - want) <= unit * std::max(1.0, std::abs(x)); // NaN is not
     }
     if (isSame)
       return inner;
@@ -146,7 +148,7 @@ std::optional<BlasEpilogue> BlasEpilogue::of(nn::ContractOp op) {
     if (auto wide = value.getDefiningOp<arith::ExtFOp>())
       if (auto rounds = wide.getIn().getDefiningOp<arith::TruncFOp>())
         value = rounds.getIn();
-  } else if (Value input = geluInput(value, block)) {
+  } else if (Value input = geluInput(value, block, cast<ShapedType>(op.getInit().getType()).getElementType())) {
     epilogue.activation = Activation::Gelu;
     value = input;
   }

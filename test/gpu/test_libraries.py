@@ -6,16 +6,14 @@ import os
 import pathlib
 import subprocess
 
-import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 import simulator
 from test_models import GraphBuilder, compile_model, noise, snug, snugc
 
-BF16 = ml_dtypes.bfloat16
 # Relative L2; of half precision a few units of the last place.
-TOLERANCE = {np.float64: 1e-14, np.float32: 1e-6, np.float16: 1e-3, BF16: 1e-2}
+TOLERANCE = {np.float32: 1e-6, np.float16: 1e-3}
 RELU, BIAS, GELU = 2, 4, 32  # epilogues as cublasLt.h numbers them; 1 is none
 
 
@@ -73,7 +71,7 @@ def run(case, folder, dims={}, *words, expected=1):
 
 @pytest.mark.parametrize("left", (False, True))
 @pytest.mark.parametrize("right", (False, True))
-@pytest.mark.parametrize("dtype", (np.float32, np.float64, np.float16))
+@pytest.mark.parametrize("dtype", (np.float32, np.float16))
 def test_transposes(left, right, dtype, tmp_path):
     """Odd sizes: of columns that are not aligned, and of a row-major and a column-major operand each."""
     case = Case(dtype)
@@ -123,6 +121,21 @@ def test_factors(tmp_path):
     assert call["beta"] == 1
 
 
+@pytest.mark.parametrize("offsets", ((1, 0), (0, 3), (1, 3)))
+def test_parts_of_matrices(offsets, tmp_path):
+    """Columns in the midst of others: addresses that are aligned to an element only, which the library has to know."""
+    case = Case()
+    parts, want = [], []
+    for offset, shape, width in zip(offsets, ((20, 36), (32, 28)), (32, 24)):
+        name, values = case.input(*shape)
+        ends = [case.graph.constant(np.array([value], np.int64)) for value in (offset, offset + width, 1)]
+        parts.append(case.graph.node("Slice", name, *ends))
+        want.append(values[:, offset:offset + width])
+    case.output(case.graph.node("MatMul", *parts), want[0] @ want[1])
+    (call,), _ = run(case, tmp_path)
+    assert call["split"] == 0
+
+
 def gelu(x):
     return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
 
@@ -132,6 +145,14 @@ def add_gelu(case, x):
     cube = node("Mul", node("Mul", node("Mul", x, x), x), n(0.044715))
     inner = node("Mul", node("Add", x, cube), n(np.sqrt(2 / np.pi)))
     return node("Mul", node("Mul", x, n(0.5)), node("Add", node("Tanh", inner), n(1)))
+
+
+def test_gelu_of_half_precision(tmp_path):
+    case = Case(np.float16)
+    (a, x), (w, y), (bias, t) = case.input(24, 64), case.constant(64, 40), case.constant(40)
+    case.output(add_gelu(case, case.graph.node("Add", case.graph.node("MatMul", a, w), bias)), gelu(x @ y + t))
+    (call,), _ = run(case, tmp_path)
+    assert call["epilogue"] == GELU | BIAS
 
 
 @pytest.mark.parametrize("sums, expected", ((64, 0), (256, 1)))
@@ -224,6 +245,19 @@ def test_workspaces(budget, split, tmp_path):
     calls, report = run(case, tmp_path, {}, *budget, expected=2)
     assert split is None or [call["split"] for call in calls] == [split, split]
     assert all(call["workspace"] <= report["memory"]["workspace"] for call in calls)
+
+
+@pytest.mark.parametrize("budget", ([], ["--activation-budget", "60%"], ["--activation-budget", "30%"]))
+def test_blocks_in_slices(budget, tmp_path):
+    """Batches of rows that are open, in slices: rows do not follow each other then, and are a batch; what follows long sums is in place."""
+    case = Case()
+    g = case.graph
+    a, x = case.input(2, 40, 256, dims=("batch", "rows", 256))
+    (w, y), (bias, t), (v, z) = case.constant(256, 48), case.constant(48), case.constant(48, 256)
+    hidden = add_gelu(case, g.node("Add", g.node("MatMul", a, w), bias))
+    case.output(g.node("Add", g.node("MatMul", hidden, v), a), gelu(x @ y + t) @ z + x)
+    calls, report = run(case, tmp_path, {"batch": 2, "rows": "1..40"}, *budget, expected=2)
+    assert (len(calls) > 2) == bool(budget) == bool(report["chunk_loops"]) and report["exact"] is not bool(budget)
 
 
 def test_sizes_that_differ(tmp_path):
