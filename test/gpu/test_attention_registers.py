@@ -30,6 +30,7 @@ func.func @main(%q: {t} {{snug.name = "q", snug.dims = ["8", "s", "{d}"]}}, %k: 
 """
 
 
+@pytest.mark.skipif("SNUG_CUDA_TOOLKIT" not in os.environ, reason="without a CUDA toolkit")
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "f32"])
 @pytest.mark.parametrize("size", [64, 128])
 @pytest.mark.parametrize("low", ["0xFF800000", "-3.0e38"])
