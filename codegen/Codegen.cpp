@@ -168,6 +168,16 @@ LogicalResult snug::compileToLibrary(ModuleOp module, const CodegenOptions &opti
   return result;
 }
 
+int64_t snug::assignLibraries(ModuleOp module, const std::string &target, const std::string &march,
+                              const std::vector<std::string> &libraries) {
+  llvm::Expected<Target> made = Target::create(target, march);
+  if (!made) {
+    llvm::consumeError(made.takeError()); // the compilation says it
+    return 0;
+  }
+  return made->kernels->assignLibraries(module, libraries);
+}
+
 LogicalResult snug::checkKernels(ModuleOp module, const std::string &target, const std::string &march) {
   llvm::Expected<Target> made = Target::create(target, march);
   if (!made) {

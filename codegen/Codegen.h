@@ -73,6 +73,12 @@ void registerCodegenDialects(mlir::DialectRegistry &registry);
 // context's threads where multithreading is enabled; the bytes written do not depend on their number.
 mlir::LogicalResult compileToLibrary(mlir::ModuleOp module, const CodegenOptions &options, CodegenReport &report);
 
+// Gives to those of `libraries` (names as --gpu-libraries has them) what they do better than generated kernels: marks ops of the
+// planned @main, and changes those that they have in another form only. Returns the bytes of workspace that they would like;
+// 0 where nothing is theirs. Looks at types only.
+int64_t assignLibraries(mlir::ModuleOp module, const std::string &target, const std::string &march,
+                        const std::vector<std::string> &libraries);
+
 // Says, for each kernel op of @main at its location, what code generation lacks for it; what passes is compiled. Looks at
 // types only, so it is cheap. Failure is exit code 3.
 mlir::LogicalResult checkKernels(mlir::ModuleOp module, const std::string &target, const std::string &march);

@@ -35,6 +35,8 @@ public:
   KernelRange range(mlir::Operation *op) const override;
   unsigned numWorkArguments() const override { return 0; }
   int64_t tensorAlignment() const override { return SNUG_GPU_TENSOR_ALIGNMENT; }
+  int64_t assignLibraries(mlir::ModuleOp module, llvm::ArrayRef<std::string> libraries) const override;
+  std::optional<LibraryCall> libraryCall(mlir::Operation *op, mlir::OpBuilder &host, mlir::Value workspace) const override;
   mlir::LogicalResult compile(mlir::ModuleOp module, const CodegenOptions &options, KernelCode &code,
                               CodegenReport &report) const override;
 

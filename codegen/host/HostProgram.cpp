@@ -147,6 +147,9 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
     signature.arenaBytes = cast<MemRefType>(arena.getType()).getNumElements();
     signature.arenaAlignment = arena.getAlignment();
   });
+  signature.workspaceBytes = snug::workspaceBytes(module);
+  if (signature.workspaceBytes)
+    signature.arenaAlignment = std::max<uint64_t>(signature.arenaAlignment, kWorkspaceAlignment);
   auto textBytes = module->getAttrOfType<IntegerAttr>(kTextBytes);
   signature.textBytes = textBytes ? textBytes.getInt() : 0;
   signature.usesText = main.walk([](plan::TextRuntimeOp) { return WalkResult::interrupt(); }).wasInterrupted();
@@ -172,6 +175,8 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
   });
   main.walk([&](plan::LaunchOp launch) {
     signature.launches.push_back({launch.getKernel().str(), nodeNames(launch.getLoc())});
+    if (plan::ContractionAttr contraction = launch.getLibraryAttr())
+      signature.contractions.insert(contraction);
   });
   return signature;
 }
@@ -269,7 +274,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   for (Type type : main.getArgumentTypes())
     types.push_back(MemRefType::get({}, cast<MemRefType>(type).getElementType()));
   types.append(signature.dims.size(), b.getIndexType());
-  types.append(10, pointer);
+  types.append(11, pointer);
   auto body = func::FuncOp::create(b, "snug_run_body", b.getFunctionType(types, {}));
   Block *entry = body.addEntryBlock();
   b.setInsertionPointToStart(entry);
@@ -283,7 +288,7 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
   Value text = arguments[arguments.size() - 4], textState = arguments[arguments.size() - 3];
   Value collective = arguments[arguments.size() - 7], commState = arguments[arguments.size() - 6],
         meshIndex = arguments[arguments.size() - 5], start = arguments[arguments.size() - 9],
-        wait = arguments[arguments.size() - 8], read = arguments[arguments.size() - 10];
+        wait = arguments[arguments.size() - 8], read = arguments[arguments.size() - 10], contract = arguments[arguments.size() - 11];
 
   // Tensors of the caller: dense memrefs over bare pointers, with sizes from the dims.
   SmallVector<Value> tensors;
@@ -335,7 +340,11 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
       maxArguments = std::max<int64_t>(maxArguments, launch.getArgs().size());
   b.setInsertionPointToStart(entry);
   Value count = LLVM::ConstantOp::create(b, b.getI64Type(), b.getI64IntegerAttr(1 + maxArguments));
-  Value slots = LLVM::AllocaOp::create(b, pointer, b.getI64Type(), count);
+  LaunchCalls calls{LLVM::AllocaOp::create(b, pointer, b.getI64Type(), count), startLaunch, startState, contract, {}};
+  if (!signature.contractions.empty()) {
+    count = LLVM::ConstantOp::create(b, b.getI64Type(), b.getI64IntegerAttr(sizeof(snug_contraction_shape) / sizeof(int64_t)));
+    calls.shape = LLVM::AllocaOp::create(b, pointer, b.getI64Type(), count);
+  }
   SmallVector<plan::OffsetOp> offsets;
   for (Operation *op : ops)
     if (auto offset = dyn_cast<plan::OffsetOp>(op))
@@ -364,7 +373,8 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
       runtime.getLaunch().replaceAllUsesWith(arith::ConstantOp::create(at, at.getI64IntegerAttr(launches)));
       op->erase();
     } else if (auto launch = dyn_cast<plan::LaunchOp>(op)) {
-      if (failed(lowerLaunch(launch, launches++, code, slots, startLaunch, startState)))
+      int64_t contraction = llvm::find(signature.contractions, launch.getLibraryAttr()) - signature.contractions.begin();
+      if (failed(lowerLaunch(launch, launches++, contraction, code, calls)))
         return failure();
     } else if (auto together = dyn_cast<mesh::CollectiveOpInterface>(op)) {
       numberOf[together] = collectives;

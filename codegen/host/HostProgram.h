@@ -7,9 +7,11 @@
 #include "codegen/host/DimExpression.h"
 #include "dialects/mesh/MeshDialect.h"
 #include "dialects/plan/Buckets.h"
+#include "dialects/plan/PlanDialect.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
+#include "llvm/ADT/SetVector.h"
 #include <optional>
 
 namespace llvm {
@@ -53,6 +55,8 @@ struct ModelSignature {
     std::string kernel, nodes;
   };
   std::vector<Launch> launches; // in program order
+  llvm::SetVector<plan::ContractionAttr> contractions; // that libraries may do
+  uint64_t workspaceBytes = 0;                         // that they work in, at the end of the arena
   std::optional<Mesh> mesh; // that the program is cut for
   struct Collective {
     mesh::CollectiveKind kind;
@@ -87,7 +91,7 @@ struct ModelSignature {
 std::string kernelEntryName(llvm::StringRef name);
 
 // A new module with @snug_run_body, made of @main's body: arguments (arena, weights, strings, inputs, outputs, dims,
-// read, start, wait, collective, the state of these, the place in the mesh, text, its state, and parallel_for and its state, or of a
+// contract, read, start, wait, collective, the state of these, the place in the mesh, text, its state, and parallel_for and its state, or of a
 // model for a GPU launch and its state); launches are calls of these. It is ready for conversion to LLVM. Empties @main.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> buildHostModule(mlir::ModuleOp module, mlir::func::FuncOp main,
                                                                    const ModelSignature &signature,

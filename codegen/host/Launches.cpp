@@ -12,38 +12,44 @@ using namespace mlir;
 using namespace snug;
 using namespace snug::codegen;
 
-LogicalResult codegen::lowerLaunch(plan::LaunchOp launch, int64_t index, const KernelCode &code, Value slots, Value start,
-                                   Value state) {
+// What 64 bits hold of a value: a memref's address, a float's bits. Null where they cannot.
+static Value slotOf(ImplicitLocOpBuilder &b, Value value) {
+  Type i64 = b.getI64Type();
+  if (isa<MemRefType>(value.getType()))
+    value = addressOfFirst(b, value);
+  Type type = value.getType();
+  if (type.isIndex())
+    return arith::IndexCastOp::create(b, i64, value);
+  if (type.getIntOrFloatBitWidth() > 64)
+    return {};
+  Type integer = b.getIntegerType(type.getIntOrFloatBitWidth());
+  if (type.isFloat())
+    value = arith::BitcastOp::create(b, integer, value);
+  return integer == i64 ? value : arith::ExtUIOp::create(b, i64, value).getResult();
+}
+
+LogicalResult codegen::lowerLaunch(plan::LaunchOp launch, int64_t index, int64_t contraction, const KernelCode &code, const LaunchCalls &calls) {
   ImplicitLocOpBuilder b(launch.getLoc(), launch);
   Type pointer = LLVM::LLVMPointerType::get(b.getContext()), i64 = b.getI64Type();
-  auto place = [&](int64_t slot) {
-    return LLVM::GEPOp::create(b, pointer, i64, slots, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(slot)});
+  auto place = [&](int64_t slot, Value array) {
+    return LLVM::GEPOp::create(b, pointer, i64, array, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(slot)});
   };
-  LLVM::StoreOp::create(b, arith::ConstantOp::create(b, b.getI64IntegerAttr(index)), place(0));
-  for (auto [number, argument] : llvm::enumerate(launch.getArgs())) {
-    Value slot = argument;
-    if (isa<MemRefType>(argument.getType()))
-      slot = addressOfFirst(b, argument);
-    Type type = slot.getType();
-    if (type.isIndex()) {
-      slot = arith::IndexCastOp::create(b, i64, slot);
-    } else if (type.getIntOrFloatBitWidth() <= 64) {
-      Type integer = b.getIntegerType(type.getIntOrFloatBitWidth());
-      if (type.isFloat())
-        slot = arith::BitcastOp::create(b, integer, slot);
-      if (integer != i64)
-        slot = arith::ExtUIOp::create(b, i64, slot);
-    } else {
-      return launch.emitOpError() << "has an argument of type " << type << ", which does not fit 64 bits";
-    }
-    LLVM::StoreOp::create(b, slot, place(1 + number));
+  auto number = [&](int64_t value) { return arith::ConstantOp::create(b, b.getI64IntegerAttr(value)).getResult(); };
+  LLVM::StoreOp::create(b, number(index), place(0, calls.slots));
+  for (auto [argument, value] : llvm::enumerate(launch.getArgs())) {
+    Value slot = slotOf(b, value);
+    if (!slot)
+      return launch.emitOpError() << "has an argument of type " << value.getType() << ", which does not fit 64 bits";
+    LLVM::StoreOp::create(b, slot, place(1 + argument, calls.slots));
   }
+  for (auto [field, value] : llvm::enumerate(launch.getShape()))
+    LLVM::StoreOp::create(b, slotOf(b, value), place(field, calls.shape));
   Value extent = arith::IndexCastOp::create(b, i64, launch.getExtent());
   Value grain = arith::ConstantOp::create(b, b.getI64IntegerAttr(launch.getGrain()));
-  auto call = [&](ArrayRef<Value> operands) {
+  auto call = [&](Value function, ArrayRef<Value> operands) {
     SmallVector<Type> types(ValueRange(operands).getTypes());
     auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), types);
-    SmallVector<Value> called{start};
+    SmallVector<Value> called{function};
     llvm::append_range(called, operands);
     LLVM::CallOp::create(b, type, called);
     launch.erase();
@@ -51,9 +57,11 @@ LogicalResult codegen::lowerLaunch(plan::LaunchOp launch, int64_t index, const K
   };
   if (code.isForGpu) {
     auto kernel = llvm::find_if(code.gpuKernels, [&](const auto &one) { return one.name == launch.getKernel(); });
-    Value number = arith::ConstantOp::create(b, b.getI64IntegerAttr(kernel - code.gpuKernels.begin()));
-    Value launchNumber = arith::ConstantOp::create(b, b.getI64IntegerAttr(index));
-    return call({state, launchNumber, number, arith::CeilDivUIOp::create(b, extent, grain), place(1)});
+    Value kernelNumber = number(kernel - code.gpuKernels.begin()), blocks = arith::CeilDivUIOp::create(b, extent, grain);
+    Value arguments = place(1, calls.slots);
+    if (launch.getLibrary())
+      return call(calls.contract, {calls.state, number(index), number(contraction), calls.shape, kernelNumber, blocks, arguments});
+    return call(calls.start, {calls.state, number(index), kernelNumber, blocks, arguments});
   }
   auto module = launch->getParentOfType<ModuleOp>();
   std::string entry = kernelEntryName(launch.getKernel());
@@ -64,7 +72,7 @@ LogicalResult codegen::lowerLaunch(plan::LaunchOp launch, int64_t index, const K
         b, entry, LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), {pointer, i64, i64, i64}));
     declaration.setVisibility_(LLVM::Visibility::Hidden);
   }
-  return call({state, LLVM::AddressOfOp::create(b, pointer, entry), place(1), extent, grain});
+  return call(calls.start, {calls.state, LLVM::AddressOfOp::create(b, pointer, entry), place(1, calls.slots), extent, grain});
 }
 
 void codegen::lowerRead(memref::LoadOp load, Value read, Value state) {

@@ -10,10 +10,13 @@
 namespace snug::codegen {
 struct KernelCode;
 
-// Launch `index` as a call of `start` with `state`, which is parallel_for, or launch of a GPU; `slots` is the array its arguments are
-// stored to, after its index. In place of the op.
-mlir::LogicalResult lowerLaunch(plan::LaunchOp launch, int64_t index, const KernelCode &code, mlir::Value slots,
-                                mlir::Value start, mlir::Value state);
+// How launches are started: by `start` with `state`, which is parallel_for, or launch of a GPU, and `contract` those that libraries
+// may do. `slots` is the array that arguments are stored to, after the launch's index, and `shape` a snug_contraction_shape.
+struct LaunchCalls {
+  mlir::Value slots, start, state, contract, shape;
+};
+// Launch `index` as a call, in place of the op; `contraction` is the number of what a library may do of it.
+mlir::LogicalResult lowerLaunch(plan::LaunchOp launch, int64_t index, int64_t contraction, const KernelCode &code, const LaunchCalls &calls);
 // An element of memory that the host does not see, by a call of `read` with `state`, in place of the op.
 void lowerRead(mlir::memref::LoadOp load, mlir::Value read, mlir::Value state);
 

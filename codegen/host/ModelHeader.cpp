@@ -114,6 +114,9 @@ public:
     for (const KernelCode::GpuKernel &kernel : in.code.gpuKernels)
       kernels.push_back(record({text(kernel.name), number32(kernel.threads), number32(kernel.sharedBytes),
                                 number32(kernel.numArguments), number32(0)}));
+    std::vector<Constant *> contractions;
+    for (plan::ContractionAttr one : s.contractions)
+      contractions.push_back(contraction(one));
     Constant *image = ConstantPointerNull::get(pointer);
     if (in.code.isForGpu)
       image = table(ConstantDataArray::get(context, ArrayRef(reinterpret_cast<const uint8_t *>(in.code.gpuImage.data()),
@@ -127,7 +130,8 @@ public:
                 number32(valueDims.size()), array(dataShapes), array(valueDims), number(s.textBytes), number32(maps.size()), number32(0),
                 array(maps), along(0), along(1), number32(collectives.size()), number32(0), array(collectives),
                 array(rankWeights), inputCuts, outputCuts, number32(in.code.isForGpu ? SNUG_DEVICE_CUDA : SNUG_DEVICE_CPU),
-                number32(kernels.size()), array(kernels), image, number(in.code.gpuImage.size())});
+                number32(kernels.size()), array(kernels), image, number(in.code.gpuImage.size()),
+                number(s.workspaceBytes), number32(contractions.size()), number32(0), array(contractions)});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }
@@ -139,6 +143,13 @@ private:
     snug_dtype said = dtypeOf(type);
     auto byte = [&](unsigned v) { return ConstantInt::get(Type::getInt8Ty(context), v); };
     return record({byte(said.code), byte(said.bits), ConstantInt::get(Type::getInt16Ty(context), 1)});
+  }
+  Constant *contraction(plan::ContractionAttr one) {
+    uint32_t flags = (one.getTransposeA() ? SNUG_CONTRACTION_TRANSPOSE_A : 0) | (one.getTransposeB() ? SNUG_CONTRACTION_TRANSPOSE_B : 0) |
+                     (one.getBias() ? SNUG_CONTRACTION_BIAS : 0) | (one.getActivation() == "relu" ? SNUG_CONTRACTION_RELU : 0) |
+                     (one.getActivation() == "gelu" ? SNUG_CONTRACTION_GELU : 0);
+    auto real = [&](mlir::FloatAttr value) { return ConstantFP::get(Type::getDoubleTy(context), value.getValueAsDouble()); };
+    return record({dtype(one.getOperands()), dtype(one.getResult()), number32(flags), number32(0), real(one.getAlpha()), real(one.getBeta())});
   }
   Constant *table(Constant *value) {
     return new GlobalVariable(module, value->getType(), /*isConstant=*/true, GlobalValue::InternalLinkage, value,
@@ -331,6 +342,7 @@ private:
       return isUsed ? loadAt(b, pointer, base, offset) : ConstantPointerNull::get(pointer);
     };
     bool isMesh = in.signature.mesh.has_value();
+    operands.push_back(member(!in.signature.contractions.empty(), runtime, offsetof(snug_runtime_table, contract)));
     operands.push_back(member(in.code.isForGpu, runtime, offsetof(snug_runtime_table, read)));
     operands.push_back(member(in.signature.startsCollectives, runtime, offsetof(snug_runtime_table, start)));
     operands.push_back(member(in.signature.startsCollectives, runtime, offsetof(snug_runtime_table, wait)));

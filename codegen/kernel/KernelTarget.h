@@ -9,6 +9,7 @@
 #ifndef SNUG_CODEGEN_KERNEL_KERNELTARGET_H
 #define SNUG_CODEGEN_KERNEL_KERNELTARGET_H
 
+#include "dialects/plan/PlanDialect.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/AffineMap.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -66,6 +67,12 @@ struct KernelCode {
 // Of a kernel function: 31 bits hold the place of each element of an operand, counted from the first one.
 inline constexpr llvm::StringLiteral kSmallOffsets = "snug.small_offsets";
 
+// What a launch asks of a library, in a kernel's place: its attributes `library` and `shape`.
+struct LibraryCall {
+  plan::ContractionAttr library;
+  llvm::SmallVector<mlir::Value> shape;
+};
+
 // The machine that kernels are made for. Immutable; shared by threads.
 class KernelTarget {
 public:
@@ -86,6 +93,11 @@ public:
   virtual int64_t tensorAlignment() const { return 1; }
   // Index arguments that kernel functions have behind their scalars and that a launch does not give.
   virtual unsigned numWorkArguments() const = 0;
+  // Marks (kLibrary) what some of `libraries` does better than a kernel, and brings it into a form that they have. Returns the
+  // bytes of workspace that they would like, 0 where nothing is theirs.
+  virtual int64_t assignLibraries(mlir::ModuleOp, llvm::ArrayRef<std::string>) const { return 0; }
+  // Of an op that is marked so. `workspace`: its memref; none: there is none.
+  virtual std::optional<LibraryCall> libraryCall(mlir::Operation *, mlir::OpBuilder &, mlir::Value) const { return std::nullopt; }
   // Takes the kernel functions out of `module` and compiles them. On failure the report has code and message.
   virtual mlir::LogicalResult compile(mlir::ModuleOp module, const CodegenOptions &options, KernelCode &code,
                                       CodegenReport &report) const = 0;

@@ -232,7 +232,14 @@ private:
         kernel.setArgAttr(index, "llvm.align", b.getI64IntegerAttr(alignment));
     }
     StringRef name = unique(kernel, kindOf(op));
-    plan::LaunchOp::create(host, loc, name, arguments, extent, range.grain);
+    LibraryCall library;
+    if (op->hasAttr(kLibrary)) {
+      std::optional<LibraryCall> call = target.libraryCall(op, host, workspace());
+      if (!call) // it was there when the op was marked
+        return op->emitOpError("internal fault: a library was to do this, and cannot");
+      library = *call;
+    }
+    plan::LaunchOp::create(host, loc, name, arguments, extent, range.grain, library.library, library.shape);
     op->erase();
     return success();
   }
@@ -293,6 +300,31 @@ private:
     return memref::ReinterpretCastOp::create(b, loc, viewType, pointer, b.getIndexAttr(0), sizeValues, strideValues);
   }
 
+  // Where libraries work: the end of the arena.
+  Value workspace() {
+    int64_t bytes = workspaceBytes(module);
+    if (!bytes || workspaceView)
+      return workspaceView;
+    plan::ArenaOp arena;
+    main.walk([&](plan::ArenaOp op) { arena = op; });
+    OpBuilder b = OpBuilder::atBlockBegin(&main.front());
+    Location loc = main.getLoc();
+    if (!arena) // no buffer was in it, so it went
+      arena = plan::ArenaOp::create(b, loc, MemRefType::get({module->getAttrOfType<IntegerAttr>("snug.arena_bytes").getInt()}, b.getI8Type()),
+                                    kWorkspaceAlignment);
+    b.setInsertionPointAfter(arena);
+    Value start;
+    if (std::optional<Buckets> buckets = Buckets::read(module)) {
+      SmallVector<int64_t> starts(buckets->arenas);
+      for (int64_t &one : starts)
+        one -= bytes;
+      start = plan::OffsetOp::create(b, loc, b.getIndexType(), starts);
+    } else {
+      start = arith::ConstantIndexOp::create(b, loc, cast<MemRefType>(arena.getType()).getDimSize(0) - bytes);
+    }
+    return workspaceView = memref::ViewOp::create(b, loc, MemRefType::get({bytes}, b.getI8Type()), arena, start, ValueRange());
+  }
+
   // What a kernel is called in dumps, debuggers and profiles.
   static StringRef kindOf(Operation *op) {
     if (auto generic = dyn_cast<linalg::GenericOp>(op))
@@ -322,6 +354,7 @@ private:
   CodegenReport &report;
   std::map<std::string, std::string> known;
   IndexBounds bounds;
+  Value workspaceView;
 };
 } // namespace
 

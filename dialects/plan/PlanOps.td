@@ -2,6 +2,7 @@
 #ifndef SNUG_DIALECTS_PLAN_PLANOPS
 #define SNUG_DIALECTS_PLAN_PLANOPS
 
+include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/OpBase.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
@@ -13,6 +14,20 @@ def Plan_Dialect : Dialect {
   let description = [{
     One arena, views of it (memref.view) at offsets that are fixed for a bucket of dims, and kernel launches. What `--emit=plan` prints is what runs.
   }];
+  let useDefaultAttributePrinterParser = 1;
+}
+
+def Plan_ContractionAttr : AttrDef<Plan_Dialect, "Contraction"> {
+  let mnemonic = "contraction";
+  let summary = "A product of matrices as a BLAS library does it";
+  let description = [{
+    Of each instance of a batch, d = activation(alpha op(a) op(b) + beta c + bias): a and b of elements `operands`, c, d and
+    bias of elements `result`; columns are contiguous, and bias has an element for each row of d. As snug_contraction of
+    include/snug/ModelABI.h.
+  }];
+  let parameters = (ins "::mlir::Type":$operands, "::mlir::Type":$result, "bool":$transposeA, "bool":$transposeB,
+                        "::mlir::FloatAttr":$alpha, "::mlir::FloatAttr":$beta, "bool":$bias, "::mlir::StringAttr":$activation);
+  let assemblyFormat = "`<` struct(params) `>`";
 }
 
 def Plan_ArenaOp : Op<Plan_Dialect, "arena", [Pure]> {
@@ -43,13 +58,20 @@ def Plan_TextRuntimeOp : Op<Plan_Dialect, "text_runtime"> {
   let assemblyFormat = "attr-dict";
 }
 
-def Plan_LaunchOp : Op<Plan_Dialect, "launch"> {
+def Plan_LaunchOp : Op<Plan_Dialect, "launch", [AttrSizedOperandSegments]> {
   let summary = "Runs a kernel function over [0, extent) of its outermost parallel dim";
   let description = [{
     `kernel` names a function (args..., lo: index, hi: index, thread: index). Memrefs travel as bare pointers; sizes,
     strides and offsets that are not static are index arguments of their own. Ranges start at multiples of `grain`.
+
+    With `library`, a library that does such a contraction may do it in the kernel's place. It is told what
+    snug_contraction_shape of include/snug/ModelABI.h holds, in that order; what a contraction lacks is 0.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<AnyType>:$args, Index:$extent, I64Attr:$grain);
-  let assemblyFormat = "$kernel `(` $args `)` `range` $extent `grain` $grain attr-dict `:` type($args)";
+  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<AnyType>:$args, Index:$extent, I64Attr:$grain,
+                       OptionalAttr<Plan_ContractionAttr>:$library, Variadic<AnyType>:$shape);
+  let assemblyFormat = [{
+    $kernel `(` $args `)` `range` $extent `grain` $grain (`library` $library^)? attr-dict `:` type($args)
+    (`shape` `(` $shape^ `:` type($shape) `)`)?
+  }];
 }
 #endif

@@ -167,6 +167,32 @@ typedef struct snug_gpu_kernel {
   uint32_t reserved;
 } snug_gpu_kernel;
 
+// A product of matrices that a library may do in a kernel's place: of each instance of a batch,
+//   d = activation(alpha op(a) op(b) + beta c + bias),
+// all sums in f32 or f64, never in a shorter type. Columns are contiguous (a row-major matrix is a transposed one); bias has an
+// element for each row of d.
+typedef enum snug_contraction_flags {
+  SNUG_CONTRACTION_TRANSPOSE_A = 1, // op(a) is a transposed
+  SNUG_CONTRACTION_TRANSPOSE_B = 2,
+  SNUG_CONTRACTION_BIAS = 4,
+  SNUG_CONTRACTION_RELU = 8,  // max(x, 0)
+  SNUG_CONTRACTION_GELU = 16, // x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+} snug_contraction_flags;
+typedef struct snug_contraction {
+  snug_dtype operands, result; // of a and b; of c, d and bias
+  uint32_t flags;              // snug_contraction_flags
+  uint32_t reserved;
+  double alpha, beta; // with a beta of 0 there is no c
+} snug_contraction;
+
+// Of one launch. d has m x n elements, op(a) m x k, op(b) k x n.
+typedef struct snug_contraction_shape {
+  int64_t m, n, k, batch;
+  int64_t ld_a, ld_b, ld_c, ld_d;                 // elements from a column to the next one
+  int64_t stride_a, stride_b, stride_c, stride_d; // from an instance of the batch to the next one; 0: all have the same
+  int64_t a, b, c, d, bias, workspace;            // addresses; 0: there is none
+} snug_contraction_shape;
+
 // Where the weights of one device are.
 typedef struct snug_rank_weights {
   const char *file; // as snug_model_header.weights_file
@@ -204,6 +230,9 @@ typedef struct snug_runtime_table {
   // Of a model for a GPU whose course depends on data: waits for what the run has started, and returns the `bytes` (1 to 8) at an
   // address of the device, the others 0. All are 0 once something has failed.
   int64_t (*read)(void *device_state, const void *address, int64_t bytes);
+  // As `launch`, but that a library may do `contraction` of snug_model_header.contractions instead. NULL for a model without any.
+  void (*contract)(void *device_state, int64_t launch, int64_t contraction, const snug_contraction_shape *shape, int64_t kernel,
+                   int64_t blocks, const int64_t *args);
 } snug_runtime_table;
 
 // Of a model for a GPU, arena, weights, inputs and outputs are addresses on its device: arena and weights 256-byte aligned, the
@@ -292,6 +321,10 @@ typedef struct snug_model_header {
   const snug_gpu_kernel *gpu_kernels;
   const uint8_t *gpu_image;
   uint64_t gpu_image_bytes;
+  // What libraries may do, and the bytes of the arena (a part of memory.arena_bytes) in which they work, one call at a time.
+  uint64_t workspace_bytes;
+  uint32_t num_contractions, reserved_contractions;
+  const snug_contraction *contractions;
 } snug_model_header;
 
 // Returns NULL when the library cannot serve a reader of at most `max_abi_version`.

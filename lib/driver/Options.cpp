@@ -163,6 +163,19 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
       ->type_name("T");
   app.add_option("--cuda-toolkit", o.cudaToolkit, "Folder of the CUDA toolkit, for --target cuda (default: where it is commonly found)")
       ->type_name("DIR");
+  app.add_option_function<std::string>(
+         "--gpu-libraries",
+         [&o](const std::string &text) {
+           o.gpuLibraries.clear();
+           for (const std::string &name : CLI::detail::split(text, ',')) {
+             if (name != "cublaslt" && (name != "none" || text != "none"))
+               throw CLI::ValidationError("--gpu-libraries", "'" + printable(text) + "' is no list of libraries; write cublaslt, or none");
+             if (name != "none")
+               o.gpuLibraries.push_back(name);
+           }
+         },
+         "Libraries of NVIDIA's that a model for GPUs may call, or none (default: cublaslt)")
+      ->type_name("NAME,...|none");
   app.add_option("--march", o.march, "CPU whose instructions may be used, as LLVM names it (default: native)")
       ->type_name("M");
   app.add_option("--threads", o.threads, "Threads that a run may use at most (default: this machine's)")

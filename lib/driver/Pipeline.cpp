@@ -6,7 +6,9 @@
 #include "dialects/nn/TextOps.h"
 #include "dialects/onnx/OnnxDialect.h"
 #include "dialects/plan/Buckets.h"
+#include "dialects/plan/PlanDialect.h"
 #include "lib/analysis/Arguments.h"
+#include "lib/analysis/NodeName.h"
 #include "lib/driver/DrawMemory.h"
 #include "lib/driver/InputValues.h"
 #include "lib/driver/OutputFile.h"
@@ -362,7 +364,54 @@ void Pipeline::addMemoryPasses(OpPassManager &pm, bool overlaps) {
     pm.addPass(createOverlapCollectives(overlap));
   }
   pm.addPass(createPlanArena(plan));
-  pm.addPass(createVerifyPlan());
+}
+
+// Whether libraries do the same with chunk loops and without: of slices, and in less workspace than they would like, they may choose
+// another order of sums.
+static bool librariesAreExact(ModuleOp program, int64_t wantedWorkspace) {
+  bool isExact = workspaceBytes(program) == wantedWorkspace;
+  program.walk([&](Operation *op) {
+    for (Operation *around = op; op->hasAttr(kLibrary) && around; around = around->getParentOp())
+      isExact &= !around->hasAttr("snug.chunk_loop");
+  });
+  return isExact;
+}
+
+// Neither loops that make sums in parts nor sums that are made for loops.
+static bool isExact(ModuleOp program) {
+  auto loops = program->getAttrOfType<ArrayAttr>("snug.chunk_report");
+  bool accumulates = loops && llvm::any_of(loops.getAsRange<DictionaryAttr>(), [](DictionaryAttr loop) {
+    auto kind = loop.getAs<StringAttr>("kind");
+    return kind && kind.getValue() == "accumulate";
+  });
+  return !accumulates && llvm::none_of(program.getOps<func::FuncOp>(),
+                                       [](func::FuncOp function) { return function->hasAttr(kReassociates); });
+}
+
+int Pipeline::planMemory(bool overlaps) {
+  if (int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) { addMemoryPasses(pm, overlaps); }))
+    return code;
+  int64_t wanted = assignLibraries(*program, options.target, options.march == "native" ? "" : options.march, options.gpuLibraries);
+  int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) {
+    ReserveWorkspaceOptions workspace;
+    workspace.bytes = wanted;
+    workspace.limit = arenaLimit ? std::max<int64_t>(*arenaLimit, 0) : -1;
+    if (wanted)
+      pm.addPass(createReserveWorkspace(workspace));
+    pm.addPass(createVerifyPlan());
+  });
+  report.exact = isExact(*program) && librariesAreExact(*program, wanted);
+  return code;
+}
+
+void Pipeline::recordLibraries() {
+  report.workspace = workspaceBytes(*program);
+  program->walk([&](Operation *op) {
+    if (auto library = op->getAttrOfType<StringAttr>(kLibrary)) {
+      SmallVector<std::string> nodes = nodeNames(op->getLoc());
+      report.libraryKernels.push_back({library.str(), {nodes.begin(), nodes.end()}});
+    }
+  });
 }
 
 void Pipeline::recordBuckets() {
@@ -377,32 +426,19 @@ void Pipeline::recordBuckets() {
   }
 }
 
-// Neither loops that make sums in parts nor sums that are made for loops.
-static bool isExact(ModuleOp program) {
-  auto loops = program->getAttrOfType<ArrayAttr>("snug.chunk_report");
-  bool accumulates = loops && llvm::any_of(loops.getAsRange<DictionaryAttr>(), [](DictionaryAttr loop) {
-    auto kind = loop.getAs<StringAttr>("kind");
-    return kind && kind.getValue() == "accumulate";
-  });
-  return !accumulates && llvm::none_of(program.getOps<func::FuncOp>(),
-                                       [](func::FuncOp function) { return function->hasAttr(kReassociates); });
-}
-
 int Pipeline::memory() {
-  report.exact = isExact(*program);
   OwningOpRef<ModuleOp> before;
   bool overlaps = report.mesh && options.overlap != 1;
   if (overlaps && arenaLimit)
     before = program->clone();
-  auto plan = [&] { return runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) { addMemoryPasses(pm, overlaps); }); };
-  if (int code = plan())
+  if (int code = planMemory(overlaps))
     return code;
   // What is live fits, but packing is another matter: then without.
   auto arena = (*program)->getAttrOfType<IntegerAttr>("snug.arena_bytes");
   if (before && arena && arena.getInt() > *arenaLimit) {
     program = std::move(before);
     overlaps = false;
-    if (int code = plan())
+    if (int code = planMemory(overlaps))
       return code;
   }
   if (report.mesh)
@@ -416,6 +452,7 @@ int Pipeline::memory() {
   };
   report.arena = number("snug.arena_bytes");
   report.schedBound = number("snug.sched_bound");
+  recordLibraries();
   recordBuckets();
   if (!options.reports.empty())
     report.planned = drawMemory(*program);

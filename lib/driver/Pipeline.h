@@ -71,6 +71,10 @@ private:
   OnnxSource source() const;
   int threads() const;
   void addMemoryPasses(mlir::OpPassManager &pm, bool overlaps);
+  // From the chunked program to its arena, with what libraries work in, checked.
+  int planMemory(bool overlaps);
+  // What libraries do, for the report.
+  void recordLibraries();
   // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.
   int runPasses(mlir::ModuleOp target, int exitCode, llvm::function_ref<void(mlir::OpPassManager &)> build);
 

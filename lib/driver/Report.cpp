@@ -111,6 +111,13 @@ static Json gpuKernelsJson(const std::vector<KernelResources> &kernels) {
   return list;
 }
 
+static Json libraryKernelsJson(const std::vector<LibraryKernel> &kernels) {
+  Json list = Json::array();
+  for (const LibraryKernel &one : kernels)
+    list.push_back({{"library", one.library}, {"nodes", namesJson(one.nodes)}});
+  return list;
+}
+
 std::string snug::reportText(const CompileOptions &options, const CompileReport &r) {
   Json timing = Json::object(), fits = Json::array();
   for (const auto &[stage, ms] : r.timing)
@@ -145,6 +152,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
         {"inputs", r.inputs},
         {"outputs", r.outputs},
         {"total", r.total()},
+        {"workspace", r.workspace},
         {"unchunked_arena", r.unchunkedArena},
         {"eager_arena", orNull(r.eagerArena)},
         {"buckets", bucketsJson(r.buckets)}}},
@@ -160,6 +168,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
        {{"unchunked", r.unchunked ? pictureJson(*r.unchunked) : Json()},
         {"planned", r.planned ? pictureJson(*r.planned) : Json()}}},
       {"gpu_kernels", gpuKernelsJson(r.gpuKernels)},
+      {"library_kernels", libraryKernelsJson(r.libraryKernels)},
       {"timing_ms", timing},
       {"search",
        {{"ops", orNull(search.ops)},

@@ -23,9 +23,16 @@ struct PlanBucket {
   int64_t arena = 0;
 };
 
+// A kernel that a library may do, in its place.
+struct LibraryKernel {
+  std::string library;
+  std::vector<std::string> nodes;
+};
+
 // All memory in bytes, times in milliseconds; -1: not known.
 struct CompileReport {
   int64_t weights = 0, arena = 0, library = 0, inputs = 0, outputs = 0;
+  int64_t workspace = 0; // that libraries work in, a part of the arena
   int64_t unchunkedArena = 0, eagerArena = -1;
   int64_t schedBound = -1, lb0 = -1, lb1 = -1, lb2 = -1;
   int64_t activationBudget = -1, memoryBudget = -1;
@@ -43,6 +50,7 @@ struct CompileReport {
   std::optional<ChunkFigures> search;      // times of the model, and what the search did
   std::vector<std::pair<std::string, double>> timing; // stage -> time of compilation
   std::vector<KernelResources> gpuKernels;            // of a library for GPUs: each kernel, each chip
+  std::vector<LibraryKernel> libraryKernels;          // of a program for GPUs, in its order
   std::vector<std::string> files;                     // that were read, the model first
 
   int64_t fixed() const { return weights + library + inputs + outputs; }

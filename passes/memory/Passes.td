@@ -66,6 +66,21 @@ def PlanArena : Pass<"snug-plan-arena", "::mlir::ModuleOp"> {
   let dependentDialects = ["::snug::plan::PlanDialect", "::mlir::memref::MemRefDialect", "::mlir::arith::ArithDialect"];
 }
 
+def ReserveWorkspace : Pass<"snug-reserve-workspace", "::mlir::ModuleOp"> {
+  let summary = "Make room at the end of the arena for libraries to work in";
+  let description = [{
+    As much as is asked for, but no more than the limit leaves behind the plan of the largest dims; nothing is as good as
+    any, as libraries have ways that need none. All buckets get as much. One run's calls come one after the other, so all use the same bytes,
+    which no buffer of the plan shares with them. The module attribute `snug.workspace_bytes` has how many they are, and
+    `snug.arena_bytes` counts them.
+  }];
+  let options = [
+    Option<"bytes", "bytes", "int64_t", "0", "Bytes that libraries would like">,
+    Option<"limit", "limit", "int64_t", "-1", "Bytes that the whole arena may have; -1: any number">
+  ];
+  let dependentDialects = ["::snug::plan::PlanDialect"];
+}
+
 def VerifyPlan : Pass<"snug-verify-plan", "::mlir::ModuleOp"> {
   let summary = "Check the memory plan (contract C5), independently of what made it";
   let description = [{

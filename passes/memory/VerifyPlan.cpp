@@ -116,6 +116,10 @@ private:
       return;
     if (bucket)
       capacity = bucketBytes;
+    int64_t workspace = workspaceBytes(function->getParentOfType<ModuleOp>());
+    if (workspace < 0 || workspace > capacity || (capacity - workspace) % (workspace ? kWorkspaceAlignment : 1) != 0)
+      fault(arena) << "the last " << workspace << " bytes of an arena of " << capacity << " cannot be a workspace";
+    capacity -= workspace; // which buffers keep out of
     for (Operation *user : arena->getUsers()) {
       auto view = dyn_cast<memref::ViewOp>(user);
       std::optional<int64_t> offset = view ? plannedOffset(view.getByteShift(), bucket) : std::nullopt;

@@ -260,6 +260,11 @@ uint32_t snug::deviceKind(const snug_model_header &header) {
   return hasDevice ? header.device : uint32_t(SNUG_DEVICE_CPU);
 }
 
+uint32_t snug::numContractions(const snug_model_header &header) {
+  bool hasThem = header.struct_size >= offsetof(snug_model_header, contractions) + sizeof(header.contractions);
+  return hasThem ? header.num_contractions : 0;
+}
+
 uint32_t snug::numRanks(const snug_model_header &header) {
   bool hasMesh = header.struct_size >= offsetof(snug_model_header, rank_weights) + sizeof(header.rank_weights);
   return hasMesh ? header.mesh[0] * header.mesh[1] : 0;

@@ -46,6 +46,8 @@ uint32_t numValueDims(const snug_model_header &header);
 uint32_t numMaps(const snug_model_header &header);
 // Where the model computes, a snug_device_kind.
 uint32_t deviceKind(const snug_model_header &header);
+// What libraries may do of it.
+uint32_t numContractions(const snug_model_header &header);
 // Devices of the mesh that the model is cut for; 0 where it is for one device.
 uint32_t numRanks(const snug_model_header &header);
 // What the devices of a mesh have parts of, by input or output; NULL where each has all.

@@ -111,6 +111,8 @@ bool snug_model::checkDevice() const {
   bool sound = h.num_gpu_kernels == 0 || (h.gpu_kernels && h.gpu_image && h.gpu_image_bytes);
   for (uint32_t i = 0; sound && i < h.num_gpu_kernels; ++i)
     sound = h.gpu_kernels[i].name && h.gpu_kernels[i].threads > 0;
+  if (numContractions(h))
+    sound = sound && h.contractions && h.workspace_bytes <= h.memory.arena_bytes;
   return sound;
 }
 

@@ -40,6 +40,10 @@ CudaDevice::CudaDevice(snug_model &model, const snug_context_options &options, u
   for (Event *event : {&started, &ended})
     if (launchNs)
       check(cuda.cuEventCreate(event, kEventDefault), "make an event");
+  if (resident->blas) {
+    contractions.emplace(*resident->blas, header);
+    rehearse(options);
+  }
 }
 
 CudaDevice::~CudaDevice() {
@@ -49,6 +53,7 @@ CudaDevice::~CudaDevice() {
   if (runStream) // a run of the caller's stream may still use the memory
     cuda.cuStreamSynchronize(runStream);
   recording.reset();
+  contractions.reset();
   for (Event event : {started, ended})
     if (event)
       cuda.cuEventDestroy(event);
@@ -114,7 +119,32 @@ void *CudaDevice::fill(snug_runtime_table &table) {
   table.launch = launchNs ? &timedLaunch : &launch;
   table.device_state = this;
   table.read = &read;
+  table.contract = launchNs ? &timedContract : &contract;
   return this; // kernels for the host's threads are not in such a model
+}
+
+void CudaDevice::rehearse(const snug_context_options &options) {
+  snug_runtime_table table{};
+  table.abi_version = SNUG_MODEL_ABI_VERSION;
+  table.struct_size = sizeof table;
+  table.device_state = this;
+  table.launch = [](void *, int64_t, int64_t, int64_t, const int64_t *) {};
+  table.read = [](void *, const void *, int64_t) -> int64_t { return 1; }; // which may be divided by
+  table.collective = [](void *, int64_t, const void *, void *, int64_t) {};
+  table.start = table.collective;
+  table.wait = [](void *, int64_t) {};
+  table.contract = [](void *state, int64_t, int64_t contraction, const snug_contraction_shape *shape, int64_t, int64_t, const int64_t *) {
+    static_cast<CudaDevice *>(state)->contractions->has(contraction, *shape);
+  };
+  std::vector<int64_t> dims(header.num_dims + 1), extents(numExtents(header) + 1);
+  for (uint32_t i = 0; i < header.num_dims; ++i)
+    dims[i] = options.max_dims ? options.max_dims[i] : header.dims[i].max;
+  // Nothing is computed: of addresses it matters how they are aligned.
+  uint32_t count = header.num_inputs + header.num_outputs;
+  std::vector<void *> data(count + numDataShapes(header) + 1, reinterpret_cast<void *>(uintptr_t(SNUG_GPU_TENSOR_ALIGNMENT)));
+  const int64_t place[2] = {};
+  snug_run_args args{&table, this, arena(), weights(), dims.data(), data.data(), data.data() + header.num_inputs, place};
+  header.run(&args);
 }
 
 //===-- Runs ------------------------------------------------------------------------------------------------------===//
@@ -154,16 +184,37 @@ int64_t CudaDevice::read(void *state, const void *address, int64_t bytes) noexce
   return 0;
 }
 
-void CudaDevice::timedLaunch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept {
+void CudaDevice::contract(void *state, int64_t number, int64_t contraction, const snug_contraction_shape *shape, int64_t kernel, int64_t blocks,
+                          const int64_t *args) noexcept {
   auto &device = *static_cast<CudaDevice *>(state);
-  const Driver &cuda = device.cuda;
-  cuda.cuEventRecord(device.started, device.launchStream);
-  launch(state, number, kernel, blocks, args);
-  cuda.cuEventRecord(device.ended, device.launchStream);
+  if (device.failure != kSuccess || blocks == 0)
+    return;
+  if (!device.contractions->has(contraction, *shape))
+    return launch(state, number, kernel, blocks, args);
+  device.libraryFailure = device.contractions->run(contraction, *shape, device.launchStream);
+  if (device.libraryFailure == cublaslt::kSuccess)
+    return;
+  device.failure = kLaunchFailed;
+  device.failedLaunch = number;
+}
+
+template <class Start> void CudaDevice::timed(int64_t number, Start &&start) {
+  cuda.cuEventRecord(started, launchStream);
+  start();
+  cuda.cuEventRecord(ended, launchStream);
   float milliseconds = 0;
-  if (cuda.cuEventSynchronize(device.ended) == kSuccess && // else whoever waits for the stream reports it
-      cuda.cuEventElapsedTime(&milliseconds, device.started, device.ended) == kSuccess)
-    device.launchNs[number] += uint64_t(double(milliseconds) * 1e6);
+  if (cuda.cuEventSynchronize(ended) == kSuccess && // else whoever waits for the stream reports it
+      cuda.cuEventElapsedTime(&milliseconds, started, ended) == kSuccess)
+    launchNs[number] += uint64_t(double(milliseconds) * 1e6);
+}
+
+void CudaDevice::timedLaunch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept {
+  static_cast<CudaDevice *>(state)->timed(number, [=] { launch(state, number, kernel, blocks, args); });
+}
+
+void CudaDevice::timedContract(void *state, int64_t number, int64_t contraction, const snug_contraction_shape *shape, int64_t kernel,
+                               int64_t blocks, const int64_t *args) noexcept {
+  static_cast<CudaDevice *>(state)->timed(number, [=] { contract(state, number, contraction, shape, kernel, blocks, args); });
 }
 
 bool CudaDevice::isCaptured() const {
@@ -226,6 +277,7 @@ void CudaDevice::replay(const snug_run_args &args, const Binding &binding) {
 void CudaDevice::run(const snug_run_args &args, Binding &binding) {
   Entered entered(resident->primary.context);
   failure = kSuccess;
+  libraryFailure = cublaslt::kSuccess;
   copyIn(binding);
   if (recording && !isCaptured())
     replay(args, binding);
@@ -237,6 +289,9 @@ void CudaDevice::run(const snug_run_args &args, Binding &binding) {
     if (failedLaunch < 0)
       throw Failure(SNUG_EXIT_RUN, "a value on which the model's course depends could not be read from " + resident->primary.name + ": " +
                                        errorText(failure) + "; such a model cannot be a part of a CUDA graph");
+    if (libraryFailure != cublaslt::kSuccess)
+      throw Failure(SNUG_EXIT_RUN, "launch " + std::to_string(failedLaunch) + " (for ONNX node(s) " + header.launches[failedLaunch].nodes +
+                                       ") could not be started by cuBLASLt on " + resident->primary.name + ": " + cublaslt::errorText(libraryFailure));
     throw Failure(SNUG_EXIT_RUN, "launch " + std::to_string(failedLaunch) + " (kernel '" + header.gpu_kernels[failedKernel].name + "' on " +
                                      std::to_string(failedBlocks) + " blocks, for ONNX node(s) " + header.launches[failedLaunch].nodes +
                                      ") could not be started on " + resident->primary.name + ": " + errorText(failure));

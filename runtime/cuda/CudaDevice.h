@@ -3,6 +3,7 @@
 #define SNUG_RUNTIME_CUDA_CUDA_DEVICE_H
 
 #include "runtime/core/Device.h"
+#include "runtime/cuda/Contractions.h"
 #include "runtime/cuda/Recording.h"
 #include "runtime/cuda/Resident.h"
 
@@ -34,12 +35,19 @@ private:
   void openStream(const snug_context_options &options);
   void openArena(const snug_context_options &options, uint64_t bytes);
   void openCopies(const snug_context_options &options);
+  // Runs the host program at the largest dims of the context with launches that are none, to choose how libraries do theirs.
+  void rehearse(const snug_context_options &options);
   void copyIn(Binding &binding);
   void copyOut(const Binding &binding);
   void runLaunches(const snug_run_args &args, Stream on);
   void replay(const snug_run_args &args, const Binding &binding);
   bool isCaptured() const;
   static void launch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept;
+  static void contract(void *state, int64_t number, int64_t contraction, const snug_contraction_shape *shape, int64_t kernel,
+                       int64_t blocks, const int64_t *args) noexcept;
+  static void timedContract(void *state, int64_t number, int64_t contraction, const snug_contraction_shape *shape, int64_t kernel,
+                            int64_t blocks, const int64_t *args) noexcept;
+  template <class Start> void timed(int64_t number, Start &&start);
   static int64_t read(void *state, const void *address, int64_t bytes) noexcept;
   static void timedLaunch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept;
 
@@ -55,10 +63,12 @@ private:
   std::vector<void *> hostPlaces;  // of the current run's tensors that are copied
   std::vector<void *> parameters;  // of a launch
   std::optional<Recording> recording;
+  std::optional<Contractions> contractions; // where the model has some
   uint64_t *launchNs = nullptr;    // NULL without a profile
   Event started = nullptr, ended = nullptr;
   // What went wrong first in a run.
   Result failure = kSuccess;
+  cublaslt::Status libraryFailure = cublaslt::kSuccess;
   int64_t failedLaunch = 0, failedKernel = 0, failedBlocks = 0;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "runtime/cuda/Resident.h"
+#include "runtime/core/Bind.h"
 
 #include <algorithm>
 #include <cstring>
@@ -60,6 +61,8 @@ Resident::Resident(snug_model &model, uint32_t ordinal) : Resident(ordinal) {
   size_t free = 0, total = 0;
   check(driver().cuMemGetInfo(&free, &total), "ask for the device's memory");
   freeBefore = free;
+  if (numContractions(header)) // what may be missing comes before what takes time
+    blas = std::make_unique<Blas>(primary.name);
   load(header);
   if (uint64_t bytes = header.memory.weights_bytes) {
     weights = Memory(primary, bytes, "the model's weights");
@@ -69,8 +72,10 @@ Resident::Resident(snug_model &model, uint32_t ordinal) : Resident(ordinal) {
 
 Resident::~Resident() {
   PrimaryContext left;
-  if (module && driver().cuCtxPushCurrent(primary.context) == kSuccess) {
-    driver().cuModuleUnload(module);
+  if ((module || blas) && driver().cuCtxPushCurrent(primary.context) == kSuccess) {
+    blas.reset();
+    if (module)
+      driver().cuModuleUnload(module);
     driver().cuCtxPopCurrent(&left);
   }
 }

@@ -5,8 +5,10 @@
 #define SNUG_RUNTIME_CUDA_RESIDENT_H
 
 #include "runtime/core/Model.h"
+#include "runtime/cuda/Contractions.h"
 #include "runtime/cuda/Driver.h"
 
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -63,6 +65,7 @@ public:
   uint64_t freeBefore = 0;         // bytes on the device, before anything was allocated
   std::vector<Function> functions; // by number of the kernel
   Memory weights;
+  std::unique_ptr<Blas> blas; // where the model has contractions for it
 
 private:
   explicit Resident(uint32_t ordinal) : primary(ordinal) {} // what throws after it is destroyed

@@ -9,7 +9,7 @@ LAUNCH = re.compile(r"snug_plan\.launch @(\w+)\(.*\) range (%\w+) grain (\d+)")
 
 
 def launches(plan):
-    """(kernel, blocks) in the order of a run; blocks are None where the plan computes them."""
+    """(kernel, blocks) in the order of a run; blocks are None where the plan computes them, and what a library does has its name."""
     lines = iter(plan.read_text().splitlines())
     for line in lines:
         if "func.func @main(" in line:
@@ -30,13 +30,16 @@ def block(lines, constants):
             found += block(lines, constants) * len(range(first, end, step))
         elif started := LAUNCH.search(line):
             extent, grain = constants.get(started[2]), int(started[3])
-            found.append((started[1], None if extent is None else -(-extent // grain)))
+            if " library <" in line:
+                found.append(("cublasLtMatmul", None))
+            else:
+                found.append((started[1], None if extent is None else -(-extent // grain)))
         elif line.endswith("{"):
             raise ValueError(f"what a run does depends on more than loops: {line.strip()}")
     raise ValueError("the block has no end")
 
 
 def started(log):
-    """(kernel, blocks) of the launches in what SNUG_FAKE_CUDA_LOG has written."""
+    """(kernel, blocks) of the launches in what SNUG_FAKE_CUDA_LOG has written; the same of what a library does."""
     calls = map(json.loads, log.read_text().splitlines())
-    return [(call["kernel"], call["blocks"]) for call in calls if call.get("call") == "cuLaunchKernel"]
+    return [(call.get("kernel", call["call"]), call.get("blocks")) for call in calls if call.get("call") in ("cuLaunchKernel", "cublasLtMatmul")]

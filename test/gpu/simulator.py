@@ -3,6 +3,7 @@
 import contextlib
 import ctypes as C
 import os
+import pathlib
 import subprocess
 
 BUILD = os.environ["SNUG_GPU_SIM_BUILD"]
@@ -34,7 +35,9 @@ class Gpu:
     def __init__(self, kernels):
         self.kernels = kernels.with_suffix(".so")
         host_code(kernels, self.kernels)
-        self.driver = C.CDLL(os.environ["SNUG_FAKE_CUDA"])  # whoever asks for libcuda.so.1 gets it, now that it is there
+        # Whoever asks for libcuda.so.1 gets it, now that it is there, and so with libcublasLt.so.13.
+        self.driver = C.CDLL(os.environ["SNUG_FAKE_CUDA"])
+        self.blas = C.CDLL(str(pathlib.Path(os.environ["SNUG_FAKE_CUDA"]).with_name("libcublasLt.so.13")))
 
     def __enter__(self):
         os.environ["SNUG_SIM_KERNELS"] = str(self.kernels)

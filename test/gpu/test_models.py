@@ -24,8 +24,9 @@ EXPORTED = {"gpt2_tiny": {"batch": 2, "seq": 40}, "gpt2_tiny_unoptimized": {"bat
             "llama_tiny": {"batch": 1, "seq": 40}, "llama_tiny_decode": {"batch": 2, "past": 37}, "bert_tiny": {"batch": 2, "seq": 24},
             "vit_tiny": {"batch": 1}, "folding_tiny": {"batch": 1, "n": 12}, **{"families/" + name: dims for name, dims in FAMILIES.items()}}
 BUDGETS = ("all", "half", "least")
-CASES = [(name, budget) for name in EXPORTED for budget in BUDGETS]
-SHORT = random.Random(3).sample(CASES, 12)
+LIBRARIES = ("none", "cublaslt")
+CASES = [(name, budget, libraries) for name in EXPORTED for budget in BUDGETS for libraries in LIBRARIES]
+SHORT = random.Random(3).sample(CASES, 16)
 DECISIONS = {"families/cond_branch": 1}  # values that a run reads, as they decide what it does next
 
 
@@ -61,7 +62,7 @@ def budget_words(model, dims, budget, folder):
     words = [word for name, value in dims.items() for word in ("--dim", f"{name}={value}")]
     report = folder / "dry.json"
     snugc(model, "--dry-run", "--target", "cuda:sm_90", "--report", report, *words)
-    whole = json.loads(report.read_text())["memory"]["arena"]
+    whole = json.loads(report.read_text())["memory"]["unchunked_arena"]
     if budget == "half":
         asked = whole // 2
         code = snugc(model, "--dry-run", "--target", "cuda:sm_90", "--report", report, *words, "--activation-budget", f"{asked}B", allowed=(0, 4))
@@ -102,22 +103,26 @@ def check(model, inputs, folder, dims, *words, tolerance=1e-5, decisions=0):
     return planned
 
 
-def run(name, budget, weights, folder):
+def run(name, budget, libraries, weights, folder):
     model, dims = weights(name), EXPORTED[name]
     extra = {"s22": dims["past"] + 1} if "past" in dims else {}
-    check(model, materialize.make_inputs(model, {**dims, **extra}), folder, dims, *budget_words(model, dims, budget, folder),
-          tolerance=tolerance(pathlib.Path(name).name), decisions=DECISIONS.get(name, 0))
+    planned = check(model, materialize.make_inputs(model, {**dims, **extra}), folder, dims, "--gpu-libraries", libraries,
+                    *budget_words(model, dims, budget, folder), tolerance=tolerance(pathlib.Path(name).name), decisions=DECISIONS.get(name, 0))
+    kernels = json.loads((folder / "report.json").read_text())["library_kernels"]
+    assert libraries != "none" or not kernels
+    # Without a budget what is customary; with the least one, what is left by chance.
+    assert planned["workspace"] == (32 << 20 if kernels else 0) if budget == "all" else planned["workspace"] <= planned["arena"]
 
 
-@pytest.mark.parametrize("name, budget", SHORT)
-def test_exported(name, budget, weights, tmp_path):
-    run(name, budget, weights, tmp_path)
+@pytest.mark.parametrize("name, budget, libraries", SHORT)
+def test_exported(name, budget, libraries, weights, tmp_path):
+    run(name, budget, libraries, weights, tmp_path)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name, budget", [case for case in CASES if case not in SHORT])
-def test_exported_whole(name, budget, weights, tmp_path):
-    run(name, budget, weights, tmp_path)
+@pytest.mark.parametrize("name, budget, libraries", [case for case in CASES if case not in SHORT])
+def test_exported_whole(name, budget, libraries, weights, tmp_path):
+    run(name, budget, libraries, weights, tmp_path)
 
 
 LENGTHS = {"past": (5, 24, 1), "seq": (13, 24, 1), "n": (5, 9, 1)}

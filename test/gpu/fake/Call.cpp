@@ -105,8 +105,8 @@ Result Call::refused(bool needsContext) {
   return needsContext && currentDevice() < 0 ? kInvalidContext : kSuccess;
 }
 
-Result Call::done(Result result) {
-  writeLine("{\"call\": \"" + std::string(function) + "\"" + fields + ", \"result\": " + std::to_string(result) + "}");
+Result Call::done(Result result, const std::string &more) {
+  writeLine("{\"call\": \"" + std::string(function) + "\"" + fields + more + ", \"result\": " + std::to_string(result) + "}");
   return result;
 }
 

@@ -32,8 +32,8 @@ public:
 
   // What this call has to fail with: as the test says, because of an error before, or for want of a current context.
   Result refused(bool needsContext = true);
-  // Logs the call.
-  Result done(Result result);
+  // Logs the call, with more `fields` as JSON.
+  Result done(Result result, const std::string &fields = "");
   // Logs it with the result of `body`, unless it is refused.
   template <class Body> Result run(Body &&body, bool needsContext = true) {
     Result result = refused(needsContext);

@@ -193,3 +193,26 @@ module attributes {snug.mesh = array<i64: 2, 1>} {
     return
   }
 }
+
+// -----
+
+// Libraries write to the last 256 bytes whenever they like.
+module attributes {snug.arena_bytes = 512 : i64, snug.workspace_bytes = 256 : i64} {
+  func.func @in_the_workspace() attributes {snug.num_inputs = 0 : i64} {
+    %c192 = arith.constant 192 : index
+    %arena = snug_plan.arena align 64 : memref<512xi8>
+    // expected-error @below {{bytes 192 to 320 are not in the arena of 256}}
+    %a = memref.view %arena[%c192][] : memref<512xi8> to memref<32xf32>
+    return
+  }
+}
+
+// -----
+
+module attributes {snug.arena_bytes = 320 : i64, snug.workspace_bytes = 256 : i64} {
+  func.func @no_place_for_a_workspace() attributes {snug.num_inputs = 0 : i64} {
+    // expected-error @below {{the last 256 bytes of an arena of 320 cannot be a workspace}}
+    %arena = snug_plan.arena align 64 : memref<320xi8>
+    return
+  }
+}

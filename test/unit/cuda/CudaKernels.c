@@ -32,6 +32,17 @@ void overrun_1_entry(const Thread *thread, void **params) {
     PARAM(float *, 1)[i] = PARAM(const float *, 0)[i] + PARAM(float, 3);
 }
 
+// x, w, b, y, count
+void product_0_entry(const Thread *thread, void **params) {
+  int64_t i = thread->index;
+  if (i >= PARAM(int64_t, 4))
+    return;
+  float sum = PARAM(const float *, 2)[i % 8];
+  for (int64_t k = 0; k < 8; ++k)
+    sum += PARAM(const float *, 0)[i / 8 * 8 + k] * PARAM(const float *, 1)[8 * k + i % 8];
+  PARAM(float *, 3)[i] = sum > 0 ? sum : 0;
+}
+
 // x, where the shape goes, rows
 void count_2_entry(const Thread *thread, void **params) {
   int64_t count = 0;
