@@ -288,6 +288,7 @@ typedef struct snug_device_memory {
   uint64_t allocated;        // by this context, with the weights that it shares with others
   uint64_t free_at_creation; // on the device, before the model's first context there allocated anything
   uint64_t free, total;      // on the device, now; the driver hands out memory in large steps, to other processes, too
+  uint64_t mesh;             // of a model that is cut for a mesh: what NCCL took for this context's communicators, which no plan knows
 } snug_device_memory;
 
 // All 0 for a context on the CPU. Not during a run. Errors: SNUG_EXIT_MACHINE (the device is lost).

@@ -32,6 +32,13 @@ void overrun_1_entry(const Thread *thread, void **params) {
     PARAM(float *, 1)[i] = PARAM(const float *, 0)[i] + PARAM(float, 3);
 }
 
+// two summands, where the sum goes, count
+void add_3_entry(const Thread *thread, void **params) {
+  int64_t i = thread->index;
+  if (i < PARAM(int64_t, 3))
+    PARAM(float *, 2)[i] = PARAM(const float *, 0)[i] + PARAM(const float *, 1)[i];
+}
+
 // x, where the shape goes, rows
 void count_2_entry(const Thread *thread, void **params) {
   int64_t count = 0;
