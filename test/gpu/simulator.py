@@ -34,6 +34,7 @@ class Gpu:
         self.kernels = kernels.with_suffix(".so")
         host_code(kernels, self.kernels)
         self.driver = C.CDLL(os.environ["SNUG_FAKE_CUDA"])  # whoever asks for libcuda.so.1 gets it, now that it is there
+        self.nccl = C.CDLL(os.path.join(os.path.dirname(os.environ["SNUG_FAKE_CUDA"]), "libnccl.so.2"))
 
     def __enter__(self):
         os.environ["SNUG_SIM_KERNELS"] = str(self.kernels)
@@ -42,6 +43,12 @@ class Gpu:
 
     def __exit__(self, kind, *_):
         assert kind is not None or self.stats().faults == 0, "the simulator has found faults: see stderr"
+
+    def device_bytes(self, device):
+        """(live, peak) of one device."""
+        live, peak = C.c_uint64(), C.c_uint64()
+        self.driver.snug_fake_cuda_get_device_bytes(device, C.byref(live), C.byref(peak))
+        return live.value, peak.value
 
     def stats(self):
         stats = Stats()
