@@ -22,7 +22,7 @@ struct Report {
 } // namespace
 
 snug_comm::snug_comm(const snug_transport &given, const snug_comm_options &options)
-    : transport(given), timeoutMs(options.timeout_ms ? options.timeout_ms : kTimeoutMs),
+    : transport(given), timeoutMs(options.timeout_ms ? options.timeout_ms : kTimeoutMs), statedTimeoutMs(options.timeout_ms),
       startTimeoutMs(options.start_timeout_ms ? options.start_timeout_ms : kStartTimeoutMs) {
   if (given.abi_version != SNUG_TRANSPORT_ABI_VERSION || given.struct_size < sizeof(snug_transport))
     throw Failure(SNUG_EXIT_USAGE, "the transport is of another version than this runtime " + std::string(snug_version()) +

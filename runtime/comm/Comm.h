@@ -48,8 +48,9 @@ struct snug_comm {
   int64_t lostRank() noexcept;
   // What else found out that the ranks cannot go on says why; the transport is not used any more.
   void lose(const std::string &why) noexcept { note(why.c_str()); }
-  // Milliseconds for which ranks that come from work of their own are waited for.
+  // Milliseconds for which ranks that come from work of their own are waited for; and what the caller said of runs, 0: nothing.
   uint64_t startTimeout() const { return startTimeoutMs; }
+  uint64_t statedTimeout() const { return statedTimeoutMs; }
 
   std::string lost; // empty as long as all are there
 
@@ -59,7 +60,7 @@ private:
 
   snug_transport transport;
   std::mutex mutex; // of the transport's functions
-  uint64_t timeoutMs, startTimeoutMs;
+  uint64_t timeoutMs, statedTimeoutMs, startTimeoutMs;
   std::vector<char> reports; // of snug_comm_agree: one for each rank, and this one's
 };
 

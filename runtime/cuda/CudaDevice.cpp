@@ -33,6 +33,7 @@ CudaDevice::CudaDevice(snug_model &model, const snug_context_options &options, u
   openStream(options);
   openArena(options, arenaBytes);
   openCopies(options);
+  addresses.resize(header.num_inputs + header.num_outputs + 1 + numDataShapes(header));
   uint32_t most = 0;
   for (uint32_t i = 0; i < header.num_gpu_kernels; ++i)
     most = std::max(most, header.gpu_kernels[i].num_args);
@@ -294,7 +295,7 @@ void CudaDevice::computeTogether(const snug_run_args &args, Binding &binding, ui
   PeerWatch *watch = gpus->watch();
   comm::Mesh &mesh = gpus->mesh();
   if (watch)
-    watch->begin();
+    watch->begin(mesh.comm.statedTimeout());
   snug_error *failed = guard([&] {
     compute(args, binding, asked);
     gpus->check();

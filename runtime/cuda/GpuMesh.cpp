@@ -52,11 +52,13 @@ GpuMesh::GpuMesh(comm::Mesh &mesh, const snug_model_header &header, const Primar
   if (!library)
     return;
   std::vector<NcclId> ids = meet(dims);
-  ranks.comm.agree(guard([&] { connect(ids); }));
-  bytesTaken = before - std::min(before, freeBytes());
-  std::vector<NcclComm> made;
-  std::copy_if(std::begin(comms), std::end(comms), std::back_inserter(made), [](NcclComm one) { return one != nullptr; });
-  peers.emplace(primary.context, ranks.comm, made);
+  ranks.comm.agree(guard([&] {
+    connect(ids);
+    bytesTaken = before - std::min(before, freeBytes());
+    std::vector<NcclComm> made;
+    std::copy_if(std::begin(comms), std::end(comms), std::back_inserter(made), [](NcclComm one) { return one != nullptr; });
+    peers.emplace(primary.context, ranks.comm, made);
+  }));
 }
 
 GpuMesh::~GpuMesh() {
@@ -181,7 +183,7 @@ void GpuMesh::rehearseOne(void *state, int64_t number, const void *send, void *r
   uint64_t part = uint64_t(count) * comm::elementBytes(info.dtype), group = uint64_t(self.ranks.size(info.axes));
   uint64_t sent = info.kind == SNUG_REDUCE_SCATTER || info.kind == SNUG_ALL_TO_ALL ? group * part : part;
   uint64_t received = info.kind == SNUG_ALL_GATHER || info.kind == SNUG_ALL_TO_ALL ? group * part : part;
-  uint64_t shift = send == recv ? 0 : (sent + 15) / 16 * 16;
+  uint64_t shift = send == recv && info.kind == SNUG_ALL_REDUCE ? 0 : (sent + 15) / 16 * 16; // inputs and outputs have no addresses yet
   if (shift + received <= self.roomBytes)
     self.put(number, reinterpret_cast<const void *>(self.room), reinterpret_cast<void *>(self.room + shift), count, self.runStream);
 }
@@ -189,9 +191,8 @@ void GpuMesh::rehearseOne(void *state, int64_t number, const void *send, void *r
 void GpuMesh::rehearse(const snug_run_args &args, const snug_runtime_table &table, Stream stream, Address memory, uint64_t bytes) {
   if (!library)
     return;
-  uint64_t before = 0;
   ranks.comm.agree(guard([&] {
-    before = freeBytes();
+    uint64_t before = freeBytes();
     room = memory;
     roomBytes = bytes;
     snug_runtime_table silent = table;
@@ -211,8 +212,8 @@ void GpuMesh::rehearse(const snug_run_args &args, const snug_runtime_table &tabl
       throw Failure(SNUG_EXIT_RUN, "the GPUs of the ranks could not connect: " + peers->why());
     check();
     cuda::check(result, "connect the GPUs of the ranks");
+    bytesTaken += before - std::min(before, freeBytes());
   }));
-  bytesTaken += before - std::min(before, freeBytes());
 }
 
 //===-- Runs ------------------------------------------------------------------------------------------------------===//

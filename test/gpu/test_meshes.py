@@ -136,8 +136,11 @@ def test_ring_attention(weights, tmp_path):  # noqa: F811
     """Shifts, which groups of messages do."""
     dims = {"batch": 1, "seq": 16}
     model = weights("gpt2_tiny")
-    report = check(model, materialize.make_inputs(model, dims), tmp_path, dims, "1x2", "--ring-attention", "on", "--replicate-weights")
-    assert any(one["kind"] == "shift" for one in report["mesh"]["collectives"])
+    links = {"fanout": 2, "p2p_gbps": 1e4, "group_gbps": 1e4, "latency_us": 0}
+    (tmp_path / "free.json").write_text(json.dumps({"version": 1, "name": "free", "rails": False, "levels": [links]}))
+    report = check(model, materialize.make_inputs(model, dims), tmp_path, dims, "2x1", "--ring-attention", "on", "--replicate-weights",
+                   "--topology", tmp_path / "free.json")
+    assert any(one["collective"] == "shift" for one in report["mesh"]["collectives"])
 
 
 def test_the_command(tmp_path):

@@ -94,11 +94,13 @@ protected:
   }
 
   // `body` in a thread for each rank, with its device's context current. Returns what they failed with.
-  std::vector<Rank> onRanks(const std::function<void(Rank &)> &body, const char *built = FIXTURE_MESH, uint32_t startTimeout = 0) {
+  std::vector<Rank> onRanks(const std::function<void(Rank &)> &body, const char *built = FIXTURE_MESH, uint32_t startTimeout = 0,
+                            uint32_t timeout = 0) {
     Setting devices("SNUG_FAKE_CUDA_DEVICES", "4");
     snug_comm *comms[kRanks];
     snug_comm_options options = SNUG_COMM_OPTIONS_INIT;
     options.start_timeout_ms = startTimeout;
+    options.timeout_ms = timeout;
     EXPECT_OK(snug_comm_create_loopback(kRanks, &options, comms));
     snug_model *model = nullptr;
     EXPECT_OK(snug_model_load(built, &model));
@@ -315,6 +317,16 @@ TEST_F(CudaMesh, WaitsNoLongerForARankThatIsLost) {
     EXPECT_EQ(rank.code, SNUG_EXIT_RUN);
     EXPECT_TRUE(isFirst(rank) || rank.failure.find("the ranks cannot go on over loopback: rank ") == 0) << rank.failure;
   }
+}
+
+TEST_F(CudaMesh, KeepsTheTimeThatARunMayTake) {
+  Setting fail("SNUG_FAKE_CUDA_FAIL", "ncclReduceScatter:006:2");
+  std::vector<Rank> ranks = onRanks([&](Rank &rank) {
+    ASSERT_TRUE(rank.create());
+    EXPECT_FALSE(rank.runOnHost(6, 1));
+  }, FIXTURE_MESH, 0, 300);
+  auto isLate = [](const Rank &rank) { return rank.failure.find("the GPUs of the ranks have not met in time") != std::string::npos; };
+  EXPECT_GE(std::count_if(ranks.begin(), ranks.end(), isLate), 1);
 }
 
 TEST_F(CudaMesh, ReportsWhatNcclMeets) {
