@@ -3,7 +3,8 @@
 // What stands in for NCCL in tests: libnccl.so.2, between devices of the fake driver and threads of one process. What a communicator
 // does is done when the streams of all of its ranks have come to it; written from NCCL's documentation ("Collective operations", "Group
 // calls", "Fault tolerance"). A fault is what would hang, or give wrong data: ranks that do not do the same in the same order, buffers
-// that are not on the communicator's device or overlap otherwise than in place, a use after an abort, the same device twice.
+// that are not on the communicator's device or overlap otherwise than in place, collectives of a device on two streams
+// with nothing that orders them, a use after an abort, the same device twice.
 //
 // Environment, beside that of the driver (whose SNUG_FAKE_CUDA_FAIL and SNUG_FAKE_CUDA_LOG have these functions, too):
 //   SNUG_FAKE_NCCL_BYTES=N      each communicator takes N bytes of its device, which only cuMemGetInfo sees
@@ -68,6 +69,12 @@ struct Clique {
 
 std::map<std::string, std::shared_ptr<Clique>> &cliques() {
   static auto *all = new std::map<std::string, std::shared_ptr<Clique>>;
+  return *all;
+}
+
+// What the ranks of a device have still to come to, in the order in which that was put into its streams.
+std::map<int, std::deque<std::shared_ptr<Round>>> &pending() {
+  static auto *all = new std::map<int, std::deque<std::shared_ptr<Round>>>;
   return *all;
 }
 
@@ -159,6 +166,12 @@ namespace {
 struct RoundOfMember : Meeting {
   RoundOfMember(std::shared_ptr<Round> round, Member *member) : round(std::move(round)), member(member), clique(*member->clique), rank(size_t(member->rank)) {}
   Result arrive() override {
+    auto &ofDevice = pending()[member->device];
+    auto at = std::find(ofDevice.begin(), ofDevice.end(), round);
+    if (at != ofDevice.end() && at != ofDevice.begin())
+      reportFault("nothing orders two collectives of a device: on another one they may be done the other way round, and wait for each other");
+    if (at != ofDevice.end())
+      ofDevice.erase(at);
     round->hasCome[rank] = true;
     bool isLast = std::all_of(round->hasCome.begin(), round->hasCome.end(), [](uint8_t has) { return has != 0; });
     return isLast ? perform(*round) : Result(kSuccess);
@@ -200,6 +213,7 @@ static std::shared_ptr<Meeting> join(Member *member, const Given &call, FakeStre
   round->calls[rank] = call;
   round->hasCall[rank] = true;
   round->streams[rank] = &stream;
+  pending()[member->device].push_back(round);
   auto meeting = std::make_shared<RoundOfMember>(round, member);
   if (std::all_of(round->hasCall.begin(), round->hasCall.end(), [](uint8_t has) { return has != 0; }))
     clique.rounds.erase(number);
@@ -400,6 +414,7 @@ static NcclResult leave(const char *function, NcclComm comm, bool aborts) {
     if (!aborts)
       drainDevice();
     member->isAborted = true;
+    pending()[member->device].clear();
     state().libraries[member->device] -= member->bytes;
     --state().stats.handles;
     state().changed.notify_all();

@@ -229,6 +229,7 @@ TEST_F(CudaMesh, WaitsForNothingOnTheCallersStream) {
     EXPECT_CUDA(cuStreamBeginCapture_v2(stream, kCaptureThreadLocal));
     EXPECT_TRUE(rank.run(rank.onDevice(x, in), rank.onDevice(y, out))) << rank.failure;
     EXPECT_CUDA(cuStreamEndCapture(stream, &graph));
+    ASSERT_NE(graph, nullptr);
     EXPECT_CUDA(cuGraphInstantiateWithFlags(&exec, graph, 0));
     Rows other(64, 30);
     EXPECT_CUDA(cuMemcpyHtoDAsync_v2(in, other.values.data(), kMost, stream));
