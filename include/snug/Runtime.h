@@ -152,7 +152,8 @@ SNUG_API snug_error *snug_model_output_part(const snug_model *model, uint32_t in
 // A communicator is used by one thread at a time, over all contexts that have it, and has to outlive them.
 typedef struct snug_comm_options {
   size_t struct_size; // sizeof(snug_comm_options); SNUG_COMM_OPTIONS_INIT sets it
-  // How long the others are waited for within a run, in milliseconds; 0: 8000. It bounds how far ranks may be apart.
+  // How long the others are waited for within a run, in milliseconds; 0: 8000. It bounds how far ranks may be apart. Of a model for GPUs
+  // it is how long a run may take as a whole, computing included, and 0: as long as no rank is known to be lost.
   uint32_t timeout_ms;
   // The same where they come from work of their own: to create a context, to start a run, to snug_comm_agree and
   // snug_comm_all_gather; 0: 60000.
@@ -206,6 +207,10 @@ SNUG_API snug_error *snug_comm_exchange(snug_comm *comm, const uint8_t *peers, u
 // The least rank that is not known to be lost: the one to report what all ranks have met. The thread that uses the
 // communicator.
 SNUG_API uint32_t snug_comm_reporter(const snug_comm *comm);
+
+// How many devices of a kind (snug_device_kind) contexts can be made for, counted from 0; of CPUs 1. Any thread.
+// Errors: SNUG_EXIT_USAGE (no such kind), SNUG_EXIT_MACHINE (no driver, or no device).
+SNUG_API snug_error *snug_device_count(uint32_t kind, uint32_t *out_count);
 
 //===-- Contexts --------------------------------------------------------------------------------------------------===//
 
@@ -288,6 +293,7 @@ typedef struct snug_device_memory {
   uint64_t allocated;        // by this context, with the weights that it shares with others
   uint64_t free_at_creation; // on the device, before the model's first context there allocated anything
   uint64_t free, total;      // on the device, now; the driver hands out memory in large steps, to other processes, too
+  uint64_t mesh;             // of a model that is cut for a mesh: what NCCL took for this context's communicators, which no plan knows
 } snug_device_memory;
 
 // All 0 for a context on the CPU. Not during a run. Errors: SNUG_EXIT_MACHINE (the device is lost).

@@ -38,7 +38,8 @@ typedef struct snug_transport {
   // at the latest `timeout_ms` after anything of it moved. Should allocate nothing.
   const char *(*collective)(void *state, void *group, const snug_collective_info *info, const void *send, void *recv,
                             int64_t count, uint64_t timeout_ms);
-  // Whether that rank is known to be lost.
+  // Whether that rank is known to be lost, as far as can be seen without waiting: also asked while the GPUs of ranks wait for each
+  // other.
   int (*is_lost)(void *state, uint32_t rank);
   // Frees all that the transport has. `failed`: one of its functions did, so nobody may be waited for.
   void (*destroy)(void *state, int failed);

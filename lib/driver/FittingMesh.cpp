@@ -34,7 +34,7 @@ public:
     std::optional<MeshReport::Candidate> found;
     const int64_t most = options.topologyFile.empty() ? kMostLeastDevices : options.topology.size();
     for (int64_t devices = options.leastMesh ? 1 : most; devices <= most; ++devices) {
-      std::optional<Topology> topology = options.topologyFile.empty() ? std::optional(uniformTopology(devices))
+      std::optional<Topology> topology = options.topologyFile.empty() ? std::optional(uniformTopology(devices, options.gpuCapability))
                                                                       : firstDevices(options.topology, devices);
       if (!topology || cannotFit(devices))
         continue;

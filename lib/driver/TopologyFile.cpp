@@ -51,7 +51,7 @@ int snug::chooseTopology(CompileOptions &options) {
     if (options.anyMesh)
       return console.fail(SNUG_EXIT_USAGE, "--mesh auto chooses a mesh for the links of a topology; add --topology FILE.json, or "
                                            "say which mesh, as in --mesh 2x4");
-    options.topology = uniformTopology(devices);
+    options.topology = uniformTopology(devices, options.gpuCapability);
     return SNUG_EXIT_DONE;
   }
   if (int code = readTopology(options))

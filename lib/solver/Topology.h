@@ -69,6 +69,11 @@ struct TopologyPreset {
 };
 const std::vector<TopologyPreset> &topologyPresets();
 
+/// So many devices at one switch: what is assumed where no topology is given. Of GPUs of NVIDIA with this compute capability (90 of
+/// sm_90) links are what joins those of one machine, by data sheets; of CPUs (0) they are fast for processes of one machine or of
+/// machines with network cards.
+Topology uniformTopology(int64_t devices, int gpuCapability = 0);
+
 } // namespace snug
 
 #endif // SNUG_LIB_SOLVER_TOPOLOGY_H

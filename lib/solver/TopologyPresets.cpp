@@ -6,9 +6,10 @@
 namespace snug {
 
 namespace {
-// Bytes/s per direction of one device. NVLink: 25 GB/s a link. PCI Express 4.0, 16 lanes: 16 GT/s with 128 of 130 bits
+// Bytes/s per direction of one device. NVLink: 25 GB/s a link, from the 5th generation on 50 (B200 data sheet: 1.8 TB/s in both
+// directions together). PCI Express 4.0, 16 lanes: 16 GT/s with 128 of 130 bits
 // payload. Network cards: 200 or 400 Gbit/s.
-constexpr double kNvlink3 = 12 * 25e9, kNvlink4 = 18 * 25e9, kPcie4 = 16 * 16e9 * 128 / 130 / 8;
+constexpr double kNvlink3 = 12 * 25e9, kNvlink4 = 18 * 25e9, kNvlink5 = 18 * 50e9, kPcie4 = 16 * 16e9 * 128 / 130 / 8;
 constexpr double kHdr = 200e9 / 8, kNdr = 400e9 / 8;
 
 // NCCL's own table (src/graph/tuning.cc, version 2.30): a ring of protocol LL starts in 6.6 us and takes so long a
@@ -50,6 +51,25 @@ std::vector<TopologyPreset> presets() {
 const std::vector<TopologyPreset> &topologyPresets() {
   static const std::vector<TopologyPreset> all = presets();
   return all;
+}
+
+Topology uniformTopology(int64_t devices, int gpuCapability) {
+  Topology topology;
+  topology.name = "uniform";
+  topology.levels.push_back({devices, 10e9, 10e9, 10e-6});
+  if (gpuCapability == 0)
+    return topology;
+  // The chips with NVLink between all of a machine's; others have PCI Express.
+  struct Chip {
+    int capability;
+    double bandwidth;
+  };
+  static const Chip chips[] = {{80, kNvlink3}, {90, kNvlink4}, {100, kNvlink5}, {103, kNvlink5}};
+  topology.levels = {level(devices, kPcie4, kPcie4, kPcieStep)};
+  for (const Chip &chip : chips)
+    if (chip.capability == gpuCapability)
+      topology.levels = {level(devices, chip.bandwidth, chip.bandwidth, kNvlinkStep)};
+  return topology;
 }
 
 } // namespace snug

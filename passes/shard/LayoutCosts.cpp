@@ -8,13 +8,6 @@
 using namespace mlir;
 using namespace snug;
 
-Topology snug::uniformTopology(int64_t devices) {
-  Topology topology;
-  topology.name = "uniform";
-  topology.levels.push_back({devices, 10e9, 10e9, 10e-6});
-  return topology;
-}
-
 LayoutCosts::LayoutCosts(ModuleOp module, const MeshExtents &mesh, const Topology &topology, const Machine &machine, int threads,
                          ArrayRef<PhasePoint> points, const LayoutRules &rules)
     : mesh(mesh), rules(rules), rings(ringsOf(topology, {mesh[0], mesh[1]})), machine(machine), threads(threads) {

@@ -11,10 +11,6 @@
 
 namespace snug {
 
-/// So many devices at one switch, of links that are fast for processes of one machine or of machines with network cards, and
-/// slow for GPUs: what is assumed where no topology is given.
-Topology uniformTopology(int64_t devices);
-
 /// A kind of run: how often, and the most of each of the program's dims (`snug.dims`); none: their largest.
 struct PhasePoint {
   double runs = 1;

@@ -17,7 +17,7 @@ import sys
 
 import numpy
 
-__all__ = ["load", "Model", "Error", "version"]
+__all__ = ["load", "Model", "Comm", "Error", "version"]
 
 
 class _DType(ctypes.Structure):
@@ -87,6 +87,10 @@ class _Options(ctypes.Structure):  # snug_context_options
     ]
 
 
+class _CommOptions(ctypes.Structure):  # snug_comm_options
+    _fields_ = [("struct_size", ctypes.c_size_t), ("timeout_ms", ctypes.c_uint32), ("start_timeout_ms", ctypes.c_uint32)]
+
+
 class _Launch(ctypes.Structure):  # snug_launch_info
     _fields_ = [("kernel", ctypes.c_char_p), ("nodes", ctypes.c_char_p)]
 
@@ -141,6 +145,11 @@ def _open():
         "snug_model_memory": (pointer, pointer, dims, ctypes.POINTER(_Need)),
         "snug_model_bind_dims": (pointer, pointer, tensors, u32, dims),
         "snug_model_output_shape": (pointer, pointer, u32, dims, dims),
+        "snug_comm_create_loopback": (pointer, u32, ctypes.POINTER(_CommOptions), ctypes.POINTER(pointer)),
+        "snug_comm_create_mpi": (pointer, pointer, ctypes.POINTER(_CommOptions), ctypes.POINTER(pointer)),
+        "snug_comm_destroy": (None, pointer),
+        "snug_comm_rank": (u32, pointer),
+        "snug_comm_size": (u32, pointer),
         "snug_context_create": (pointer, pointer, ctypes.POINTER(_Options), ctypes.POINTER(pointer)),
         "snug_context_destroy": (None, pointer),
         "snug_context_stream": (pointer, pointer),
@@ -265,16 +274,51 @@ def _tensors(arrays):
     return views, pointers
 
 
+class Comm:
+    """The communicator of one rank of a model that is cut for a mesh of devices (snugc --mesh), for load(..., comm=...). It is used by
+    one thread at a time. All ranks load the model and call it, with inputs of the same shapes; what fails on one fails on all."""
+
+    def __init__(self, handle):
+        self._handle = handle
+
+    @staticmethod
+    def mpi(timeout_ms=0, start_timeout_ms=0):
+        """That of this process, over MPI (MPI_COMM_WORLD). Times as snug_comm_options in snug/Runtime.h has them."""
+        handle, options = ctypes.c_void_p(), _CommOptions(ctypes.sizeof(_CommOptions), timeout_ms, start_timeout_ms)
+        _check(_library.snug_comm_create_mpi(None, ctypes.byref(options), ctypes.byref(handle)))
+        return Comm(handle)
+
+    @staticmethod
+    def loopback(size, timeout_ms=0, start_timeout_ms=0):
+        """Those of `size` threads of this process, a list."""
+        handles, options = (ctypes.c_void_p * size)(), _CommOptions(ctypes.sizeof(_CommOptions), timeout_ms, start_timeout_ms)
+        _check(_library.snug_comm_create_loopback(size, ctypes.byref(options), handles))
+        return [Comm(ctypes.c_void_p(handle)) for handle in handles]
+
+    def __del__(self):
+        _library.snug_comm_destroy(self._handle)
+
+    @property
+    def rank(self):
+        return _library.snug_comm_rank(self._handle)
+
+    @property
+    def size(self):
+        return _library.snug_comm_size(self._handle)
+
+
 class Model:
     """A compiled model with one context. Calls take turns; load it again for calls that run at the same time."""
 
     def __init__(self, path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False, device=0, stream=None,
-                 device_tensors=False, cuda_graph=False):
-        self._donate = donate
+                 device_tensors=False, cuda_graph=False, comm=None):
+        self._donate, self._comm = donate, comm  # which outlives the context
         self._model, self._context = ctypes.c_void_p(), ctypes.c_void_p()
         _check(_library.snug_model_load(os.fsencode(path), ctypes.byref(self._model)))
         flags = (_DEVICE_TENSORS if device_tensors else 0) | (_GRAPH if cuda_graph else 0)
         options = _Options(struct_size=ctypes.sizeof(_Options), num_threads=num_threads, flags=flags, device=device)
+        if comm is not None:
+            options.comm = comm._handle
         if stream is not None:
             options.stream = stream or 1  # CUDA's legacy stream
         self._device = f"cuda:{device}" if _library.snug_model_device(self._model) else "cpu"
@@ -423,7 +467,7 @@ class Model:
 
 
 def load(path, num_threads=0, dims=None, profile=False, parallel_for=None, donate=False, device=0, stream=None,
-         device_tensors=False, cuda_graph=False):
+         device_tensors=False, cuda_graph=False, comm=None):
     """Loads a compiled model. num_threads: at most the planned number, 0 for just that. dims: values of dims that no
     input's shape determines. profile: count where the time goes, for Model.profile(). parallel_for: a ctypes function of
     the type snug_parallel_for_fn (snug/Runtime.h), to run kernels on threads of the caller's. donate: arrays for inputs that the model overwrites need not
@@ -432,5 +476,8 @@ def load(path, num_threads=0, dims=None, profile=False, parallel_for=None, donat
     Of a model for a GPU: device, its number. stream: the CUDA stream to run on, as an int (of torch:
     torch.cuda.current_stream().cuda_stream); calls then return before the run is done, unless an output is a NumPy array. Without
     it, calls return when it is done. device_tensors: all inputs and outputs are on the device; the model then needs no memory there
-    for copies of others. cuda_graph: replay runs that have the same shapes and addresses as the one before as a CUDA graph."""
-    return Model(path, num_threads, dims, profile, parallel_for, donate, device, stream, device_tensors, cuda_graph)
+    for copies of others. cuda_graph: replay runs that have the same shapes and addresses as the one before as a CUDA graph.
+
+    Of a model that is cut for a mesh: comm, this rank's Comm; of one for GPUs each rank takes another device. What a rank has parts of
+    it gives and takes as such."""
+    return Model(path, num_threads, dims, profile, parallel_for, donate, device, stream, device_tensors, cuda_graph, comm)

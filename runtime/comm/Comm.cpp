@@ -22,7 +22,7 @@ struct Report {
 } // namespace
 
 snug_comm::snug_comm(const snug_transport &given, const snug_comm_options &options)
-    : transport(given), timeoutMs(options.timeout_ms ? options.timeout_ms : kTimeoutMs),
+    : transport(given), timeoutMs(options.timeout_ms ? options.timeout_ms : kTimeoutMs), statedTimeoutMs(options.timeout_ms),
       startTimeoutMs(options.start_timeout_ms ? options.start_timeout_ms : kStartTimeoutMs) {
   if (given.abi_version != SNUG_TRANSPORT_ABI_VERSION || given.struct_size < sizeof(snug_transport))
     throw Failure(SNUG_EXIT_USAGE, "the transport is of another version than this runtime " + std::string(snug_version()) +
@@ -50,40 +50,45 @@ bool snug_comm::note(const char *failure) noexcept {
   return false;
 }
 
+template <class Call> bool snug_comm::turn(Call &&call) noexcept {
+  if (!lost.empty())
+    return false;
+  std::lock_guard<std::mutex> lock(mutex);
+  return note(call());
+}
+
 bool snug_comm::split(uint32_t color, void *&group) noexcept {
-  return lost.empty() && note(transport.split(transport.state, color, startTimeoutMs, &group));
+  return turn([&] { return transport.split(transport.state, color, startTimeoutMs, &group); });
 }
 
 bool snug_comm::collective(void *group, const snug_collective_info &info, const void *send, void *recv,
                            int64_t count) noexcept {
-  return lost.empty() && note(transport.collective(transport.state, group, &info, send, recv, count, timeoutMs));
+  return turn([&] { return transport.collective(transport.state, group, &info, send, recv, count, timeoutMs); });
 }
 
 bool snug_comm::start(void *group, const snug_collective_info &info, const void *send, void *recv, int64_t count,
                       snug_pending &pending) noexcept {
   if (!transport.start)
     return collective(group, info, send, recv, count);
-  return lost.empty() && note(transport.start(transport.state, group, &info, send, recv, count, timeoutMs, &pending));
+  return turn([&] { return transport.start(transport.state, group, &info, send, recv, count, timeoutMs, &pending); });
 }
 
 bool snug_comm::test(snug_pending &pending) noexcept {
   int done = 1;
-  return lost.empty() && (!transport.test || note(transport.test(transport.state, &pending, &done))) && done;
+  return turn([&] { return transport.test ? transport.test(transport.state, &pending, &done) : nullptr; }) && done;
 }
 
 bool snug_comm::wait(snug_pending &pending) noexcept {
-  return lost.empty() && (!transport.wait || note(transport.wait(transport.state, &pending, timeoutMs)));
+  return turn([&] { return transport.wait ? transport.wait(transport.state, &pending, timeoutMs) : nullptr; });
 }
 
 bool snug_comm::allGather(const void *send, void *recv, uint64_t bytes) noexcept {
   static const snug_collective_info info = {SNUG_ALL_GATHER, 3, SNUG_REDUCE_SUM, {1, 8, 1}, ""};
-  return lost.empty() &&
-         note(transport.collective(transport.state, nullptr, &info, send, recv, int64_t(bytes), startTimeoutMs));
+  return turn([&] { return transport.collective(transport.state, nullptr, &info, send, recv, int64_t(bytes), startTimeoutMs); });
 }
 
 void snug_comm::freeGroup(void *group) noexcept {
-  if (lost.empty())
-    transport.free_group(transport.state, group);
+  turn([&]() -> const char * { return transport.free_group(transport.state, group), nullptr; });
 }
 
 void snug_comm::exchange(const uint8_t *peers, uint64_t bytes, uint32_t milliseconds, uint64_t *messages, double *seconds) {
@@ -91,8 +96,16 @@ void snug_comm::exchange(const uint8_t *peers, uint64_t bytes, uint32_t millisec
     throw Failure(SNUG_EXIT_USAGE, std::string("there are no links to measure over ") + transport.name + ": use MPI");
   if (bytes == 0 || bytes > INT32_MAX)
     throw Failure(SNUG_EXIT_USAGE, "messages of " + std::to_string(bytes) + " bytes were asked for; 1 to 2147483647 are possible");
-  if (!lost.empty() || !note(transport.exchange(transport.state, peers, bytes, milliseconds, startTimeoutMs, messages, seconds)))
+  if (!turn([&] { return transport.exchange(transport.state, peers, bytes, milliseconds, startTimeoutMs, messages, seconds); }))
     fail();
+}
+
+int64_t snug_comm::lostRank() noexcept {
+  std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
+  for (uint32_t r = 0; lock && r < size(); ++r)
+    if (r != rank() && transport.is_lost(transport.state, r))
+      return r;
+  return -1;
 }
 
 uint32_t snug_comm::reporter() const {

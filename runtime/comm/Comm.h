@@ -7,6 +7,7 @@
 #include "snug/Runtime.h"
 #include "snug/Transport.h"
 
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -42,13 +43,24 @@ struct snug_comm {
   // With an error that is taken over, or NULL.
   void agree(snug_error *own);
 
+  // The least rank that the transport knows to be lost, or -1; -1 as well while another thread is in one of its functions, who
+  // finds that out by itself. Any thread.
+  int64_t lostRank() noexcept;
+  // What else found out that the ranks cannot go on says why; the transport is not used any more.
+  void lose(const std::string &why) noexcept { note(why.c_str()); }
+  // Milliseconds for which ranks that come from work of their own are waited for; and what the caller said of runs, 0: nothing.
+  uint64_t startTimeout() const { return startTimeoutMs; }
+  uint64_t statedTimeout() const { return statedTimeoutMs; }
+
   std::string lost; // empty as long as all are there
 
 private:
   bool note(const char *failure) noexcept;
+  template <class Call> bool turn(Call &&call) noexcept; // with the transport, unless something is lost
 
   snug_transport transport;
-  uint64_t timeoutMs, startTimeoutMs;
+  std::mutex mutex; // of the transport's functions
+  uint64_t timeoutMs, statedTimeoutMs, startTimeoutMs;
   std::vector<char> reports; // of snug_comm_agree: one for each rank, and this one's
 };
 

@@ -120,16 +120,21 @@ Mesh::Mesh(snug_comm &comm, const snug_model_header &header) : comm(comm), heade
   sizes[1] = header.mesh[0];
   sizes[2] = header.mesh[1];
   sizes[3] = comm.size();
-  starts.resize((size_t(comm.size()) + 1) * (header.num_dims + 1));
+  starts.resize((size_t(comm.size()) + 1) * (header.num_dims + 2));
   pending.resize(header.num_collectives);
   inFlight.reserve(header.num_collectives);
+}
+
+bool Mesh::uses(uint32_t axes) const {
+  return sizes[axes] > 1 && std::any_of(header.collectives, header.collectives + header.num_collectives,
+                                        [&](const snug_collective_info &info) { return info.axes == axes; });
+}
+
+void Mesh::openGroups() {
   // The groups of an axis are those that have the other index in common.
-  for (uint32_t axes : {1u, 2u}) {
-    bool isUsed = std::any_of(header.collectives, header.collectives + header.num_collectives,
-                              [&](const snug_collective_info &info) { return info.axes == axes; });
-    if (isUsed && sizes[axes] > 1 && !comm.split(uint32_t(place[axes == 1 ? 1 : 0]), groups[axes]))
+  for (uint32_t axes : {1u, 2u})
+    if (uses(axes) && !comm.split(uint32_t(place[axes == 1 ? 1 : 0]), groups[axes]))
       comm.fail();
-  }
 }
 
 Mesh::~Mesh() {
@@ -138,12 +143,13 @@ Mesh::~Mesh() {
       comm.freeGroup(group);
 }
 
-void Mesh::begin(snug_error *own, const int64_t *dims) {
+uint64_t Mesh::begin(snug_error *own, const int64_t *dims, uint64_t asks) {
   std::unique_ptr<snug_error, void (*)(snug_error *)> owned(own, &snug_error_destroy);
-  size_t stride = header.num_dims + 1;
+  size_t stride = header.num_dims + 2;
   int64_t *all = starts.data(), *mine = all + stride * comm.size();
   mine[0] = snug_error_code(own);
-  std::copy(dims, dims + header.num_dims, mine + 1);
+  mine[1] = int64_t(asks);
+  std::copy(dims, dims + header.num_dims, mine + 2);
   if (!comm.allGather(mine, all, stride * sizeof(int64_t))) {
     if (own)
       throw Failure(own->code, own->message);
@@ -156,10 +162,13 @@ void Mesh::begin(snug_error *own, const int64_t *dims) {
     comm.agree(owned.release());
   for (uint32_t r = 1; r < comm.size(); ++r)
     for (uint32_t i = 0; i < header.num_dims; ++i)
-      if (int64_t first = all[i + 1], other = all[r * stride + i + 1]; first != other)
+      if (int64_t first = all[i + 2], other = all[r * stride + i + 2]; first != other)
         throw Failure(SNUG_EXIT_RUN, "the ranks run different sizes: dim '" + std::string(header.dims[i].name) + "' is " +
                                          std::to_string(first) + " on rank 0 and " + std::to_string(other) + " on rank " +
                                          std::to_string(r) + "; give all of them inputs of the same shapes");
+  for (uint32_t r = 0; r < comm.size(); ++r)
+    asks |= uint64_t(all[r * stride + 1]);
+  return asks;
 }
 
 void Mesh::check() const {

@@ -19,7 +19,7 @@ public:
   // have different libraries. `model` may be NULL where there is an error.
   static void agree(snug_comm &comm, snug_model *model, snug_error *own);
 
-  // All ranks, after agree(): makes the groups; throws.
+  // After agree().
   Mesh(snug_comm &comm, const snug_model_header &header);
   Mesh(const Mesh &) = delete;
   Mesh &operator=(const Mesh &) = delete;
@@ -27,9 +27,20 @@ public:
 
   const int64_t *index() const { return place; } // [2]
 
+  // Devices that are together in what goes along these axes (bits), and this one's place among them.
+  int64_t size(uint32_t axes) const { return sizes[axes]; }
+  int64_t placeIn(uint32_t axes) const { return axes == 3 ? comm.rank() : place[axes == 1 ? 0 : 1]; }
+  // The first of them.
+  int64_t leader(uint32_t axes) const { return axes == 3 ? 0 : axes == 1 ? place[1] : place[0] * sizes[2]; }
+  // Whether a collective goes along these axes, between several devices.
+  bool uses(uint32_t axes) const;
+
+  // All ranks: makes the groups of the communicator that `collective`, `start` and `wait` need; throws.
+  void openGroups();
+
   // All ranks, at the start of a run: throws on all when one of them was refused (`own`, taken over), or where their `dims`
-  // differ. Allocates nothing unless it fails.
-  void begin(snug_error *own, const int64_t *dims);
+  // differ. Returns all bits that one of the ranks asks for. Allocates nothing unless it fails.
+  uint64_t begin(snug_error *own, const int64_t *dims, uint64_t asks);
   // All ranks, where a run can fail by itself: throws on all when one did.
   void end(snug_error *own) { comm.agree(own); }
   // Throws when the run lost a rank.
@@ -42,15 +53,16 @@ public:
   // Moves on what is in flight, as transports may do so only when they are called. Whether there is something left.
   static bool poll(void *state) noexcept;
 
-private:
   snug_comm &comm;
+
+private:
   const snug_model_header &header;
   int64_t place[2];
   void *groups[4] = {};  // by snug_collective_info.axes; 3: all, which has none
   int64_t sizes[4] = {}; // of these groups
   std::vector<snug_pending> pending; // by number of the collective
   std::vector<int64_t> inFlight;     // their numbers; room for all
-  std::vector<int64_t> starts; // of runs: whether it was refused, and its dims, of each rank and of this one
+  std::vector<int64_t> starts; // of runs: whether it was refused, what it asks for, and its dims, of each rank and of this one
 };
 
 } // namespace snug::comm

@@ -36,12 +36,12 @@ struct snug_context {
   std::unique_ptr<snug_model, ModelRelease> model;
   const snug_model_header &header;
   uint64_t arenaBytes;
-  std::unique_ptr<Device> device;
+  std::unique_ptr<comm::Mesh> mesh; // null where the model is for one device
+  std::unique_ptr<Device> device;   // uses the mesh to its end
   cpu::Arena textPool;
   Text text;
   snug_runtime_table table{};
   void *runtimeState;
-  std::unique_ptr<comm::Mesh> mesh; // null where the model is for one device
   std::atomic_flag running = ATOMIC_FLAG_INIT;
   // Sized once, so that a run allocates nothing.
   std::vector<int64_t> fixedDims, dims, extents;
@@ -110,11 +110,7 @@ void snug_context::checkOverlaps() const {
 
 void snug_context::join(snug_comm &comm) {
   mesh = std::make_unique<comm::Mesh>(comm, header);
-  table.collective = &comm::Mesh::collective;
-  table.start = &comm::Mesh::start;
-  table.wait = &comm::Mesh::wait;
-  device->pollMessages(&comm::Mesh::poll, mesh.get());
-  table.comm_state = mesh.get();
+  device->join(*mesh, table);
 }
 
 // Checks what a run is given, and finds its dims and addresses.
@@ -151,15 +147,22 @@ void snug_context::bind(const DLTensor *const *inputs, uint32_t numInputs, const
 void snug_context::run(const DLTensor *const *inputs, uint32_t numInputs, const DLTensor *const *outputs,
                        uint32_t numOutputs) {
   hasRun = false;
-  if (mesh)
-    mesh->begin(guard([&] { bind(inputs, numInputs, outputs, numOutputs); }), dims.data());
-  else
+  uint64_t asked = 0;
+  if (mesh) {
+    snug_error *refused = guard([&] {
+      bind(inputs, numInputs, outputs, numOutputs);
+      asked = device->prepare(dims.data(), binding);
+    });
+    asked = mesh->begin(refused, dims.data(), asked);
+  } else {
     bind(inputs, numInputs, outputs, numOutputs);
+    asked = device->prepare(dims.data(), binding);
+  }
   void *const *data = binding.data.data();
   snug_run_args args{&table, runtimeState, device->arena(), device->weights(), dims.data(), data, data + numInputs,
                      mesh ? mesh->index() : nullptr};
   text.begin();
-  device->run(args, binding);
+  device->run(args, binding, asked);
   if (mesh)
     mesh->check();
   if (mesh && textBytes(header))

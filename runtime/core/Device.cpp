@@ -13,3 +13,14 @@ std::unique_ptr<Device> snug::openDevice(snug_model &model, const snug_context_o
     return std::make_unique<cuda::CudaDevice>(model, options, arenaBytes);
   return std::make_unique<cpu::CpuDevice>(model, options, arenaBytes);
 }
+
+snug_error *snug_device_count(uint32_t kind, uint32_t *out_count) {
+  return guard([&] {
+    int count = 1;
+    if (kind == SNUG_DEVICE_CUDA)
+      cuda::check(cuda::driver().cuDeviceGetCount(&count), "count the devices");
+    else if (kind != SNUG_DEVICE_CPU)
+      throw Failure(SNUG_EXIT_USAGE, "there is no kind " + std::to_string(kind) + " of devices; snug_device_kind has them");
+    *out_count = uint32_t(count);
+  });
+}

@@ -11,6 +11,9 @@
 #include <vector>
 
 namespace snug {
+namespace comm {
+class Mesh;
+}
 
 // What a run is given. All of a context's size, so that a run allocates nothing.
 struct Binding {
@@ -34,10 +37,14 @@ public:
   virtual const uint8_t *weights() const = 0;
   // What it offers to the model; returns runtime_state.
   virtual void *fill(snug_runtime_table &table) = 0;
-  // Has `poll` called while it computes, as long as that returns true.
-  virtual void pollMessages(bool (*poll)(void *), void *state) = 0;
-  // Runs the model on `binding`, whose data `args` points to; throws when that fails.
-  virtual void run(const snug_run_args &args, Binding &binding) = 0;
+  // All ranks of a mesh: what devices do together is done by it from now on, and is in `table`; throws.
+  virtual void join(comm::Mesh &mesh, snug_runtime_table &table) = 0;
+  // Before a run with these dims: throws what is refused of `binding`. Returns bits that are the device's own, of what has to be
+  // done in the run: by all ranks of a mesh where one of them asks for it.
+  virtual uint64_t prepare(const int64_t *, const Binding &) { return 0; }
+  // Runs the model on `binding`, whose data `args` points to; throws when that fails. `asked`: as this device and all others of the
+  // mesh have asked.
+  virtual void run(const snug_run_args &args, Binding &binding, uint64_t asked) = 0;
   // Where extent `index` goes, of those that are computed from data, which the host has at `extents`.
   virtual void *shapePlace(int64_t *extents, uint64_t index) = 0;
   // After a run: makes all `count` of them visible at `extents`.

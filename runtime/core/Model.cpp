@@ -4,6 +4,7 @@
 #include "runtime/comm/Combine.h"
 #include "runtime/core/Bind.h"
 #include "runtime/core/Error.h"
+#include "runtime/cuda/Nccl.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -106,8 +107,13 @@ bool snug_model::checkDevice() const {
     if (value.kind == SNUG_VALUE_STRING_TENSOR || textBytes(h))
       throw refuse("and has strings, which no GPU computes with: compile it with --target cpu");
   }
-  if (numRanks(h))
-    throw refuse("and for a mesh of devices, which this runtime has on CPUs only: compile it without --mesh");
+  for (uint32_t i = 0; i < (numRanks(h) ? h.num_collectives : 0); ++i) {
+    cuda::NcclType type;
+    cuda::NcclReduction reduction;
+    if (comm::combines(h.collectives[i].kind) && !cuda::ncclCombination(h.collectives[i], type, reduction))
+      throw refuse("and combines elements of a type that NCCL does not (collective " + std::to_string(i) + ", for ONNX node(s) " +
+                   h.collectives[i].nodes + "): compile it again");
+  }
   bool sound = h.num_gpu_kernels == 0 || (h.gpu_kernels && h.gpu_image && h.gpu_image_bytes);
   for (uint32_t i = 0; sound && i < h.num_gpu_kernels; ++i)
     sound = h.gpu_kernels[i].name && h.gpu_kernels[i].threads > 0;

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 struct snug_model {
   explicit snug_model(const char *path); // throws
@@ -27,12 +28,13 @@ struct snug_model {
   // Of the library's file; reads all of it on the first call, and throws when it cannot.
   uint64_t contentHash();
 
-  // What contexts on one device share: made by `make` for the first of them, and gone with the last.
-  template <class Resident, class Make> std::shared_ptr<Resident> shareOn(uint32_t device, Make &&make) {
+  // What contexts of one rank on one device share: made by `make` for the first of them, and gone with the last.
+  template <class Resident, class Make> std::shared_ptr<Resident> shareOn(uint32_t device, uint32_t rank, Make &&make) {
     std::lock_guard<std::mutex> lock(residentMutex);
-    auto found = std::static_pointer_cast<Resident>(residents[device].lock());
+    std::weak_ptr<void> &known = residents[{device, rank}];
+    auto found = std::static_pointer_cast<Resident>(known.lock());
     if (!found)
-      residents[device] = found = make();
+      known = found = make();
     return found;
   }
 
@@ -50,7 +52,7 @@ private:
   std::map<uint32_t, std::unique_ptr<snug::Weights>> weights; // by rank
   std::optional<uint64_t> content;
   std::mutex residentMutex; // of what follows
-  std::map<uint32_t, std::weak_ptr<void>> residents; // by number of the device
+  std::map<std::pair<uint32_t, uint32_t>, std::weak_ptr<void>> residents; // by number of the device, and rank
 };
 
 #endif

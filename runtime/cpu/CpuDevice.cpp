@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "runtime/cpu/CpuDevice.h"
-#include "runtime/comm/Comm.h"
+#include "runtime/comm/Mesh.h"
 #include "runtime/core/Error.h"
 #include "runtime/core/Model.h"
 
@@ -52,7 +52,12 @@ void *cpu::CpuDevice::fill(snug_runtime_table &table) {
   return launchNs ? this : parallelForState;
 }
 
-void cpu::CpuDevice::pollMessages(bool (*poll)(void *), void *state) {
-  team.poll = poll;
-  team.pollState = state;
+void cpu::CpuDevice::join(comm::Mesh &mesh, snug_runtime_table &table) {
+  mesh.openGroups();
+  table.collective = &comm::Mesh::collective;
+  table.start = &comm::Mesh::start;
+  table.wait = &comm::Mesh::wait;
+  table.comm_state = &mesh;
+  team.poll = &comm::Mesh::poll; // while it computes
+  team.pollState = &mesh;
 }

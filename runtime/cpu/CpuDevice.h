@@ -18,8 +18,8 @@ public:
   uint8_t *arena() const override { return arenaStart; }
   const uint8_t *weights() const override { return weightsStart; }
   void *fill(snug_runtime_table &table) override;
-  void pollMessages(bool (*poll)(void *), void *state) override;
-  void run(const snug_run_args &args, Binding &) override { header.run(&args); }
+  void join(comm::Mesh &mesh, snug_runtime_table &table) override;
+  void run(const snug_run_args &args, Binding &, uint64_t) override { header.run(&args); }
   void *shapePlace(int64_t *extents, uint64_t index) override { return extents + index; }
   void readShapes(int64_t *, uint64_t) override {}
 

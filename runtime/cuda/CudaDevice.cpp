@@ -2,6 +2,7 @@
 
 #include "runtime/cuda/CudaDevice.h"
 #include "runtime/core/Bind.h"
+#include "runtime/cuda/Rehearsal.h"
 
 #include <algorithm>
 #include <climits>
@@ -10,17 +11,20 @@
 using namespace snug;
 using namespace snug::cuda;
 
+// What a run has to do: record a graph; and what a rank does not do: wait for its device.
+enum : uint64_t { kRecords = 1, kReturns = 2 };
+
 static std::string valueText(const snug_model_header &header, uint32_t i) {
   return i < header.num_inputs ? std::string("input '") + header.inputs[i].name + "'"
                                : std::string("output '") + header.outputs[i - header.num_inputs].name + "'";
 }
 
-CudaDevice::CudaDevice(snug_model &model, uint32_t ordinal)
+CudaDevice::CudaDevice(snug_model &model, uint32_t ordinal, uint32_t rank)
     : cuda(driver()), header(*model.header),
-      resident(model.shareOn<Resident>(ordinal, [&] { return std::make_shared<Resident>(model, ordinal); })) {}
+      resident(model.shareOn<Resident>(ordinal, rank, [&] { return std::make_shared<Resident>(model, ordinal, rank); })) {}
 
 CudaDevice::CudaDevice(snug_model &model, const snug_context_options &options, uint64_t arenaBytes)
-    : CudaDevice(model, options.device) {
+    : CudaDevice(model, options.device, options.comm ? options.comm->rank() : 0) {
   constexpr uint32_t known = SNUG_CONTEXT_DEVICE_TENSORS | SNUG_CONTEXT_GRAPH;
   if (options.flags & ~known || options.reserved)
     throw Failure(SNUG_EXIT_USAGE, "snug_context_options has flags that this runtime does not know: update it");
@@ -30,19 +34,20 @@ CudaDevice::CudaDevice(snug_model &model, const snug_context_options &options, u
   openStream(options);
   openArena(options, arenaBytes);
   openCopies(options);
+  addresses.resize(header.num_inputs + header.num_outputs + 1 + numDataShapes(header));
   uint32_t most = 0;
   for (uint32_t i = 0; i < header.num_gpu_kernels; ++i)
     most = std::max(most, header.gpu_kernels[i].num_args);
   parameters.resize(size_t(most) + 1);
   if (options.flags & SNUG_CONTEXT_GRAPH)
-    recording.emplace(header.num_dims, header.num_inputs + header.num_outputs + 1 + numDataShapes(header));
+    recording.emplace(header.num_dims, header.num_inputs + header.num_outputs + 1 + numDataShapes(header), numRanks(header) == 0);
   launchNs = options.launch_ns;
   for (Event *event : {&started, &ended})
     if (launchNs)
       check(cuda.cuEventCreate(event, kEventDefault), "make an event");
   if (resident->blas) {
     contractions.emplace(*resident->blas, header);
-    rehearse(options);
+    rehearse();
   }
 }
 
@@ -54,7 +59,8 @@ CudaDevice::~CudaDevice() {
     cuda.cuStreamSynchronize(runStream);
   recording.reset();
   contractions.reset();
-  for (Event event : {started, ended})
+  gpus.reset();
+  for (Event event : {started, ended, passed})
     if (event)
       cuda.cuEventDestroy(event);
   if (ownsStream)
@@ -99,10 +105,11 @@ void CudaDevice::openCopies(const snug_context_options &options) {
   for (uint32_t i = 0; i < numValueDims(header); ++i) // their elements are read on the host
     isCopied[header.value_dims[i].input] = true;
   hostPlaces.resize(count);
-  std::vector<int64_t> dims(header.num_dims + 1), extents(numExtents(header) + 1);
+  std::vector<int64_t> extents(numExtents(header) + 1);
+  largestDims.resize(header.num_dims + 1);
   for (uint32_t i = 0; i < header.num_dims; ++i)
-    dims[i] = options.max_dims ? options.max_dims[i] : header.dims[i].max;
-  header.shapes(dims.data(), extents.data());
+    largestDims[i] = options.max_dims ? options.max_dims[i] : header.dims[i].max;
+  header.shapes(largestDims.data(), extents.data());
   const int64_t *at = extents.data();
   for (uint32_t i = 0; i < count; ++i) {
     const snug_value_info &value = i < header.num_inputs ? header.inputs[i] : header.outputs[i - header.num_inputs];
@@ -123,27 +130,17 @@ void *CudaDevice::fill(snug_runtime_table &table) {
   return this; // kernels for the host's threads are not in such a model
 }
 
-void CudaDevice::rehearse(const snug_context_options &options) {
-  snug_runtime_table table{};
-  table.abi_version = SNUG_MODEL_ABI_VERSION;
-  table.struct_size = sizeof table;
+void CudaDevice::rehearse() {
+  snug_runtime_table table = silentTable();
   table.device_state = this;
-  table.launch = [](void *, int64_t, int64_t, int64_t, const int64_t *) {};
-  table.read = [](void *, const void *, int64_t) -> int64_t { return 1; }; // which may be divided by
-  table.collective = [](void *, int64_t, const void *, void *, int64_t) {};
-  table.start = table.collective;
-  table.wait = [](void *, int64_t) {};
   table.contract = [](void *state, int64_t, int64_t contraction, const snug_contraction_shape *shape, int64_t, int64_t, const int64_t *) {
     static_cast<CudaDevice *>(state)->contractions->has(contraction, *shape);
   };
-  std::vector<int64_t> dims(header.num_dims + 1), extents(numExtents(header) + 1);
-  for (uint32_t i = 0; i < header.num_dims; ++i)
-    dims[i] = options.max_dims ? options.max_dims[i] : header.dims[i].max;
   // Nothing is computed: of addresses it matters how they are aligned.
   uint32_t count = header.num_inputs + header.num_outputs;
   std::vector<void *> data(count + numDataShapes(header) + 1, reinterpret_cast<void *>(uintptr_t(SNUG_GPU_TENSOR_ALIGNMENT)));
   const int64_t place[2] = {};
-  snug_run_args args{&table, this, arena(), weights(), dims.data(), data.data(), data.data() + header.num_inputs, place};
+  snug_run_args args{&table, this, arena(), weights(), largestDims.data(), data.data(), data.data() + header.num_inputs, place};
   header.run(&args);
 }
 
@@ -222,8 +219,13 @@ bool CudaDevice::isCaptured() const {
   return !ownsStream && cuda.cuStreamIsCapturing(runStream, &status) == kSuccess && status != kCaptureNone;
 }
 
-void CudaDevice::copyIn(Binding &binding) {
+uint64_t CudaDevice::prepare(const int64_t *dims, const Binding &binding) {
+  Entered entered(resident->primary.context);
   uint32_t count = header.num_inputs + header.num_outputs;
+  bool isPartOfGraph = isCaptured();
+  if (gpus && gpus->watch() && gpus->watch()->hasAborted())
+    throw Failure(SNUG_EXIT_RUN, "the run before this one failed: " + gpus->watch()->why() + "; start all ranks again");
+  addresses = binding.data; // of the same size: nothing is allocated
   for (uint32_t i = 0; i < count; ++i) {
     if (!binding.isOnHost[i])
       continue;
@@ -234,74 +236,155 @@ void CudaDevice::copyIn(Binding &binding) {
       throw Failure(SNUG_EXIT_RUN, valueText(header, i) + " has " + std::to_string(binding.bytes[i]) +
                                        " bytes, and the context has room on the device for a copy of " + std::to_string(copies[i].bytes()) +
                                        ": create it for larger dims (max_dims)");
-    if (i >= header.num_inputs && isCaptured())
+    if (i >= header.num_inputs && isPartOfGraph)
       throw Failure(SNUG_EXIT_RUN, valueText(header, i) + " is on the host, and the stream is captured by a CUDA graph, which cannot "
                                    "wait for it: give it memory on " + resident->primary.name);
+    addresses[i] = reinterpret_cast<void *>(copies[i].at());
   }
-  for (uint32_t i = 0; i < count; ++i) {
+  bool records = recording && !isPartOfGraph && !recording->matches(dims, addresses);
+  return (records ? kRecords : 0) | (waits(binding) ? 0 : kReturns);
+}
+
+void CudaDevice::copyIn(Binding &binding) {
+  for (uint32_t i = 0; i < header.num_inputs + header.num_outputs; ++i) {
     if (!binding.isOnHost[i])
       continue;
     hostPlaces[i] = binding.data[i];
-    binding.data[i] = reinterpret_cast<void *>(copies[i].at());
+    binding.data[i] = addresses[i];
     if (i < header.num_inputs && binding.bytes[i])
-      check(cuda.cuMemcpyHtoDAsync(copies[i].at(), hostPlaces[i], binding.bytes[i], runStream), "copy " + valueText(header, i) + " to the device",
-            SNUG_EXIT_RUN);
+      need(cuda.cuMemcpyHtoDAsync(copies[i].at(), hostPlaces[i], binding.bytes[i], runStream), "copy " + valueText(header, i) + " to the device");
   }
 }
 
 void CudaDevice::copyOut(const Binding &binding) {
   for (uint32_t i = header.num_inputs; i < header.num_inputs + header.num_outputs; ++i)
     if (binding.isOnHost[i] && binding.bytes[i])
-      check(cuda.cuMemcpyDtoHAsync(hostPlaces[i], copies[i].at(), binding.bytes[i], runStream), "copy " + valueText(header, i) + " to the host",
-            SNUG_EXIT_RUN);
+      need(cuda.cuMemcpyDtoHAsync(hostPlaces[i], copies[i].at(), binding.bytes[i], runStream), "copy " + valueText(header, i) + " to the host");
 }
 
 void CudaDevice::runLaunches(const snug_run_args &args, Stream on) {
   launchStream = on;
   failure = kSuccess;
+  if (gpus)
+    gpus->begin(on);
   header.run(&args);
 }
 
-void CudaDevice::replay(const snug_run_args &args, const Binding &binding) {
-  if (!recording->matches(args.dims, binding.data)) {
-    runLaunches(args, recording->begin());
-    Result ended = recording->end();
-    if (failure != kSuccess)
-      return;
-    check(ended, "record a graph", SNUG_EXIT_RUN);
-    recording->keep(args.dims, binding.data);
-  }
-  check(recording->launch(runStream), "start the graph of the run", SNUG_EXIT_RUN);
+void CudaDevice::checkLaunches() const {
+  if (failure == kSuccess)
+    return;
+  if (failedLaunch < 0)
+    throw Failure(SNUG_EXIT_RUN, "a value on which the model's course depends could not be read from " + resident->primary.name + ": " +
+                                     errorText(failure) + "; such a model cannot be a part of a CUDA graph");
+  if (libraryFailure != cublaslt::kSuccess)
+    throw Failure(SNUG_EXIT_RUN, "launch " + std::to_string(failedLaunch) + " (for ONNX node(s) " + header.launches[failedLaunch].nodes +
+                                     ") could not be started by cuBLASLt on " + resident->primary.name + ": " + cublaslt::errorText(libraryFailure));
+  throw Failure(SNUG_EXIT_RUN, "launch " + std::to_string(failedLaunch) + " (kernel '" + header.gpu_kernels[failedKernel].name + "' on " +
+                                   std::to_string(failedBlocks) + " blocks, for ONNX node(s) " + header.launches[failedLaunch].nodes +
+                                   ") could not be started on " + resident->primary.name + ": " + errorText(failure));
 }
 
-void CudaDevice::run(const snug_run_args &args, Binding &binding) {
-  Entered entered(resident->primary.context);
+// Of a mesh all ranks record when one does, and none starts what another one could not record.
+void CudaDevice::record(const snug_run_args &args, const Binding &binding) {
+  snug_error *failed = guard([&] {
+    runLaunches(args, recording->begin());
+    Result ended = recording->end();
+    checkLaunches();
+    if (gpus)
+      gpus->check();
+    check(ended, "record a graph", SNUG_EXIT_RUN);
+    recording->keep(args.dims, binding.data);
+  });
+  if (gpus)
+    return gpus->mesh().end(failed);
+  std::unique_ptr<snug_error, void (*)(snug_error *)> owned(failed, &snug_error_destroy);
+  if (failed)
+    throw Failure(failed->code, failed->message);
+}
+
+bool CudaDevice::waits(const Binding &binding) const {
+  bool is = ownsStream;
+  for (uint32_t i = 0; i < header.num_outputs; ++i)
+    is |= binding.isOnHost[header.num_inputs + i] != 0;
+  return is;
+}
+
+void CudaDevice::compute(const snug_run_args &args, Binding &binding, uint64_t asked) {
   failure = kSuccess;
   libraryFailure = cublaslt::kSuccess;
+  isSick = false;
   copyIn(binding);
-  if (recording && !isCaptured())
-    replay(args, binding);
-  else
+  if (recording && !isCaptured()) {
+    if (asked & kRecords)
+      record(args, binding);
+    need(recording->launch(runStream), "start the graph of the run");
+  } else {
     runLaunches(args, runStream);
-  if (failure != kSuccess) {
-    if (ownsStream) // nothing uses the caller's tensors when this returns
-      cuda.cuStreamSynchronize(runStream);
-    if (failedLaunch < 0)
-      throw Failure(SNUG_EXIT_RUN, "a value on which the model's course depends could not be read from " + resident->primary.name + ": " +
-                                       errorText(failure) + "; such a model cannot be a part of a CUDA graph");
-    if (libraryFailure != cublaslt::kSuccess)
-      throw Failure(SNUG_EXIT_RUN, "launch " + std::to_string(failedLaunch) + " (for ONNX node(s) " + header.launches[failedLaunch].nodes +
-                                       ") could not be started by cuBLASLt on " + resident->primary.name + ": " + cublaslt::errorText(libraryFailure));
-    throw Failure(SNUG_EXIT_RUN, "launch " + std::to_string(failedLaunch) + " (kernel '" + header.gpu_kernels[failedKernel].name + "' on " +
-                                     std::to_string(failedBlocks) + " blocks, for ONNX node(s) " + header.launches[failedLaunch].nodes +
-                                     ") could not be started on " + resident->primary.name + ": " + errorText(failure));
   }
-  copyOut(binding);
-  bool waits = ownsStream;
-  for (uint32_t i = 0; i < header.num_outputs; ++i)
-    waits |= binding.isOnHost[header.num_inputs + i] != 0;
-  if (waits)
-    check(cuda.cuStreamSynchronize(runStream), "finish the run on " + resident->primary.name, SNUG_EXIT_RUN);
+  if (failure == kSuccess)
+    copyOut(binding);
+  // After a failure, too: nothing uses the caller's tensors when this returns.
+  Result ended = waits(binding) ? cuda.cuStreamSynchronize(runStream) : kSuccess;
+  isSick = ended != kSuccess;
+  checkLaunches();
+  need(ended, "finish the run on " + resident->primary.name);
+}
+
+void CudaDevice::need(Result result, const std::string &what) {
+  isSick |= result != kSuccess;
+  check(result, what, SNUG_EXIT_RUN);
+}
+
+// What was not launched on one rank spoils the results of all, who have met it in their collectives nevertheless. Where all of them
+// wait for their devices, they agree on it.
+void CudaDevice::computeTogether(const snug_run_args &args, Binding &binding, uint64_t asked) {
+  PeerWatch *watch = gpus->watch();
+  comm::Mesh &mesh = gpus->mesh();
+  if (watch)
+    watch->begin(mesh.comm.statedTimeout());
+  snug_error *failed = guard([&] {
+    compute(args, binding, asked);
+    gpus->check();
+  });
+  isSick |= gpus->isBroken();
+  if (watch && !waits(binding) && !isCaptured() && cuda.cuEventRecord(passed, runStream) == kSuccess)
+    watch->leave(passed);
+  else if (watch)
+    watch->end();
+  if (watch && watch->hasAborted()) {
+    snug_error_destroy(failed);
+    mesh.comm.lose(watch->why());
+    mesh.comm.fail();
+  }
+  if (!(asked & kReturns) && !isSick)
+    return mesh.end(failed);
+  std::unique_ptr<snug_error, void (*)(snug_error *)> owned(failed, &snug_error_destroy);
+  if (!failed)
+    return;
+  if (isSick)
+    mesh.comm.lose("the GPU of this one has failed");
+  throw Failure(failed->code, failed->message);
+}
+
+void CudaDevice::run(const snug_run_args &args, Binding &binding, uint64_t asked) {
+  Entered entered(resident->primary.context);
+  if (gpus)
+    computeTogether(args, binding, asked);
+  else
+    compute(args, binding, asked);
+}
+
+void CudaDevice::join(comm::Mesh &mesh, snug_runtime_table &table) {
+  Entered entered(resident->primary.context);
+  gpus.emplace(mesh, header, resident->primary, largestDims);
+  table.collective = &GpuMesh::collective;
+  table.start = &GpuMesh::start;
+  table.wait = &GpuMesh::wait;
+  table.comm_state = &*gpus;
+  mesh.comm.agree(guard([&] { check(cuda.cuEventCreate(&passed, kEventDisableTiming), "make an event"); }));
+  std::vector<void *> nowhere(header.num_inputs + header.num_outputs + numDataShapes(header) + 1, arena());
+  snug_run_args args{&table, this, arena(), weights(), largestDims.data(), nowhere.data(), nowhere.data() + header.num_inputs, mesh.index()};
+  gpus->rehearse(args, runStream, arenaStart, arenaNeed(header, largestDims.data()));
 }
 
 //===-- After runs ------------------------------------------------------------------------------------------------===//
@@ -319,5 +402,5 @@ snug_device_memory CudaDevice::memory() const {
   uint64_t allocated = resident->weights.bytes() + ownArena.bytes() + shapes.bytes();
   for (const Memory &copy : copies)
     allocated += copy.bytes();
-  return {allocated, resident->freeBefore, free, total};
+  return {allocated, resident->freeBefore, free, total, gpus ? gpus->memoryBytes() : 0};
 }

@@ -4,6 +4,7 @@
 
 #include "runtime/core/Device.h"
 #include "runtime/cuda/Contractions.h"
+#include "runtime/cuda/GpuMesh.h"
 #include "runtime/cuda/Recording.h"
 #include "runtime/cuda/Resident.h"
 
@@ -23,24 +24,30 @@ public:
   uint8_t *arena() const override { return reinterpret_cast<uint8_t *>(arenaStart); }
   const uint8_t *weights() const override { return reinterpret_cast<const uint8_t *>(resident->weights.at()); }
   void *fill(snug_runtime_table &table) override;
-  void pollMessages(bool (*)(void *), void *) override {}
-  void run(const snug_run_args &args, Binding &binding) override;
+  void join(comm::Mesh &mesh, snug_runtime_table &table) override;
+  uint64_t prepare(const int64_t *dims, const Binding &binding) override;
+  void run(const snug_run_args &args, Binding &binding, uint64_t asked) override;
   void *shapePlace(int64_t *, uint64_t index) override { return reinterpret_cast<void *>(shapes.at() + index * sizeof(int64_t)); }
   void readShapes(int64_t *extents, uint64_t count) override;
   void *stream() const override { return runStream; }
   snug_device_memory memory() const override;
 
 private:
-  explicit CudaDevice(snug_model &model, uint32_t ordinal); // what throws after it is destroyed
+  CudaDevice(snug_model &model, uint32_t ordinal, uint32_t rank); // what throws after it is destroyed
   void openStream(const snug_context_options &options);
   void openArena(const snug_context_options &options, uint64_t bytes);
   void openCopies(const snug_context_options &options);
   // Runs the host program at the largest dims of the context with launches that are none, to choose how libraries do theirs.
-  void rehearse(const snug_context_options &options);
+  void rehearse();
   void copyIn(Binding &binding);
   void copyOut(const Binding &binding);
   void runLaunches(const snug_run_args &args, Stream on);
-  void replay(const snug_run_args &args, const Binding &binding);
+  void record(const snug_run_args &args, const Binding &binding);
+  void compute(const snug_run_args &args, Binding &binding, uint64_t asked);
+  void computeTogether(const snug_run_args &args, Binding &binding, uint64_t asked);
+  void checkLaunches() const;
+  void need(Result result, const std::string &what); // throws where the device did not do what it was told
+  bool waits(const Binding &binding) const;
   bool isCaptured() const;
   static void launch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept;
   static void contract(void *state, int64_t number, int64_t contraction, const snug_contraction_shape *shape, int64_t kernel,
@@ -62,8 +69,13 @@ private:
   std::vector<uint8_t> isCopied;   // whether there is such a copy, which may be of no bytes
   std::vector<void *> hostPlaces;  // of the current run's tensors that are copied
   std::vector<void *> parameters;  // of a launch
+  std::vector<int64_t> largestDims;
   std::optional<Recording> recording;
   std::optional<Contractions> contractions; // where the model has some
+  std::vector<void *> addresses; // of the run that is prepared: of binding.data, with copies
+  std::optional<GpuMesh> gpus;   // of a model that is cut for a mesh
+  Event passed = nullptr;          // behind the last run that the host did not wait for
+  bool isSick = false;           // it did not do what it was told, so that the other devices of a mesh may wait for it
   uint64_t *launchNs = nullptr;    // NULL without a profile
   Event started = nullptr, ended = nullptr;
   // What went wrong first in a run.

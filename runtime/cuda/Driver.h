@@ -23,6 +23,9 @@ using Module = void *;
 using Function = void *;
 using Graph = void *;
 using GraphExec = void *;
+struct DeviceUuid { // CUuuid
+  char bytes[16];
+};
 
 enum : Result {
   kSuccess = 0,
@@ -37,10 +40,14 @@ enum : Result {
   kInvalidHandle = 400,
   kIllegalState = 401,
   kNotFound = 500,
+  kNotReady = 600,
   kLaunchFailed = 719,
   kCaptureUnsupported = 900,
   kCaptureInvalidated = 901,
+  kCaptureUnjoined = 904,
+  kCaptureIsolation = 905,
   kCaptureImplicit = 906,
+  kCapturedEvent = 907,
   kGraphUpdateFailed = 910,
 };
 enum DeviceAttribute : int { kComputeMajor = 75, kComputeMinor = 76 };
@@ -68,6 +75,7 @@ struct GraphUpdateInfo { // CUgraphExecUpdateResultInfo
   X(cuDeviceGetCount, , (int *count))                                                                                  \
   X(cuDeviceGet, , (DeviceNumber * device, int ordinal))                                                               \
   X(cuDeviceGetName, , (char *name, int bytes, DeviceNumber device))                                                   \
+  X(cuDeviceGetUuid, _v2, (DeviceUuid * uuid, DeviceNumber device))                                                    \
   X(cuDeviceGetAttribute, , (int *value, DeviceAttribute attribute, DeviceNumber device))                              \
   X(cuDevicePrimaryCtxRetain, , (PrimaryContext * context, DeviceNumber device))                                       \
   X(cuDevicePrimaryCtxRelease, _v2, (DeviceNumber device))                                                             \
@@ -80,17 +88,21 @@ struct GraphUpdateInfo { // CUgraphExecUpdateResultInfo
   X(cuMemFreeHost, , (void *address))                                                                                  \
   X(cuMemcpyHtoDAsync, _v2, (Address to, const void *from, size_t bytes, Stream stream))                               \
   X(cuMemcpyDtoHAsync, _v2, (void *to, Address from, size_t bytes, Stream stream))                                     \
+  X(cuMemcpyDtoDAsync, _v2, (Address to, Address from, size_t bytes, Stream stream))                                   \
   X(cuPointerGetAttribute, , (void *value, PointerAttribute attribute, Address address))                               \
   X(cuStreamCreate, , (Stream * stream, unsigned flags))                                                               \
   X(cuStreamDestroy, _v2, (Stream stream))                                                                             \
   X(cuStreamSynchronize, , (Stream stream))                                                                            \
+  X(cuStreamWaitEvent, , (Stream stream, Event event, unsigned flags))                                                 \
   X(cuStreamGetCtx, , (Stream stream, PrimaryContext *context))                                                        \
   X(cuStreamIsCapturing, , (Stream stream, CaptureStatus *status))                                                     \
   X(cuStreamBeginCapture, _v2, (Stream stream, CaptureMode mode))                                                      \
   X(cuStreamEndCapture, , (Stream stream, Graph *graph))                                                               \
+  X(cuThreadExchangeStreamCaptureMode, , (CaptureMode * mode))                                                         \
   X(cuEventCreate, , (Event * event, unsigned flags))                                                                  \
   X(cuEventDestroy, _v2, (Event event))                                                                                \
   X(cuEventRecord, , (Event event, Stream stream))                                                                     \
+  X(cuEventQuery, , (Event event))                                                                                     \
   X(cuEventSynchronize, , (Event event))                                                                               \
   X(cuEventElapsedTime, , (float *milliseconds, Event start, Event end))                                               \
   X(cuGraphInstantiateWithFlags, , (GraphExec * exec, Graph graph, unsigned long long flags))                          \

@@ -44,7 +44,7 @@ Result Recording::end() {
 void Recording::keep(const int64_t *ofDims, const std::vector<void *> &ofAddresses) {
   // One of the same launches, with other parameters, is updated; that may fail, as where dims decide which launches there are.
   GraphUpdateInfo info{};
-  if (exec && driver().cuGraphExecUpdate(exec, graph, &info) != kSuccess)
+  if (exec && (!updates || driver().cuGraphExecUpdate(exec, graph, &info) != kSuccess))
     dropExec();
   Result result = exec ? kSuccess : driver().cuGraphInstantiateWithFlags(&exec, graph, 0);
   dropGraph();

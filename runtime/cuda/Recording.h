@@ -12,7 +12,9 @@ namespace snug::cuda {
 
 class Recording {
 public:
-  Recording(size_t numDims, size_t numAddresses) : dims(numDims), addresses(numAddresses) {}
+  // `updates`: a graph with other parameters replaces those of the one before, where it has the same launches; else it is made anew.
+  // NCCL's launches use memory that it frees with the graph that they were recorded in.
+  Recording(size_t numDims, size_t numAddresses, bool updates) : updates(updates), dims(numDims), addresses(numAddresses) {}
   Recording(const Recording &) = delete;
   Recording &operator=(const Recording &) = delete;
   ~Recording();
@@ -33,6 +35,7 @@ private:
   void dropGraph();
   void dropExec();
 
+  const bool updates;
   Stream stream = nullptr; // the caller's may be the legacy one, which nothing can be recorded on
   Graph graph = nullptr;
   GraphExec exec = nullptr;

@@ -26,6 +26,7 @@ Primary::Primary(uint32_t ordinal) : ordinal(ordinal) {
   check(cuda.cuDeviceGetAttribute(&major, kComputeMajor, number), "ask for the device's chip");
   check(cuda.cuDeviceGetAttribute(&minor, kComputeMinor, number), "ask for the device's chip");
   name = "CUDA device " + std::to_string(ordinal) + " (" + product + ", sm_" + std::to_string(major) + std::to_string(minor) + ")";
+  check(cuda.cuDeviceGetUuid(&uuid, number), "ask for the device's UUID");
   check(cuda.cuDevicePrimaryCtxRetain(&context, number), "use " + name);
 }
 
@@ -55,7 +56,7 @@ Memory::~Memory() {
   }
 }
 
-Resident::Resident(snug_model &model, uint32_t ordinal) : Resident(ordinal) {
+Resident::Resident(snug_model &model, uint32_t ordinal, uint32_t rank) : Resident(ordinal) {
   const snug_model_header &header = *model.header;
   Entered entered(primary.context);
   size_t free = 0, total = 0;
@@ -66,7 +67,7 @@ Resident::Resident(snug_model &model, uint32_t ordinal) : Resident(ordinal) {
   load(header);
   if (uint64_t bytes = header.memory.weights_bytes) {
     weights = Memory(primary, bytes, "the model's weights");
-    upload(model.mapWeights(0), bytes);
+    upload(model.mapWeights(rank), bytes);
   }
 }
 

@@ -25,6 +25,7 @@ public:
   const uint32_t ordinal;
   PrimaryContext context = nullptr;
   std::string name; // as messages have it: "CUDA device 0 (NVIDIA H200, sm_90)"
+  DeviceUuid uuid{}; // which one it is of all in the world
 
 private:
   DeviceNumber number = 0;
@@ -55,8 +56,8 @@ private:
 
 class Resident {
 public:
-  // Loads the kernels and uploads the weights. Throws.
-  Resident(snug_model &model, uint32_t ordinal);
+  // Loads the kernels and uploads the weights of device `rank` of the model's mesh (0 where it is for one device). Throws.
+  Resident(snug_model &model, uint32_t ordinal, uint32_t rank);
   Resident(const Resident &) = delete;
   Resident &operator=(const Resident &) = delete;
   ~Resident();

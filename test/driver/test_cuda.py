@@ -4,9 +4,10 @@ import json
 import os
 import subprocess
 
+import numpy as np
 import pytest
 from conftest import model, values
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 
 def snugc(*words, **environment):
@@ -72,6 +73,23 @@ def test_strings(tmp_path):
     assert code == 3 and "node 'twice'" in message and "strings" in message
 
 
-def test_meshes(mlp, tmp_path):
-    code, message = snugc(mlp(), "--dry-run", "--dim", "rows=4", "--target", "cuda", "--mesh", "2x1")
-    assert code == 3 and "a mesh of GPUs is not supported yet" in message
+def test_meshes(tmp_path):
+    """What NCCL does not combine, where each device has a part of the sum."""
+    matrices = [numpy_helper.from_array((np.arange(32 * 64) % 7).astype(np.int16).reshape(shape), name)
+                for name, shape in (("w", (32, 64)), ("v", (64, 32)))]
+    path = model([helper.make_node("Einsum", ["x", "w"], ["h"], equation="ij,jk->ik", name="up"),
+                  helper.make_node("Einsum", ["h", "v"], ["y"], equation="ij,jk->ik", name="down")],
+                 [values("x", [4, 32], TensorProto.INT16)], [values("y", [4, 32], TensorProto.INT16)], matrices, path=tmp_path / "sums.onnx")
+    code, message = snugc(path, "--dry-run", "--target", "cuda", "--mesh", "2x1")
+    assert code == 3 and "node 'down': devices have to combine elements of type 'i16' here, which NCCL cannot" in message, message
+    assert message.count("error") == 1
+    assert snugc(path, "--dry-run", "--target", "cpu", "--mesh", "2x1")[0] == 0
+    assert snugc(path, "--dry-run", "--target", "cuda")[0] == 0
+
+
+@pytest.mark.parametrize("target, bandwidth", [("cuda:sm_80", 300), ("cuda:sm_90", 450), ("cuda:sm_100", 900), ("cuda:sm_89", 31.5), ("cuda", 300), ("cpu", 10)])
+def test_links_are_those_of_the_chip(mlp, tmp_path, target, bandwidth):
+    report = tmp_path / "report.json"
+    assert snugc(mlp(), "--dry-run", "--dim", "rows=4", "--target", target, "--mesh", "2x1", "--report", report)[0] == 0
+    rings = json.loads(report.read_text())["mesh"]["plan"]["candidates"][0]["rings"]
+    assert rings[0]["gbps"] == pytest.approx(bandwidth, rel=1e-2)

@@ -35,9 +35,10 @@ class Gpu:
     def __init__(self, kernels):
         self.kernels = kernels.with_suffix(".so")
         host_code(kernels, self.kernels)
-        # Whoever asks for libcuda.so.1 gets it, now that it is there, and so with libcublasLt.so.13.
+        # Whoever asks for libcuda.so.1 gets it, now that it is there, and so with the libraries.
         self.driver = C.CDLL(os.environ["SNUG_FAKE_CUDA"])
         self.blas = C.CDLL(str(pathlib.Path(os.environ["SNUG_FAKE_CUDA"]).with_name("libcublasLt.so.13")))
+        self.nccl = C.CDLL(os.path.join(os.path.dirname(os.environ["SNUG_FAKE_CUDA"]), "libnccl.so.2"))
 
     def __enter__(self):
         os.environ["SNUG_SIM_KERNELS"] = str(self.kernels)
@@ -53,6 +54,12 @@ class Gpu:
         os.environ["SNUG_FAKE_CUDA_LOG"] = str(path)
         yield
         del os.environ["SNUG_FAKE_CUDA_LOG"]
+
+    def device_bytes(self, device):
+        """(live, peak) of one device."""
+        live, peak = C.c_uint64(), C.c_uint64()
+        self.driver.snug_fake_cuda_get_device_bytes(device, C.byref(live), C.byref(peak))
+        return live.value, peak.value
 
     def stats(self):
         stats = Stats()

@@ -85,7 +85,7 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
   app.add_option("--threads", options.threads, "Threads to use, at most the planned number (default: as planned)")
       ->check(CLI::PositiveNumber.description(""))
       ->type_name("N");
-  app.add_option("--device", options.device, "Of a model for a GPU: the number of the device (default: 0)")->type_name("N");
+  app.add_option("--device", options.device, "Of a model for a GPU: the number of the device (default: 0; of a mesh each rank of a machine another one)")->type_name("N");
   app.add_flag("--cuda-graph", options.cudaGraph, "Of a model for CUDA: record the first run as a graph, and replay it");
   app.add_option("--warmup", options.warmup, "Runs before those that are timed (default: 0)")->type_name("N");
   app.add_option("--repeat", options.repeat, "Runs that are timed (default: 1)")

@@ -25,7 +25,7 @@ struct RunOptions {
   std::set<std::string> ownFiles; // of these, those that are one rank's own: they hold its part of a tensor
   std::map<std::string, int64_t> dims;
   uint32_t threads = 0; // 0: as planned
-  uint32_t device = 0;  // number of the GPU
+  std::optional<uint32_t> device; // of a model for a GPU; else that of the rank
   bool cudaGraph = false;
   uint32_t warmup = 0, repeat = 1;
   std::string stats; // .json

@@ -29,6 +29,15 @@ static uint32_t numberOf(std::initializer_list<const char *> variables) {
 uint32_t snug::launchedRanks() { return numberOf({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}); }
 uint32_t snug::launchedRank() { return numberOf({"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"}); }
 
+// Open MPI's, those of Intel MPI and MPICH (Hydra), and Slurm's; of one launched process each thread is a rank.
+uint32_t snug::localRank(const snug_comm *comm) {
+  if (launchedRanks() > 1)
+    for (const char *variable : {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID"})
+      if (const char *text = getenv(variable); text && *text)
+        return uint32_t(strtoul(text, nullptr, 10));
+  return snug_comm_rank(comm);
+}
+
 void snug::together(snug_comm *comm, const std::function<void()> &body) {
   if (!comm)
     return body();

@@ -16,6 +16,8 @@ namespace snug {
 uint32_t launchedRanks();
 // Which of them this is; 0 without a launcher.
 uint32_t launchedRank();
+// The number of a rank among those of its machine, as the launcher of MPI says it, else its number among all.
+uint32_t localRank(const snug_comm *comm);
 
 // Does `body`, and throws on all ranks when it threw on one. `comm` may be NULL: there is one rank.
 void together(snug_comm *comm, const std::function<void()> &body);

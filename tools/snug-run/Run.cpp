@@ -43,13 +43,22 @@ static void checkDevice(const snug_model *model, const RunOptions &options) {
                                               std::string(snug_model_target(model)));
 }
 
-static ContextHandle createContext(snug_model *model, const RunOptions &options, const std::vector<int64_t> &dims,
+// The number of the device that the rank takes: of those on a machine each another one, as long as there are any.
+static uint32_t deviceOf(const snug_model *model, const RunOptions &options, const snug_comm *comm) {
+  if (options.device || !comm || snug_model_device(model) == SNUG_DEVICE_CPU)
+    return options.device.value_or(0);
+  uint32_t count = 0;
+  check(snug_device_count(snug_model_device(model), &count));
+  return localRank(comm) % std::max(count, 1u);
+}
+
+static ContextHandle createContext(snug_model *model, const RunOptions &options, uint32_t device, const std::vector<int64_t> &dims,
                                    snug_comm *comm, const WatchedArena *arena, std::vector<uint64_t> &launchNs) {
   snug_context_options contextOptions = SNUG_CONTEXT_OPTIONS_INIT;
   contextOptions.comm = comm;
   contextOptions.num_threads = options.threads;
   contextOptions.max_dims = dims.data(); // there are no other runs
-  contextOptions.device = options.device;
+  contextOptions.device = device;
   contextOptions.flags = options.cudaGraph ? SNUG_CONTEXT_GRAPH : 0;
   if (arena && arena->bytes() > 0) {
     contextOptions.workspace = arena->data();
@@ -164,10 +173,12 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
   bool speaks = !comm || snug_comm_rank(comm) == 0;
   RunTensors tensors;
   std::unique_ptr<WatchedArena> arena;
+  uint32_t device = 0;
   together(comm, [&] {
     if (!model)
       model = loadModel(options);
     checkDevice(model.get(), options);
+    device = deviceOf(model.get(), options, comm);
     tensors = makeTensors(model.get(), options, comm ? snug_comm_rank(comm) : 0);
     // With --stats the arena is ours, so that it can be watched; it has exactly the planned size either way.
     snug_memory_need need;
@@ -178,7 +189,7 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
   bool watches = !options.stats.empty();
   uint64_t rssBefore = watches ? residentAnonymousBytes() : 0;
   std::vector<uint64_t> launchNs;
-  ContextHandle context = createContext(model.get(), options, tensors.dims, comm, arena.get(), launchNs);
+  ContextHandle context = createContext(model.get(), options, device, tensors.dims, comm, arena.get(), launchNs);
   uint64_t rssCreated = watches ? residentAnonymousBytes() : 0;
   Measurement measured = measure(model.get(), context.get(), comm, tensors, options, arena.get(), launchNs);
   measured.libraryGrowth = std::max(rssCreated, rssBefore) - rssBefore; // the arena was resident before
@@ -204,8 +215,10 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
     printf("%s: %s %s\n", info->name, dtypeText(info->dtype).c_str(), shape.c_str());
   }
   std::string devices = comm ? " on " + std::to_string(ranks.size()) + " device(s)" : "";
-  std::string where = measured.isOnGpu ? " on CUDA device " + std::to_string(options.device) + " with " + bytesText(measured.device.allocated) + " of memory"
-                                       : devices + " on " + std::to_string(measured.threads) + " thread(s)";
+  std::string memory = " with " + bytesText(measured.device.allocated) + " of memory";
+  std::string where = !measured.isOnGpu ? devices + " on " + std::to_string(measured.threads) + " thread(s)"
+                      : comm            ? " on " + std::to_string(ranks.size()) + " CUDA devices" + memory + " each"
+                                        : " on CUDA device " + std::to_string(device) + memory;
   printf("%zu run(s)%s: median %.3f ms\n", measured.milliseconds.size(), where.c_str(), median(measured.milliseconds));
 }
 

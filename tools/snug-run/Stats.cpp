@@ -26,7 +26,19 @@ RankStats snug::rankStats(const snug_model *model, const Measurement &measured) 
           measured.rssGrowth,
           measured.libraryGrowth,
           *std::min_element(measured.milliseconds.begin(), measured.milliseconds.end()),
-          median(measured.milliseconds)};
+          median(measured.milliseconds),
+          measured.isOnGpu,
+          measured.device};
+}
+
+// Into what was measured of a run on a GPU, whose memory nobody can look into from outside.
+static void addDevice(nlohmann::ordered_json &measured, const snug_device_memory &device) {
+  measured["arena_high_water"] = nullptr;
+  measured["device"] = {{"allocated", device.allocated},
+                        {"free_at_creation", device.free_at_creation},
+                        {"free", device.free},
+                        {"total", device.total},
+                        {"mesh", device.mesh}};
 }
 
 void snug::writeStats(const std::string &path, const snug_model *model, const RunTensors &tensors,
@@ -48,13 +60,8 @@ void snug::writeStats(const std::string &path, const snug_model *model, const Ru
                        {"allocations_in_run", measured.allocations},
                        {"rss_growth", measured.rssGrowth},
                        {"library_growth", measured.libraryGrowth}};
-  if (measured.isOnGpu) { // whose memory nobody can look into from outside
-    stats["measured"]["arena_high_water"] = nullptr;
-    stats["measured"]["device"] = {{"allocated", measured.device.allocated},
-                                   {"free_at_creation", measured.device.free_at_creation},
-                                   {"free", measured.device.free},
-                                   {"total", measured.device.total}};
-  }
+  if (measured.isOnGpu)
+    addDevice(stats["measured"], measured.device);
   stats["threads"] = measured.threads;
   stats["latency_ms"] = {{"min", *std::min_element(measured.milliseconds.begin(), measured.milliseconds.end())},
                          {"median", median(measured.milliseconds)},
@@ -64,7 +71,7 @@ void snug::writeStats(const std::string &path, const snug_model *model, const Ru
     snug_model_mesh(model, mesh);
     stats["mesh"] = {mesh[0], mesh[1]};
   }
-  for (const RankStats &rank : ranks)
+  for (const RankStats &rank : ranks) {
     stats["ranks"].push_back(
         {{"planned", {{"weights", rank.plannedWeights}, {"arena", rank.plannedArena}, {"total", rank.plannedTotal}}},
          {"measured",
@@ -73,6 +80,9 @@ void snug::writeStats(const std::string &path, const snug_model *model, const Ru
            {"rss_growth", rank.rssGrowth},
            {"library_growth", rank.libraryGrowth}}},
          {"latency_ms", {{"min", rank.minMs}, {"median", rank.medianMs}}}});
+    if (rank.isOnGpu)
+      addDevice(stats["ranks"].back()["measured"], rank.device);
+  }
   // Names come from the model's file and may be no UTF-8: replaced, never an exception.
   std::string text = stats.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   WholeFile file(path);

@@ -26,6 +26,8 @@ struct RankStats {
   uint64_t plannedWeights, plannedArena, plannedTotal;
   uint64_t arenaHighWater, allocations, rssGrowth, libraryGrowth;
   double minMs, medianMs;
+  uint64_t isOnGpu;
+  snug_device_memory device;
 };
 RankStats rankStats(const snug_model *model, const Measurement &measured);
 

@@ -298,7 +298,11 @@ extern "C" __attribute__((visibility("default"))) const char *snug_transport_ope
   };
   out->exchange = [](void *state, const uint8_t *peers, uint64_t bytes, uint64_t durationMs, uint64_t timeoutMs, uint64_t *messages,
                      double *seconds) { return Transport::of(state).exchange(peers, bytes, durationMs, timeoutMs, messages, seconds); };
-  out->is_lost = [](void *state, uint32_t rank) { return int(Transport::of(state).watch.isLost(rank)); };
+  out->is_lost = [](void *state, uint32_t rank) {
+    Watch &watch = Transport::of(state).watch;
+    watch.look();
+    return int(watch.isLost(rank));
+  };
   out->destroy = [](void *state, int failed) {
     Transport::of(state).destroy(failed != 0);
     delete &Transport::of(state);

@@ -100,8 +100,8 @@ Call &Call::at(const char *name, const void *address) {
 Result Call::refused(bool needsContext) {
   if (Result planned = plannedFailure(function))
     return planned;
-  if (state().sticky != kSuccess)
-    return state().sticky;
+  if (auto found = state().sticky.find(currentDevice()); found != state().sticky.end())
+    return found->second;
   return needsContext && currentDevice() < 0 ? kInvalidContext : kSuccess;
 }
 
@@ -112,7 +112,9 @@ Result Call::done(Result result, const std::string &more) {
 
 void snug_fake_cuda_reset(void) {
   std::lock_guard<std::recursive_mutex> lock(state().mutex);
-  state().sticky = kSuccess;
+  state().sticky.clear();
+  for (auto &[device, bytes] : state().usage)
+    bytes.second = bytes.first;
   snug_fake_cuda_stats &stats = state().stats, old = stats;
   stats = {};
   stats.live_bytes = stats.peak_bytes = old.live_bytes;
@@ -123,4 +125,11 @@ void snug_fake_cuda_reset(void) {
 void snug_fake_cuda_get_stats(snug_fake_cuda_stats *stats) {
   std::lock_guard<std::recursive_mutex> lock(state().mutex);
   *stats = state().stats;
+}
+
+void snug_fake_cuda_get_device_bytes(int device, uint64_t *live, uint64_t *peak) {
+  std::lock_guard<std::recursive_mutex> lock(state().mutex);
+  auto &[now, most] = state().usage[device];
+  *live = now;
+  *peak = most;
 }

@@ -5,6 +5,9 @@
 // SNUG_SIM_KERNELS names, run by the simulator in the library that SNUG_GPU_SIM names (default: the same one). Work on a stream
 // waits until somebody waits for it, so that who forgets to sees old data. Graphs are recorded and replayed.
 //
+// libnccl.so.2 beside it stands in for NCCL, between the devices and threads of one process (FakeNccl.cpp): what devices do together is
+// done when the streams of all of them have come to it.
+//
 // Environment, read whenever it matters:
 //   SNUG_FAKE_CUDA_LOG=FILE       a line of JSON for each call: its arguments, and its result
 //   SNUG_FAKE_CUDA_FAIL=F:N:E,... call N of function F (from 1; 0: each one), counted from when this was set, returns error E
@@ -36,6 +39,10 @@ typedef struct snug_fake_cuda_stats {
 // The figures that are not of what is alive start at 0 again, and the peaks at what is alive. An error that stuck is forgotten.
 __attribute__((visibility("default"))) void snug_fake_cuda_reset(void);
 __attribute__((visibility("default"))) void snug_fake_cuda_get_stats(snug_fake_cuda_stats *stats);
+// live_bytes and peak_bytes of one device.
+__attribute__((visibility("default"))) void snug_fake_cuda_get_device_bytes(int device, uint64_t *live, uint64_t *peak);
+// Of libnccl.so.2: from now on each communicator has met this error, 0: none.
+__attribute__((visibility("default"))) void snug_fake_nccl_fail(int error);
 
 #ifdef __cplusplus
 }

@@ -75,6 +75,11 @@ API cuDeviceGetName(char *name, int bytes, DeviceNumber) {
   return call.run([&] { return snprintf(name, size_t(bytes), "Fake GPU"), kSuccess; }, false);
 }
 
+API cuDeviceGetUuid_v2(DeviceUuid *uuid, DeviceNumber device) {
+  Call call("cuDeviceGetUuid_v2");
+  return call.run([&] { return snprintf(uuid->bytes, sizeof uuid->bytes, "fake GPU %d", device), kSuccess; }, false);
+}
+
 API cuDeviceGetAttribute(int *value, DeviceAttribute attribute, DeviceNumber) {
   Call call("cuDeviceGetAttribute");
   call.with("attribute", uint64_t(attribute));
@@ -210,8 +215,7 @@ API cuModuleUnload(Module module) {
   Call call("cuModuleUnload");
   call.at("module", module);
   return call.run([&] {
-    for (FakeStream *stream : state().streams)
-      drain(*stream);
+    drainDevice();
     delete static_cast<FakeModule *>(module);
     --state().stats.handles;
     return kSuccess;
@@ -309,7 +313,7 @@ API cuLaunchKernel(Function function, unsigned gridX, unsigned gridY, unsigned g
     }
     if (kernel->device != currentDevice())
       return kInvalidContext;
-    state().stats.launches += !stream->isCapturing; // what is recorded is not done
+    state().stats.launches += !stream->capture; // what is recorded is not done
     return enqueue(*stream, {[=] { return runKernel(*kernel, gridX, blockX, sharedBytes, values); }, kernel});
   });
 }

@@ -43,6 +43,8 @@ Result MemoryPool::allocate(size_t bytes, int device, uint8_t *&base) {
   uint64_t &current = device < 0 ? stats.pinned_bytes : stats.live_bytes;
   uint64_t &peak = device < 0 ? stats.peak_pinned_bytes : stats.peak_bytes;
   peak = std::max(peak, current += bytes);
+  auto &[now, most] = state().usage[device];
+  most = std::max(most, now += bytes);
   return kSuccess;
 }
 
@@ -62,6 +64,7 @@ Result MemoryPool::release(void *base, bool isPinned) {
   munmap(gone.mapping, gone.mappingBytes);
   ++state().stats.frees;
   (isPinned ? state().stats.pinned_bytes : state().stats.live_bytes) -= gone.bytes;
+  state().usage[gone.device].first -= gone.bytes;
   return kSuccess;
 }
 
@@ -125,8 +128,7 @@ API cuMemFree_v2(Address address) {
   return call.run([&] {
     if (Result result = forbidWhileCapturing())
       return result;
-    for (FakeStream *stream : state().streams) // the driver waits for what may use it
-      drain(*stream);
+    drainDevice();
     return state().memory.release(reinterpret_cast<void *>(address), false);
   });
 }
@@ -158,7 +160,7 @@ API cuMemGetInfo_v2(size_t *free, size_t *total) {
   Call call("cuMemGetInfo_v2");
   return call.run([&] {
     *total = setting("SNUG_FAKE_CUDA_MEMORY", uint64_t(80) << 30);
-    *free = *total - std::min<uint64_t>(*total, state().memory.used(currentDevice()));
+    *free = *total - std::min<uint64_t>(*total, state().memory.used(currentDevice()) + state().libraries[currentDevice()]);
     return kSuccess;
   });
 }
@@ -195,7 +197,7 @@ static Result copy(Call &call, void *to, const void *from, size_t bytes, Stream 
   call.with("pinned", isPinned);
   ++state().stats.copies;
   auto content = std::make_shared<std::vector<uint8_t>>();
-  bool isRead = toDevice && !isPinned && !stream->isCapturing;
+  bool isRead = toDevice && !isPinned && !stream->capture;
   if (isRead)
     content->assign(static_cast<const uint8_t *>(from), static_cast<const uint8_t *>(from) + bytes);
   auto move = [=]() -> Result {
@@ -204,7 +206,7 @@ static Result copy(Call &call, void *to, const void *from, size_t bytes, Stream 
     return state().memory.close() ? kSuccess : kLaunchFailed;
   };
   Result result = enqueue(*stream, {move, nullptr});
-  if (result != kSuccess || toDevice || isPinned || stream->isCapturing)
+  if (result != kSuccess || toDevice || isPinned || stream->capture)
     return result;
   ++state().stats.waits;
   return drain(*stream);
@@ -220,4 +222,25 @@ API cuMemcpyDtoHAsync_v2(void *to, Address from, size_t bytes, Stream stream) {
   Call call("cuMemcpyDtoHAsync_v2");
   call.at("from", from).with("bytes", bytes).at("stream", stream);
   return call.run([&] { return copy(call, to, reinterpret_cast<void *>(from), bytes, stream, false); });
+}
+
+API cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, Stream handle) {
+  Call call("cuMemcpyDtoDAsync_v2");
+  call.at("to", to).at("from", from).with("bytes", bytes).at("stream", handle);
+  return call.run([&]() -> Result {
+    FakeStream *stream = streamOf(handle);
+    void *target = reinterpret_cast<void *>(to), *source = reinterpret_cast<void *>(from);
+    const Allocation *written = state().memory.find(target, bytes), *read = state().memory.find(source, bytes);
+    if (!stream)
+      return kInvalidHandle;
+    if (!written || written->device < 0 || !read || read->device < 0)
+      return kInvalidValue;
+    ++state().stats.copies;
+    auto move = [=]() -> Result {
+      state().memory.open();
+      memmove(target, source, bytes);
+      return state().memory.close() ? kSuccess : kLaunchFailed;
+    };
+    return enqueue(*stream, {move, nullptr});
+  });
 }

@@ -6,7 +6,7 @@
 // FIXTURE_WEIGHTS=N has N floats of weights, of which those from FIXTURE_FIRST on are w; FIXTURE_DATA_SHAPE gives y the rows in front of the first
 // one that starts with a negative number; with FIXTURE_READ it computes no others. FIXTURE_VALUE_DIM takes n from an input; FIXTURE_KERNEL is the name of the second
 // kernel; FIXTURE_SHARED its dynamic shared memory; FIXTURE_LAUNCHES starts it that often if n is odd; FIXTURE_CHIP is the image's;
-// FIXTURE_MESH is cut for two devices; FIXTURE_TEXT has strings.
+// FIXTURE_TEXT has strings.
 #include "snug/ModelABI.h"
 
 #include <stddef.h>
@@ -142,10 +142,6 @@ static const snug_model_header header = {
 #ifdef FIXTURE_VALUE_DIM
     .num_value_dims = 1,
     .value_dims = valueDims,
-#endif
-#ifdef FIXTURE_MESH
-    .mesh = {1, 2},
-    .rank_weights = (const snug_rank_weights[]){{NULL, 0, NULL}, {NULL, 0, NULL}},
 #endif
     .device = SNUG_DEVICE_CUDA,
     .num_gpu_kernels = kNumKernels,

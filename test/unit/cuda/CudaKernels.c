@@ -43,6 +43,13 @@ void product_0_entry(const Thread *thread, void **params) {
   PARAM(float *, 3)[i] = sum > 0 ? sum : 0;
 }
 
+// two summands, where the sum goes, count
+void add_3_entry(const Thread *thread, void **params) {
+  int64_t i = thread->index;
+  if (i < PARAM(int64_t, 3))
+    PARAM(float *, 2)[i] = PARAM(const float *, 0)[i] + PARAM(const float *, 1)[i];
+}
+
 // x, where the shape goes, rows
 void count_2_entry(const Thread *thread, void **params) {
   int64_t count = 0;

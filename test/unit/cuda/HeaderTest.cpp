@@ -52,7 +52,12 @@ TEST(CudaHeader, HasTheSameNumbers) {
   EXPECT_EQ(int(ours::kLaunchFailed), CUDA_ERROR_LAUNCH_FAILED);
   EXPECT_EQ(int(ours::kCaptureUnsupported), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
   EXPECT_EQ(int(ours::kCaptureInvalidated), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+  EXPECT_EQ(int(ours::kNotReady), CUDA_ERROR_NOT_READY);
+  EXPECT_EQ(int(ours::kCaptureUnjoined), CUDA_ERROR_STREAM_CAPTURE_UNJOINED);
+  EXPECT_EQ(int(ours::kCaptureIsolation), CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
   EXPECT_EQ(int(ours::kCaptureImplicit), CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
+  EXPECT_EQ(int(ours::kCapturedEvent), CUDA_ERROR_CAPTURED_EVENT);
+  EXPECT_EQ(sizeof(ours::DeviceUuid), sizeof(CUuuid));
   EXPECT_EQ(int(ours::kGraphUpdateFailed), CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
   EXPECT_EQ(int(ours::kComputeMajor), CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
   EXPECT_EQ(int(ours::kComputeMinor), CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);

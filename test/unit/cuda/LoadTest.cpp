@@ -67,6 +67,6 @@ TEST_F(CudaLoad, RefusesDamagedModels) {
 TEST_F(CudaLoad, RefusesWhatNoGpuDoes) {
   EXPECT_FAILS_WITH(snug_model_load(FIXTURE_TEXT, &model), SNUG_EXIT_UNSUPPORTED,
                     "was compiled for cuda:sm_90, and has strings, which no GPU computes with: compile it with --target cpu");
-  EXPECT_FAILS_WITH(snug_model_load(FIXTURE_MESH, &model), SNUG_EXIT_UNSUPPORTED,
-                    "and for a mesh of devices, which this runtime has on CPUs only: compile it without --mesh");
+  EXPECT_FAILS_WITH(snug_model_load(FIXTURE_MESH_TYPE, &model), SNUG_EXIT_UNSUPPORTED,
+                    "and combines elements of a type that NCCL does not (collective 0, for ONNX node(s) Sum_0): compile it again");
 }
