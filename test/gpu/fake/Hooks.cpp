@@ -23,7 +23,7 @@ int snug_fake_cuda_enqueue(void *handle, const char *name, void (*work)(const vo
     return kInvalidHandle;
   if (stream->device != currentDevice())
     return kInvalidContext;
-  state().stats.launches += !stream->isCapturing;
+  state().stats.launches += !stream->capture;
   auto run = [kept, work]() -> Result {
     state().memory.open();
     work(kept.get());
