@@ -100,6 +100,13 @@ def run(name, budget, weights, folder):
     check(model, materialize.make_inputs(model, {**dims, **extra}), folder, dims, *budget_words(model, dims, budget, folder))
 
 
+def test_a_decode_step_with_many_keys(weights, tmp_path):
+    """Attention in parts of the keys."""
+    model, dims = weights("llama_tiny_decode"), {"batch": 1, "past": 600}
+    check(model, materialize.make_inputs(model, {**dims, "s22": dims["past"] + 1}), tmp_path, dims)
+    assert "in_parts" in (tmp_path / "4-schedule.mlir").read_text()
+
+
 @pytest.mark.parametrize("name, budget", SHORT)
 def test_exported(name, budget, weights, tmp_path):
     run(name, budget, weights, tmp_path)
