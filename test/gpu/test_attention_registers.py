@@ -47,7 +47,7 @@ def check_nothing_is_spilled(folder, program, kernel):
 
 
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "f32"])
-@pytest.mark.parametrize("size,form", [(64, ""), (128, ""), (64, "few_rows, "), (128, "few_rows, "), (256, "few_rows, ")])
+@pytest.mark.parametrize("size,form", [(64, ""), (128, ""), (192, ""), (256, ""), (64, "few_rows, "), (128, "few_rows, "), (256, "few_rows, ")])
 @pytest.mark.parametrize("low", ["0xFF800000", "-3.0e38"])
 def test_nothing_is_spilled(tmp_path, dtype, size, form, low):
     # Of few rows, those of as many heads as a block takes.
