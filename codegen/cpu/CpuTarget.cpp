@@ -55,7 +55,7 @@ std::unique_ptr<llvm::TargetMachine> CpuTarget::createMachine() const {
   if (!backend)
     return nullptr;
   llvm::TargetOptions options;
-  options.AllowFPOpFusion = llvm::FPOpFusion::Fast; // x * y + z is one fma; rounds once less, keeps NaN and inf
+  options.AllowFPOpFusion = llvm::FPOpFusion::Standard; // of what says so (fuseMultiplyAdds), and nothing else
   return std::unique_ptr<llvm::TargetMachine>(backend->createTargetMachine(
       parsed, cpu, features, options, llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Default));
 }

@@ -15,6 +15,7 @@
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "mlir/Transforms/Passes.h"
 #include "llvm/Analysis/TargetLibraryInfo.h"
+#include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Verifier.h"
 #include "llvm/Passes/PassBuilder.h"
@@ -118,6 +119,32 @@ LogicalResult codegen::convertToLLVM(ModuleOp module, bool verify) {
   return pm.run(module);
 }
 
+// x * y + z is rounded once, where the machine has that. Which products these are is decided here, op by op: what LLVM chooses to fuse of
+// x * y + z * w, or across loops, depends on the loops around it, and a chunk loop's slices have to give the bits of the whole.
+static void fuseMultiplyAdds(llvm::Module &code) {
+  for (llvm::Function &function : code)
+    for (llvm::BasicBlock &block : function)
+      for (llvm::Instruction &sum : llvm::make_early_inc_range(block)) {
+        bool isDifference = sum.getOpcode() == llvm::Instruction::FSub;
+        if (!isDifference && sum.getOpcode() != llvm::Instruction::FAdd)
+          continue;
+        for (unsigned side : {0u, 1u}) {
+          auto *product = dyn_cast<llvm::BinaryOperator>(sum.getOperand(side));
+          if (!product || product->getOpcode() != llvm::Instruction::FMul || !product->hasOneUse() || product->getParent() != &block)
+            continue;
+          llvm::IRBuilder<> b(&sum);
+          b.setFastMathFlags(sum.getFastMathFlags());
+          llvm::Value *x = product->getOperand(0), *y = product->getOperand(1), *z = sum.getOperand(1 - side);
+          if (isDifference)
+            (side == 0 ? z : x) = b.CreateFNeg(side == 0 ? z : x);
+          sum.replaceAllUsesWith(b.CreateIntrinsic(llvm::Intrinsic::fmuladd, {sum.getType()}, {x, y, z}));
+          sum.eraseFromParent();
+          product->eraseFromParent();
+          break;
+        }
+      }
+}
+
 LogicalResult codegen::emitObject(ModuleOp module, const CpuTarget &target,
                                   const std::function<void(llvm::Module &)> &finish, const std::string &dumpPrefix,
                                   llvm::SmallVector<char, 0> &object) {
@@ -141,6 +168,7 @@ LogicalResult codegen::emitObject(ModuleOp module, const CpuTarget &target,
     function.addFnAttr("no-trapping-math", "true");
     function.addFnAttr(llvm::Attribute::NoUnwind);
   }
+  fuseMultiplyAdds(*code);
   if (!dumpPrefix.empty())
     writeDump(dumpPrefix + ".unoptimized.ll", [&](llvm::raw_ostream &os) { code->print(os, nullptr); });
   std::string message;

@@ -15,6 +15,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
@@ -246,14 +247,19 @@ LogicalResult codegen::lowerAttention(nn::AttentionOp op, CpuKernelBuilder &b) {
           // Nothing seen but -inf: keep -inf - -inf away.
           Value none = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, next, minusInfinity);
           Value base = arith::SelectOp::create(b, none, b.constantF32(0), next);
-          Value sum = b.reduceLoop(zero, seen, b.constantF32(0), [&](Value c, Value l) -> Value {
-            Value p = math::ExpOp::create(b, arith::SubFOp::create(b, b.load(scores, {r, c}), base));
-            b.store(p, scores, {r, c});
-            auto next = arith::AddFOp::create(b, l, p);
-            next.setFastmath(arith::FastMathFlags::reassoc);
-            return next;
+          b.loop(zero, seen, 1, [&](Value c) {
+            b.store(math::ExpOp::create(b, arith::SubFOp::create(b, b.load(scores, {r, c}), base)), scores, {r, c});
           });
-          b.loop(seen, keys, 1, [&](Value c) { b.store(b.constantF32(0), scores, {r, c}); });
+          // In an order of its own, which no loop around it changes.
+          constexpr int64_t lanes = 32;
+          static_assert(keyBlock % lanes == 0);
+          Value whole = b.mul(b.ceilDiv(seen, lanes), b.constant(lanes));
+          b.loop(seen, b.max(keys, whole), 1, [&](Value c) { b.store(b.constantF32(0), scores, {r, c}); });
+          auto inLanes = VectorType::get({lanes}, b.getF32Type());
+          Value parts = b.carry(zero, whole, lanes, arith::ConstantOp::create(b, b.getZeroAttr(inLanes)).getResult(), [&](Value c, SmallVector<Value> &sum) {
+            sum[0] = arith::AddFOp::create(b, sum[0], b.loadVector(lanes, scores, {r, c}));
+          })[0];
+          Value sum = vector::ReductionOp::create(b, vector::CombiningKind::ADD, parts, arith::FastMathFlags::reassoc);
           Value alpha = math::ExpOp::create(b, arith::SubFOp::create(b, old, base));
           b.store(next, maximum, r);
           b.store(arith::AddFOp::create(b, arith::MulFOp::create(b, b.load(total, r), alpha), sum), total, r);

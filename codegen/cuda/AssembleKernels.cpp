@@ -120,9 +120,25 @@ private:
     FailureOr<std::string> ptx = emitPtx(module, toolkit, chip, dumpPath(chip, ".ll"));
     if (failed(ptx))
       return failure();
+    if (failed(assemble(chip, *ptx, result)))
+      return failure();
+    SmallVector<StringRef> spilled;
+    for (const KernelResources &one : result.resources)
+      if (one.spillStoreBytes + one.spillLoadBytes)
+        spilled.push_back(one.kernel);
+    // ptxas spills registers so that more blocks are on a processor at once, even where one register would do. Then it may take
+    // as many as it likes; a kernel that spills still, has too many values.
+    if (spilled.empty())
+      return success();
+    std::string relaxed = withoutOccupancy(*ptx, spilled);
+    return assemble(chip, relaxed, result);
+  }
+
+  LogicalResult assemble(const std::string &chip, StringRef ptx, Assembled &result) {
+    result.resources.clear();
     if (!options.dumpPrefix.empty())
-      (void)writeFile(dumpPath(chip, ".ptx"), *ptx);
-    if (failed(make(result.ptx, *ptx)) || failed(make(result.cubin)))
+      (void)writeFile(dumpPath(chip, ".ptx"), ptx);
+    if (failed(make(result.ptx, ptx)) || failed(make(result.cubin)))
       return failure();
     // Kernels side by side on what processors there are: their number changes nothing in what is made.
     llvm::Expected<ToolResult> ptxas = runTool(toolkit.ptxas, {"-v", "-O3", "--split-compile=0", "-arch=" + chip,
@@ -132,7 +148,7 @@ private:
     if (!options.dumpPrefix.empty())
       (void)writeFile(dumpPath(chip, ".ptxas.txt"), ptxas->output);
     if (ptxas->status)
-      return reportRefusal(module, chip, *ptx, ptxas->output);
+      return reportRefusal(module, chip, ptx, ptxas->output);
     return readResources(module, chip, ptxas->output, result.resources);
   }
 

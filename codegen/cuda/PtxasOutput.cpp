@@ -31,13 +31,19 @@ uint32_t numberBefore(StringRef line, StringRef what) {
 
 StringRef quoted(StringRef line) { return line.split('\'').second.split('\'').first; }
 
+// The kernel that begins in a line of PTX, or none.
+StringRef kernelBegun(StringRef line) {
+  size_t at = line.find(".entry ");
+  return at == StringRef::npos ? StringRef() : line.substr(at + 7).take_until([](char c) { return c == '('; }).trim();
+}
+
 // The kernel that has this line, counted from 1.
 StringRef kernelOfLine(StringRef ptx, unsigned line) {
   StringRef kernel;
   for (unsigned number = 1; number <= line && !ptx.empty(); ++number) {
     auto [text, rest] = ptx.split('\n');
-    if (size_t at = text.find(".entry "); at != StringRef::npos)
-      kernel = text.substr(at + 7).take_until([](char c) { return c == '('; }).trim();
+    if (StringRef begun = kernelBegun(text); !begun.empty())
+      kernel = begun;
     ptx = rest;
   }
   return kernel;
@@ -83,6 +89,22 @@ LogicalResult snug::codegen::readResources(gpu::GPUModuleOp module, const std::s
     resources.push_back(found[kernel.getSymName()]);
   }
   return success();
+}
+
+std::string snug::codegen::withoutOccupancy(StringRef ptx, ArrayRef<StringRef> kernels) {
+  std::string relaxed;
+  StringRef kernel;
+  for (StringRef line : llvm::split(ptx, '\n')) {
+    if (StringRef begun = kernelBegun(line); !begun.empty())
+      kernel = begun;
+    // Directives stand between the parameters and the body.
+    if (line == "{" && llvm::is_contained(kernels, kernel))
+      relaxed += ".minnctapersm 1\n";
+    relaxed += line;
+    relaxed += '\n';
+  }
+  relaxed.pop_back();
+  return relaxed;
 }
 
 LogicalResult snug::codegen::reportRefusal(gpu::GPUModuleOp module, const std::string &chip, StringRef ptx,

@@ -11,6 +11,9 @@ namespace snug::codegen {
 mlir::LogicalResult readResources(mlir::gpu::GPUModuleOp module, const std::string &chip, llvm::StringRef output,
                                   std::vector<KernelResources> &resources);
 
+// PTX in which these kernels ask for one block on a processor at a time, and so may have all of its registers.
+std::string withoutOccupancy(llvm::StringRef ptx, llvm::ArrayRef<llvm::StringRef> kernels);
+
 // Emits an error at the kernel that ptxas names, or whose line of `ptx` it names; at the module if it does neither.
 // Always failure.
 mlir::LogicalResult reportRefusal(mlir::gpu::GPUModuleOp module, const std::string &chip, llvm::StringRef ptx,

@@ -2,6 +2,7 @@
 #include "codegen/kernel/Alignment.h"
 #include "dialects/nn/NnDialect.h"
 #include "dialects/plan/PlanDialect.h"
+#include "lib/analysis/Arguments.h"
 #include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -104,6 +105,8 @@ int64_t codegen::alignmentOf(Value memref, int64_t limit) {
       return std::gcd(known, divisors.of(elementBytes(cast<MemRefType>(memref.getType()).getElementType())));
     }
   }
-  bool isArgument = isa<FunctionOpInterface>(memref.getParentBlock()->getParentOp());
-  return isArgument ? known : std::gcd(known, divisors.of(elementBytes(cast<MemRefType>(memref.getType()).getElementType())));
+  auto function = dyn_cast<FunctionOpInterface>(memref.getParentBlock()->getParentOp());
+  // Shapes of outputs stand next to each other in the device's memory.
+  bool isTensor = function && !function.getArgAttr(cast<BlockArgument>(memref).getArgNumber(), kShapeOf);
+  return isTensor ? known : std::gcd(known, divisors.of(elementBytes(cast<MemRefType>(memref.getType()).getElementType())));
 }

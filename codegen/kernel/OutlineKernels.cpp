@@ -249,7 +249,9 @@ private:
         value = view.getViewSource();
       }
       std::optional<int64_t> bytes = tensorBytes(value, bounds);
-      return bytes && *bytes / elementBytes(type.getElementType()) <= std::numeric_limits<int32_t>::max();
+      // Loops count beyond the last element by up to what a block does at once.
+      constexpr int64_t stride = 1 << 20;
+      return bytes && *bytes / elementBytes(type.getElementType()) <= std::numeric_limits<int32_t>::max() - stride;
     });
   }
 

@@ -207,7 +207,7 @@ typedef struct snug_runtime_table {
 } snug_runtime_table;
 
 // Of a model for a GPU, arena, weights, inputs and outputs are addresses on its device: arena and weights 256-byte aligned, the
-// others to SNUG_GPU_TENSOR_ALIGNMENT. The extents of data_shapes are there, too.
+// others to SNUG_GPU_TENSOR_ALIGNMENT. The extents of data_shapes are there, too, next to each other.
 #define SNUG_GPU_TENSOR_ALIGNMENT 16
 typedef struct snug_run_args {
   const snug_runtime_table *runtime;

@@ -117,7 +117,8 @@ public:
 
 private:
   bool matchWeights(std::optional<Softmax> &softmax, Indices &indices);
-  bool matchScores(const Softmax &softmax, const Indices &indices);
+  SmallVector<Operation *> productsBehind(Value value);
+  bool matchScores(const Softmax &softmax, const Indices &indices, Operation *candidate);
   bool assignRoles();
   bool scoresStayInside(Operation *softmax);
   bool leadsTo(Value value, function_ref<bool(Operation *)> wanted);
@@ -138,15 +139,21 @@ private:
 };
 } // namespace
 
+// Whether elementwise ops and views lead from an op that is wanted to the value.
 bool Matcher::leadsTo(Value value, function_ref<bool(Operation *)> wanted) {
-  Operation *op = value.getDefiningOp();
-  if (!op)
-    return false;
-  if (wanted(op))
-    return true;
-  auto linalgOp = dyn_cast<linalg::LinalgOp>(op);
-  if ((linalgOp && isPointwise(linalgOp)) || isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op))
-    return llvm::any_of(op->getOperands(), [&](Value operand) { return leadsTo(operand, wanted); });
+  SmallVector<Operation *> worklist{value.getDefiningOp()};
+  llvm::SmallPtrSet<Operation *, 8> seen;
+  while (!worklist.empty()) {
+    Operation *op = worklist.pop_back_val();
+    if (!op || !seen.insert(op).second)
+      continue;
+    if (wanted(op))
+      return true;
+    auto linalgOp = dyn_cast<linalg::LinalgOp>(op);
+    if ((linalgOp && isPointwise(linalgOp)) || isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op))
+      for (Value operand : op->getOperands())
+        worklist.push_back(operand.getDefiningOp());
+  }
   return false;
 }
 
@@ -184,17 +191,28 @@ bool Matcher::matchWeights(std::optional<Softmax> &softmax, Indices &indices) {
   return indices[softmax->axis] == b.getAffineDimExpr(key);
 }
 
+// A bias may be a product, too: any of these may be that of queries and keys.
+SmallVector<Operation *> Matcher::productsBehind(Value value) {
+  llvm::SetVector<Operation *> found;
+  leadsTo(value, [&](Operation *op) {
+    if (Contraction::of(op))
+      found.insert(op);
+    return false;
+  });
+  return found.takeVector();
+}
+
 // From the softmax back to the product of queries and keys.
-bool Matcher::matchScores(const Softmax &softmax, const Indices &indices) {
+bool Matcher::matchScores(const Softmax &softmax, const Indices &indices, Operation *candidate) {
   Block &block = scoreRegion.emplaceBlock();
   Value qk = block.addArgument(b.getF32Type(), b.getUnknownLoc());
   b.setInsertionPointToEnd(&block);
-  auto isProduct = [](Operation *op) { return Contraction::of(op).has_value(); };
+  auto isProduct = [&](Operation *op) { return op == candidate; };
   ScalarProgram *self = nullptr;
   auto source = [&](const TensorAccess &access) -> FailureOr<Value> {
-    std::optional<Contraction> found = Contraction::of(access.tensor.getDefiningOp());
-    if (!found || !llvm::is_contained(access.indices, b.getAffineDimExpr(key)))
+    if (access.tensor.getDefiningOp() != candidate || !llvm::is_contained(access.indices, b.getAffineDimExpr(key)))
       return Value();
+    std::optional<Contraction> found = Contraction::of(candidate);
     if (product && (product->op != found->op || productIndices != access.indices))
       return failure();
     product = found;
@@ -362,10 +380,18 @@ nn::AttentionOp Matcher::build() {
 nn::AttentionOp Matcher::match() {
   std::optional<Softmax> softmax;
   Indices indices;
-  if (!last.isPlain() || !matchWeights(softmax, indices) || !matchScores(*softmax, indices) || !assignRoles() ||
-      !scoresStayInside(softmax->op))
+  if (!last.isPlain() || !matchWeights(softmax, indices))
     return nullptr;
-  return build();
+  llvm::SetVector<Operation *> ofWeights = traced;
+  for (Operation *candidate : productsBehind(softmax->input)) {
+    scoreRegion.getBlocks().clear();
+    product.reset();
+    traced = ofWeights;
+    if (matchScores(*softmax, indices, candidate) && assignRoles() && scoresStayInside(softmax->op))
+      if (nn::AttentionOp op = build())
+        return op;
+  }
+  return nullptr;
 }
 
 void snug::fuseAttention(func::FuncOp function) {

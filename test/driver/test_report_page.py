@@ -102,6 +102,20 @@ def test_the_page_draws_the_report(browser, tmp_path):
         assert p.count(".stage-table tbody tr") == len(report["timing_ms"])
 
 
+@pytest.mark.skipif("SNUG_CUDA_TOOLKIT" not in os.environ, reason="without a CUDA toolkit")
+def test_kernels_of_a_gpu(browser, mlp, tmp_path):
+    result = snugc(mlp(), "-o", tmp_path / "m.so", "--dim", "rows=40", "--target", "cuda:sm_80,sm_90", "--report", tmp_path / "r.json",
+                   "--report", tmp_path / "r.html")
+    assert result.code == 0, result.err
+    kernels = json.loads((tmp_path / "r.json").read_text())["gpu_kernels"]
+    with Page(browser, tmp_path / "r.html") as p:
+        most = max(one["registers"] for one in kernels)
+        assert f"2 kernels, at most {most} registers of a thread; none has memory of its own" in p.texts("summary")
+        rows = [row.locator("td").all_text_contents() for row in p.page.locator(".kernel-table tbody tr").all()]
+    assert rows == [[one["kernel"], one["chip"], str(one["registers"]), *map(text_of, (one["shared"], one["stack"], one["spilled"]))] for one in kernels]
+    assert len(rows) == 4
+
+
 def test_heights_are_to_scale(browser, tmp_path):
     """The outline is as high at each step as the live bytes say."""
     report, file = report_of(tmp_path, "gpt2_tiny", *TINY, "--activation-budget", "60KiB")

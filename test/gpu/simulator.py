@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Runs kernels of compiled models on the simulator, by themselves or behind what stands in for a driver."""
+import contextlib
 import ctypes as C
 import os
 import subprocess
@@ -42,6 +43,13 @@ class Gpu:
 
     def __exit__(self, kind, *_):
         assert kind is not None or self.stats().faults == 0, "the simulator has found faults: see stderr"
+
+    @contextlib.contextmanager
+    def log(self, path):
+        """Calls of the driver are written to a file, a line of JSON each."""
+        os.environ["SNUG_FAKE_CUDA_LOG"] = str(path)
+        yield
+        del os.environ["SNUG_FAKE_CUDA_LOG"]
 
     def stats(self):
         stats = Stats()

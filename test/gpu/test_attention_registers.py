@@ -46,6 +46,10 @@ def check_nothing_is_spilled(folder, program, kernel):
         assert [stack, *spilled] == ["0", "0", "0"] and int(shared) <= 48 * 1024, (chip, registers, shared, stack, spilled)
 
 
+needs_toolkit = pytest.mark.skipif("SNUG_CUDA_TOOLKIT" not in os.environ, reason="without a CUDA toolkit")
+
+
+@needs_toolkit
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "f32"])
 @pytest.mark.parametrize("size,form", [(64, ""), (128, ""), (192, ""), (256, ""), (64, "few_rows, "), (128, "few_rows, "), (256, "few_rows, ")])
 @pytest.mark.parametrize("low", ["0xFF800000", "-3.0e38"])

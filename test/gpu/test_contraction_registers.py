@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """What contraction kernels take of a GPU, as ptxas says it."""
 import pytest
-from test_attention_registers import check_nothing_is_spilled
+from test_attention_registers import check_nothing_is_spilled, needs_toolkit
 
 PROGRAM = """module attributes {{snug.model_name = "m", snug.threads = 1 : i64, snug.dims = [{{name = "m", min = 1 : i64, max = 900 : i64, step = 1 : i64}}]}} {{
 func.func @main(%a: {a} {{snug.name = "a", snug.dims = ["{m}", "4096"]}}, %b: {b} {{snug.name = "b", snug.dims = [{dims}]}},
@@ -18,6 +18,7 @@ func.func @main(%a: {a} {{snug.name = "a", snug.dims = ["{m}", "4096"]}}, %b: {b
 """
 
 
+@needs_toolkit
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "f32", "f64"])
 @pytest.mark.parametrize("layout", ["kn", "nk"])
 @pytest.mark.parametrize("rows", ["16", "1", "m", "many"])

@@ -9,22 +9,24 @@ import sys
 
 import numpy as np
 import onnxruntime
+import planned as plan
 import pytest
 import simulator
 
 for folder in ("models", "../python"):
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / folder))
 import materialize  # noqa: E402
+from family_dims import FAMILIES, tolerance  # noqa: E402
 import snug  # noqa: E402
 from graph_builder import GraphBuilder, noise  # noqa: E402
 
-TOLERANCE = 1e-5  # relative L2, fp32
 EXPORTED = {"gpt2_tiny": {"batch": 2, "seq": 40}, "gpt2_tiny_unoptimized": {"batch": 1, "seq": 33}, "gpt2_tiny_ts14": {"batch": 1, "seq": 24},
             "llama_tiny": {"batch": 1, "seq": 40}, "llama_tiny_decode": {"batch": 2, "past": 37}, "bert_tiny": {"batch": 2, "seq": 24},
-            "vit_tiny": {"batch": 1}, "folding_tiny": {"batch": 1, "n": 12}}
+            "vit_tiny": {"batch": 1}, "folding_tiny": {"batch": 1, "n": 12}, **{"families/" + name: dims for name, dims in FAMILIES.items()}}
 BUDGETS = ("all", "half", "least")
 CASES = [(name, budget) for name in EXPORTED for budget in BUDGETS]
-SHORT = random.Random(3).sample(CASES, 8)
+SHORT = random.Random(3).sample(CASES, 12)
+DECISIONS = {"families/cond_branch": 1}  # values that a run reads, as they decide what it does next
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +71,7 @@ def budget_words(model, dims, budget, folder):
     return ["--activation-budget", f"{json.loads(report.read_text())['budget']['least_activation']}B"]
 
 
-def check(model, inputs, folder, dims, *words):
+def check(model, inputs, folder, dims, *words, tolerance=1e-5, decisions=0):
     library, planned = compile_model(model, folder, dims, *words)
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
@@ -78,26 +80,33 @@ def check(model, inputs, folder, dims, *words):
     before = gpu.stats().live_bytes
     with gpu:
         compiled = snug.load(str(library))
-        first = compiled(**inputs)
+        with gpu.log(folder / "calls.json"):
+            first = compiled(**inputs)
         made = gpu.stats()
         second = compiled(**inputs)
         after = gpu.stats()
     for name, value in want.items():
         error = np.linalg.norm(first[name].astype(np.float64) - value) / max(np.linalg.norm(value.astype(np.float64)), 1e-30)
-        assert first[name].dtype == value.dtype and error <= TOLERANCE, (name, error)
+        assert first[name].dtype == value.dtype and error <= tolerance, (name, error)
         np.testing.assert_array_equal(first[name], second[name])
     # One allocation each of the arena and the weights, of a copy of each input and output on the host, and of shapes.
     assert made.peak_bytes - before == planned["total"]
     assert after.allocations == made.allocations and after.peak_bytes == made.peak_bytes
-    assert after.waits == made.waits + len(want) + 1  # a copy of each output to the host, and the end of the run
+    # A copy of each output to the host, and the end of the run; a copy of each decision, and its wait.
+    assert after.waits == made.waits + len(want) + 1 + 2 * decisions
     assert after.launches == 2 * made.launches > 0
+    if not decisions: # else the plan alone does not say what a run does
+        said, done = plan.launches(folder / "plan.mlir"), plan.started(folder / "calls.json")
+        assert [kernel for kernel, _ in said] == [kernel for kernel, _ in done]
+        assert all(blocks is None or blocks == started for (_, blocks), (_, started) in zip(said, done))
     return planned
 
 
 def run(name, budget, weights, folder):
     model, dims = weights(name), EXPORTED[name]
     extra = {"s22": dims["past"] + 1} if "past" in dims else {}
-    check(model, materialize.make_inputs(model, {**dims, **extra}), folder, dims, *budget_words(model, dims, budget, folder))
+    check(model, materialize.make_inputs(model, {**dims, **extra}), folder, dims, *budget_words(model, dims, budget, folder),
+          tolerance=tolerance(pathlib.Path(name).name), decisions=DECISIONS.get(name, 0))
 
 
 def test_a_decode_step_with_many_keys(weights, tmp_path):
@@ -116,6 +125,74 @@ def test_exported(name, budget, weights, tmp_path):
 @pytest.mark.parametrize("name, budget", [case for case in CASES if case not in SHORT])
 def test_exported_whole(name, budget, weights, tmp_path):
     run(name, budget, weights, tmp_path)
+
+
+LENGTHS = {"past": (5, 24, 1), "seq": (13, 24, 1), "n": (5, 9, 1)}
+BOUNDED = [name for name, dims in EXPORTED.items() if set(dims) & set(LENGTHS)]
+BOUNDED_SHORT = random.Random(7).sample(BOUNDED, 3)
+
+
+def check_lengths(name, weights, folder):
+    """One library for all lengths, with and without chunk loops: rows then start anywhere in memory."""
+    model = weights(name)
+    dim = next(dim for dim in EXPORTED[name] if dim in LENGTHS)
+    bounded = {"batch": "1..2", dim: f"1..{max(LENGTHS[dim])}"}
+    whole, planned = compile_model(model, folder, bounded)
+    words = ["--activation-budget", f"{planned['arena'] * 2 // 3}B"]
+    allowed = snugc(model, "--dry-run", "--target", "cuda:sm_90", *(f"--dim={key}={value}" for key, value in bounded.items()), *words, allowed=(0, 4))
+    for options in [[]] if allowed else [[], words]:
+        folder = folder / "part" # a library of kernels is loaded once by its path
+        folder.mkdir()
+        library, planned = compile_model(model, folder, bounded, *options)
+        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        with simulator.Gpu(folder / "kernels.mlir") as gpu:
+            before = gpu.stats().live_bytes
+            compiled = snug.load(str(library))
+            for length in LENGTHS[dim]:
+                for batch in (1, 2):
+                    extra = {"s22": length + 1} if dim == "past" else {}
+                    inputs = materialize.make_inputs(model, {"batch": batch, dim: length, **extra})
+                    got = compiled(**inputs)
+                    for name_of, value in zip(got, session.run(list(got), inputs)):
+                        error = np.linalg.norm(got[name_of].astype(np.float64) - value) / max(np.linalg.norm(value.astype(np.float64)), 1e-30)
+                        assert error <= tolerance(pathlib.Path(name).name), (name_of, batch, length, error)
+            assert gpu.stats().peak_bytes - before <= planned["total"]
+            del compiled
+
+
+@pytest.mark.parametrize("name", BOUNDED_SHORT)
+def test_lengths(name, weights, tmp_path):
+    check_lengths(name, weights, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [name for name in BOUNDED if name not in BOUNDED_SHORT])
+def test_lengths_whole(name, weights, tmp_path):
+    check_lengths(name, weights, tmp_path)
+
+
+def check_resources(name, weights, folder):
+    """A thread's own memory is in no plan: no kernel has any, on no chip."""
+    model, chips = weights(name), ["sm_80", "sm_90", "sm_100"]
+    words = [word for dim, value in EXPORTED[name].items() for word in ("--dim", f"{dim}=1..{value}" if dim in ("batch", "seq", "n") else f"{dim}={value}")]
+    snugc(model, "-o", folder / "m.so", "--target", "cuda:" + ",".join(chips), "--report", folder / "report.json", *words)
+    kernels = json.loads((folder / "report.json").read_text())["gpu_kernels"]
+    assert sorted({one["chip"] for one in kernels}) == sorted(chips)
+    assert [one for one in kernels if one["stack"] or one["spilled"]] == []
+
+
+ASSEMBLED = random.Random(5).sample(list(EXPORTED), 5)
+
+
+@pytest.mark.parametrize("name", ASSEMBLED)
+def test_nothing_is_spilled(name, weights, tmp_path):
+    check_resources(name, weights, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [name for name in EXPORTED if name not in ASSEMBLED])
+def test_nothing_is_spilled_whole(name, weights, tmp_path):
+    check_resources(name, weights, tmp_path)
 
 
 def test_convolutions(tmp_path):
@@ -165,3 +242,20 @@ def test_data_decides(tmp_path):
             got = compiled(x=x)
             np.testing.assert_array_equal(got["y"], want[0])
             np.testing.assert_array_equal(got["places"], want[1])
+
+
+def test_shapes_of_outputs(tmp_path):
+    """Each has as many extents as its output has dims, and they stand next to each other, 8 bytes each."""
+    import onnx
+    h = onnx.helper
+    outputs = ["values", "first", "back", "counts"]
+    graph = h.make_graph([h.make_node("Unique", ["x"], outputs, sorted=1)], "g", [h.make_tensor_value_info("x", 1, [12])],
+                         [h.make_tensor_value_info(name, 1 if name == "values" else 7, [None]) for name in outputs])
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
+    x = np.array([3, 1, 3, 3, 0, -2, 1, 3, 7, 7, 0, 3], np.float32)
+    library, _ = compile_model(tmp_path / "m.onnx", tmp_path, {})
+    want = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"]).run(outputs, {"x": x})
+    with simulator.Gpu(tmp_path / "kernels.mlir"):
+        got = snug.load(str(library))(x=x)
+    for name, value in zip(outputs, want):
+        np.testing.assert_array_equal(got[name], value)

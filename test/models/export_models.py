@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Writes the graphs of this folder: `export_models.py [NAME...]`. Needs torch and transformers; no test runs it.
+"""Writes the graphs of this folder: `export_models.py [NAME...]`. Needs torch, transformers, diffusers and timm; no test runs it.
 
 Models are built from a configuration (nothing is downloaded), exported as transformers' users do it, and stripped of
 weights, doc strings and metadata; materialize.py fills weights in again.
@@ -8,7 +8,6 @@ weights, doc strings and metadata; materialize.py fills weights in again.
 import argparse
 import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,38 +15,9 @@ import onnx
 import torch
 from onnx import TensorProto, numpy_helper
 
+from cases import Case, Function, example, text
+from families import FAMILIES
 from materialize import HERE, INLINE_ELEMENTS
-
-
-class Function(torch.nn.Module):
-    """A model as a function of positional tensors."""
-
-    def __init__(self, inner, call):
-        super().__init__()
-        self.inner, self.call = inner, call
-
-    def forward(self, *inputs):
-        return self.call(self.inner, *inputs)
-
-
-@dataclass
-class Case:
-    module: torch.nn.Module
-    inputs: dict  # name -> (example, names of its dims; a number is no name and stays)
-    outputs: list
-
-
-EXAMPLE = {"batch": 2, "seq": 40, "past": 24, "past + 1": 25, "n": 12}
-
-
-def example(*dims, integers=0):
-    """Ones below a number of tokens, or noise; and the dims."""
-    shape = [EXAMPLE.get(dim, dim) for dim in dims]
-    return (torch.ones(shape, dtype=torch.int64) if integers else torch.randn(shape)), dims
-
-
-def text():
-    return {"input_ids": example("batch", "seq", integers=True), "attention_mask": example("batch", "seq", integers=True)}
 
 
 def causal(net):
@@ -139,6 +109,7 @@ MODELS = {
     "bert_tiny": ("dynamo", 18, lambda: bert(2, 64, 4, 256, 512)),
     "vit_tiny": ("dynamo", 20, lambda: vit(2, 64, 4, 64, 8)),
     "folding_tiny": ("dynamo", 20, lambda: folding(1, 64, 40, 16, 8)),
+    **{"families/" + name: how for name, how in FAMILIES.items()},
 }
 
 
@@ -175,14 +146,15 @@ def rename_dims(model, case):
 
 
 def strip(model, name):
-    """Turns float weights into references into NAME.onnx.data, which is not written."""
+    """Turns weights into references into NAME.onnx.data, which is not written."""
     offset = 0
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims, dtype=np.int64) <= INLINE_ELEMENTS:
+        if tensor.data_type not in (TensorProto.FLOAT, TensorProto.FLOAT16) or np.prod(tensor.dims, dtype=np.int64) <= INLINE_ELEMENTS:
             continue
         length = numpy_helper.to_array(tensor).nbytes
         tensor.ClearField("raw_data")
         tensor.ClearField("float_data")
+        tensor.ClearField("int32_data")
         tensor.data_location = TensorProto.EXTERNAL
         del tensor.external_data[:]
         for key, value in (("location", name + ".onnx.data"), ("offset", offset), ("length", length)):
@@ -193,14 +165,16 @@ def strip(model, name):
 def write(exporter, opset, case, path):
     tensors = tuple(tensor for tensor, _ in case.inputs.values())
     names = dict(input_names=list(case.inputs), output_names=case.outputs)
-    if exporter == "torchscript":
+    if exporter.startswith("torchscript"):
         axes = {name: {i: dim for i, dim in enumerate(dims) if isinstance(dim, str)}
                 for name, (_, dims) in case.inputs.items()}
-        torch.onnx.export(case.module, tensors, path, dynamo=False, opset_version=opset, dynamic_axes=axes, **names)
+        torch.onnx.export(case.module, tensors, path, dynamo=False, opset_version=opset, dynamic_axes=axes,
+                          export_modules_as_functions=exporter == "torchscript-functions", **names)
         return
     dynamic = tuple({i: torch.export.Dim.DYNAMIC for i, dim in enumerate(dims) if isinstance(dim, str)}
                     for _, dims in case.inputs.values())
-    program = torch.onnx.export(case.module, tensors, dynamo=True, opset_version=opset, dynamic_shapes=(dynamic,),
+    shapes = (dynamic,) if isinstance(case.module, Function) else dynamic  # *inputs are one argument
+    program = torch.onnx.export(case.module, tensors, dynamo=True, opset_version=opset, dynamic_shapes=shapes,
                                 verbose=False, optimize=exporter == "dynamo", **names)
     program.save(path, external_data=True)
 
@@ -216,8 +190,8 @@ def export(name, outdir):
         model = onnx.load(Path(temp) / "model.onnx")
     clean(model)
     rename_dims(model, case)
-    strip(model, name)
     path = Path(outdir) / (name + ".onnx")
+    strip(model, path.stem)
     onnx.save(model, path)
     print(f"{path}: {len(model.graph.node)} nodes, {path.stat().st_size} bytes")
 

@@ -17,6 +17,8 @@ import onnx
 from onnx import TensorProto
 
 HERE = Path(__file__).resolve().parent
+FLOATS = {TensorProto.FLOAT: "<f4", TensorProto.FLOAT16: "<f2"}
+BELOW = {"type": 2, "position": 128, "timestep": 1000, "class_label": 1000}
 INLINE_ELEMENTS = 1024  # float initializers of more elements than this live in NAME.onnx.data
 
 
@@ -87,11 +89,11 @@ def materialize(source, outdir, seed=0):
     shutil.copyfile(source, target)
     with open(outdir / (source.name + ".data"), "wb") as out:
         for tensor, where in externals(model):
-            if where["location"] != source.name + ".data" or tensor.data_type != TensorProto.FLOAT:
+            if where["location"] != source.name + ".data" or tensor.data_type not in FLOATS:
                 sys.exit(f"{source}: {tensor.name} is not a float weight in {source.name}.data")
             shape = tuple(tensor.dims)
             offset, scale = recipe(tensor.name, shape, used[tensor.name])
-            data = (np.float32(offset) + np.float32(scale) * noise(seed, tensor.name, shape)).astype("<f4").tobytes()
+            data = (np.float32(offset) + np.float32(scale) * noise(seed, tensor.name, shape)).astype(FLOATS[tensor.data_type]).tobytes()
             if len(data) != int(where["length"]):
                 sys.exit(f"{source}: {tensor.name} needs {len(data)} bytes, the graph says {where['length']}")
             out.seek(int(where["offset"]))
@@ -100,8 +102,8 @@ def materialize(source, outdir, seed=0):
 
 
 def make_inputs(path, dims, seed=0):
-    """Seeded inputs: noise, masks of ones but for the second position, and token ids below the vocabulary, which is the
-    width of the output; where that is a named dim, zeros."""
+    """Seeded inputs: noise, masks of ones but for the second position, and integers: below what BELOW says of their name, or
+    token ids below the vocabulary, which is the width of the output; where that is a named dim, zeros."""
     model = onnx.load(path, load_external_data=False)
     weights, made = {t.name for t in model.graph.initializer}, {}
     vocabulary = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value or 1
@@ -120,10 +122,9 @@ def make_inputs(path, dims, seed=0):
                 made[value.name][..., 1] = 0
         elif is_float:
             made[value.name] = noise(seed, "input/" + value.name, shape)
-        elif "type" in value.name:
-            made[value.name] = integers(seed, "input/" + value.name, shape, 2)
         else:
-            made[value.name] = integers(seed, "input/" + value.name, shape, vocabulary)
+            most = next((most for word, most in BELOW.items() if word in value.name), vocabulary)
+            made[value.name] = integers(seed, "input/" + value.name, shape, most)
     return made
 
 

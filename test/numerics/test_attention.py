@@ -9,7 +9,7 @@ import pytest
 from onnx.backend.test.case import node as standard
 
 import snug
-from ops import noise, operator
+from ops import Graph, noise, operator, run
 
 EMPTY = [None, None]  # no past
 
@@ -103,6 +103,23 @@ def test_cases_of_the_standard(case, tmp_path):
 
 def test_cases_of_the_standard_are_many():
     assert len(CASES) >= 90
+
+
+def test_a_bias_that_is_a_product_of_pairs(tmp_path):
+    """Attention among the neighbours of each residue: no tensor of residues, rows and keys is left."""
+    n, heads, size, width = 48, 4, 8, 16
+    graph = Graph()
+    c, z = graph.constant, graph.input("z", noise(n, n, width))
+    q, k, v = (graph.node("Transpose", graph.node("Reshape", graph.node("MatMul", z, c(noise(width, heads * size, seed=i))),
+                                                  c(np.array([n, n, heads, size]))), perm=[0, 2, 3, 1] if i == 1 else [0, 2, 1, 3]) for i in range(3))
+    bias = graph.node("Transpose", graph.node("MatMul", z, c(noise(width, heads, seed=5))), perm=[2, 0, 1])
+    bias = graph.node("Reshape", graph.node("Expand", graph.node("Unsqueeze", bias, c(np.array([0]))), c(np.array([n, heads, n, n]))), c(np.array([n, heads, n, n])))
+    scores = graph.node("Add", bias, graph.node("MatMul", q, k))
+    graph.output(graph.node("MatMul", graph.node("Softmax", scores, axis=-1), v), 4)
+    model = graph.save(tmp_path / "ops.onnx")
+    _, report = snug.compile_model(model, tmp_path / "ops.so", {})
+    assert report["memory"]["arena"] < n * heads * n * n * 4
+    run(graph, model, tmp_path, 2e-6)
 
 
 @pytest.mark.parametrize("attributes", [{}, {"interleaved": 1}, {"rotary_embedding_dim": 4}])

@@ -136,6 +136,10 @@ function sections() {
     make(main, 'h2', {}, 'Chunk loops');
     loopTable(main);
   }
+  if (report.gpu_kernels.length > 0) {
+    make(main, 'h2', {}, 'Kernels of the GPU');
+    kernelTable(main);
+  }
   if (report.fits.length > 0) sweepSection();
   make(main, 'h2', {}, 'Totals, bounds, compilation');
   totalTables(main);

@@ -48,6 +48,17 @@ function loopTable(parent) {
   table(parent, ['over', '#extent', '#slice', '#iterations', 'kind', '#steps', 'ONNX nodes'], rows, 'wide loop-table');
 }
 
+// A chip's code of a kernel is a row; hundreds of them are folded up.
+function kernelTable(parent) {
+  const kernels = report.gpu_kernels, most = Math.max(...kernels.map((one) => one.registers));
+  const own = kernels.filter((one) => one.stack > 0), distinct = new Set(kernels.map((one) => one.kernel)).size;
+  const all = make(parent, 'details');
+  make(all, 'summary', {}, `${distinct === 1 ? '1 kernel' : distinct + ' kernels'}, at most ${most} registers of a thread; ` + (own.length === 0
+    ? 'none has memory of its own' : `on ${own.length} of ${kernels.length} counts with memory of a thread\u2019s own, which is in no budget`));
+  table(all, ['kernel', 'chip', '#registers of a thread', '#shared memory of a block', '#stack of a thread', '#spilled'], kernels.map((one) =>
+    [one.kernel, one.chip, one.registers, bytes(one.shared), bytes(one.stack), bytes(one.spilled)]), 'kernel-table');
+}
+
 function sweepTable(parent, hasMeasured) {
   const heads = ['#--activation-budget', '#arena', '#modelled', '#relative'];
   if (hasMeasured) heads.push('#measured', '#relative');

@@ -183,6 +183,40 @@ func.func @plain_linalg(%q: tensor<32x8xf32>, %k: tensor<48x8xf32>, %v: tensor<4
 
 // -----
 
+// A bias that is a product, too, of rows and keys in one operand and heads in the other: pairs of residues, say.
+// CHECK-LABEL: func.func @bias_is_a_product
+// CHECK: %[[BIAS:.*]] = linalg.generic {{.*}} ins(%arg3, %arg4 : tensor<32x48x6xf32>, tensor<6x4xf32>)
+// CHECK: snug_nn.attention ins(%arg0, %arg1, %arg2 : tensor<4x32x8xf32>, tensor<4x48x8xf32>, tensor<4x48x24xf32>) score(%[[BIAS]] : tensor<4x32x48xf32>)
+// CHECK: ^bb0(%[[QK:.*]]: f32, %[[B:.*]]: f32):
+// CHECK-NEXT: %[[SUM:.*]] = arith.addf %[[B]], %[[QK]] : f32
+// CHECK-NEXT: snug_nn.yield %[[SUM]] : f32
+// CHECK: return
+func.func @bias_is_a_product(%q: tensor<4x32x8xf32>, %k: tensor<4x48x8xf32>, %v: tensor<4x48x24xf32>, %x: tensor<32x48x6xf32>,
+                             %w: tensor<6x4xf32>) -> tensor<4x32x24xf32> {
+  %zero = arith.constant 0.0 : f32
+  %e0 = tensor.empty() : tensor<4x32x48xf32>
+  %f0 = linalg.fill ins(%zero : f32) outs(%e0 : tensor<4x32x48xf32>) -> tensor<4x32x48xf32>
+  %bias = linalg.generic {indexing_maps = [affine_map<(h, s, t, c) -> (s, t, c)>, affine_map<(h, s, t, c) -> (c, h)>, affine_map<(h, s, t, c) -> (h, s, t)>],
+                          iterator_types = ["parallel", "parallel", "parallel", "reduction"]}
+      ins(%x, %w : tensor<32x48x6xf32>, tensor<6x4xf32>) outs(%f0 : tensor<4x32x48xf32>) {
+  ^bb0(%a: f32, %b: f32, %sum: f32):
+    %0 = arith.mulf %a, %b : f32
+    %1 = arith.addf %sum, %0 : f32
+    linalg.yield %1 : f32
+  } -> tensor<4x32x48xf32>
+  %s = linalg.batch_matmul
+      indexing_maps = [affine_map<(h, m, n, k) -> (h, m, k)>, affine_map<(h, m, n, k) -> (h, n, k)>, affine_map<(h, m, n, k) -> (h, m, n)>]
+      ins(%q, %k : tensor<4x32x8xf32>, tensor<4x48x8xf32>) outs(%f0 : tensor<4x32x48xf32>) -> tensor<4x32x48xf32>
+  %biased = linalg.add ins(%bias, %s : tensor<4x32x48xf32>, tensor<4x32x48xf32>) outs(%e0 : tensor<4x32x48xf32>) -> tensor<4x32x48xf32>
+  %p = linalg.softmax dimension(2) ins(%biased : tensor<4x32x48xf32>) outs(%e0 : tensor<4x32x48xf32>) -> tensor<4x32x48xf32>
+  %e1 = tensor.empty() : tensor<4x32x24xf32>
+  %f1 = linalg.fill ins(%zero : f32) outs(%e1 : tensor<4x32x24xf32>) -> tensor<4x32x24xf32>
+  %y = linalg.batch_matmul ins(%p, %v : tensor<4x32x48xf32>, tensor<4x48x24xf32>) outs(%f1 : tensor<4x32x24xf32>) -> tensor<4x32x24xf32>
+  return %y : tensor<4x32x24xf32>
+}
+
+// -----
+
 // A batched product over batch * heads, with a mask that speaks of the batch alone in between.
 // CHECK-DAG: #[[$QUERY:.*]] = affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d3)>
 // CHECK-DAG: #[[$MASK:.*]] = affine_map<(d0, d1, d2, d3, d4) -> (d0 floordiv 4, d1, d2)>
