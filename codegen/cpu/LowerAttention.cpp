@@ -89,6 +89,8 @@ KernelRange codegen::planAttention(nn::AttentionOp op, const CpuTarget &target) 
 }
 
 LogicalResult codegen::checkAttention(nn::AttentionOp op, const CpuTarget &target) {
+  if (op.getInParts())
+    return op.emitOpError("is in parts of the keys, which are generated for GPUs only");
   return success(succeeded(Plan::of(op, target)));
 }
 

@@ -2,6 +2,7 @@
 //
 // linalg.generic: a plain loop nest, which LLVM's loop vectoriser turns into code at memory speed.
 #include "codegen/cpu/CpuTarget.h"
+#include "codegen/cpu/GenericCode.h"
 #include "codegen/cpu/Kernels.h"
 #include "codegen/cpu/RegisterTile.h"
 #include "codegen/cpu/Transposition.h"

@@ -78,7 +78,8 @@ nn::ContractOp splitEpilogue(nn::ContractOp op) {
                             });
   b.setInsertionPoint(op);
   auto product = nn::ContractOp::create(b, op.getLoc(), TypeRange(), op.getA(), op.getB(), ValueRange(), init,
-                                        b.getAffineMapArrayAttr({maps[0], maps[1], maps.back()}), op.getIteratorTypesAttr(), UnitAttr());
+                                        b.getAffineMapArrayAttr({maps[0], maps[1], maps.back()}), op.getIteratorTypesAttr(), UnitAttr(),
+                                        op.getFewRowsAttr(), op.getFewColumnsAttr());
   Block *plain = b.createBlock(&product.getEpilogue(), {}, {sum}, {op.getLoc()});
   nn::YieldOp::create(b, op.getLoc(), ValueRange(plain->getArgument(0)));
   op.erase();
@@ -93,6 +94,8 @@ int64_t CudaKernels::assignLibraries(ModuleOp module, ArrayRef<std::string> libr
   module.walk([&](nn::ContractOp op) { ops.push_back(op); });
   bool any = false;
   for (nn::ContractOp op : ops) {
+    if (op.getFewRows() || op.getFewColumns()) // there is a kernel for that
+      continue;
     std::optional<BlasEpilogue> epilogue = BlasEpilogue::of(op);
     std::optional<BlasForm> form = epilogue ? BlasForm::of(op, epilogue) : std::nullopt;
     if (form ? !isWorth(*form, kLeastSums) : !(form = BlasForm::of(op, std::nullopt)) || !isWorth(*form, kLeastSumsOfTwo) || !(op = splitEpilogue(op)))

@@ -92,7 +92,8 @@ public:
 
 private:
   static int64_t keysOf(const AttentionPlace &place) {
-    return place.sizes.head + place.sizes.value <= 2 * 128 ? 64 : 32;
+    int64_t both = place.sizes.head + place.sizes.value;
+    return both <= 2 * 128 ? 64 : both <= 2 * 192 ? 32 : 16;
   }
   Value zeros() {
     auto vector = VectorType::get({2, 2}, b.getF32Type());

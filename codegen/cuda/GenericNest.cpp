@@ -10,9 +10,7 @@ using namespace mlir;
 using namespace snug;
 using namespace snug::codegen;
 
-namespace {
-// `inner` once for all lanes or, where it uses values that differ from lane to lane, for each of them.
-void cloneOnLanes(Operation &inner, int64_t lanes, IRMapping &mapping, CudaKernelBuilder &b) {
+void codegen::cloneOnLanes(Operation &inner, int64_t lanes, IRMapping &mapping, CudaKernelBuilder &b) {
   llvm::SetVector<Value> used(inner.operand_begin(), inner.operand_end());
   getUsedValuesDefinedAbove(inner.getRegions(), used);
   auto isVector = [&](Value value) { return isa<VectorType>(mapping.lookupOrDefault(value).getType()); };
@@ -46,7 +44,6 @@ void cloneOnLanes(Operation &inner, int64_t lanes, IRMapping &mapping, CudaKerne
   for (auto [result, all] : llvm::zip(inner.getResults(), results))
     mapping.map(result, vector::FromElementsOp::create(b, onLanes(result.getType()), all));
 }
-} // namespace
 
 GenericNest::GenericNest(linalg::GenericOp op, const GenericPlan &plan, CudaKernelBuilder &b)
     : op(op), b(b), plan(plan) {

@@ -8,6 +8,9 @@
 
 namespace snug::codegen {
 
+// `inner` once for all lanes or, where it uses values that differ from lane to lane, for each of them.
+void cloneOnLanes(mlir::Operation &inner, int64_t lanes, mlir::IRMapping &mapping, CudaKernelBuilder &b);
+
 class GenericNest {
 public:
   GenericNest(mlir::linalg::GenericOp op, const GenericPlan &plan, CudaKernelBuilder &b);

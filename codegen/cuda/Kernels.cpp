@@ -159,12 +159,12 @@ void CudaKernelBuilder::warpRows(ArrayRef<Value> sizes, function_ref<void(ArrayR
 }
 
 // Shuffles move 32 bits: others travel as integers, wider ones in two halves.
-static Value shuffleBits(CudaKernelBuilder &b, Value value, Value offset, gpu::ShuffleMode mode) {
+static Value xorLanes(CudaKernelBuilder &b, Value value, Value offset) {
   Type type = value.getType();
   unsigned width = type.getIntOrFloatBitWidth();
   Value whole = arith::ConstantOp::create(b, b.getI32IntegerAttr(kWarp));
   auto word = [&](Value bits) -> Value {
-    return gpu::ShuffleOp::create(b, bits, offset, whole, mode).getShuffleResult();
+    return gpu::ShuffleOp::create(b, bits, offset, whole, gpu::ShuffleMode::XOR).getShuffleResult();
   };
   if (type.isF32() || type.isInteger(32))
     return word(value);
@@ -181,15 +181,11 @@ static Value shuffleBits(CudaKernelBuilder &b, Value value, Value offset, gpu::S
   return type.isFloat() ? arith::BitcastOp::create(b, type, bits).getResult() : bits;
 }
 
-Value CudaKernelBuilder::shuffle(Value value, Value lane) {
-  return shuffleBits(*this, value, arith::IndexCastOp::create(*this, getI32Type(), lane), gpu::ShuffleMode::IDX);
-}
-
-Value CudaKernelBuilder::reduceWarp(Value value, Combine combine, int64_t lanes) {
+Value CudaKernelBuilder::reduceWarp(Value value, Combine combine, int64_t lanes, int64_t apart) {
   // A butterfly: both of a pair combine the same two values, so all lanes end with the same bits.
   for (int32_t distance = lanes / 2; distance > 0; distance /= 2) {
-    Value offset = arith::ConstantOp::create(*this, getI32IntegerAttr(distance));
-    value = combine(value, shuffleBits(*this, value, offset, gpu::ShuffleMode::XOR));
+    Value offset = arith::ConstantOp::create(*this, getI32IntegerAttr(distance * apart));
+    value = combine(value, xorLanes(*this, value, offset));
   }
   return value;
 }

@@ -90,9 +90,9 @@ struct CudaKernelBuilder : KernelBuilder {
   void warpRows(llvm::ArrayRef<mlir::Value> sizes, llvm::function_ref<void(llvm::ArrayRef<mlir::Value>)> body);
 
   using Combine = llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)>;
-  mlir::Value shuffle(mlir::Value value, mlir::Value lane);
-  // Of the lanes' values, or those of `lanes` neighbours, in all of them; all get the same bits.
-  mlir::Value reduceWarp(mlir::Value value, Combine combine, int64_t lanes = kWarp);
+  // Of the lanes' values, or those of `lanes` neighbours or of as many that are `apart` from each other (powers of two), in all of
+  // them; all get the same bits.
+  mlir::Value reduceWarp(mlir::Value value, Combine combine, int64_t lanes = kWarp, int64_t apart = 1);
   // Of the threads' values, in all threads of the block. All threads must come here.
   mlir::Value reduceBlock(mlir::Value value, mlir::Value neutral, Combine combine);
 };

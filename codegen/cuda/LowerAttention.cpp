@@ -13,6 +13,8 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "llvm/ADT/SetVector.h"
+#include <numeric>
 
 using namespace mlir;
 using namespace snug;
@@ -41,19 +43,25 @@ public:
   AttentionCode(AttentionPlace place, CudaKernelBuilder &b)
       : place(std::move(place)), op(this->place.op), b(b), bound(keyBound(op)), form(AttentionForm::create(b, this->place)) {
     for (int64_t i = 0; i < form->rows; ++i)
-      rows.push_back(this->place.rowAt(b, form->row(i)));
+      rows.push_back(this->place.row(b, form->row(i)));
   }
 
   void emit() {
     SmallVector<Value> limits; // of keys that a thread's rows look at
-    Value end = place.numKeys;
+    Value end = place.endKey;
     if (bound) {
-      // It changes with the row in one direction, so one of the tile's ends sees most.
-      Value last = place.rowAt(b, b.constant(place.sizes.rows() - 1));
-      end = b.max(limitOf(place.firstRow), limitOf(last));
+      // It changes with the row, and with the head, in one direction, so one of the tile's corners sees most.
+      llvm::SmallSetVector<int64_t, 4> corners;
+      for (int64_t head : {int64_t(0), place.sizes.heads - 1})
+        for (int64_t row : {int64_t(0), place.sizes.rowsOfHead - 1})
+          corners.insert(head * place.sizes.rowsOfHead + row);
+      for (int64_t corner : corners) {
+        Value limit = limitOf(place.row(b, b.constant(corner)));
+        end = corner == 0 ? limit : b.max(end, limit);
+      }
     }
-    for (Value row : rows)
-      limits.push_back(bound ? limitOf(row) : place.numKeys);
+    for (const AttentionRow &row : rows)
+      limits.push_back(bound ? limitOf(row) : place.endKey);
     SmallVector<Value> initial(form->rows, number(-INFINITY));
     initial.append(form->rows * (1 + form->values), number(0));
     if (!bound || bound->infinite)
@@ -64,9 +72,9 @@ public:
       Value isFirst = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, time, b.constant(0)), any = number(0);
       SmallVector<Value> remaining;
       for (int64_t i = 0; i < form->rows; ++i) {
-        Value none = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, state.max[i], number(kSeenScore));
+        Value none = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, form->maxOfAll(state.max[i]), number(kSeenScore));
         any = select(none, number(1), any);
-        remaining.push_back(select(isFirst, limits[i], select(none, place.numKeys, b.constant(0))));
+        remaining.push_back(select(isFirst, limits[i], select(none, place.endKey, b.constant(0))));
         state.max[i] = select(none, number(-INFINITY), state.max[i]);
         state.total[i] = select(none, number(0), state.total[i]);
         for (int64_t j = 0; j < form->values; ++j)
@@ -74,7 +82,7 @@ public:
       }
       any = b.reduceBlock(any, number(0), [&](Value x, Value y) { return larger(x, y); });
       Value again = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, any, number(0));
-      all = stream(select(isFirst, end, select(again, place.numKeys, b.constant(0))), remaining, state.all());
+      all = stream(select(isFirst, end, select(again, place.endKey, b.constant(0))), remaining, state.all());
       b.barrier(); // shared memory is free for the next time
     })));
   }
@@ -86,19 +94,19 @@ private:
   Value plus(Value x, Value y) { return arith::AddFOp::create(b, x, y); }
   Value times(Value x, Value y) { return arith::MulFOp::create(b, x, y); }
 
-  Value limitOf(Value row) {
+  Value limitOf(const AttentionRow &row) {
     Value last = b.constant(bound->last.constant + 1);
     for (auto [dim, factor] : bound->last.dims)
-      last = b.add(last, b.mul(dim == op.rowDim() ? row : place.batch[dim], b.constant(factor)));
+      last = b.add(last, b.mul(dim == op.rowDim() ? row.row : row.batch[dim], b.constant(factor)));
     for (auto [value, factor] : bound->last.values) {
       if (!value.getType().isIndex())
         value = arith::IndexCastOp::create(b, b.getIndexType(), value);
       last = b.add(last, b.mul(value, b.constant(factor)));
     }
-    return b.min(b.max(last, b.constant(0)), place.numKeys);
+    return b.min(b.max(last, b.constant(0)), place.endKey);
   }
 
-  Value scoreOf(Value product, Value row, Value key) {
+  Value scoreOf(Value product, const AttentionRow &row, Value key) {
     Block &score = op.getScore().front();
     Value zero = b.constant(0);
     IRMapping mapping;
@@ -106,7 +114,7 @@ private:
     for (auto [index, operand] : llvm::enumerate(op.getScoreIns()))
       if (!score.getArgument(index + 1).use_empty())
         mapping.map(score.getArgument(index + 1), isa<MemRefType>(operand.getType())
-                                                      ? b.load(operand, place.at(b, 3 + index, row, key, zero, zero))
+                                                      ? b.load(operand, place.at(b, 3 + index, row.batch, row.row, key, zero, zero))
                                                       : Value(operand));
     for (Operation &inner : score.without_terminator()) {
       auto index = dyn_cast<nn::IndexOp>(inner);
@@ -114,15 +122,15 @@ private:
         b.clone(inner, mapping);
       else
         mapping.map(index.getResult(), index.getDim() == op.keyDim()   ? key
-                                       : index.getDim() == op.rowDim() ? row
-                                                                       : place.batch[index.getDim()]);
+                                       : index.getDim() == op.rowDim() ? row.row
+                                                                       : row.batch[index.getDim()]);
     }
     return mapping.lookupOrDefault(score.getTerminator()->getOperand(0));
   }
 
   SmallVector<Value> stream(Value end, ArrayRef<Value> limits, ArrayRef<Value> initial) {
     form->begin(end);
-    return b.carry(b.constant(0), end, form->keys, initial, [&](Value key, SmallVector<Value> &all) {
+    return b.carry(place.firstKey, end, form->keys, initial, [&](Value key, SmallVector<Value> &all) {
       State state(*form, all);
       SmallVector<Value> scores = form->scores(key, end);
       for (int64_t i = 0; i < form->rows; ++i) {
@@ -155,31 +163,29 @@ private:
   void finish(State state) {
     unsigned init = op->getNumOperands() - 1;
     Value zero = b.constant(0), size = b.constant(place.sizes.value);
-    for (int64_t i = 0; i < form->rows; ++i) {
-      Value total = b.reduceWarp(state.total[i], [&](Value x, Value y) { return plus(x, y); }, form->lanes);
-      Value inverse = arith::DivFOp::create(b, number(1), total), nothing;
+    form->finish(state.max, state.total, state.sums, [&](const AttentionForm::Result &result) {
+      Value inverse = arith::DivFOp::create(b, number(1), result.total), nothing;
       if (op.getZeroIfMasked()) // no weight at all, or NaN
-        nothing = arith::CmpFOp::create(b, arith::CmpFPredicate::ULE, total, number(0));
-      b.ifTrue(b.isBelow(b.add(place.firstRow, form->row(i)), place.numRows), [&] {
-        if (op.getMax()) {
-          Value isOne = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, b.rem(b.lane(), b.constant(form->lanes)), zero);
-          b.ifTrue(isOne, [&] {
-            b.store(state.max[i], op.getMax(), place.at(b, init - 2, rows[i], zero, zero, zero));
-            b.store(total, op.getTotal(), place.at(b, init - 1, rows[i], zero, zero, zero));
+        nothing = arith::CmpFOp::create(b, arith::CmpFPredicate::ULE, result.total, number(0));
+      AttentionRow row = place.row(b, result.row);
+      b.ifTrue(row.exists, [&] {
+        if (op.getMax())
+          b.ifTrue(result.speaks, [&] {
+            b.store(result.max, op.getMax(), place.at(b, init - 2, row.batch, row.row, zero, zero, zero));
+            b.store(result.total, op.getTotal(), place.at(b, init - 1, row.batch, row.row, zero, zero, zero));
           });
-        }
-        for (int64_t j = 0; j < form->values; ++j) {
-          Value e = form->value(j), value = times(state.sums[i * form->values + j], inverse);
+        for (auto [at, sum] : llvm::zip(result.places, result.sums)) {
+          Value e = at, value = times(sum, inverse);
           if (nothing)
             value = select(nothing, number(0), value);
-          auto store = [&] { b.store(value, op.getInit(), place.at(b, init, rows[i], zero, zero, e)); };
+          auto store = [&] { b.store(value, op.getInit(), place.at(b, init, row.batch, row.row, zero, zero, e)); };
           if (form->values * form->lanes == place.sizes.value)
             store();
           else
             b.ifTrue(b.isBelow(e, size), store);
         }
       });
-    }
+    });
   }
 
   AttentionPlace place;
@@ -187,21 +193,83 @@ private:
   CudaKernelBuilder &b;
   std::optional<KeyBound> bound;
   std::unique_ptr<AttentionForm> form;
-  SmallVector<Value> rows; // this thread's, of all
+  SmallVector<AttentionRow> rows; // this thread's, of all
 };
+
+// Of the query heads that look at one head of keys and values: the batch dim that they lie along, and how many there are.
+std::pair<unsigned, int64_t> groupOf(nn::AttentionOp op) {
+  SmallVector<AffineMap> maps = op.getMaps();
+  for (unsigned dim = op.getNumBatchDims(); dim-- > 0;) {
+    if (dim == op.partDim())
+      continue;
+    int64_t group = 0; // any number
+    for (unsigned operand : {1, 2})
+      for (AffineExpr index : maps[operand].getResults()) {
+        if (!index.isFunctionOfDim(dim))
+          continue;
+        auto quotient = dyn_cast<AffineBinaryOpExpr>(index);
+        auto divisor = quotient ? dyn_cast<AffineConstantExpr>(quotient.getRHS()) : AffineConstantExpr();
+        bool divides = divisor && index.getKind() == AffineExprKind::FloorDiv && quotient.getLHS() == getAffineDimExpr(dim, op.getContext());
+        group = std::gcd(group, divides ? divisor.getValue() : 1);
+      }
+    if (group != 1)
+      return {dim, group};
+  }
+  return {0, 1};
+}
 } // namespace
 
 AttentionSizes AttentionSizes::of(nn::AttentionOp op) {
   auto type = [](Value operand) { return cast<MemRefType>(operand.getType()).getElementType(); };
   Type first = type(op.getQ());
   bool narrow = (first.isF16() || first.isBF16()) && type(op.getK()) == first && type(op.getV()) == first;
-  return {extentOf(op, op.headSizeDim(), 1), extentOf(op, op.valueSizeDim(), 2), narrow ? first : Type()};
+  AttentionSizes sizes{extentOf(op, op.headSizeDim(), 1), extentOf(op, op.valueSizeDim(), 2), narrow ? first : Type(), narrow ? 128 : 64};
+  if (!op.getFewRows())
+    return sizes;
+  // As many rows as there are registers for. What is computed of a row depends on none of it.
+  unsigned init = op->getNumOperands() - 1;
+  auto [dim, group] = groupOf(op);
+  int64_t most = std::clamp<int64_t>(1024 / std::max<int64_t>(1, sizes.value), 1, 8);
+  int64_t heads = group == 1 ? 1 : extentOf(op, dim, init), rows = extentOf(op, op.rowDim(), init);
+  auto atMost = [](int64_t extent, int64_t most) { return ShapedType::isDynamic(extent) ? most : std::clamp<int64_t>(extent, 1, most); };
+  sizes.headDim = dim;
+  sizes.heads = atMost(heads, most);
+  while (group % sizes.heads) // those of one group
+    --sizes.heads;
+  sizes.rowsOfHead = ShapedType::isDynamic(rows) ? 1 : atMost(rows, most / sizes.heads);
+  return sizes;
 }
 
-SmallVector<Value> AttentionPlace::at(CudaKernelBuilder &b, unsigned operand, Value s, Value t, Value d, Value e) const {
+SmallVector<Value> AttentionPlace::at(CudaKernelBuilder &b, unsigned operand, ArrayRef<Value> batch, Value s, Value t, Value d,
+                                      Value e) const {
   SmallVector<Value> indices(batch);
   indices.append({s, t, d, e});
   return b.apply(nn::AttentionOp(op).getMaps()[operand], indices);
+}
+
+AttentionRow AttentionPlace::row(CudaKernelBuilder &b, Value row) const {
+  AttentionRow result{batch, {}, {}};
+  if (sizes.heads > 1) {
+    Value head = b.add(batch[sizes.headDim], b.div(row, b.constant(sizes.rowsOfHead)));
+    row = b.rem(row, b.constant(sizes.rowsOfHead));
+    result.batch[sizes.headDim] = b.min(head, b.sub(numHeads, b.constant(1)));
+    result.exists = b.isBelow(head, numHeads);
+  }
+  Value isRow = b.isBelow(b.add(firstRow, row), numRows);
+  result.exists = result.exists ? arith::AndIOp::create(b, result.exists, isRow).getResult() : isRow;
+  result.row = rowAt(b, row);
+  return result;
+}
+
+void AttentionForm::finish(ArrayRef<Value> max, ArrayRef<Value> total, ArrayRef<Value> sums, function_ref<void(const Result &)> write) {
+  Value isFirst = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, b.rem(b.lane(), b.constant(lanes)), b.constant(0));
+  for (int64_t i = 0; i < rows; ++i) {
+    Value all = b.reduceWarp(total[i], [&](Value x, Value y) -> Value { return arith::AddFOp::create(b, x, y); }, lanes);
+    Result result{row(i), max[i], all, isFirst, {}, llvm::to_vector(sums.slice(i * values, values))};
+    for (int64_t j = 0; j < values; ++j)
+      result.places.push_back(value(j));
+    write(result);
+  }
 }
 
 Value AttentionPlace::inVectors(CudaKernelBuilder &b, unsigned operand, unsigned dim, int64_t columns) const {
@@ -210,6 +278,8 @@ Value AttentionPlace::inVectors(CudaKernelBuilder &b, unsigned operand, unsigned
 }
 
 std::unique_ptr<AttentionForm> AttentionForm::create(CudaKernelBuilder &b, const AttentionPlace &place) {
+  if (nn::AttentionOp(place.op).getFewRows())
+    return createFewRowsForm(b, place);
   return place.sizes.product ? createTensorCoreForm(b, place) : createF32Form(b, place);
 }
 
@@ -229,9 +299,10 @@ LogicalResult codegen::checkAttention(nn::AttentionOp op) {
 KernelRange codegen::planAttentionRows(nn::AttentionOp op) {
   KernelRange range;
   unsigned init = op->getNumOperands() - 1;
+  AttentionSizes sizes = AttentionSizes::of(op);
   for (unsigned dim = 0; dim <= op.rowDim(); ++dim)
     if (std::optional<ExtentPlace> place = extentPlace(op.getMaps(), dim, {init}))
-      range.factors.push_back({{*place}, dim == op.rowDim() ? AttentionSizes::of(op).rows() : 1});
+      range.factors.push_back({{*place}, dim == op.rowDim() ? sizes.rowsOfHead : sizes.heads > 1 && dim == sizes.headDim ? sizes.heads : 1});
   return range;
 }
 
@@ -240,13 +311,26 @@ void codegen::emitKernel(nn::AttentionOp op, CudaKernelBuilder &b) {
   AttentionPlace place;
   place.op = op;
   place.sizes = AttentionSizes::of(op);
+  auto sizeOf = [&](unsigned dim, unsigned operand) { return b.size(op, extentPlace(op.getMaps(), dim, {operand})); };
   SmallVector<Value> factors;
   for (unsigned dim = 0; dim < op.getNumBatchDims(); ++dim)
-    factors.push_back(b.size(op, extentPlace(op.getMaps(), dim, {init})));
-  place.numRows = b.size(op, extentPlace(op.getMaps(), op.rowDim(), {init}));
-  place.numKeys = b.size(op, extentPlace(op.getMaps(), op.keyDim(), {1}));
-  factors.push_back(b.ceilDiv(place.numRows, place.sizes.rows()));
+    factors.push_back(sizeOf(dim, init));
+  place.numRows = sizeOf(op.rowDim(), init);
+  place.numKeys = sizeOf(op.keyDim(), 1);
+  place.firstKey = b.constant(0), place.endKey = place.numKeys;
+  if (place.sizes.heads > 1) {
+    place.numHeads = factors[place.sizes.headDim];
+    factors[place.sizes.headDim] = b.ceilDiv(place.numHeads, place.sizes.heads);
+  }
+  factors.push_back(b.ceilDiv(place.numRows, place.sizes.rowsOfHead));
   place.batch = b.delinearize(b.block(), factors);
-  place.firstRow = b.mul(place.batch.pop_back_val(), b.constant(place.sizes.rows()));
+  place.firstRow = b.mul(place.batch.pop_back_val(), b.constant(place.sizes.rowsOfHead));
+  if (place.sizes.heads > 1)
+    place.batch[place.sizes.headDim] = b.mul(place.batch[place.sizes.headDim], b.constant(place.sizes.heads));
+  if (std::optional<unsigned> part = op.partDim()) {
+    Value length = b.ceilDiv(place.numKeys, factors[*part]);
+    place.firstKey = b.mul(place.batch[*part], length);
+    place.endKey = b.min(b.add(place.firstKey, length), place.numKeys);
+  }
   AttentionCode(std::move(place), b).emit();
 }

@@ -36,7 +36,8 @@ SharedTile::SharedTile(CudaKernelBuilder &b, int64_t rows, int64_t columns, Type
 Type SharedTile::elementType() const { return cast<MemRefType>(buffer.getType()).getElementType(); }
 
 Value SharedTile::at(CudaKernelBuilder &b, Value row, Value column) const {
-  return b.add(b.add(b.mul(row, b.constant(pitch)), column), b.constant(offset));
+  Value place = b.add(b.add(b.mul(row, b.constant(pitch)), column), b.constant(offset));
+  return shift ? b.add(place, shift) : place;
 }
 
 Value SharedTile::loadVector(CudaKernelBuilder &b, Value row, Value column) const {
@@ -122,9 +123,18 @@ void codegen::startCopy(CudaKernelBuilder &b, const SharedTile &tile, const Tile
   elements();
 }
 
-void codegen::finishCopies(CudaKernelBuilder &b) {
+// Never a group alone: its text would take what follows for its operands.
+static void waitForCopies(CudaKernelBuilder &b, int32_t pending) {
   auto group = nvgpu::DeviceAsyncCreateGroupOp::create(b, nvgpu::DeviceAsyncTokenType::get(b.getContext()), ValueRange());
-  nvgpu::DeviceAsyncWaitOp::create(b, group, b.getI32IntegerAttr(0));
+  nvgpu::DeviceAsyncWaitOp::create(b, group, b.getI32IntegerAttr(pending));
+}
+void codegen::groupCopies(CudaKernelBuilder &b) { waitForCopies(b, 1); } // none was before it
+void codegen::finishCopies(CudaKernelBuilder &b) {
+  waitForCopies(b, 0);
+  b.barrier();
+}
+void codegen::finishCopiesBefore(CudaKernelBuilder &b) {
+  waitForCopies(b, 1);
   b.barrier();
 }
 

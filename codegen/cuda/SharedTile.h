@@ -13,6 +13,7 @@ namespace snug::codegen {
 struct SharedTile {
   mlir::Value buffer; // one dim
   int64_t rows, columns, pitch, offset;
+  mlir::Value shift; // elements, beside the offset; none: 0
 
   static int64_t pitchOf(int64_t columns, mlir::Type elementType);
   static int64_t elementsOf(int64_t rows, int64_t columns, mlir::Type elementType) {
@@ -45,6 +46,10 @@ mlir::Value isInVectors(CudaKernelBuilder &b, mlir::Value memref, std::optional<
 void startCopy(CudaKernelBuilder &b, const SharedTile &tile, const TileSource &source);
 // Until what all threads of the block have started is there for all of them.
 void finishCopies(CudaKernelBuilder &b);
+// What was started is a group, the first one.
+void groupCopies(CudaKernelBuilder &b);
+// Groups what was started, and waits until the group before it is there for all threads of the block.
+void finishCopiesBefore(CudaKernelBuilder &b);
 
 // Fragments of f16 or bf16, vector<4x2xT>: a 16x16 matrix at `row` and `column`, as mma.sync takes it from the left.
 mlir::Value loadLeft(CudaKernelBuilder &b, const SharedTile &tile, mlir::Value row, mlir::Value column);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/kernel/Alignment.h"
+#include "dialects/nn/NnDialect.h"
 #include "dialects/plan/PlanDialect.h"
 #include "lib/analysis/Arguments.h"
 #include "lib/analysis/IndexBounds.h"
@@ -98,6 +99,8 @@ int64_t codegen::alignmentOf(Value memref, int64_t limit) {
       memref = slice.getSource();
     } else if (isa<memref::CastOp, memref::ExpandShapeOp, memref::CollapseShapeOp>(op)) {
       memref = op->getOperand(0);
+    } else if (isa<nn::WeightOp>(op)) {
+      return known; // at a multiple of 64 bytes among them
     } else {
       return std::gcd(known, divisors.of(elementBytes(cast<MemRefType>(memref.getType()).getElementType())));
     }

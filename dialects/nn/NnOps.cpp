@@ -296,6 +296,12 @@ LogicalResult AttentionOp::verify() {
         return emitOpError() << "indexing map " << operand
                              << (maps[operand].isFunctionOfDim(role.dim) ? " has" : " lacks") << " dim " << role.name;
     }
+  if (getInParts() && (!getMax() || !getFewRows() || getNumBatchDims() == 0))
+    return emitOpError("is in parts, and so has few_rows, stats and a batch dim");
+  if (std::optional<unsigned> part = partDim())
+    for (unsigned operand = 0; operand < scoresEnd; ++operand)
+      if (maps[operand].isFunctionOfDim(*part))
+        return emitOpError() << "indexing map " << operand << " has dim " << *part << ", which counts parts of the results";
   for (unsigned dim = 0; dim < getNumBatchDims(); ++dim)
     if (!llvm::is_contained(maps.back().getResults(), getAffineDimExpr(dim, getContext())))
       return emitOpError() << "batch dim " << dim << " is not in the destination";
@@ -357,6 +363,8 @@ FailureOr<IndexRule> AttentionOp::getIndexRule() {
       rule.dims.push_back({IterKind::Whole, Combiner::None});
     }
   }
+  if (std::optional<unsigned> part = partDim()) // which keys are whose is told by the extents of both
+    rule.dims[*part] = rule.dims[keyDim()] = {IterKind::Whole, Combiner::None};
   for (AffineMap &map : rule.operands)
     map = map.replace(counted, rule.dims.size(), 0);
   rule.results.assign(rule.operands.end() - getDpsInitsMutable().size(), rule.operands.end());

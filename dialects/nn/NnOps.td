@@ -113,6 +113,9 @@ def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"Yiel
     With `packed`, b is a weight in panels (n floordiv width, k, n mod width) and its map still speaks of the logical
     dims (k, n).
 
+    `few_rows` (m) or `few_columns` (n) say that the op as a whole has only few of them, for targets with a kernel for that
+    (snug-select-forms). Slices of the op keep it, so the order of a sum does not depend on how the op was cut.
+
     ```mlir
     %r = snug_nn.contract ins(%x, %w : tensor<1x?x768xf32>, tensor<24x768x32xf32>) epilogue(%b : tensor<768xf32>)
         outs(%e : tensor<1x?x768xf32>) {packed, indexing_maps = [...], iterator_types = ["parallel", ...]} {
@@ -123,7 +126,8 @@ def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"Yiel
     ```
   }];
   let arguments = (ins Nn_Shaped:$a, Nn_Shaped:$b, Variadic<Nn_Shaped>:$epilogue_ins, Nn_Shaped:$init,
-                       AffineMapArrayAttr:$indexing_maps, StrArrayAttr:$iterator_types, UnitAttr:$packed);
+                       AffineMapArrayAttr:$indexing_maps, StrArrayAttr:$iterator_types, UnitAttr:$packed,
+                       UnitAttr:$few_rows, UnitAttr:$few_columns);
   let regions = (region SizedRegion<1>:$epilogue);
   let extraClassDeclaration = [{
     ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); }
@@ -215,6 +219,10 @@ def Nn_AttentionOp : Nn_KernelOp<"attention",
     With `stats` each row's largest score (-inf where there is none) and the sum of exp(score - largest) are results, too,
     before the last one, in f32. Attentions of a row to several sets of keys become the one to all of them by these.
 
+    `few_rows` says that the op as a whole has few query rows, as snug_nn.contract's. With `in_parts`, which has `stats` and
+    `few_rows`, the last batch dim counts parts of the keys, of which each row has results and statistics of its own: part p of n
+    attends to keys [p * ceil(t / n), (p + 1) * ceil(t / n)).
+
     ```mlir
     %r = snug_nn.attention ins(%q, %k, %v : tensor<2x8x?x64xf32>, tensor<2x2x?x64xf32>, tensor<2x2x?x64xf32>)
         score(%bias : tensor<8x?x?xf32>) outs(%e : tensor<2x?x8x64xf32>)
@@ -236,7 +244,8 @@ def Nn_AttentionOp : Nn_KernelOp<"attention",
   }];
   let arguments = (ins Nn_Shaped:$q, Nn_Shaped:$k, Nn_Shaped:$v, Variadic<Nn_Shaped>:$score_ins,
                        Optional<Nn_Shaped>:$max, Optional<Nn_Shaped>:$total, Nn_Shaped:$init,
-                       AffineMapArrayAttr:$indexing_maps, UnitAttr:$zero_if_masked);
+                       AffineMapArrayAttr:$indexing_maps, UnitAttr:$zero_if_masked, UnitAttr:$few_rows,
+                       UnitAttr:$in_parts);
   let regions = (region SizedRegion<1>:$score);
   let extraClassDeclaration = [{
     ::mlir::MutableOperandRange getDpsInitsMutable() {
@@ -250,6 +259,9 @@ def Nn_AttentionOp : Nn_KernelOp<"attention",
     unsigned keyDim() { return getNumBatchDims() + 1; }
     unsigned headSizeDim() { return getNumBatchDims() + 2; }
     unsigned valueSizeDim() { return getNumBatchDims() + 3; }
+    ::std::optional<unsigned> partDim() {
+      return getInParts() ? ::std::optional<unsigned>(getNumBatchDims() - 1) : ::std::nullopt;
+    }
     // Whether each of these indices may stand in an operand's map.
     static bool isSupportedAccess(::llvm::ArrayRef<::mlir::AffineExpr> indices, unsigned numBatchDims);
   }];

@@ -94,7 +94,7 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
   if (auto attention = dyn_cast<nn::AttentionOp>(op)) {
     unsigned d = attention.headSizeDim(), e = attention.valueSizeDim();
     double seen = seenShare(attention, extents[attention.rowDim()], extents[attention.keyDim()]);
-    double scores = seen * productOf([&](unsigned dim) { return dim != d && dim != e; });
+    double scores = seen * productOf([&](unsigned dim) { return dim != d && dim != e && dim != attention.partDim(); });
     // Both products. Keys are the columns of one, values of the other: half a tile is computed as a whole.
     int64_t keys = std::max<int64_t>(extents[attention.keyDim()], 1);
     double padded = static_cast<double>(llvm::alignTo(keys, kColumns)) / static_cast<double>(keys);
@@ -104,7 +104,7 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
     kernel.transcendental = scores;
     kernel.elementwise = kScoreOperations * scores;
     // Keys are transposed; values are mostly read where they are.
-    kernel.packed = seen * productOf([&](unsigned dim) { return dim != e && dim != attention.rowDim(); });
+    kernel.packed = seen * productOf([&](unsigned dim) { return dim != e && dim != attention.rowDim() && dim != attention.partDim(); });
     kernel.seen = seen;
     kernel.panels = {1, 2};
     addRegion(attention.getScore(), scores, kernel);

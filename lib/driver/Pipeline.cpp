@@ -242,8 +242,13 @@ int Pipeline::canonicalize() {
   for (auto check : {&Pipeline::markValues, &Pipeline::checkDims, &Pipeline::markDonated})
     if (int code = (this->*check)())
       return code;
-  if (options.gpuCapability) // its products read matrices as they are
+  if (options.gpuCapability) {
+    // Its products read matrices as they are; those of few rows have kernels of their own.
     (*program)->setAttr("snug.panel_columns", Builder(&context).getI64IntegerAttr(0));
+    (*program)->setAttr("snug.few_rows", Builder(&context).getI64IntegerAttr(16));
+    // Two on each of an H100's processors. The same for all chips, as results are to be.
+    (*program)->setAttr("snug.blocks", Builder(&context).getI64IntegerAttr(2 * 132));
+  }
   (*program)->setAttr("snug.text_pieces", Builder(&context).getI64IntegerAttr(options.textPieces));
   if (!options.imageSize.empty())
     (*program)->setAttr("snug.image_size", DenseI64ArrayAttr::get(&context, options.imageSize));
@@ -317,6 +322,7 @@ int Pipeline::threads() const {
 int Pipeline::fuse() {
   return runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) {
     pm.addNestedPass<func::FuncOp>(createFuse());
+    pm.addPass(createSelectForms());
     pm.addNestedPass<func::FuncOp>(createVerifyKernels());
   });
 }

@@ -60,7 +60,8 @@ private:
     auto fused = nn::ContractOp::create(rewriter, rewriter.getFusedLoc({contract.getLoc(), op.getLoc()}),
                                         op.getResultTypes(), contract.getA(), contract.getB(), epilogueIns,
                                         op.getDpsInits()[0], rewriter.getAffineMapArrayAttr(maps),
-                                        contract.getIteratorTypes(), contract.getPackedAttr());
+                                        contract.getIteratorTypes(), contract.getPackedAttr(), contract.getFewRowsAttr(),
+                                        contract.getFewColumnsAttr());
     // Old epilogue, then the generic's body on what it yields.
     Block &block = fused.getEpilogue().emplaceBlock();
     IRMapping mapping;

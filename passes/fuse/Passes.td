@@ -26,6 +26,17 @@ def Fuse : Pass<"snug-fuse", "::mlir::func::FuncOp"> {
                            "::mlir::affine::AffineDialect", "::snug::nn::NnDialect"];
 }
 
+def SelectForms : Pass<"snug-select-forms", "::mlir::ModuleOp"> {
+  let summary = "Mark contractions and attentions that have few rows, or few columns";
+  let description = [{
+    For a target whose kernels for these are others: `snug.few_rows` of the module says how many are few; without it nothing is
+    marked. An open dim counts with its upper bound. The form of a kernel is chosen here, before any loop is put around it, as an op
+    and its slices are to sum in one order. `snug.blocks` of the module says how many blocks of threads such a target has room for at
+    once: attention of few rows to many keys is then done in parts of the keys, with a scalar kernel that puts them together.
+  }];
+  let dependentDialects = ["::mlir::math::MathDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect", "::snug::nn::NnDialect"];
+}
+
 def VerifyKernels : Pass<"snug-verify-kernels", "::mlir::func::FuncOp"> {
   let summary = "Check contract C3: one op is one kernel, one SSA tensor is one buffer";
   let description = [{

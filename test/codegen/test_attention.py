@@ -7,6 +7,7 @@ from harness import build, memref, program
 
 rng = np.random.default_rng(6)
 L = "bhstde"
+FORM = {"few_rows": False}  # of a GPU's kernel
 
 SCALE = """%scale = arith.constant {scale} : f32
       %scaled = arith.mulf %qk, %scale : f32"""
@@ -41,7 +42,7 @@ def attention(q, k, v, y, inputs=(), scale=0.125, causal=None, past=0, zero=Fals
     arguments = "".join(f", %in{i}: {t}" for i, t in enumerate(types))
     return f'''  snug_nn.attention ins(%q, %k, %v : {memref(q[1], dtype)}, {memref(k[1], dtype)}, {memref(v[1], dtype)}) {score if inputs else ""}
     {f"stats(%m, %l : {memref(stats[1])}, {memref(stats[1])})" if stats else ""}
-    outs(%y : {memref(y[1], dtype)}) attributes {{{"zero_if_masked, " if zero else ""}indexing_maps = [{maps}]}} {{
+    outs(%y : {memref(y[1], dtype)}) attributes {{{"zero_if_masked, " if zero else ""}{"few_rows, " if FORM["few_rows"] else ""}indexing_maps = [{maps}]}} {{
     ^bb0(%qk: f32{arguments}):
       {region}
       snug_nn.yield {result} : f32

@@ -3,13 +3,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from harness import build, memref, program
+from harness import TARGET, build, memref, program
 
 rng = np.random.default_rng(1)
 
 
-def contract(equation, a, b, out, packed=False, epilogue=(), body=None, out_name="y"):
-    """An einsum such as "mk,kn->mn" as snug_nn.contract; epilogue: (name, type, letters)."""
+def contract(equation, a, b, out, packed=False, epilogue=(), body=None, out_name="y", few=None, real="f32"):
+    """An einsum such as "mk,kn->mn" as snug_nn.contract; epilogue: (name, type, letters); few: "rows" or "columns", which the op as a
+    whole has few of."""
     sides, result = equation.split("->")
     left, right = sides.split(",")
     letters = sorted(set(left + right))
@@ -19,11 +20,11 @@ def contract(equation, a, b, out, packed=False, epilogue=(), body=None, out_name
     extra = ""
     if epilogue:
         extra = f" epilogue({', '.join('%' + e[0] for e in epilogue)} : {', '.join(e[1] for e in epilogue)})"
-    args = "".join(f", %e{i}: f32" for i in range(len(epilogue)))
+    args = "".join(f", %e{i}: {real}" for i in range(len(epilogue)))
     return f'''  snug_nn.contract ins(%{a[0]}, %{b[0]} : {a[1]}, {b[1]}){extra} outs(%{out_name} : {out})
-    attributes {{{"packed, " if packed else ""}indexing_maps = [{", ".join(map(to_map, maps))}], iterator_types = [{kinds}]}} {{
-  ^bb0(%acc: f32{args}):
-{body or "    snug_nn.yield %acc : f32"}
+    attributes {{{"packed, " if packed else ""}{f"few_{few}, " if few else ""}indexing_maps = [{", ".join(map(to_map, maps))}], iterator_types = [{kinds}]}} {{
+  ^bb0(%acc: {real}{args}):
+{body or f"    snug_nn.yield %acc : {real}"}
   }}'''
 
 
@@ -63,6 +64,37 @@ def test_narrow_floats(tmp_path, equation, a, b, y, dtype):
     kind = {"f16": np.float16, "bf16": ml_dtypes.bfloat16}[dtype]
     x, w = (rng.standard_normal(shape, np.float32).astype(kind) for shape in (a, b))
     check(model.run(x, w), x.astype(np.float32), w.astype(np.float32), equation)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize("size", [1, 4, 13])
+@pytest.mark.parametrize("b", ["kn", "nk"])
+def test_a_loop_over_rows_gives_the_bits_of_the_whole(tmp_path, dtype, size, b):
+    """How few rows an iteration has does not choose the kernel: it is the whole op's."""
+    m, k, n = 26, 150, 40
+    shapes = {"a": (m, k), "b": tuple({"k": k, "n": n}[c] for c in b), "y": (m, n)}
+    whole = contract(f"mk,{b}->mn", ("a", memref(shapes["a"], dtype)), ("b", memref(shapes["b"], dtype)), memref(shapes["y"]))
+    slices, part = "", whole
+    for name, to, columns, kind in (("a", "ai", k, dtype), ("z", "zi", n, "f32")):
+        sub = f"memref<{size}x{columns}x{kind}, strided<[{columns}, 1], offset: ?>>"
+        slices += f"    %{to} = memref.subview %{name}[%i, 0] [{size}, {columns}] [1, 1] : {memref((m, columns), kind)} to {sub}\n"
+        part = part.replace(f"%{name.replace('z', 'y')}", f"%{to}").replace(memref((m, columns), kind), sub)
+    body = f"""{whole}
+  %step = arith.constant {size} : index
+  %rows = arith.constant {m // size * size} : index
+  scf.for %i = %c0 to %rows step %step {{
+{slices}{part}
+  }}"""
+    model = build(tmp_path, program([("a", shapes["a"], dtype), ("b", shapes["b"], dtype)], [("y", (m, n), "f32"), ("z", (m, n), "f32")], body))
+    kind = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}[dtype]
+    x, w = (rng.standard_normal(shapes[s], np.float32).astype(kind) for s in "ab")
+    y, z = model.run(x, w)
+    check(y, x.astype(np.float32), w.astype(np.float32), f"mk,{b}->mn")
+    done = m // size * size
+    if TARGET != "cpu":  # where sums are in the same order, too, on the simulator alone
+        kernels = (tmp_path / "kernels.mlir").read_text().split("gpu.func")[1:]
+        assert len(kernels) == 2 and len({"nvgpu.mma.sync" in kernel for kernel in kernels}) == 1
+    assert (y[:done].view(np.int32) == z[:done].view(np.int32)).all()
 
 
 @pytest.mark.parametrize("equation,a,b,y", [

@@ -114,6 +114,13 @@ def run(name, budget, libraries, weights, folder):
     assert planned["workspace"] == (32 << 20 if kernels else 0) if budget == "all" else planned["workspace"] <= planned["arena"]
 
 
+def test_a_decode_step_with_many_keys(weights, tmp_path):
+    """Attention in parts of the keys."""
+    model, dims = weights("llama_tiny_decode"), {"batch": 1, "past": 600}
+    check(model, materialize.make_inputs(model, {**dims, "s22": dims["past"] + 1}), tmp_path, dims)
+    assert "in_parts" in (tmp_path / "4-schedule.mlir").read_text()
+
+
 @pytest.mark.parametrize("name, budget, libraries", SHORT)
 def test_exported(name, budget, libraries, weights, tmp_path):
     run(name, budget, libraries, weights, tmp_path)

@@ -11,7 +11,13 @@ using namespace snug::sim;
 namespace {
 // What the lanes of a warp do together: the n-th time that each of them comes to the op.
 struct Request {
-  std::vector<uintptr_t> addresses; // of the lanes that take part, in their order
+  std::map<uint32_t, uintptr_t> lanes; // which come in any order
+  std::vector<uintptr_t> addresses() const {
+    std::vector<uintptr_t> all;
+    for (auto [lane, address] : lanes)
+      all.push_back(address);
+    return all;
+  }
 };
 struct Counts {
   bool writes = false;
@@ -23,7 +29,8 @@ struct Counts {
 std::map<std::pair<const Site *, bool /*isShared*/>, Counts> all;
 
 void countSectors(Counts &counts, const Request &request) {
-  std::set<uintptr_t> sectors, addresses(request.addresses.begin(), request.addresses.end());
+  std::vector<uintptr_t> each = request.addresses();
+  std::set<uintptr_t> sectors, addresses(each.begin(), each.end());
   for (uintptr_t address : addresses)
     for (uintptr_t sector = address / 32; sector <= (address + counts.bytes - 1) / 32; ++sector)
       sectors.insert(sector);
@@ -33,10 +40,11 @@ void countSectors(Counts &counts, const Request &request) {
 
 void countTurns(Counts &counts, const Request &request) {
   size_t together = counts.bytes <= 4 ? 32 : std::max<size_t>(1, 128 / counts.bytes);
-  for (size_t first = 0; first < request.addresses.size(); first += together) {
+  std::vector<uintptr_t> addresses = request.addresses();
+  for (size_t first = 0; first < addresses.size(); first += together) {
     std::set<uintptr_t> words;
-    for (size_t i = first; i < std::min(first + together, request.addresses.size()); ++i)
-      for (uintptr_t word = request.addresses[i] / 4; word <= (request.addresses[i] + counts.bytes - 1) / 4; ++word)
+    for (size_t i = first; i < std::min(first + together, addresses.size()); ++i)
+      for (uintptr_t word = addresses[i] / 4; word <= (addresses[i] + counts.bytes - 1) / 4; ++word)
         words.insert(word);
     uint64_t banks[32] = {};
     for (uintptr_t word : words)
@@ -71,7 +79,7 @@ void snug::sim::countAccess(const Thread &thread, const Site *site, uintptr_t ad
   uint32_t time = counts.times[thread.linear]++;
   if (requests.size() <= time)
     requests.resize(time + 1);
-  requests[time].addresses.push_back(address);
+  requests[time].lanes[thread.linear] = address;
 }
 
 void snug::sim::endBlockOfProfile() {

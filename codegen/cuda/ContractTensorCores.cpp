@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Contractions of f16 and bf16 on tensor cores, whose products are exact and summed in f32. A block makes a tile of the result, each
+// warp a part of it; slices of both operands come through shared memory, the next one while the one before is multiplied. Sums are
+// made 16 terms at a time, in order, whatever the tile.
+#include "codegen/cuda/Contraction.h"
+#include "codegen/cuda/SharedTile.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace snug;
+using namespace snug::codegen;
+
+namespace {
+constexpr int64_t kDepth = 32, kStep = 16; // terms of a slice, and of an instruction
+
+class TensorCores : ContractionCode {
+public:
+  TensorCores(nn::ContractOp op, CudaKernelBuilder &b) : ContractionCode(op, b), type(c.elementType(0)) {
+    std::tie(tileRows, tileColumns) = tensorCoreTile(c);
+    // A warp's part is at least 16 rows and, as two fragments are loaded at once, 16 columns.
+    warpsAlongRows = tileRows > tileColumns || tileRows * tileColumns == 64 * 64 ? 4 : 2;
+    warpRows = tileRows / warpsAlongRows, warpColumns = tileColumns / (kBlock / kWarp / warpsAlongRows);
+  }
+
+  void emit() {
+    m = sizeOf(c.rows), n = sizeOf(c.columns), terms = sizeOf(c.sums);
+    origin.assign(loops, b.constant(0));
+    SmallVector<Value> grid = sizesOf(c.batch);
+    grid.append({b.ceilDiv(m, tileRows), b.ceilDiv(n, tileColumns)});
+    SmallVector<Value> at = b.delinearize(b.block(), grid);
+    n0 = b.mul(at.pop_back_val(), b.constant(tileColumns));
+    m0 = b.mul(at.pop_back_val(), b.constant(tileRows));
+    for (auto [dim, index] : llvm::zip(c.batch, at))
+      origin[dim] = index;
+    Operand left = operand(0, c.rows, tileRows, m0, m), right = operand(1, c.columns, tileColumns, n0, n);
+    Value warp = b.warpInBlock(), lane = b.lane(), four = b.constant(4);
+    Value row = b.mul(b.rem(warp, b.constant(warpsAlongRows)), b.constant(warpRows));
+    Value column = b.mul(b.div(warp, b.constant(warpsAlongRows)), b.constant(warpColumns));
+
+    auto fragment = VectorType::get({2, 2}, sumType);
+    Value none = arith::ConstantOp::create(b, b.getZeroAttr(fragment));
+    auto startBoth = [&](Value k) {
+      b.ifTrue(b.isBelow(k, terms), [&] {
+        start(left, k);
+        start(right, k);
+      });
+    };
+    startBoth(b.constant(0));
+    groupCopies(b);
+    SmallVector<Value> sums = b.carry(b.constant(0), terms, kDepth, SmallVector<Value>(warpRows / 16 * warpColumns / 8, none),
+                                      [&](Value k, SmallVector<Value> &sums) {
+      startBoth(b.add(k, b.constant(kDepth)));
+      finishCopiesBefore(b);
+      multiply(stage(left, k), stage(right, k), right.alongSums, row, column, sums);
+      b.barrier(); // before what was read is overwritten
+    });
+    // A lane's rows and columns of a fragment.
+    Value laneRow = b.add(row, b.div(lane, four)), laneColumn = b.add(column, b.mul(b.rem(lane, four), b.constant(2)));
+    for (int64_t i = 0; i < warpRows / 16; ++i)
+      for (int64_t half = 0; half < 2; ++half)
+        for (int64_t j = 0; j < warpColumns / 8; ++j) {
+          SmallVector<Value> pair;
+          for (int64_t k = 0; k < 2; ++k)
+            pair.push_back(vector::ExtractOp::create(b, sums[i * warpColumns / 8 + j], ArrayRef<int64_t>{half, k}));
+          finishRow(origin, b.add(m0, b.add(laneRow, b.constant(16 * i + 8 * half))), b.add(n0, b.add(laneColumn, b.constant(8 * j))), pair);
+        }
+  }
+
+private:
+  // Slices of an operand, in two places that they take turns in: its own dims by terms, or the other way round where it lies so. The left
+  // one is always the former, as the instruction takes it.
+  struct Operand {
+    unsigned number;
+    ArrayRef<unsigned> dims;
+    Value first, extent; // of the tile, and of all
+    bool alongSums;
+    SharedTile tile;
+    Value inVectors;
+  };
+  Operand operand(unsigned number, ArrayRef<unsigned> dims, int64_t size, Value first, Value extent) {
+    bool alongSums = number == 0 || isContiguousInSums(c, number);
+    int64_t rows = alongSums ? size : kDepth, columns = alongSums ? kDepth : size;
+    Value buffer = b.shared({2 * SharedTile::elementsOf(rows, columns, type)}, type), inVectors;
+    std::optional<unsigned> along = alongSums ? c.sums.back() : dims.empty() ? std::nullopt : std::optional<unsigned>(dims.back());
+    int64_t length = along ? c.staticExtent(*along) : 1;
+    if (along && !ShapedType::isDynamic(length) && !(number == 1 && op.getPacked()))
+      inVectors = isInVectors(b, op->getOperand(number), positionOf(c.maps[number], *along), length);
+    return {number, dims, first, extent, alongSums, SharedTile(buffer, rows, columns), inVectors};
+  }
+  SharedTile stage(const Operand &o, Value k) {
+    SharedTile tile = o.tile;
+    Value turn = b.rem(b.div(k, b.constant(kDepth)), b.constant(2));
+    tile.shift = b.mul(turn, b.constant(SharedTile::elementsOf(tile.rows, tile.columns, type)));
+    return tile;
+  }
+  void start(const Operand &o, Value k) {
+    auto at = [&](Value own, Value term) {
+      SmallVector<Value> indices = origin;
+      place(indices, o.dims, b.add(o.first, own));
+      place(indices, c.sums, b.add(k, term));
+      return ContractionCode::at(o.number, indices);
+    };
+    // All of a tile's columns are there where the extent is a multiple.
+    auto rest = [&](Value extent, Value first, int64_t size) {
+      std::optional<int64_t> known = getConstantIntValue(extent);
+      return known && *known % size == 0 ? b.constant(size) : b.sub(extent, first);
+    };
+    Value own = b.sub(o.extent, o.first), left = b.sub(terms, k);
+    if (o.alongSums)
+      startCopy(b, stage(o, k), {op->getOperand(o.number), at, own, rest(terms, k, kDepth), o.inVectors});
+    else
+      startCopy(b, stage(o, k), {op->getOperand(o.number), [&](Value term, Value own) { return at(own, term); }, left,
+                                 rest(o.extent, o.first, o.tile.columns), o.inVectors});
+  }
+  void multiply(const SharedTile &left, const SharedTile &right, bool transposed, Value row, Value column, SmallVector<Value> &sums) {
+    for (int64_t k = 0; k < kDepth; k += kStep) {
+      SmallVector<Value> rows;
+      for (int64_t i = 0; i < warpRows; i += 16)
+        rows.push_back(loadLeft(b, left, b.add(row, b.constant(i)), b.constant(k)));
+      for (int64_t j = 0; j < warpColumns; j += 16) {
+        Value at = b.add(column, b.constant(j));
+        auto [first, second] = transposed ? loadRight(b, right, at, b.constant(k), true) : loadRight(b, right, b.constant(k), at, false);
+        for (auto [i, a] : llvm::enumerate(rows)) {
+          Value *sum = &sums[i * warpColumns / 8 + j / 8];
+          sum[0] = multiplyAdd(b, a, first, sum[0]);
+          sum[1] = multiplyAdd(b, a, second, sum[1]);
+        }
+      }
+    }
+  }
+
+  Type type;
+  int64_t tileRows, tileColumns, warpsAlongRows, warpRows, warpColumns;
+  SmallVector<Value> origin; // indices of batch dims
+  Value m, n, terms, m0, n0;
+};
+} // namespace
+
+std::pair<int64_t, int64_t> codegen::tensorCoreTile(const Contraction &c) {
+  constexpr int64_t small = 64, large = 128, enough = 132; // blocks that a large GPU wants
+  int64_t m = c.staticExtent(c.rows), n = c.staticExtent(c.columns), batch = c.staticExtent(c.batch);
+  auto side = [&](int64_t extent) { return ShapedType::isDynamic(extent) || extent > small ? large : small; };
+  int64_t rows = side(m), columns = side(n);
+  if (ShapedType::isDynamic(m) || ShapedType::isDynamic(n) || ShapedType::isDynamic(batch) ||
+      batch * llvm::divideCeil(m, rows) * llvm::divideCeil(n, columns) >= enough)
+    return {rows, columns};
+  return {small, small};
+}
+
+void codegen::emitTensorCores(nn::ContractOp op, CudaKernelBuilder &b) { TensorCores(op, b).emit(); }
