@@ -259,6 +259,7 @@ void CudaDevice::copyOut(const Binding &binding) {
 void CudaDevice::runLaunches(const snug_run_args &args, Stream on) {
   launchStream = on;
   failure = kSuccess;
+  libraryFailure = cublaslt::kSuccess;
   header.run(&args);
 }
 
@@ -277,7 +278,6 @@ void CudaDevice::replay(const snug_run_args &args, const Binding &binding) {
 void CudaDevice::run(const snug_run_args &args, Binding &binding) {
   Entered entered(resident->primary.context);
   failure = kSuccess;
-  libraryFailure = cublaslt::kSuccess;
   copyIn(binding);
   if (recording && !isCaptured())
     replay(args, binding);
