@@ -265,6 +265,7 @@ void CudaDevice::copyOut(const Binding &binding) {
 void CudaDevice::runLaunches(const snug_run_args &args, Stream on) {
   launchStream = on;
   failure = kSuccess;
+  libraryFailure = cublaslt::kSuccess;
   if (gpus)
     gpus->begin(on);
   header.run(&args);
@@ -311,7 +312,6 @@ bool CudaDevice::waits(const Binding &binding) const {
 
 void CudaDevice::compute(const snug_run_args &args, Binding &binding, uint64_t asked) {
   failure = kSuccess;
-  libraryFailure = cublaslt::kSuccess;
   isSick = false;
   copyIn(binding);
   if (recording && !isCaptured()) {
