@@ -50,27 +50,3 @@ std::string cuda::ncclErrorText(NcclResult result) {
   const char *text = nccl().ncclGetErrorString(result), *last = nccl().ncclGetLastError(nullptr);
   return std::string(text ? text : "error") + " (" + std::to_string(result) + ")" + (last && *last ? std::string(": ") + last : "");
 }
-
-bool cuda::ncclCombination(const snug_collective_info &info, NcclType &type, NcclReduction &reduction) {
-  static const NcclReduction reductions[] = {kNcclSum, kNcclMax, kNcclMin, kNcclProd}; // by snug_reduction
-  if (info.dtype.lanes != 1 || info.reduction > SNUG_REDUCE_PROD)
-    return false;
-  reduction = reductions[info.reduction];
-  auto is = [&](NcclType which) { return type = which, true; };
-  switch (info.dtype.code << 8 | info.dtype.bits) { // as DLPack has them
-  case 0 << 8 | 8: return is(kNcclInt8);
-  case 0 << 8 | 32: return is(kNcclInt32);
-  case 0 << 8 | 64: return is(kNcclInt64);
-  case 1 << 8 | 8: return is(kNcclUint8);
-  case 1 << 8 | 32: return is(kNcclUint32);
-  case 1 << 8 | 64: return is(kNcclUint64);
-  case 2 << 8 | 16: return is(kNcclFloat16);
-  case 2 << 8 | 32: return is(kNcclFloat32);
-  case 2 << 8 | 64: return is(kNcclFloat64);
-  case 4 << 8 | 16: return is(kNcclBfloat16);
-  case 6 << 8 | 8:
-    reduction = info.reduction == SNUG_REDUCE_SUM || info.reduction == SNUG_REDUCE_MAX ? kNcclMax : kNcclMin;
-    return is(kNcclUint8);
-  default: return false;
-  }
-}

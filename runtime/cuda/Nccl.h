@@ -69,7 +69,29 @@ std::string ncclErrorText(NcclResult result);
 
 // How NCCL combines elements as a collective says; false where it cannot. A bool is a byte of 0 or 1: the sum of some is the larger
 // one. What only moves does so as bytes.
-bool ncclCombination(const snug_collective_info &info, NcclType &type, NcclReduction &reduction);
+inline bool ncclCombination(const snug_collective_info &info, NcclType &type, NcclReduction &reduction) {
+  static const NcclReduction reductions[] = {kNcclSum, kNcclMax, kNcclMin, kNcclProd}; // by snug_reduction
+  if (info.dtype.lanes != 1 || info.reduction > SNUG_REDUCE_PROD)
+    return false;
+  reduction = reductions[info.reduction];
+  auto is = [&](NcclType which) { return type = which, true; };
+  switch (info.dtype.code << 8 | info.dtype.bits) { // as DLPack has them
+  case 0 << 8 | 8: return is(kNcclInt8);
+  case 0 << 8 | 32: return is(kNcclInt32);
+  case 0 << 8 | 64: return is(kNcclInt64);
+  case 1 << 8 | 8: return is(kNcclUint8);
+  case 1 << 8 | 32: return is(kNcclUint32);
+  case 1 << 8 | 64: return is(kNcclUint64);
+  case 2 << 8 | 16: return is(kNcclFloat16);
+  case 2 << 8 | 32: return is(kNcclFloat32);
+  case 2 << 8 | 64: return is(kNcclFloat64);
+  case 4 << 8 | 16: return is(kNcclBfloat16);
+  case 6 << 8 | 8:
+    reduction = info.reduction == SNUG_REDUCE_SUM || info.reduction == SNUG_REDUCE_MAX ? kNcclMax : kNcclMin;
+    return is(kNcclUint8);
+  default: return false;
+  }
+}
 
 } // namespace snug::cuda
 

@@ -304,6 +304,7 @@ std::string checkCollectives(snug_comm &comm, uint32_t d1, uint32_t d2, bool inO
   header.num_collectives = uint32_t(checker.infos.size());
   header.collectives = checker.infos.data();
   comm::Mesh mesh(comm, header);
+  mesh.openGroups();
   if (mesh.index()[0] != comm.rank() / d2 || mesh.index()[1] != comm.rank() % d2)
     return "the place in the mesh is wrong";
   if (std::string wrong = checker.checkInFlight(mesh); !wrong.empty())
