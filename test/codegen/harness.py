@@ -46,7 +46,8 @@ LAUNCH = C.CFUNCTYPE(None, C.c_void_p, C.c_int64, C.c_int64, C.c_int64, C.POINTE
 class RuntimeTable(C.Structure):
     _fields_ = [("abi_version", C.c_uint32), ("struct_size", C.c_uint32), ("parallel_for", PARALLEL_FOR),
                 ("text", C.c_void_p), ("text_state", C.c_void_p), ("collective", COLLECTIVE), ("comm_state", C.c_void_p),
-                ("start", COLLECTIVE), ("wait", WAIT), ("launch", LAUNCH), ("device_state", C.c_void_p), ("read", READ)]
+                ("start", COLLECTIVE), ("wait", WAIT), ("launch", LAUNCH), ("device_state", C.c_void_p), ("read", READ),
+                ("contract", C.c_void_p)]
 
 
 class RunArgs(C.Structure):
@@ -94,7 +95,9 @@ class Header(C.Structure):
                 ("num_collectives", C.c_uint32), ("reserved_mesh", C.c_uint32),
                 ("collectives", C.POINTER(CollectiveInfo)), ("rank_weights", C.POINTER(RankWeights)),
                 ("input_cuts", C.c_void_p), ("output_cuts", C.c_void_p), ("device", C.c_uint32), ("num_gpu_kernels", C.c_uint32),
-                ("gpu_kernels", C.POINTER(GpuKernel)), ("gpu_image", C.c_void_p), ("gpu_image_bytes", C.c_uint64)]
+                ("gpu_kernels", C.POINTER(GpuKernel)), ("gpu_image", C.c_void_p), ("gpu_image_bytes", C.c_uint64),
+                ("workspace_bytes", C.c_uint64), ("num_contractions", C.c_uint32), ("reserved_contractions", C.c_uint32),
+                ("contractions", C.c_void_p)]
 
 
 def aligned(num_bytes, fill=0):
