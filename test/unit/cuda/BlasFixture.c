@@ -8,16 +8,12 @@
 #include <stddef.h>
 
 enum { kWidth = 8, kMaxRows = 64, kBytes = kMaxRows * kWidth * 4, kThreads = 128, kWorkspace = 8192 };
+#include "test/unit/cuda/FixtureParts.h"
 
 static const snug_dim_info dims[] = {{"n", 1, kMaxRows, 1}};
 static const snug_extent rows[] = {{0, 0, 1, 0, "n"}, {-1, 0, 0, kWidth, "8"}};
 static const snug_value_info inputs[] = {{"x", SNUG_VALUE_TENSOR, {2, 32, 1}, 2, 0, rows}};
 static const snug_value_info outputs[] = {{"y", SNUG_VALUE_TENSOR, {2, 32, 1}, 2, 0, rows}};
-
-static void shapes(const int64_t *values, int64_t *extents) {
-  extents[0] = extents[2] = values[0];
-  extents[1] = extents[3] = kWidth;
-}
 
 static void run(const snug_run_args *args) {
   const snug_runtime_table *runtime = args->runtime;
@@ -37,17 +33,6 @@ static const snug_gpu_kernel kernels[] = {{"product_0", kThreads, 0, 5, 0}};
 static const snug_contraction contractions[] = {
     {{2, 32, 1}, {2, 32, 1}, SNUG_CONTRACTION_BIAS | SNUG_CONTRACTION_RELU, 0, 1, 0}};
 
-// As fatbinary writes them: a header, and an empty cubin with its own.
-static const struct {
-  uint32_t magic;
-  uint16_t version, header_bytes;
-  uint64_t bytes;
-  uint16_t kind, entry_version;
-  uint32_t entry_header_bytes;
-  uint64_t payload_bytes;
-  uint32_t compressed[3], chip, rest[8];
-} image = {.magic = 0xba55ed50, .version = 1, .header_bytes = 16, .bytes = 64, .kind = 2, .entry_header_bytes = 64, .chip = 90};
-
 static const snug_model_header header = {
     .abi_version = 5,
     .struct_size = sizeof(snug_model_header),
@@ -63,15 +48,15 @@ static const snug_model_header header = {
     .outputs = outputs,
     .memory = {sizeof(weights), kWorkspace, 256, 0, kBytes, kBytes},
     .weights_data = (const uint8_t *)weights,
-    .shapes = shapes,
+    .shapes = shapesOfBoth,
     .run = run,
     .num_launches = 1,
     .launches = launches,
     .device = SNUG_DEVICE_CUDA,
     .num_gpu_kernels = 1,
     .gpu_kernels = kernels,
-    .gpu_image = (const uint8_t *)&image,
-    .gpu_image_bytes = sizeof(image),
+    .gpu_image = (const uint8_t *)&emptyImage,
+    .gpu_image_bytes = sizeof(emptyImage),
     .workspace_bytes = kWorkspace,
     .num_contractions = 1,
 #ifndef FIXTURE_NO_CONTRACTIONS

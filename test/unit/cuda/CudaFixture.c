@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 enum { kWidth = 8, kMaxRows = 64, kProduct = kMaxRows * kWidth * 4, kThreads = 128 };
+#include "test/unit/cuda/FixtureParts.h"
 #ifndef FIXTURE_WEIGHTS
 #define FIXTURE_WEIGHTS kWidth
 #endif
@@ -26,9 +27,6 @@ enum { kWidth = 8, kMaxRows = 64, kProduct = kMaxRows * kWidth * 4, kThreads = 1
 #endif
 #ifndef FIXTURE_LAUNCHES
 #define FIXTURE_LAUNCHES 1
-#endif
-#ifndef FIXTURE_CHIP
-#define FIXTURE_CHIP 90
 #endif
 
 static const snug_dim_info dims[] = {{"n", 1, kMaxRows, 1}};
@@ -55,22 +53,6 @@ static const snug_value_dim valueDims[] = {{0, 1, 0}};
 #else
 enum { kNumInputs = 1, kInputBytes = kProduct };
 #endif
-
-static void shapes(const int64_t *values, int64_t *extents) {
-  for (int i = 0; i < 2; ++i) {
-    extents[2 * i] = values[0];
-    extents[2 * i + 1] = kWidth;
-  }
-}
-
-static int64_t bitsOf(float value) {
-  union {
-    float value;
-    int64_t bits;
-  } both = {.bits = 0};
-  both.value = value;
-  return both.bits;
-}
 
 static void run(const snug_run_args *args) {
   const snug_runtime_table *runtime = args->runtime;
@@ -105,17 +87,6 @@ static const uint32_t dataShapes[] = {0};
 enum { kNumKernels = 2 };
 #endif
 
-// As fatbinary writes them: a header, and an empty cubin with its own.
-static const struct {
-  uint32_t magic;
-  uint16_t version, header_bytes;
-  uint64_t bytes;
-  uint16_t kind, entry_version;
-  uint32_t entry_header_bytes;
-  uint64_t payload_bytes;
-  uint32_t compressed[3], chip, rest[8];
-} image = {.magic = 0xba55ed50, .version = 1, .header_bytes = 16, .bytes = 64, .kind = 2, .entry_header_bytes = 64, .chip = FIXTURE_CHIP};
-
 static const snug_model_header header = {
     .abi_version = 5,
     .struct_size = sizeof(snug_model_header),
@@ -131,7 +102,7 @@ static const snug_model_header header = {
     .outputs = outputs,
     .memory = {FIXTURE_WEIGHTS * 4, kProduct, 256, kShapeBytes, kInputBytes, kProduct},
     .weights_data = (const uint8_t *)weights,
-    .shapes = shapes,
+    .shapes = shapesOfBoth,
     .run = run,
     .num_launches = kNumKernels,
     .launches = launches,
@@ -147,9 +118,9 @@ static const snug_model_header header = {
     .num_gpu_kernels = kNumKernels,
     .gpu_kernels = kernels,
 #ifndef FIXTURE_NO_IMAGE
-    .gpu_image = (const uint8_t *)&image,
+    .gpu_image = (const uint8_t *)&emptyImage,
 #endif
-    .gpu_image_bytes = sizeof(image),
+    .gpu_image_bytes = sizeof(emptyImage),
 };
 
 __attribute__((visibility("default"))) const snug_model_header *snug_model_query(uint32_t max_abi_version) {

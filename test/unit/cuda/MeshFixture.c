@@ -10,27 +10,12 @@
 #include <stddef.h>
 
 enum { kWidth = 8, kMaxRows = 64, kPart = kMaxRows * kWidth * 4, kThreads = 128, kParts = 9 };
+#include "test/unit/cuda/FixtureParts.h"
 
 static const snug_dim_info dims[] = {{"n", 1, kMaxRows, 1}};
 static const snug_extent rows[] = {{0, 0, 1, 0, "n"}, {-1, 0, 0, kWidth, "8"}};
 static const snug_value_info inputs[] = {{"x", SNUG_VALUE_TENSOR, {2, 32, 1}, 2, 0, rows}};
 static const snug_value_info outputs[] = {{"y", SNUG_VALUE_TENSOR, {2, 32, 1}, 2, 0, rows}};
-
-static void shapes(const int64_t *values, int64_t *extents) {
-  for (int i = 0; i < 2; ++i) {
-    extents[2 * i] = values[0];
-    extents[2 * i + 1] = kWidth;
-  }
-}
-
-static int64_t bitsOf(float value) {
-  union {
-    float value;
-    int64_t bits;
-  } both = {.bits = 0};
-  both.value = value;
-  return both.bits;
-}
 
 static void run(const snug_run_args *args) {
   const snug_runtime_table *t = args->runtime;
@@ -89,17 +74,6 @@ static const snug_collective_info collectives[] = {{SNUG_ALL_REDUCE, 3, SNUG_RED
                                                    {SNUG_SHIFT, 3, SNUG_REDUCE_SUM, {2, 32, 1}, "Shift_3"},
                                                    {SNUG_ALL_TO_ALL, 1, SNUG_REDUCE_SUM, {2, 32, 1}, "Swap_4"}};
 
-// As fatbinary writes them: a header, and an empty cubin with its own.
-static const struct {
-  uint32_t magic;
-  uint16_t version, header_bytes;
-  uint64_t bytes;
-  uint16_t kind, entry_version;
-  uint32_t entry_header_bytes;
-  uint64_t payload_bytes;
-  uint32_t compressed[3], chip, rest[8];
-} image = {.magic = 0xba55ed50, .version = 1, .header_bytes = 16, .bytes = 64, .kind = 2, .entry_header_bytes = 64, .chip = 90};
-
 static const snug_model_header header = {
     .abi_version = 5,
     .struct_size = sizeof(snug_model_header),
@@ -114,7 +88,7 @@ static const snug_model_header header = {
     .inputs = inputs,
     .outputs = outputs,
     .memory = {0, kParts * kPart, 256, 0, kPart, kPart},
-    .shapes = shapes,
+    .shapes = shapesOfBoth,
     .run = run,
     .num_launches = 5,
     .launches = launches,
@@ -124,8 +98,8 @@ static const snug_model_header header = {
     .device = SNUG_DEVICE_CUDA,
     .num_gpu_kernels = 2,
     .gpu_kernels = kernels,
-    .gpu_image = (const uint8_t *)&image,
-    .gpu_image_bytes = sizeof(image),
+    .gpu_image = (const uint8_t *)&emptyImage,
+    .gpu_image_bytes = sizeof(emptyImage),
 };
 
 __attribute__((visibility("default"))) const snug_model_header *snug_model_query(uint32_t max_abi_version) {
