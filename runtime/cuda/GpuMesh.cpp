@@ -264,6 +264,7 @@ NcclResult GpuMesh::exchange(const snug_collective_info &info, const char *send,
 }
 
 void GpuMesh::put(int64_t number, const void *send, void *recv, int64_t count, Stream stream) noexcept {
+  std::unique_lock<std::timed_mutex> use = peers ? peers->use() : std::unique_lock<std::timed_mutex>();
   if (isBroken())
     return;
   const snug_collective_info &info = header.collectives[number];

@@ -91,6 +91,8 @@ void PeerWatch::work() {
       continue;
     }
     if (std::string found = look(); !found.empty()) {
+      // A call of NCCL's may itself wait for a peer, which only an abort ends.
+      std::unique_lock<std::timed_mutex> own(inUse, kGrace);
       reason = found;
       isAborted = true;
       state = State::Idle;

@@ -34,6 +34,9 @@ public:
   // The host goes on; it is done when `event` is.
   void leave(Event event);
 
+  // Who uses a communicator holds this, so that it is not aborted at the same time; but what does not come back is.
+  std::unique_lock<std::timed_mutex> use() { return std::unique_lock<std::timed_mutex>(inUse); }
+
   // Whether the communicators were aborted, and what they waited for. No function of theirs may be called any more.
   bool hasAborted() const { return isAborted; }
   std::string why();
@@ -48,6 +51,7 @@ private:
   const PrimaryContext context;
   snug_comm &comm;
   const std::vector<NcclComm> comms;
+  std::timed_mutex inUse;
   std::atomic<bool> isAborted{false};
   std::mutex mutex; // of what follows
   std::condition_variable changed;

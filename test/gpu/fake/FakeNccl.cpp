@@ -174,7 +174,9 @@ struct RoundOfMember : Meeting {
       ofDevice.erase(at);
     round->hasCome[rank] = true;
     bool isLast = std::all_of(round->hasCome.begin(), round->hasCome.end(), [](uint8_t has) { return has != 0; });
-    return isLast ? perform(*round) : Result(kSuccess);
+    // Without a rank that has come and then aborted, whose buffers may be gone, the others wait until they abort, too.
+    bool hasAll = std::none_of(clique.members.begin(), clique.members.end(), [](const Member *other) { return other->isAborted; });
+    return isLast && hasAll ? perform(*round) : Result(kSuccess);
   }
   // An abort ends what is on the device, too.
   bool isDone() const override { return round->isDone || member->isAborted; }
