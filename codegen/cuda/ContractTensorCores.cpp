@@ -19,7 +19,7 @@ constexpr int64_t kDepth = 32, kStep = 16; // terms of a slice, and of an instru
 class TensorCores : ContractionCode {
 public:
   TensorCores(nn::ContractOp op, CudaKernelBuilder &b) : ContractionCode(op, b), type(c.elementType(0)) {
-    std::tie(tileRows, tileColumns) = tensorCoreTile(c);
+    std::tie(tileRows, tileColumns) = blockTile(c);
     // A warp's part is at least 16 rows and, as two fragments are loaded at once, 16 columns.
     warpsAlongRows = tileRows > tileColumns || tileRows * tileColumns == 64 * 64 ? 4 : 2;
     warpRows = tileRows / warpsAlongRows, warpColumns = tileColumns / (kBlock / kWarp / warpsAlongRows);
@@ -139,7 +139,7 @@ private:
 };
 } // namespace
 
-std::pair<int64_t, int64_t> codegen::tensorCoreTile(const Contraction &c) {
+std::pair<int64_t, int64_t> codegen::blockTile(const Contraction &c) {
   constexpr int64_t small = 64, large = 128, enough = 132; // blocks that a large GPU wants
   int64_t m = c.staticExtent(c.rows), n = c.staticExtent(c.columns), batch = c.staticExtent(c.batch);
   auto side = [&](int64_t extent) { return ShapedType::isDynamic(extent) || extent > small ? large : small; };

@@ -58,7 +58,7 @@ bool isForTensorCores(Contraction &c);
 // Whether an operand holds sums next to each other.
 bool isContiguousInSums(Contraction &c, unsigned operand);
 // Rows and columns of a block; no sum depends on them.
-std::pair<int64_t, int64_t> tensorCoreTile(const Contraction &c);
+std::pair<int64_t, int64_t> blockTile(const Contraction &c);
 void emitTensorCores(nn::ContractOp op, CudaKernelBuilder &b);
 
 // Where one of both operands has few rows or columns.

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Contractions. A block makes a square tile of the result, and slices of both operands go through shared memory to a
-// square of sums that each thread holds; those of f16 and bf16 are in ContractTensorCores.cpp.
+// Contractions. A block makes a tile of the result, of squares that each thread holds; slices of both operands come through
+// shared memory, the next one while the one before is multiplied. Sums are made term by term, in order, whatever the tile. Those
+// of f16 and bf16 are in ContractTensorCores.cpp.
 #include "codegen/cuda/Contraction.h"
+#include "codegen/cuda/SharedTile.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -13,38 +16,92 @@ using namespace snug;
 using namespace snug::codegen;
 
 namespace {
-constexpr int64_t kTile = 64, kSquare = 4;
-static_assert((kTile / kSquare) * (kTile / kSquare) == kBlock);
+constexpr int64_t kSquare = 4, kSide = 64; // of a thread's square, and of what the squares of a block's threads are together
+static_assert((kSide / kSquare) * (kSide / kSquare) == kBlock);
+constexpr int64_t kDepth = 16, kUnrolled = 4; // terms of a slice, and of those that are written one after the other
 
-MemRefType typeOf(Value value) { return cast<MemRefType>(value.getType()); }
+// Rows and columns of a block: as much as a thread has registers for.
+std::pair<int64_t, int64_t> squaresTile(const Contraction &c) {
+  bool isWide = nn::ContractOp(c.op).getEpilogue().front().getArgument(0).getType().getIntOrFloatBitWidth() > 32;
+  return isWide ? std::pair(kSide, kSide) : blockTile(c);
+}
 
-struct Emitter : ContractionCode {
-  using ContractionCode::ContractionCode;
+class Squares : ContractionCode {
+public:
+  Squares(nn::ContractOp op, CudaKernelBuilder &b) : ContractionCode(op, b) { std::tie(tileRows, tileColumns) = squaresTile(c); }
 
-  // A thread's part of a slice of an operand: elements (own, k) of kTile x depth, stored with k outside or inside. Neighbouring
-  // threads read what is next to each other in memory.
+  void emit() {
+    terms = sizeOf(c.sums);
+    origin.assign(loops, b.constant(0));
+    Value m = sizeOf(c.rows), n = sizeOf(c.columns);
+    SmallVector<Value> grid = sizesOf(c.batch);
+    grid.append({b.ceilDiv(m, tileRows), b.ceilDiv(n, tileColumns)});
+    SmallVector<Value> at = b.delinearize(b.block(), grid);
+    Value n0 = b.mul(at.pop_back_val(), b.constant(tileColumns)), m0 = b.mul(at.pop_back_val(), b.constant(tileRows));
+    for (auto [dim, index] : llvm::zip(c.batch, at))
+      origin[dim] = index;
+    Slice left = slice(0, c.rows, tileRows, m0, m), right = slice(1, c.columns, tileColumns, n0, n);
+    Value inRow = b.constant(kSide / kSquare), square = b.constant(kSquare);
+    Value row = b.mul(b.div(b.thread(), inRow), square), column = b.mul(b.rem(b.thread(), inRow), square);
+
+    auto start = [&](Value k) {
+      b.ifTrue(b.isBelow(k, terms), [&] {
+        fill(left, k);
+        fill(right, k);
+      });
+    };
+    start(b.constant(0));
+    groupCopies(b);
+    auto vectorType = VectorType::get({kSquare}, sumType);
+    Value none = arith::ConstantOp::create(b, b.getZeroAttr(vectorType));
+    int64_t down = tileRows / kSide, across = tileColumns / kSide;
+    SmallVector<Value> sums = b.carry(b.constant(0), terms, kDepth, SmallVector<Value>(down * kSquare * across, none),
+                                      [&](Value k, SmallVector<Value> &sums) {
+      start(b.add(k, b.constant(kDepth)));
+      finishCopiesBefore(b);
+      SharedTile a = stage(left, k), w = stage(right, k);
+      sums = b.carry(b.constant(0), b.constant(kDepth), kUnrolled, sums, [&](Value first, SmallVector<Value> &inner) {
+        for (int64_t i = 0; i < kUnrolled; ++i)
+          multiply(a, w, b.add(first, b.constant(i)), row, column, inner);
+      });
+      b.barrier(); // before what was read is overwritten
+    });
+    for (int64_t i = 0; i < down * kSquare; ++i)
+      for (int64_t j = 0; j < across; ++j) {
+        SmallVector<Value> part;
+        for (int64_t e = 0; e < kSquare; ++e)
+          part.push_back(vector::ExtractOp::create(b, sums[i * across + j], e));
+        finishRow(origin, b.add(m0, b.add(row, b.constant(i / kSquare * kSide + i % kSquare))), b.add(n0, b.add(column, b.constant(j * kSide))),
+                  part);
+      }
+  }
+
+private:
+  // Slices of an operand, terms by its own dims, in two places that they take turns in.
   struct Slice {
     unsigned operand;
-    int64_t depth;
-    bool kInside;
-    Value buffer;
-    SmallVector<SmallVector<Value>> indices; // of each own dim's place that the thread has
-    SmallVector<Value> own, k;               // in the tile, of each element
+    ArrayRef<unsigned> dims;
+    Value first, extent; // of the tile, and of all
+    SharedTile tile;
+    Value inVectors; // along its own dims
+    // Places in the tile of the elements that a thread moves where they come one by one. Neighbouring threads read neighbours.
+    SmallVector<Value> own, term;
+    SmallVector<SmallVector<Value>> indices; // of the dims of own
   };
 
-  Slice slice(unsigned operand, int64_t depth, bool kInside, Type type, ArrayRef<unsigned> dims, Value first, Value extent,
-              const SmallVector<Value> &origin) {
-    // Some more columns, so that what a warp stores or reads at once is in different banks.
-    int64_t padding = 16 / llvm::divideCeil(type.getIntOrFloatBitWidth(), 8);
-    int64_t shape[] = {kInside ? kTile : depth, (kInside ? depth : kTile) + padding};
-    Slice s{operand, depth, kInside, b.shared(shape, type), {}, {}, {}};
+  Slice slice(unsigned operand, ArrayRef<unsigned> dims, int64_t size, Value first, Value extent) {
+    Value buffer = b.shared({2 * SharedTile::elementsOf(kDepth, size, sumType)}, sumType);
+    Slice s{operand, dims, first, extent, SharedTile(buffer, kDepth, size), {}, {}, {}, {}};
     bool alongSums = isContiguousInSums(c, operand);
-    int64_t fast = alongSums ? depth : kTile, step = kBlock / fast;
+    int64_t length = dims.empty() ? 1 : c.staticExtent(dims.back());
+    if (!dims.empty() && !ShapedType::isDynamic(length) && !(operand == 1 && op.getPacked()) && c.elementType(operand) == sumType)
+      s.inVectors = isInVectors(b, op->getOperand(operand), positionOf(c.maps[operand], dims.back()), length);
+    int64_t fast = alongSums ? kDepth : size, step = kBlock / fast;
     Value inner = b.rem(b.thread(), b.constant(fast)), outer = b.div(b.thread(), b.constant(fast));
-    for (int64_t i = 0; i < kTile * depth / kBlock; ++i) {
+    for (int64_t i = 0; i < size * kDepth / kBlock; ++i) {
       Value other = b.add(outer, b.constant(i * step));
       s.own.push_back(alongSums ? other : inner);
-      s.k.push_back(alongSums ? inner : other);
+      s.term.push_back(alongSums ? inner : other);
       if (!alongSums && i > 0) {
         s.indices.push_back(s.indices.front());
         continue;
@@ -57,87 +114,76 @@ struct Emitter : ContractionCode {
     return s;
   }
 
-  // Loads the slice from sum `k0` on; terms behind the end are zeros in both operands.
-  void fill(Slice &s, Value k0, Value terms) {
-    Type type = typeOf(s.buffer).getElementType();
-    std::optional<int64_t> known = getConstantIntValue(terms);
-    bool isWhole = known && *known % s.depth == 0;
-    for (size_t i = 0; i < s.own.size(); ++i) {
-      Value k = b.add(k0, s.k[i]);
-      SmallVector<Value> at = s.indices[i];
-      place(at, c.sums, isWhole ? k : b.min(k, b.sub(terms, b.constant(1))));
-      Value value = load(s.operand, at);
-      if (value.getType() != type)
-        value = toSum(value);
-      if (!isWhole)
-        value = arith::SelectOp::create(b, b.isBelow(k, terms), value, b.constantFloat(type, 0));
-      b.store(value, s.buffer, s.kInside ? SmallVector<Value>{s.own[i], s.k[i]} : SmallVector<Value>{s.k[i], s.own[i]});
-    }
+  SharedTile stage(const Slice &s, Value k) {
+    SharedTile tile = s.tile;
+    Value turn = b.rem(b.div(k, b.constant(kDepth)), b.constant(2));
+    tile.shift = b.mul(turn, b.constant(SharedTile::elementsOf(tile.rows, tile.columns, sumType)));
+    return tile;
   }
 
-  // The block's tile: where it is, and its slices.
-  struct Tile {
-    Value m, n, terms, m0, n0; // extents, and the first row and column
-    SmallVector<Value> origin; // indices of batch dims
-    SmallVector<Slice, 2> slices;
-  };
-  Tile tileOf(int64_t depth, bool kInside, Type type) {
-    SmallVector<Value> batch = sizesOf(c.batch);
-    Tile t{sizeOf(c.rows), sizeOf(c.columns), sizeOf(c.sums), {}, {}, SmallVector<Value>(loops, b.constant(0)), {}};
-    SmallVector<Value> grid = batch;
-    grid.append({b.ceilDiv(t.m, kTile), b.ceilDiv(t.n, kTile)});
-    SmallVector<Value> at = b.delinearize(b.block(), grid);
-    for (auto [dim, index] : llvm::zip(c.batch, at))
-      t.origin[dim] = index;
-    t.m0 = b.mul(at[batch.size()], b.constant(kTile));
-    t.n0 = b.mul(at.back(), b.constant(kTile));
-    t.slices.push_back(slice(0, depth, kInside, type, c.rows, t.m0, t.m, t.origin));
-    t.slices.push_back(slice(1, depth, kInside, type, c.columns, t.n0, t.n, t.origin));
-    return t;
-  }
-  // `body` takes the sums so far and adds those of the slices, which are in shared memory.
-  ValueRange overSlices(Tile &t, ValueRange sums, function_ref<SmallVector<Value>(ValueRange)> body) {
-    auto loop = scf::ForOp::create(b, b.constant(0), t.terms, b.constant(t.slices[0].depth), sums);
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(loop.getBody());
-    for (Slice &s : t.slices)
-      fill(s, loop.getInductionVar(), t.terms);
-    b.barrier();
-    SmallVector<Value> next = body(loop.getRegionIterArgs());
-    b.barrier();
-    scf::YieldOp::create(b, next);
-    return loop.getResults();
-  }
-  void squares() {
-    constexpr int64_t depth = 16;
-    Tile t = tileOf(depth, /*kInside=*/false, sumType);
-    Value own[] = {b.mul(b.div(b.thread(), b.constant(kTile / kSquare)), b.constant(kSquare)),
-                   b.mul(b.rem(b.thread(), b.constant(kTile / kSquare)), b.constant(kSquare))};
-    auto vectorType = VectorType::get({kSquare}, sumType);
-    Value zero = arith::ConstantOp::create(b, b.getZeroAttr(vectorType));
-    ValueRange sums = overSlices(t, SmallVector<Value>(kSquare, zero), [&](ValueRange partial) {
-      auto inner = scf::ForOp::create(b, b.constant(0), b.constant(depth), b.constant(1), partial);
-      OpBuilder::InsertionGuard inside(b);
-      b.setInsertionPointToStart(inner.getBody());
-      Value parts[2];
-      for (unsigned operand = 0; operand < 2; ++operand)
-        parts[operand] = vector::LoadOp::create(b, vectorType, t.slices[operand].buffer, ValueRange{inner.getInductionVar(), own[operand]},
-                                                /*nontemporal=*/false, llvm::MaybeAlign(16));
-      SmallVector<Value> next;
-      for (int64_t i = 0; i < kSquare; ++i) {
-        Value a = vector::BroadcastOp::create(b, vectorType, vector::ExtractOp::create(b, parts[0], i).getResult());
-        next.push_back(math::FmaOp::create(b, a, parts[1], inner.getRegionIterArg(i)));
+  // Starts to bring the slice from term `k` on; terms behind the end are zeros in both operands.
+  void fill(const Slice &s, Value k) {
+    Value memref = op->getOperand(s.operand);
+    SharedTile tile = stage(s, k);
+    auto elements = [&] {
+      // Asynchronous copies take neighbours, be they one.
+      bool isAsync = c.elementType(s.operand) == sumType && cast<MemRefType>(memref.getType()).isLastDimUnitStride();
+      std::optional<int64_t> known = getConstantIntValue(terms);
+      bool isWhole = known && *known % kDepth == 0;
+      for (auto [own, term, indices] : llvm::zip(s.own, s.term, s.indices)) {
+        Value k1 = b.add(k, term), exists = isWhole ? Value() : b.isBelow(k1, terms);
+        SmallVector<Value> all = indices;
+        place(all, c.sums, isWhole ? k1 : b.min(k1, b.sub(terms, b.constant(1))));
+        if (isAsync) {
+          startCopyOfOne(b, tile, term, own, memref, at(s.operand, all), exists);
+          continue;
+        }
+        Value value = toSum(load(s.operand, all));
+        if (exists)
+          value = arith::SelectOp::create(b, exists, value, b.constantFloat(value.getType(), 0));
+        tile.store(b, value, term, own);
       }
-      scf::YieldOp::create(b, next);
-      return SmallVector<Value>(inner.getResults());
-    });
-    for (int64_t i = 0; i < kSquare; ++i) {
-      SmallVector<Value> row;
-      for (int64_t j = 0; j < kSquare; ++j)
-        row.push_back(vector::ExtractOp::create(b, sums[i], j));
-      finishRow(t.origin, b.add(t.m0, b.add(own[0], b.constant(i))), b.add(t.n0, own[1]), row);
-    }
+    };
+    if (!s.inVectors)
+      return elements();
+    auto choice = scf::IfOp::create(b, s.inVectors, /*withElse=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(choice.thenBlock());
+    auto from = [&](Value term, Value own) {
+      SmallVector<Value> indices = origin;
+      place(indices, s.dims, b.add(s.first, own));
+      place(indices, c.sums, b.add(k, term));
+      return at(s.operand, indices);
+    };
+    startCopyInPieces(b, tile, {memref, from, b.sub(terms, k), b.sub(s.extent, s.first), {}});
+    b.setInsertionPointToStart(choice.elseBlock());
+    elements();
   }
+
+  // Adds the products of one term.
+  void multiply(const SharedTile &left, const SharedTile &right, Value term, Value row, Value column, SmallVector<Value> &sums) {
+    auto vectorType = cast<VectorType>(sums.front().getType());
+    auto vectors = [&](const SharedTile &tile, Value first, int64_t size) {
+      SmallVector<Value> all;
+      for (int64_t i = 0; i < size; i += kSide)
+        all.push_back(vector::LoadOp::create(b, vectorType, tile.buffer, ValueRange{tile.at(b, term, b.add(first, b.constant(i)))},
+                                             /*nontemporal=*/false, llvm::MaybeAlign(16)));
+      return all;
+    };
+    SmallVector<Value> a = vectors(left, row, tileRows), w = vectors(right, column, tileColumns);
+    for (auto [i, part] : llvm::enumerate(a))
+      for (int64_t e = 0; e < kSquare; ++e) {
+        Value one = vector::BroadcastOp::create(b, vectorType, vector::ExtractOp::create(b, part, e).getResult());
+        for (auto [j, other] : llvm::enumerate(w)) {
+          Value &sum = sums[(i * kSquare + e) * w.size() + j];
+          sum = math::FmaOp::create(b, one, other, sum);
+        }
+      }
+  }
+
+  int64_t tileRows, tileColumns;
+  SmallVector<Value> origin; // indices of batch dims
+  Value terms;
 };
 } // namespace
 
@@ -148,7 +194,7 @@ KernelRange codegen::planContract(nn::ContractOp op) {
   KernelRange range;
   for (unsigned dim : c.batch)
     range.factors.push_back({{c.extent(dim)}});
-  auto [rows, columns] = isForTensorCores(c) ? tensorCoreTile(c) : std::pair(kTile, kTile);
+  auto [rows, columns] = isForTensorCores(c) ? blockTile(c) : squaresTile(c);
   for (auto [group, tile] : {std::pair(&c.rows, rows), std::pair(&c.columns, columns)}) {
     RangeFactor factor;
     for (unsigned dim : *group)
@@ -165,5 +211,5 @@ void codegen::emitKernel(nn::ContractOp op, CudaKernelBuilder &b) {
   Contraction c(op);
   if (isForTensorCores(c))
     return emitTensorCores(op, b);
-  Emitter(op, b).squares();
+  Squares(op, b).emit();
 }

@@ -76,49 +76,74 @@ Value codegen::isInVectors(CudaKernelBuilder &b, Value memref, std::optional<uns
   return all;
 }
 
-void codegen::startCopy(CudaKernelBuilder &b, const SharedTile &tile, const TileSource &source) {
-  Type type = cast<MemRefType>(source.memref.getType()).getElementType();
-  int64_t width = tile.columns, piece = pieceOf(type);
+namespace {
+// What a copy of a tile has to know of its source.
+struct Copy {
+  CudaKernelBuilder &b;
+  const SharedTile &tile;
+  const TileSource &source;
   bool full = getConstantIntValue(source.columns) == tile.columns;
-  auto clamp = [&](Value row) { return b.min(row, b.sub(source.rows, b.constant(1))); };
-  auto exists = [&](Value row, Value column) -> Value {
+
+  // Places from which something can be read.
+  SmallVector<Value> at(Value row, Value column, int64_t piece) const {
+    return source.at(b.min(row, b.sub(source.rows, b.constant(1))), full ? column : b.min(column, b.sub(source.columns, b.constant(piece))));
+  }
+  Value exists(Value row, Value column) const {
     Value inRows = b.isBelow(row, source.rows);
     return full ? inRows : both(b, inRows, b.isBelow(column, source.columns));
+  }
+};
+
+void copyAsync(CudaKernelBuilder &b, const SharedTile &tile, Value row, Value column, Value memref, ValueRange indices, int64_t elements,
+               Value exists) {
+  // Only copies of 16 bytes can pass by the first cache.
+  bool isPiece = elements == pieceOf(tile.elementType());
+  Value live = exists ? arith::SelectOp::create(b, exists, b.constant(elements), b.constant(0)).getResult() : Value();
+  nvgpu::DeviceAsyncCopyOp::create(b, nvgpu::DeviceAsyncTokenType::get(b.getContext()), tile.buffer, tile.at(b, row, column), memref,
+                                   indices, b.getIndexAttr(elements), live, isPiece ? b.getUnitAttr() : UnitAttr());
+}
+} // namespace
+
+void codegen::startCopyOfOne(CudaKernelBuilder &b, const SharedTile &tile, Value row, Value column, Value memref, ArrayRef<Value> indices,
+                             Value exists) {
+  copyAsync(b, tile, row, column, memref, indices, 1, exists);
+}
+
+void codegen::startCopyInPieces(CudaKernelBuilder &b, const SharedTile &tile, const TileSource &source) {
+  Copy copy{b, tile, source};
+  int64_t piece = pieceOf(tile.elementType()), total = tile.rows * tile.columns / piece;
+  Value inRow = b.constant(tile.columns / piece);
+  auto start = [&](Value number) {
+    Value row = b.div(number, inRow), column = b.mul(b.rem(number, inRow), b.constant(piece));
+    copyAsync(b, tile, row, column, source.memref, copy.at(row, column, piece), piece, copy.exists(row, column));
   };
-  auto pieces = [&] {
-    int64_t total = tile.rows * width / piece;
-    Value zero = b.constant(0), inRow = b.constant(width / piece);
-    auto start = [&](Value number) {
-      Value row = b.div(number, inRow), column = b.mul(b.rem(number, inRow), b.constant(piece));
-      Value live = arith::SelectOp::create(b, exists(row, column), b.constant(piece), zero);
-      Value from = full ? column : b.min(column, b.sub(source.columns, b.constant(piece)));
-      nvgpu::DeviceAsyncCopyOp::create(b, nvgpu::DeviceAsyncTokenType::get(b.getContext()), tile.buffer,
-                                       tile.at(b, row, column), source.memref, source.at(clamp(row), from),
-                                       b.getIndexAttr(piece), live, b.getUnitAttr());
-    };
-    for (int64_t first = 0; first < total; first += kBlock) {
-      Value number = b.add(b.thread(), b.constant(first));
-      if (first + kBlock <= total)
-        start(number);
-      else
-        b.ifTrue(b.isBelow(number, b.constant(total)), [&] { start(number); });
-    }
-  };
+  for (int64_t first = 0; first < total; first += kBlock) {
+    Value number = b.add(b.thread(), b.constant(first));
+    if (first + kBlock <= total)
+      start(number);
+    else
+      b.ifTrue(b.isBelow(number, b.constant(total)), [&] { start(number); });
+  }
+}
+
+void codegen::startCopy(CudaKernelBuilder &b, const SharedTile &tile, const TileSource &source) {
+  Copy copy{b, tile, source};
   auto elements = [&] {
-    b.loop(b.thread(), b.constant(tile.rows * width), kBlock, [&](Value number) {
-      Value row = b.div(number, b.constant(width)), column = b.rem(number, b.constant(width));
-      Value from = full ? column : b.min(column, b.sub(source.columns, b.constant(1)));
-      Value value = b.loadWide(source.memref, source.at(clamp(row), from));
-      value = arith::SelectOp::create(b, exists(row, column), value, b.constantFloat(value.getType(), 0));
+    Value inRow = b.constant(tile.columns);
+    b.loop(b.thread(), b.constant(tile.rows * tile.columns), kBlock, [&](Value number) {
+      Value row = b.div(number, inRow), column = b.rem(number, inRow);
+      Value value = b.loadWide(source.memref, copy.at(row, column, 1));
+      value = arith::SelectOp::create(b, copy.exists(row, column), value, b.constantFloat(value.getType(), 0));
       tile.store(b, value, row, column);
     });
   };
+  Type type = cast<MemRefType>(source.memref.getType()).getElementType();
   if (!source.inVectors || type != tile.elementType())
     return elements();
   auto choice = scf::IfOp::create(b, source.inVectors, /*withElse=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(choice.thenBlock());
-  pieces();
+  startCopyInPieces(b, tile, source);
   b.setInsertionPointToStart(choice.elseBlock());
   elements();
 }

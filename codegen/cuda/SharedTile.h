@@ -44,6 +44,11 @@ mlir::Value isInVectors(CudaKernelBuilder &b, mlir::Value memref, std::optional<
 
 // Starts to fill the tile, with zeros where there is no matrix. All threads of the block.
 void startCopy(CudaKernelBuilder &b, const SharedTile &tile, const TileSource &source);
+// The same where the source can be read in pieces of 16 bytes, and is of the tile's type.
+void startCopyInPieces(CudaKernelBuilder &b, const SharedTile &tile, const TileSource &source);
+// Starts to bring an element of 4 or 8 bytes, or 0 where it does not exist (no condition: it does).
+void startCopyOfOne(CudaKernelBuilder &b, const SharedTile &tile, mlir::Value row, mlir::Value column, mlir::Value memref,
+                    llvm::ArrayRef<mlir::Value> indices, mlir::Value exists);
 // Until what all threads of the block have started is there for all of them.
 void finishCopies(CudaKernelBuilder &b);
 // What was started is a group, the first one.
