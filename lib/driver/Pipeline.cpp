@@ -4,33 +4,22 @@
 #include "lib/driver/Pipeline.h"
 #include "codegen/Codegen.h"
 #include "dialects/nn/TextOps.h"
-#include "dialects/onnx/OnnxDialect.h"
-#include "dialects/plan/Buckets.h"
 #include "dialects/plan/PlanDialect.h"
 #include "lib/analysis/Arguments.h"
-#include "lib/analysis/NodeName.h"
 #include "lib/driver/DrawMemory.h"
-#include "lib/driver/InputValues.h"
 #include "lib/driver/OutputFile.h"
+#include "lib/driver/RecordPlan.h"
 #include "lib/import/onnx/Importer.h"
-#include "lib/solver/MeshPlanText.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/canonicalize/Canonicalize.h"
-#include "passes/canonicalize/DimSymbols.h"
-#include "passes/canonicalize/ExpandInputs.h"
-#include "passes/canonicalize/InferDims.h"
 #include "passes/canonicalize/LoweringTable.h"
-#include "passes/chunk/ChunkProgram.h"
 #include "passes/chunk/Passes.h"
 #include "passes/fuse/Passes.h"
 #include "passes/memory/Passes.h"
 #include "passes/schedule/Passes.h"
 #include "passes/shard/Passes.h"
 #include "snug/ExitCodes.h"
-#include "llvm/ADT/StringExtras.h"
-#include "llvm/ADT/StringMap.h"
-#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
@@ -70,7 +59,7 @@ int Pipeline::run() {
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     report.timing.push_back({stageName(step.stage), took.count()});
     if (step.stage == Stage::Shard)
-      sayMesh();
+      sayMesh(options, report);
     if (int failed = saveProgram(step.stage))
       return failed;
     if (step.stage == options.emit || (options.dryRun && step.stage == Stage::Memory) ||
@@ -101,50 +90,8 @@ int Pipeline::import() {
     return options.console.fail(error.exitCode, printable(error.message));
   }
   program = std::move(*imported);
-  recordFiles();
+  recordFiles(*program, options, report);
   return checkPins(pins);
-}
-
-int Pipeline::checkPins(const TensorPins &unknown) {
-  auto main = program->lookupSymbol<func::FuncOp>("main");
-  auto names = [](unsigned count, llvm::function_ref<DictionaryAttr(unsigned)> attributes) {
-    std::string all;
-    for (unsigned i = 0; i < count; ++i)
-      if (auto name = attributes(i).getAs<StringAttr>("snug.name"))
-        all += (all.empty() ? "" : ", ") + name.str();
-    return all;
-  };
-  if (!unknown.empty())
-    return options.console.fail(
-        SNUG_EXIT_USAGE,
-        "--shard: the model's graph has no value '" + printable(unknown.begin()->first) + "'; its inputs are " +
-            printable(names(main.getNumArguments(), [&](unsigned i) { return main.getArgAttrDict(i); })) + ", its outputs " +
-            printable(names(main.getNumResults(), [&](unsigned i) { return main.getResultAttrDict(i); })) +
-            ", and any weight or result of a node that is not in a loop, branch or function can be named");
-  for (auto initializer : program->getOps<onnx::InitializerOp>())
-    if (initializer->hasAttr(onnx::kTensorPin) && initializer.getValueAttr())
-      return options.console.fail(SNUG_EXIT_UNSUPPORTED, "--shard: '" + printable(initializer.getSymName().str()) +
-                                                             "' has so few elements that they are part of the program, which all devices have");
-  return SNUG_EXIT_DONE;
-}
-
-void Pipeline::recordFiles() {
-  if (!options.modelBytes)
-    report.files = {options.model};
-  if (!options.machineFile.empty())
-    report.files.push_back(options.machineFile);
-  if (llvm::sys::fs::exists(options.topologyFile)) // it may be a preset's name
-    report.files.push_back(options.topologyFile);
-  std::string folder = llvm::sys::path::parent_path(options.model).str();
-  llvm::StringSet<> seen;
-  seen.insert(llvm::sys::path::filename(options.model));
-  program->walk([&](onnx::InitializerOp op) {
-    if (op.getFile() && !options.modelBytes && seen.insert(*op.getFile()).second) {
-      llvm::SmallString<256> path(folder);
-      llvm::sys::path::append(path, *op.getFile());
-      report.files.push_back(path.str().str());
-    }
-  });
 }
 
 int Pipeline::saveProgram(Stage stage) {
@@ -157,81 +104,6 @@ int Pipeline::saveProgram(Stage stage) {
   if (writeOutput(path, text + "\n", problem))
     return SNUG_EXIT_DONE;
   return options.console.fail(SNUG_EXIT_MACHINE, "cannot write '" + path + "': " + problem);
-}
-
-int Pipeline::checkDims() {
-  auto usage = [&](const Twine &message) { return options.console.fail(SNUG_EXIT_USAGE, message); };
-  auto main = program->lookupSymbol<func::FuncOp>("main");
-  DimSymbols none(&context), given(&context);
-  SmallVector<std::string> known, missing;
-  for (const std::string &definition : dims) {
-    std::string problem;
-    if (!given.add(definition, problem))
-      return usage(problem);
-  }
-  for (BlockArgument argument : main.getArguments())
-    if (auto texts = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), "snug.dims"))
-      for (StringRef text : texts.getAsValueRange<StringAttr>())
-        none.parse(text, known);
-  for (BlockArgument argument : main.getArguments())
-    if (auto names = main.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), kValueDims))
-      for (StringRef name : names.getAsValueRange<StringAttr>())
-        known.push_back(name.str());
-  for (const std::string &definition : dims) {
-    std::string name = StringRef(definition).split('=').first.trim().str();
-    if (!llvm::is_contained(known, name))
-      return usage("the model has no dim '" + name + "'" +
-                   (known.empty() ? std::string("; all its dims are fixed") : "; its dims are " + llvm::join(known, ", ")));
-  }
-  inferDims(*program, dims, missing);
-  // What is supported does not depend on the size of a dim that nobody stated; a small one is as good as any.
-  while (options.check && !missing.empty()) {
-    dims.push_back(missing.front() + "=8");
-    missing.clear();
-    inferDims(*program, dims, missing);
-  }
-  if (missing.empty())
-    return SNUG_EXIT_DONE;
-  std::string command = commandText(options);
-  for (const std::string &name : missing)
-    command += " --dim " + shellWord(printable(name) + "=1");
-  return usage("dim" + std::string(missing.size() == 1 ? " '" : "s '") + printable(llvm::join(missing, "', '")) +
-               (missing.size() == 1 ? "' has" : "' have") + " no value; for example:\n  " + command);
-}
-
-int Pipeline::expandInputs() {
-  dims.assign(options.dims.begin(), options.dims.end());
-  std::string problem;
-  if (succeeded(snug::expandInputs(*program, dims, problem)))
-    return SNUG_EXIT_DONE;
-  return options.console.fail(SNUG_EXIT_USAGE, printable(problem));
-}
-
-int Pipeline::markValues() {
-  std::vector<std::string> bounded;
-  int code = markInputValues(*program, options, bounded);
-  dims.append(bounded.begin(), bounded.end());
-  return code;
-}
-
-int Pipeline::markDonated() {
-  auto main = program->lookupSymbol<func::FuncOp>("main");
-  llvm::StringMap<unsigned> inputs;
-  std::string names;
-  for (unsigned i = 0; i < main.getNumArguments(); ++i)
-    if (auto name = main.getArgAttrOfType<StringAttr>(i, "snug.name")) {
-      inputs[name] = i;
-      names += (names.empty() ? "" : ", ") + name.str();
-    }
-  for (const std::string &name : options.donated) {
-    auto found = inputs.find(name);
-    if (found == inputs.end()) {
-      return options.console.fail(SNUG_EXIT_USAGE, "--donate: the model has no input '" + printable(name) +
-                                                       "'; its inputs are " + printable(names));
-    }
-    main.setArgAttr(found->second, kDonatedArgument, UnitAttr::get(&context));
-  }
-  return SNUG_EXIT_DONE;
 }
 
 int Pipeline::canonicalize() {
@@ -253,33 +125,6 @@ int Pipeline::canonicalize() {
   if (!options.imageSize.empty())
     (*program)->setAttr("snug.image_size", DenseI64ArrayAttr::get(&context, options.imageSize));
   return runPasses(*program, SNUG_EXIT_UNSUPPORTED, [&](OpPassManager &pm) { addCanonicalizePasses(pm, dims); });
-}
-
-void Pipeline::sayMesh() {
-  if (!report.mesh)
-    return;
-  const MeshReport &mesh = *report.mesh;
-  if (mesh.plan && (options.anyMesh || options.verbose)) {
-    MeshSetting said = mesh.setting;
-    said.topology.name = printable(said.topology.name);
-    for (MeshPhase &phase : said.phases)
-      phase.name = printable(phase.name);
-    options.console.messages() << meshPlanText(said, *mesh.plan);
-  }
-  double beyond = 0;
-  std::string names;
-  for (const MeshReport::Replicated &one : mesh.replicated) {
-    beyond += one.bytes;
-    names += (names.empty() ? "'" : ", '") + printable(one.weight) + "'";
-  }
-  if (beyond > 0)
-    options.console.messages() << "snugc: warning: each device holds " << printBytes(static_cast<int64_t>(beyond))
-                               << " of weights beyond its share, which do not divide by " << mesh.mesh[0] << "x" << mesh.mesh[1]
-                               << " devices or are read as a whole: " << names << "\n";
-  if (mesh.outside > 0)
-    options.console.messages() << "snugc: warning: " << mesh.outside << (mesh.outside == 1 ? " product" : " products")
-                               << " with matrices of weights cannot be cut as '" << nameOf(mesh.family) << "' says, and "
-                               << (mesh.outside == 1 ? "is" : "are") << " cut freely\n";
 }
 
 int Pipeline::shard() {
@@ -372,28 +217,6 @@ void Pipeline::addMemoryPasses(OpPassManager &pm, bool overlaps) {
   pm.addPass(createPlanArena(plan));
 }
 
-// Whether libraries do the same with chunk loops and without: of slices, and in less workspace than they would like, they may choose
-// another order of sums.
-static bool librariesAreExact(ModuleOp program, int64_t wantedWorkspace) {
-  bool isExact = workspaceBytes(program) == wantedWorkspace;
-  program.walk([&](Operation *op) {
-    for (Operation *around = op; op->hasAttr(kLibrary) && around; around = around->getParentOp())
-      isExact &= !around->hasAttr("snug.chunk_loop");
-  });
-  return isExact;
-}
-
-// Neither loops that make sums in parts nor sums that are made for loops.
-static bool isExact(ModuleOp program) {
-  auto loops = program->getAttrOfType<ArrayAttr>("snug.chunk_report");
-  bool accumulates = loops && llvm::any_of(loops.getAsRange<DictionaryAttr>(), [](DictionaryAttr loop) {
-    auto kind = loop.getAs<StringAttr>("kind");
-    return kind && kind.getValue() == "accumulate";
-  });
-  return !accumulates && llvm::none_of(program.getOps<func::FuncOp>(),
-                                       [](func::FuncOp function) { return function->hasAttr(kReassociates); });
-}
-
 int Pipeline::planMemory(bool overlaps) {
   if (int code = runPasses(*program, SNUG_EXIT_FAULT, [&](OpPassManager &pm) { addMemoryPasses(pm, overlaps); }))
     return code;
@@ -406,30 +229,8 @@ int Pipeline::planMemory(bool overlaps) {
       pm.addPass(createReserveWorkspace(workspace));
     pm.addPass(createVerifyPlan());
   });
-  report.exact = isExact(*program) && librariesAreExact(*program, wanted);
+  recordLibraries(*program, wanted, report);
   return code;
-}
-
-void Pipeline::recordLibraries() {
-  report.workspace = workspaceBytes(*program);
-  program->walk([&](Operation *op) {
-    if (auto library = op->getAttrOfType<StringAttr>(kLibrary)) {
-      SmallVector<std::string> nodes = nodeNames(op->getLoc());
-      report.libraryKernels.push_back({library.str(), {nodes.begin(), nodes.end()}});
-    }
-  });
-}
-
-void Pipeline::recordBuckets() {
-  std::optional<Buckets> buckets = Buckets::read(*program);
-  auto named = (*program)->getAttrOfType<ArrayAttr>("snug.dims");
-  for (size_t i = 0; buckets && i < buckets->size(); ++i) {
-    PlanBucket bucket;
-    for (auto [dim, bound] : llvm::zip_equal(named.getAsRange<DictionaryAttr>(), buckets->boundsOf(i)))
-      bucket.dims.push_back({dim.getAs<StringAttr>("name").str(), bound});
-    bucket.arena = buckets->arenas[i];
-    report.buckets.push_back(std::move(bucket));
-  }
 }
 
 int Pipeline::memory() {
@@ -458,8 +259,7 @@ int Pipeline::memory() {
   };
   report.arena = number("snug.arena_bytes");
   report.schedBound = number("snug.sched_bound");
-  recordLibraries();
-  recordBuckets();
+  recordBuckets(*program, report);
   if (!options.reports.empty())
     report.planned = drawMemory(*program);
   if (arenaLimit && report.arena > *arenaLimit) {

@@ -37,8 +37,6 @@ private:
   int memory();
   int library();
 
-  // Warns of weights that more than one device holds.
-  void sayMesh();
   // Makes tensors of inputs that are sequences or optionals.
   int expandInputs();
   // Checks --dim against the model's named dims.
@@ -49,8 +47,6 @@ private:
   int checkPins(const TensorPins &unknown);
   // Marks the inputs that --donate names.
   int markDonated();
-  // The files that the program refers to, for the depfile.
-  void recordFiles();
   // Writes the program as it stands for --save-temps.
   int saveProgram(Stage stage);
   // Bytes of the weights, inputs and outputs, known from the scheduled program.
@@ -65,16 +61,12 @@ private:
   int cannotFit();
   // Chunk loops and modelled times of a plan, for the report.
   void recordPlan(const ActivationPlan &plan);
-  // What each bucket of the dims needs, for the report.
-  void recordBuckets();
   // The model to import.
   OnnxSource source() const;
   int threads() const;
   void addMemoryPasses(mlir::OpPassManager &pm, bool overlaps);
   // From the chunked program to its arena, with what libraries work in, checked.
   int planMemory(bool overlaps);
-  // What libraries do, for the report.
-  void recordLibraries();
   // Runs what `build` adds to a pass manager on `target`; `exitCode` on failure.
   int runPasses(mlir::ModuleOp target, int exitCode, llvm::function_ref<void(mlir::OpPassManager &)> build);
 
