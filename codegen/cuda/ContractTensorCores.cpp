@@ -36,7 +36,7 @@ public:
     for (auto [dim, index] : llvm::zip(c.batch, at))
       origin[dim] = index;
     Operand left = operand(0, c.rows, tileRows, m0, m), right = operand(1, c.columns, tileColumns, n0, n);
-    Value warp = b.warpInBlock(), lane = b.lane(), four = b.constant(4);
+    Value warp = b.warpInBlock();
     Value row = b.mul(b.rem(warp, b.constant(warpsAlongRows)), b.constant(warpRows));
     Value column = b.mul(b.div(warp, b.constant(warpsAlongRows)), b.constant(warpColumns));
 
@@ -57,16 +57,7 @@ public:
       multiply(stage(left, k), stage(right, k), right.alongSums, row, column, sums);
       b.barrier(); // before what was read is overwritten
     });
-    // A lane's rows and columns of a fragment.
-    Value laneRow = b.add(row, b.div(lane, four)), laneColumn = b.add(column, b.mul(b.rem(lane, four), b.constant(2)));
-    for (int64_t i = 0; i < warpRows / 16; ++i)
-      for (int64_t half = 0; half < 2; ++half)
-        for (int64_t j = 0; j < warpColumns / 8; ++j) {
-          SmallVector<Value> pair;
-          for (int64_t k = 0; k < 2; ++k)
-            pair.push_back(vector::ExtractOp::create(b, sums[i * warpColumns / 8 + j], ArrayRef<int64_t>{half, k}));
-          finishRow(origin, b.add(m0, b.add(laneRow, b.constant(16 * i + 8 * half))), b.add(n0, b.add(laneColumn, b.constant(8 * j))), pair);
-        }
+    finish(sums, b.add(m0, row), b.add(n0, column));
   }
 
 private:
@@ -130,6 +121,30 @@ private:
         }
       }
     }
+  }
+
+  // A lane has pairs of neighbours in rows; of two fragments side by side, two lanes give each other one, and have four neighbours each.
+  void finish(ArrayRef<Value> sums, Value firstRow, Value firstColumn) {
+    Value lane = b.lane(), two = b.constant(2), four = b.constant(4);
+    Value isOdd = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, b.rem(lane, two), b.constant(1));
+    Value row = b.add(firstRow, b.div(lane, four)), place = b.mul(b.div(b.rem(lane, four), two), four);
+    Value column = b.add(firstColumn, b.add(place, arith::SelectOp::create(b, isOdd, b.constant(8), b.constant(0))));
+    for (int64_t i = 0; i < warpRows / 16; ++i)
+      for (int64_t half = 0; half < 2; ++half)
+        for (int64_t j = 0; j < warpColumns / 8; j += 2) {
+          SmallVector<Value> kept, given;
+          for (int64_t k = 0; k < 2; ++k) {
+            Value first = vector::ExtractOp::create(b, sums[i * warpColumns / 8 + j], ArrayRef<int64_t>{half, k});
+            Value second = vector::ExtractOp::create(b, sums[i * warpColumns / 8 + j + 1], ArrayRef<int64_t>{half, k});
+            kept.push_back(arith::SelectOp::create(b, isOdd, second, first));
+            given.push_back(b.ofOtherLane(arith::SelectOp::create(b, isOdd, first, second), 1));
+          }
+          SmallVector<Value> all;
+          for (auto [low, high] : {std::pair(kept, given), std::pair(given, kept)}) // of the odd lane, what it was given comes first
+            for (int64_t k = 0; k < 2; ++k)
+              all.push_back(arith::SelectOp::create(b, isOdd, high[k], low[k]));
+          finishRow(origin, b.add(row, b.constant(16 * i + 8 * half)), b.add(column, b.constant(8 * j)), all);
+        }
   }
 
   Type type;

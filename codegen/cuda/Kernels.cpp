@@ -159,7 +159,9 @@ void CudaKernelBuilder::warpRows(ArrayRef<Value> sizes, function_ref<void(ArrayR
 }
 
 // Shuffles move 32 bits: others travel as integers, wider ones in two halves.
-static Value xorLanes(CudaKernelBuilder &b, Value value, Value offset) {
+Value CudaKernelBuilder::ofOtherLane(Value value, int32_t differing) {
+  CudaKernelBuilder &b = *this;
+  Value offset = arith::ConstantOp::create(b, getI32IntegerAttr(differing));
   Type type = value.getType();
   unsigned width = type.getIntOrFloatBitWidth();
   Value whole = arith::ConstantOp::create(b, b.getI32IntegerAttr(kWarp));
@@ -183,10 +185,8 @@ static Value xorLanes(CudaKernelBuilder &b, Value value, Value offset) {
 
 Value CudaKernelBuilder::reduceWarp(Value value, Combine combine, int64_t lanes, int64_t apart) {
   // A butterfly: both of a pair combine the same two values, so all lanes end with the same bits.
-  for (int32_t distance = lanes / 2; distance > 0; distance /= 2) {
-    Value offset = arith::ConstantOp::create(*this, getI32IntegerAttr(distance * apart));
-    value = combine(value, xorLanes(*this, value, offset));
-  }
+  for (int32_t distance = lanes / 2; distance > 0; distance /= 2)
+    value = combine(value, ofOtherLane(value, distance * apart));
   return value;
 }
 

@@ -89,6 +89,8 @@ struct CudaKernelBuilder : KernelBuilder {
   // `body` at each row of the box of `sizes`, one warp a row: whole warps are in or out.
   void warpRows(llvm::ArrayRef<mlir::Value> sizes, llvm::function_ref<void(llvm::ArrayRef<mlir::Value>)> body);
 
+  // The value of the lane whose number differs in these bits. All lanes of the warp must come here.
+  mlir::Value ofOtherLane(mlir::Value value, int32_t differing);
   using Combine = llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)>;
   // Of the lanes' values, or those of `lanes` neighbours or of as many that are `apart` from each other (powers of two), in all of
   // them; all get the same bits.

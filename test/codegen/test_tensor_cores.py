@@ -48,15 +48,16 @@ def test_tiles(tmp_path, dtype, b, m, k, n):
 
 @pytest.mark.parametrize("b", ["kn", "nk"])
 def test_accesses(tmp_path, accesses, b):  # noqa: F811
-    """Both operands 16 bytes a thread, each once a tile; no two lanes of a load of fragments in one bank; results in pairs."""
+    """Both operands 16 bytes a thread, each once a tile; no two lanes of a load of fragments in one bank; results four at once, in
+    whole sectors."""
     m, k, n = 256, 128, 128
     x, w = (rng.standard_normal(shape).astype(np.float16) for shape in ((m, k), tuple({"k": k, "n": n}[c] for c in b)))
     y, launches = accesses(model_of(tmp_path, "f16", b, "m", k, n, [("m", m)]), x, w, np.zeros(n, np.float32), np.zeros((m, n), np.float16), dims=(m,))
     np.testing.assert_allclose(y.astype(np.float64), np.einsum(f"mk,{b}->mn", x.astype(np.float64), w.astype(np.float64)), rtol=1e-3, atol=1e-3)
     launch = launches[-1]
     copies = [a for a in launch if a["bytes"] == 16]
-    assert requests([a for a in copies if a["space"] == "global" and not a["writes"]], False) * 32 * 16 == x.nbytes + 2 * w.nbytes
+    assert requests([a for a in copies if a["space"] == "global" and not a["writes"]], False) * 32 * 16 == x.nbytes + 2 * w.nbytes + m * n / 4 * 16  # and the bias, by each lane
     fragments = [a for a in launch if a["space"] == "shared" and not a["writes"]]
     assert fragments and all(a["units"] == a["least"] for a in fragments)
     stores = [a for a in launch if a["space"] == "global" and a["writes"]]
-    assert sum(a["requests"] for a in stores) == m * n / 2 / 32
+    assert sum(a["requests"] for a in stores) == m * n / 4 / 32 and sum(a["units"] for a in stores) == y.nbytes / 32
