@@ -12,7 +12,7 @@ import ctypes
 import functools
 import os
 
-from . import Error, _find
+from ._abi import Error, find
 
 __all__ = ["compile", "run", "version"]
 
@@ -36,7 +36,7 @@ class _Request(ctypes.Structure):  # snug_compile_request
 
 @functools.cache
 def _library():
-    library = ctypes.CDLL(_find("SNUG_COMPILER", "libsnug_compiler.so"))
+    library = ctypes.CDLL(find("SNUG_COMPILER", "libsnug_compiler.so"))
     library.snug_compiler_version.restype = ctypes.c_char_p
     library.snug_compile.restype, library.snug_compile.argtypes = ctypes.c_int, [ctypes.POINTER(_Request)]
     return library

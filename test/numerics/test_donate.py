@@ -2,6 +2,7 @@
 """Inputs that the caller gives up (--donate): less memory, the same results, and nothing else is written."""
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from ops import Graph, noise
 def load(library, **options):
     """With the Python wrapper, whose name is that of the tests' own module."""
     path = Path(__file__).resolve().parents[2] / "python" / "snug" / "__init__.py"
-    spec = importlib.util.spec_from_file_location("snug_wrapper", path)
-    wrapper = importlib.util.module_from_spec(spec)
+    spec = importlib.util.spec_from_file_location("snug_wrapper", path, submodule_search_locations=[str(path.parent)])
+    wrapper = sys.modules["snug_wrapper"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(wrapper)
     return wrapper.load(library, **options)
 

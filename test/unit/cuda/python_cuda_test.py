@@ -20,7 +20,7 @@ def check(result):
 
 # A library of arrays on the device, as small as it can be: module `tiny` with `empty`, dtypes, and an array with DLPack.
 class Managed(ctypes.Structure):  # DLManagedTensor
-    _fields_ = [("tensor", snug._Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p)]
+    _fields_ = [("tensor", snug._abi.Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p)]
 
 
 class Array:
@@ -36,7 +36,7 @@ class Array:
         self.managed = Managed()
         tensor = self.managed.tensor
         tensor.data, tensor.device_type, tensor.device_id, tensor.ndim = self.address, 2, device, len(self.shape)
-        tensor.dtype = snug._DType(*{"f": (2, 32), "i": (0, 64)}[self.dtype.kind], 1)
+        tensor.dtype = snug._abi.DType(*{"f": (2, 32), "i": (0, 64)}[self.dtype.kind], 1)
         tensor.shape = (ctypes.c_int64 * len(self.shape))(*self.shape)
         if strides:
             tensor.strides = (ctypes.c_int64 * len(self.shape))(*strides)
