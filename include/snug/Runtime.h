@@ -74,6 +74,7 @@ SNUG_API void snug_model_release(snug_model *model);
 SNUG_API const char *snug_model_name(const snug_model *model);
 SNUG_API const char *snug_model_target(const snug_model *model);           // as given to snugc --target
 SNUG_API const char *snug_model_compiler_version(const snug_model *model); // of the compiler that made it
+SNUG_API const char *snug_model_precision(const snug_model *model);        // as given to snugc --precision
 SNUG_API snug_device_kind snug_model_device(const snug_model *model);      // where it computes
 SNUG_API uint32_t snug_model_num_threads(const snug_model *model);         // planned; a run may use fewer
 SNUG_API uint32_t snug_model_num_dims(const snug_model *model);

@@ -50,7 +50,8 @@ bool Contractions::describe(Choice &choice, const snug_contraction &contraction,
     return false;
   DataType operands = typeOf(contraction.operands), result = typeOf(contraction.result);
   bool isDouble = result == kFloat64;
-  if (lib.cublasLtMatmulDescCreate(&choice.desc, isDouble ? kCompute64F : kCompute32F, isDouble ? kFloat64 : kFloat32) != cublaslt::kSuccess)
+  ComputeType compute = isDouble ? kCompute64F : contraction.flags & SNUG_CONTRACTION_TF32 ? kCompute32FFastTF32 : kCompute32F;
+  if (lib.cublasLtMatmulDescCreate(&choice.desc, compute, isDouble ? kFloat64 : kFloat32) != cublaslt::kSuccess)
     return false;
   bool transposeA = contraction.flags & SNUG_CONTRACTION_TRANSPOSE_A, transposeB = contraction.flags & SNUG_CONTRACTION_TRANSPOSE_B;
   uint32_t epilogue = 0;

@@ -31,7 +31,7 @@ struct HeuristicResult { // cublasLtMatmulHeuristicResult_t
 
 enum : Status { kSuccess = 0, kNotInitialized = 1, kAllocFailed = 3, kInvalidValue = 7, kExecutionFailed = 13, kNotSupported = 15 };
 enum DataType : int32_t { kFloat32 = 0, kFloat64 = 1, kFloat16 = 2, kBFloat16 = 14 }; // cudaDataType
-enum ComputeType : int32_t { kCompute32F = 68, kCompute64F = 70 };                    // never with TF32
+enum ComputeType : int32_t { kCompute32F = 68, kCompute64F = 70, kCompute32FFastTF32 = 77 };
 enum Operation : int32_t { kPlain = 0, kTransposed = 1 };                             // cublasOperation_t
 enum Epilogue : uint32_t { kDefault = 1, kRelu = 2, kBias = 4, kGelu = 32 };          // the sum of what is wanted beside kDefault
 enum DescAttribute : int { kTransposeA = 3, kTransposeB = 4, kEpilogue = 7, kBiasPointer = 8 };

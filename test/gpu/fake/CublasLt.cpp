@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // What stands in for cuBLASLt in tests: libcublasLt.so.13 on top of the fake driver, with the functions that Snug's runtime uses,
-// written from NVIDIA's documentation of them. It computes in the order of k, in f32 or f64, and checks what it is given: layouts,
+// written from NVIDIA's documentation of them. It computes in the order of k, in f32 (of operands rounded to tf32, where that is allowed) or
+// f64, and checks what it is given: layouts,
 // types, alignments, workspace, and that all memory is the device's.
 //
 // Environment: SNUG_FAKE_CUBLASLT=none offers no algorithm, =greedy one that needs more workspace than it may have.
@@ -96,6 +97,18 @@ static double elementOf(DataType type, const uint8_t *at) {
   _Float16 half;
   memcpy(&half, &bits, 2);
   return float(half);
+}
+
+// To 10 bits of mantissa, to nearest, ties away from zero.
+static double roundedToTF32(double value) {
+  float single = float(value);
+  if (!std::isfinite(single))
+    return single;
+  uint32_t bits;
+  memcpy(&bits, &single, 4);
+  bits = (bits + 0x1000) & ~0x1fffu;
+  memcpy(&single, &bits, 4);
+  return single;
 }
 
 // Rounded to nearest, ties to even.
@@ -223,11 +236,12 @@ static Status problemOf(const Desc &desc, const Layout &a, const Layout &b, cons
   problem = {desc, a, b, c, d, d.rows, d.columns, desc.transposes[0] ? a.rows : a.columns};
   const Problem &p = problem;
   bool isDouble = desc.compute == kCompute64F && desc.scale == kFloat64;
-  bool isSingle = desc.compute == kCompute32F && desc.scale == kFloat32;
+  bool isRounded = desc.compute == kCompute32FFastTF32;
+  bool isSingle = (desc.compute == kCompute32F || isRounded) && desc.scale == kFloat32;
   bool isNarrow = a.type == kFloat16 || a.type == kBFloat16;
   if (a.type != b.type || c.type != d.type || !(isDouble ? a.type == kFloat64 && d.type == kFloat64
                                                          : isSingle && ((a.type == kFloat32 && d.type == kFloat32) ||
-                                                                        (isNarrow && (d.type == a.type || d.type == kFloat32)))))
+                                                                        (isNarrow && !isRounded && (d.type == a.type || d.type == kFloat32)))))
     return fault("there is no product of these types", kNotSupported);
   auto is = [](const Layout &matrix, bool transposed, uint64_t rows, uint64_t columns) {
     return (transposed ? matrix.columns : matrix.rows) == rows && (transposed ? matrix.rows : matrix.columns) == columns;
@@ -304,7 +318,7 @@ API Status cublasLtMatmulAlgoGetHeuristic(Handle handle, MatmulDesc desc, Matrix
 static void multiply(const void *argument) {
   const Call &call = *static_cast<const Call *>(argument);
   const Problem &p = call.problem;
-  bool isDouble = p.desc.compute == kCompute64F;
+  bool isDouble = p.desc.compute == kCompute64F, isRounded = p.desc.compute == kCompute32FFastTF32;
   if (call.plan.workspaceBytes) // whoever has something there loses it
     memset(call.workspace, 0xff, call.plan.workspaceBytes);
   auto read = [](const Layout &layout, const uint8_t *base, int64_t instance, uint64_t i, uint64_t j, bool transposed) {
@@ -318,6 +332,8 @@ static void multiply(const void *argument) {
         double wide = 0;
         for (uint64_t l = 0; l < p.k; ++l) {
           double left = read(p.a, call.a, instance, i, l, p.desc.transposes[0]), right = read(p.b, call.b, instance, l, j, p.desc.transposes[1]);
+          if (isRounded)
+            left = roundedToTF32(left), right = roundedToTF32(right);
           wide += left * right;
           float &sum = sums[call.plan.isSplit && l >= p.k / 2];
           sum = std::fma(float(left), float(right), sum);
@@ -401,7 +417,7 @@ API Status cublasLtMatmul(Handle handle, MatmulDesc desc, const void *alpha, con
     status = check(*call, algorithm, workspaceBytes, device);
   const Problem &p = call->problem;
   std::string fields = ", \"m\": " + std::to_string(p.m) + ", \"n\": " + std::to_string(p.n) + ", \"k\": " + std::to_string(p.k) + ", \"epilogue\": " +
-                       std::to_string(p.desc.epilogue) + ", \"beta\": " + std::to_string(int(call->beta != 0)) + ", \"workspace\": " +
+                       std::to_string(p.desc.epilogue) + ", \"compute\": " + std::to_string(p.desc.compute) + ", \"beta\": " + std::to_string(int(call->beta != 0)) + ", \"workspace\": " +
                        std::to_string(plan.workspaceBytes) + ", \"split\": " + std::to_string(plan.isSplit);
   if (!status && snug_fake_cuda_enqueue(stream, "cublasLtMatmul", multiply, call.release(), [](void *gone) { delete static_cast<Call *>(gone); }))
     status = kExecutionFailed;
