@@ -54,6 +54,8 @@ enum ReductionScheme : uint32_t { kInComputeType = 2, kAnyScheme = 7 }; // of pa
   X(cublasLtMatmulPreferenceSetAttribute, (Preference preference, PreferenceAttribute attribute, const void *value, size_t bytes)) \
   X(cublasLtMatmulAlgoGetHeuristic, (Handle handle, MatmulDesc desc, MatrixLayout a, MatrixLayout b, MatrixLayout c,   \
                                      MatrixLayout d, Preference preference, int asked, HeuristicResult *results, int *found)) \
+  X(cublasLtMatmulAlgoCheck, (Handle handle, MatmulDesc desc, MatrixLayout a, MatrixLayout b, MatrixLayout c, MatrixLayout d, \
+                              const Algorithm *algorithm, HeuristicResult *result))                                    \
   X(cublasLtMatmul, (Handle handle, MatmulDesc desc, const void *alpha, const void *a, MatrixLayout layoutA,           \
                      const void *b, MatrixLayout layoutB, const void *beta, const void *c, MatrixLayout layoutC, void *d, \
                      MatrixLayout layoutD, const Algorithm *algorithm, void *workspace, size_t workspaceBytes, void *stream))
@@ -63,6 +65,7 @@ struct Library {
   SNUG_CUBLASLT_FUNCTIONS(SNUG_CUBLASLT_MEMBER)
 #undef SNUG_CUBLASLT_MEMBER
   const char *(*cublasLtGetStatusName)(Status status);
+  size_t (*cublasLtGetVersion)();
 };
 
 // The library of this machine, opened by the first call and kept until the process ends. Any thread. Throws where there is none,

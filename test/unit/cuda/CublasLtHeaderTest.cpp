@@ -24,6 +24,7 @@ template <class... A, class... B> constexpr bool areAlike(ours::Status (*)(A...)
 TEST(CublasLtHeader, DeclaresTheSameFunctions) {
 #define CHECK(name, parameters) EXPECT_TRUE(areAlike(decltype(ours::Library::name)(nullptr), static_cast<decltype(&::name)>(nullptr))) << #name;
   SNUG_CUBLASLT_FUNCTIONS(CHECK)
+  EXPECT_TRUE((std::is_same_v<decltype(ours::Library::cublasLtGetVersion), decltype(&::cublasLtGetVersion)>));
 }
 
 TEST(CublasLtHeader, HasTheSameNumbers) {
