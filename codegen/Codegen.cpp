@@ -17,6 +17,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Index/IR/IndexDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -161,7 +162,7 @@ LogicalResult snug::compileToLibrary(ModuleOp module, const CodegenOptions &opti
   module.getContext()
       ->loadDialect<affine::AffineDialect, arith::ArithDialect, func::FuncDialect, linalg::LinalgDialect,
                     LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, plan::PlanDialect, scf::SCFDialect,
-                    vector::VectorDialect, cf::ControlFlowDialect, ub::UBDialect, gpu::GPUDialect, nvgpu::NVGPUDialect>();
+                    vector::VectorDialect, cf::ControlFlowDialect, ub::UBDialect, gpu::GPUDialect, nvgpu::NVGPUDialect, NVVM::NVVMDialect>();
   LogicalResult result = Compiler(module, options, report).run();
   if (failed(result) && report.exitCode == 0)
     report.exitCode = 70;

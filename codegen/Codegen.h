@@ -55,6 +55,9 @@ struct CodegenReport {
 
 // Module attribute: bytes for strings that a run makes. Absent where it makes none.
 inline constexpr llvm::StringLiteral kTextBytes = "snug.text_bytes";
+// Module attribute: in which type products of f32 are made, "tf32" (operands are rounded to it, sums are f32). Absent: f32. Kernels, libraries
+// and the library's header read it.
+inline constexpr llvm::StringLiteral kPrecision = "snug.precision";
 // What creating a context adds besides the arena, in bytes: at most this, of a program from canonical IR on. On the CPU, to a process:
 // each worker of OpenMP has a stack of which kernels may use 64 KiB (made resident at once), its own state and its heap; and
 // what strings need: those that runs make, those of constants, regular expressions. `threads` holds where the module has no

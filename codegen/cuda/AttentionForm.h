@@ -14,7 +14,7 @@ namespace snug::codegen {
 // What an attention op says to all forms.
 struct AttentionSizes {
   int64_t head, value; // elements of a query or key, and of a value
-  mlir::Type product;  // type that tensor cores multiply; none: f32, without them
+  mlir::Type product;  // type of what tensor cores multiply (f32: in tf32); none: f32, without them
   // Of a block: rows of each head, and neighbouring heads, which lie along a batch dim and look at the same keys and values.
   int64_t rowsOfHead, heads = 1;
   unsigned headDim = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/cuda/BlasForm.h"
+#include "codegen/cuda/Kernels.h"
 #include "codegen/kernel/KernelTarget.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -328,7 +329,8 @@ std::optional<BlasForm> BlasForm::of(nn::ContractOp op, const std::optional<Blas
     activation = isGelu ? "gelu" : "relu";
   }
   form.contraction = plan::ContractionAttr::get(op.getContext(), element, made, transposeA, transposeB, number(epilogue ? epilogue->alpha : 1),
-                                                number(beta), form.bias.has_value(), builder.getStringAttr(activation));
+                                                number(beta), form.bias.has_value(), builder.getStringAttr(activation),
+                                                element.isF32() && multipliesInTf32(op));
   return form;
 }
 

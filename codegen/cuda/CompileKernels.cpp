@@ -22,6 +22,8 @@ LogicalResult CudaKernels::compile(ModuleOp module, const CodegenOptions &option
   // A module of its own for the dump, which is what tools for kernels read.
   OwningOpRef<ModuleOp> holder = ModuleOp::create(module.getLoc());
   (*holder)->setAttr(gpu::GPUDialect::getContainerModuleAttrName(), UnitAttr::get(module.getContext()));
+  if (Attribute precision = module->getAttr(kPrecision))
+    (*holder)->setAttr(kPrecision, precision);
   OpBuilder builder = OpBuilder::atBlockEnd(holder->getBody());
   auto kernels = gpu::GPUModuleOp::create(builder, module.getLoc(), "kernels");
   {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Contractions of f16 and bf16 on tensor cores, whose products are exact and summed in f32. A block makes a tile of the result, each
-// warp a part of it; slices of both operands come through shared memory, the next one while the one before is multiplied. Sums are
-// made 16 terms at a time, in order, whatever the tile.
+// Contractions of f16, bf16 and, in tf32, f32 on tensor cores, whose products are exact and summed in f32. A block makes a tile of the
+// result, each warp a part of it; slices of both operands come through shared memory, the next one while the one before is multiplied.
+// Sums are made as many terms at a time as an instruction takes, in order, whatever the tile.
 #include "codegen/cuda/Contraction.h"
 #include "codegen/cuda/SharedTile.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -14,11 +14,10 @@ using namespace snug;
 using namespace snug::codegen;
 
 namespace {
-constexpr int64_t kDepth = 32, kStep = 16; // terms of a slice, and of an instruction
-
 class TensorCores : ContractionCode {
 public:
-  TensorCores(nn::ContractOp op, CudaKernelBuilder &b) : ContractionCode(op, b), type(c.elementType(0)) {
+  TensorCores(nn::ContractOp op, CudaKernelBuilder &b)
+      : ContractionCode(op, b), type(c.elementType(0)), step(SharedTile::stepOf(type)), depth(2 * step) {
     std::tie(tileRows, tileColumns) = blockTile(c);
     // A warp's part is at least 16 rows and, as two fragments are loaded at once, 16 columns.
     warpsAlongRows = tileRows > tileColumns || tileRows * tileColumns == 64 * 64 ? 4 : 2;
@@ -50,9 +49,9 @@ public:
     };
     startBoth(b.constant(0));
     groupCopies(b);
-    SmallVector<Value> sums = b.carry(b.constant(0), terms, kDepth, SmallVector<Value>(warpRows / 16 * warpColumns / 8, none),
+    SmallVector<Value> sums = b.carry(b.constant(0), terms, depth, SmallVector<Value>(warpRows / 16 * warpColumns / 8, none),
                                       [&](Value k, SmallVector<Value> &sums) {
-      startBoth(b.add(k, b.constant(kDepth)));
+      startBoth(b.add(k, b.constant(depth)));
       finishCopiesBefore(b);
       multiply(stage(left, k), stage(right, k), right.alongSums, row, column, sums);
       b.barrier(); // before what was read is overwritten
@@ -73,18 +72,19 @@ private:
   };
   Operand operand(unsigned number, ArrayRef<unsigned> dims, int64_t size, Value first, Value extent) {
     bool alongSums = number == 0 || isContiguousInSums(c, number);
-    int64_t rows = alongSums ? size : kDepth, columns = alongSums ? kDepth : size;
-    Value buffer = b.shared({2 * SharedTile::elementsOf(rows, columns, type)}, type), inVectors;
+    int64_t rows = alongSums ? size : depth, columns = alongSums ? depth : size;
+    int64_t unit = alongSums ? 1 : SharedTile::unitOfColumns(type);
+    Value buffer = b.shared({2 * SharedTile::elementsOf(rows, columns, type, unit)}, type), inVectors;
     std::optional<unsigned> along = alongSums ? c.sums.back() : dims.empty() ? std::nullopt : std::optional<unsigned>(dims.back());
     int64_t length = along ? c.staticExtent(*along) : 1;
     if (along && !ShapedType::isDynamic(length) && !(number == 1 && op.getPacked()))
       inVectors = isInVectors(b, op->getOperand(number), positionOf(c.maps[number], *along), length);
-    return {number, dims, first, extent, alongSums, SharedTile(buffer, rows, columns), inVectors};
+    return {number, dims, first, extent, alongSums, SharedTile(buffer, rows, columns, /*offset=*/0, unit), inVectors};
   }
   SharedTile stage(const Operand &o, Value k) {
     SharedTile tile = o.tile;
-    Value turn = b.rem(b.div(k, b.constant(kDepth)), b.constant(2));
-    tile.shift = b.mul(turn, b.constant(SharedTile::elementsOf(tile.rows, tile.columns, type)));
+    Value turn = b.rem(b.div(k, b.constant(depth)), b.constant(2));
+    tile.shift = b.mul(turn, b.constant(tile.rows * tile.pitch));
     return tile;
   }
   void start(const Operand &o, Value k) {
@@ -101,19 +101,19 @@ private:
     };
     Value own = b.sub(o.extent, o.first), left = b.sub(terms, k);
     if (o.alongSums)
-      startCopy(b, stage(o, k), {op->getOperand(o.number), at, own, rest(terms, k, kDepth), o.inVectors});
+      startCopy(b, stage(o, k), {op->getOperand(o.number), at, own, rest(terms, k, depth), o.inVectors});
     else
       startCopy(b, stage(o, k), {op->getOperand(o.number), [&](Value term, Value own) { return at(own, term); }, left,
                                  rest(o.extent, o.first, o.tile.columns), o.inVectors});
   }
   void multiply(const SharedTile &left, const SharedTile &right, bool transposed, Value row, Value column, SmallVector<Value> &sums) {
-    for (int64_t k = 0; k < kDepth; k += kStep) {
+    for (int64_t k = 0; k < depth; k += step) {
       SmallVector<Value> rows;
       for (int64_t i = 0; i < warpRows; i += 16)
         rows.push_back(loadLeft(b, left, b.add(row, b.constant(i)), b.constant(k)));
       for (int64_t j = 0; j < warpColumns; j += 16) {
         Value at = b.add(column, b.constant(j));
-        auto [first, second] = transposed ? loadRight(b, right, at, b.constant(k), true) : loadRight(b, right, b.constant(k), at, false);
+        auto [first, second] = transposed ? loadRight(b, right, at, b.constant(k), TileOrder::Transposed) : loadRight(b, right, b.constant(k), at, TileOrder::Plain);
         for (auto [i, a] : llvm::enumerate(rows)) {
           Value *sum = &sums[i * warpColumns / 8 + j / 8];
           sum[0] = multiplyAdd(b, a, first, sum[0]);
@@ -148,6 +148,7 @@ private:
   }
 
   Type type;
+  int64_t step, depth; // terms of an instruction, and of a slice
   int64_t tileRows, tileColumns, warpsAlongRows, warpRows, warpColumns;
   SmallVector<Value> origin; // indices of batch dims
   Value m, n, terms, m0, n0;

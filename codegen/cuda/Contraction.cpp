@@ -123,7 +123,8 @@ void ContractionCode::finishRow(ArrayRef<Value> origin, Value row, Value column,
 
 bool codegen::isForTensorCores(Contraction &c) {
   Type a = c.elementType(0);
-  return a == c.elementType(1) && (a.isF16() || a.isBF16()) && c.op.getEpilogue().front().getArgument(0).getType().isF32();
+  bool isFor = a.isF16() || a.isBF16() || (a.isF32() && multipliesInTf32(c.op));
+  return isFor && a == c.elementType(1) && c.op.getEpilogue().front().getArgument(0).getType().isF32();
 }
 
 bool codegen::isContiguousInSums(Contraction &c, unsigned operand) {

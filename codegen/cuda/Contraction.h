@@ -53,7 +53,7 @@ private:
   bool areNeighbours(unsigned operand, int64_t lanes); // along the columns
 };
 
-// Whether tensor cores multiply both operands without rounding.
+// Whether tensor cores multiply both operands: without rounding, or f32 in tf32.
 bool isForTensorCores(Contraction &c);
 // Whether an operand holds sums next to each other.
 bool isContiguousInSums(Contraction &c, unsigned operand);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/cuda/Kernels.h"
+#include "codegen/Codegen.h"
 #include "codegen/cuda/GenericPlan.h"
 #include "codegen/cuda/GpuToNvvm.h"
 #include "dialects/mesh/MeshDialect.h"
@@ -49,6 +50,13 @@ int CudaKernels::gpuCapability() const {
   return capability;
 }
 
+bool codegen::multipliesInTf32(Operation *op) {
+  for (; op; op = op->getParentOp())
+    if (auto precision = op->getAttrOfType<StringAttr>(kPrecision))
+      return precision.getValue() == "tf32";
+  return false;
+}
+
 CudaKernelBuilder::CudaKernelBuilder(Operation *op, gpu::GPUFuncOp kernel)
     : KernelBuilder(op->getLoc(), op), kernel(kernel) {}
 
@@ -69,6 +77,20 @@ Value CudaKernelBuilder::shared(ArrayRef<int64_t> shape, Type elementType) {
 
 void CudaKernelBuilder::barrier() { gpu::BarrierOp::create(*this); }
 
+// The argument that a memref is a view of.
+static BlockArgument argumentOf(Value memref, gpu::GPUFuncOp kernel) {
+  while (auto view = memref.getDefiningOp<memref::ReinterpretCastOp>())
+    memref = view.getSource();
+  auto argument = dyn_cast<BlockArgument>(memref);
+  return argument && argument.getArgNumber() < kernel.getNumArguments() ? argument : BlockArgument();
+}
+
+void CudaKernelBuilder::loadAgain(Value memref) {
+  if (BlockArgument argument = argumentOf(memref, kernel))
+    for (StringRef said : {"llvm.noalias", "llvm.readonly"})
+      kernel.removeArgAttr(argument.getArgNumber(), said);
+}
+
 void CudaKernelBuilder::ifTrue(Value condition, function_ref<void()> body) {
   auto choice = scf::IfOp::create(*this, condition, /*withElse=*/false);
   OpBuilder::InsertionGuard guard(*this);
@@ -86,10 +108,8 @@ int64_t CudaKernelBuilder::lanesOf(Value memref, int64_t most) {
   SmallVector<int64_t> strides;
   if (type.getRank() == 0 || failed(type.getStridesAndOffset(strides, ignored)) || strides.back() != 1)
     return 1;
-  while (auto view = memref.getDefiningOp<memref::ReinterpretCastOp>())
-    memref = view.getSource();
-  auto argument = dyn_cast<BlockArgument>(memref);
-  auto alignment = argument && argument.getArgNumber() < kernel.getNumArguments()
+  BlockArgument argument = argumentOf(memref, kernel);
+  auto alignment = argument
                        ? kernel.getArgAttrOfType<IntegerAttr>(argument.getArgNumber(), "llvm.align")
                        : IntegerAttr();
   int64_t lanes = std::gcd(most, alignment ? std::max<int64_t>(1, alignment.getInt() / element) : 1);

@@ -29,6 +29,7 @@ public:
   explicit CudaKernels(std::vector<std::string> chips) : chips(std::move(chips)) {}
   std::string name() const override;
   int gpuCapability() const override;
+  std::vector<llvm::StringRef> precisions() const override { return {"f32", "tf32"}; }
   mlir::LogicalResult check(mlir::Operation *op) const override;
   bool hostSeesMemory() const override { return false; }
   mlir::LogicalResult checkProgram(mlir::ModuleOp module) const override;
@@ -46,6 +47,9 @@ private:
 
 // `kernel` as a kernel in `module`, of which the kernel op is replaced by a thread's code.
 mlir::LogicalResult lowerKernel(mlir::func::FuncOp kernel, mlir::gpu::GPUModuleOp module);
+
+// Whether products of f32 are made in tf32 where the op is (kPrecision).
+bool multipliesInTf32(mlir::Operation *op);
 
 constexpr int64_t kWarp = 32;
 // Threads of a block, for every kernel: eight warps are enough to hide latencies and leave each thread its registers.
@@ -65,6 +69,9 @@ struct CudaKernelBuilder : KernelBuilder {
   // Shared memory of a block, 16-byte aligned.
   mlir::Value shared(llvm::ArrayRef<int64_t> shape, mlir::Type elementType);
   void barrier();
+  // What is loaded of an argument is loaded again behind each barrier, where it is asked for, and not held from the start in registers that
+  // there are not: to LLVM it is memory that others may write to.
+  void loadAgain(mlir::Value memref);
   void ifTrue(mlir::Value condition, llvm::function_ref<void()> body);
   mlir::Value isBelow(mlir::Value a, mlir::Value b);
 

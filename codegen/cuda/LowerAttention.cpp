@@ -222,7 +222,9 @@ std::pair<unsigned, int64_t> groupOf(nn::AttentionOp op) {
 AttentionSizes AttentionSizes::of(nn::AttentionOp op) {
   auto type = [](Value operand) { return cast<MemRefType>(operand.getType()).getElementType(); };
   Type first = type(op.getQ());
-  bool narrow = (first.isF16() || first.isBF16()) && type(op.getK()) == first && type(op.getV()) == first;
+  // Few rows wait for memory, not for products: of f32 they are multiplied as they are.
+  bool narrow = first.isF16() || first.isBF16() || (first.isF32() && !op.getFewRows() && multipliesInTf32(op));
+  narrow &= type(op.getK()) == first && type(op.getV()) == first;
   AttentionSizes sizes{extentOf(op, op.headSizeDim(), 1), extentOf(op, op.valueSizeDim(), 2), narrow ? first : Type(), narrow ? 128 : 64};
   if (!op.getFewRows())
     return sizes;

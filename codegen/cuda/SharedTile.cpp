@@ -2,6 +2,7 @@
 #include "codegen/cuda/SharedTile.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/NVGPU/IR/NVGPUDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -19,14 +20,14 @@ int64_t pieceOf(Type elementType) { return kPieceBytes * 8 / elementType.getIntO
 Value both(CudaKernelBuilder &b, Value x, Value y) { return x ? arith::AndIOp::create(b, x, y).getResult() : y; }
 } // namespace
 
-int64_t SharedTile::pitchOf(int64_t columns, Type elementType) {
-  int64_t piece = pieceOf(elementType);
+int64_t SharedTile::pitchOf(int64_t columns, Type elementType, int64_t unit) {
+  int64_t piece = unit * pieceOf(elementType);
   return (llvm::divideCeil(columns, piece) | 1) * piece;
 }
 
-SharedTile::SharedTile(Value buffer, int64_t rows, int64_t columns, int64_t offset)
+SharedTile::SharedTile(Value buffer, int64_t rows, int64_t columns, int64_t offset, int64_t unit)
     : buffer(buffer), rows(rows), columns(columns),
-      pitch(pitchOf(columns, cast<MemRefType>(buffer.getType()).getElementType())), offset(offset) {
+      pitch(pitchOf(columns, cast<MemRefType>(buffer.getType()).getElementType(), unit)), offset(offset) {
   assert(offset + rows * pitch <= cast<MemRefType>(buffer.getType()).getDimSize(0) && columns % pieceOf(elementType()) == 0);
 }
 
@@ -163,27 +164,51 @@ void codegen::finishCopiesBefore(CudaKernelBuilder &b) {
   b.barrier();
 }
 
+Value codegen::toOperand(CudaKernelBuilder &b, Value value, Type type) {
+  if (!type.isF32())
+    return arith::TruncFOp::create(b, type, value);
+  Value bits = NVVM::ConvertFloatToTF32Op::create(b, b.getI32Type(), value, NVVM::FPRoundingMode::RNA);
+  return arith::BitcastOp::create(b, type, bits);
+}
+
 namespace {
-// Four 8x8 matrices: lane 8 * i + r gives the place of row r of matrix i.
+// Four matrices of eight rows of 16 bytes: lane 8 * i + r gives the place of row r of matrix i. The registers are operands.
 Value loadMatrices(CudaKernelBuilder &b, const SharedTile &tile, Value row, Value column, bool transpose) {
-  auto type = VectorType::get({4, 2}, tile.elementType());
-  return nvgpu::LdMatrixOp::create(b, type, tile.buffer, tile.at(b, row, column), transpose, 4);
+  int64_t each = pieceOf(tile.elementType()) / 4; // of a register
+  auto type = VectorType::get({4, each}, tile.elementType());
+  Value matrices = nvgpu::LdMatrixOp::create(b, type, tile.buffer, tile.at(b, row, column), transpose, 4);
+  if (each > 1)
+    return matrices;
+  SmallVector<Value> rounded;
+  for (int64_t i = 0; i < 4; ++i)
+    rounded.push_back(toOperand(b, vector::ExtractOp::create(b, matrices, ArrayRef<int64_t>{i, 0}), type.getElementType()));
+  return vector::FromElementsOp::create(b, type, rounded);
 }
 } // namespace
 
 Value codegen::loadLeft(CudaKernelBuilder &b, const SharedTile &tile, Value row, Value column) {
-  Value lane = b.lane(), half = b.constant(16), eight = b.constant(8);
-  return loadMatrices(b, tile, b.add(row, b.rem(lane, half)), b.add(column, b.mul(b.div(lane, half), eight)), false);
+  Value lane = b.lane(), half = b.constant(16), piece = b.constant(pieceOf(tile.elementType()));
+  return loadMatrices(b, tile, b.add(row, b.rem(lane, half)), b.add(column, b.mul(b.div(lane, half), piece)), false);
 }
 
-std::pair<Value, Value> codegen::loadRight(CudaKernelBuilder &b, const SharedTile &tile, Value row, Value column,
-                                           bool transposed) {
-  Value lane = b.lane(), half = b.constant(16), eight = b.constant(8), matrices;
-  if (transposed) // first along the columns, which are the sum's
+std::pair<Value, Value> codegen::loadRight(CudaKernelBuilder &b, const SharedTile &tile, Value row, Value column, TileOrder order) {
+  Type type = tile.elementType();
+  Value lane = b.lane(), half = b.constant(16), eight = b.constant(8), piece = b.constant(pieceOf(type)), matrices;
+  if (order == TileOrder::Transposed) { // first along the columns, which are the sum's
     matrices = loadMatrices(b, tile, b.add(row, b.add(b.rem(lane, eight), b.mul(b.div(lane, half), eight))),
-                            b.add(column, b.mul(b.rem(b.div(lane, eight), b.constant(2)), eight)), false);
-  else
+                            b.add(column, b.mul(b.rem(b.div(lane, eight), b.constant(2)), piece)), false);
+  } else if (type.isF32()) { // which no instruction transposes: terms lane % 4 and lane % 4 + 4, or neighbours
+    Value four = b.constant(4), member = b.rem(lane, four), own = b.add(column, b.div(lane, four));
+    bool areNeighbours = order == TileOrder::AsSums;
+    Value first = b.add(row, areNeighbours ? b.mul(member, b.constant(2)) : member);
+    SmallVector<Value> elements;
+    for (int64_t right : {0, 8})
+      for (int64_t apart : {0, areNeighbours ? 1 : 4})
+        elements.push_back(toOperand(b, b.load(tile.buffer, tile.at(b, b.add(first, b.constant(apart)), b.add(own, b.constant(right)))), type));
+    matrices = vector::FromElementsOp::create(b, VectorType::get({4, 1}, type), elements);
+  } else {
     matrices = loadMatrices(b, tile, b.add(row, b.rem(lane, half)), b.add(column, b.mul(b.div(lane, half), eight)), true);
+  }
   auto matrix = [&](int64_t first) -> Value {
     return vector::ExtractStridedSliceOp::create(b, matrices, ArrayRef<int64_t>{first}, ArrayRef<int64_t>{2}, ArrayRef<int64_t>{1});
   };
@@ -191,5 +216,6 @@ std::pair<Value, Value> codegen::loadRight(CudaKernelBuilder &b, const SharedTil
 }
 
 Value codegen::multiplyAdd(CudaKernelBuilder &b, Value left, Value right, Value sums) {
-  return nvgpu::MmaSyncOp::create(b, left, right, sums, b.getI64ArrayAttr({16, 8, 16}));
+  Type type = cast<VectorType>(left.getType()).getElementType();
+  return nvgpu::MmaSyncOp::create(b, left, right, sums, ArrayRef<int64_t>{16, 8, SharedTile::stepOf(type)}, /*tf32Enabled=*/type.isF32());
 }

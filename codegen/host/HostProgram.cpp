@@ -148,6 +148,8 @@ FailureOr<ModelSignature> ModelSignature::read(ModuleOp module, int defaultThrea
     signature.arenaAlignment = arena.getAlignment();
   });
   signature.workspaceBytes = snug::workspaceBytes(module);
+  if (auto precision = module->getAttrOfType<StringAttr>(kPrecision))
+    signature.precision = precision.str();
   if (signature.workspaceBytes)
     signature.arenaAlignment = std::max<uint64_t>(signature.arenaAlignment, kWorkspaceAlignment);
   auto textBytes = module->getAttrOfType<IntegerAttr>(kTextBytes);

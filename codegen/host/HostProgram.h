@@ -57,6 +57,7 @@ struct ModelSignature {
   std::vector<Launch> launches; // in program order
   llvm::SetVector<plan::ContractionAttr> contractions; // that libraries may do
   uint64_t workspaceBytes = 0;                         // that they work in, at the end of the arena
+  std::string precision = "f32";                       // of products of f32
   std::optional<Mesh> mesh; // that the program is cut for
   struct Collective {
     mesh::CollectiveKind kind;

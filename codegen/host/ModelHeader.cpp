@@ -131,7 +131,7 @@ public:
                 array(maps), along(0), along(1), number32(collectives.size()), number32(0), array(collectives),
                 array(rankWeights), inputCuts, outputCuts, number32(in.code.isForGpu ? SNUG_DEVICE_CUDA : SNUG_DEVICE_CPU),
                 number32(kernels.size()), array(kernels), image, number(in.code.gpuImage.size()),
-                number(s.workspaceBytes), number32(contractions.size()), number32(0), array(contractions)});
+                number(s.workspaceBytes), number32(contractions.size()), number32(0), array(contractions), text(s.precision)});
     assert(module.getDataLayout().getTypeAllocSize(header->getType()) == sizeof(snug_model_header));
     query(table(header));
   }
@@ -147,7 +147,7 @@ private:
   Constant *contraction(plan::ContractionAttr one) {
     uint32_t flags = (one.getTransposeA() ? SNUG_CONTRACTION_TRANSPOSE_A : 0) | (one.getTransposeB() ? SNUG_CONTRACTION_TRANSPOSE_B : 0) |
                      (one.getBias() ? SNUG_CONTRACTION_BIAS : 0) | (one.getActivation() == "relu" ? SNUG_CONTRACTION_RELU : 0) |
-                     (one.getActivation() == "gelu" ? SNUG_CONTRACTION_GELU : 0);
+                     (one.getActivation() == "gelu" ? SNUG_CONTRACTION_GELU : 0) | (one.getTf32() ? SNUG_CONTRACTION_TF32 : 0);
     auto real = [&](mlir::FloatAttr value) { return ConstantFP::get(Type::getDoubleTy(context), value.getValueAsDouble()); };
     return record({dtype(one.getOperands()), dtype(one.getResult()), number32(flags), number32(0), real(one.getAlpha()), real(one.getBeta())});
   }

@@ -81,6 +81,8 @@ public:
   virtual std::string name() const { return "cpu"; }
   // Compute capability of the oldest GPU that it is (90 of sm_90); 0: a CPU.
   virtual int gpuCapability() const { return 0; }
+  // Types in which it can make products of f32, as --precision names them.
+  virtual std::vector<llvm::StringRef> precisions() const { return {"f32"}; }
   // Whether there is a kernel for these types and shapes; else says why not. What is said here is said nowhere else.
   virtual mlir::LogicalResult check(mlir::Operation *op) const = 0;
   // Whether the host program can load from and store to the memory of kernels.

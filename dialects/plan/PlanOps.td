@@ -22,11 +22,12 @@ def Plan_ContractionAttr : AttrDef<Plan_Dialect, "Contraction"> {
   let summary = "A product of matrices as a BLAS library does it";
   let description = [{
     Of each instance of a batch, d = activation(alpha op(a) op(b) + beta c + bias): a and b of elements `operands`, c, d and
-    bias of elements `result`; columns are contiguous, and bias has an element for each row of d. As snug_contraction of
-    include/snug/ModelABI.h.
+    bias of elements `result`; columns are contiguous, and bias has an element for each row of d. `tf32`: operands of f32 may be
+    rounded to that. As snug_contraction of include/snug/ModelABI.h.
   }];
   let parameters = (ins "::mlir::Type":$operands, "::mlir::Type":$result, "bool":$transposeA, "bool":$transposeB,
-                        "::mlir::FloatAttr":$alpha, "::mlir::FloatAttr":$beta, "bool":$bias, "::mlir::StringAttr":$activation);
+                        "::mlir::FloatAttr":$alpha, "::mlir::FloatAttr":$beta, "bool":$bias, "::mlir::StringAttr":$activation,
+                        "bool":$tf32);
   let assemblyFormat = "`<` struct(params) `>`";
 }
 

@@ -169,7 +169,7 @@ typedef struct snug_gpu_kernel {
 
 // A product of matrices that a library may do in a kernel's place: of each instance of a batch,
 //   d = activation(alpha op(a) op(b) + beta c + bias),
-// all sums in f32 or f64, never in a shorter type. Columns are contiguous (a row-major matrix is a transposed one); bias has an
+// all sums in f32 or f64, never in a shorter type. Operands are multiplied as they are but with SNUG_CONTRACTION_TF32. Columns are contiguous (a row-major matrix is a transposed one); bias has an
 // element for each row of d.
 typedef enum snug_contraction_flags {
   SNUG_CONTRACTION_TRANSPOSE_A = 1, // op(a) is a transposed
@@ -177,6 +177,7 @@ typedef enum snug_contraction_flags {
   SNUG_CONTRACTION_BIAS = 4,
   SNUG_CONTRACTION_RELU = 8,  // max(x, 0)
   SNUG_CONTRACTION_GELU = 16, // x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+  SNUG_CONTRACTION_TF32 = 32, // operands of f32 may be rounded to tf32 (10 bits of mantissa)
 } snug_contraction_flags;
 typedef struct snug_contraction {
   snug_dtype operands, result; // of a and b; of c, d and bias
@@ -325,6 +326,8 @@ typedef struct snug_model_header {
   uint64_t workspace_bytes;
   uint32_t num_contractions, reserved_contractions;
   const snug_contraction *contractions;
+  // In which type products of f32 are made: "f32", or "tf32" where operands are rounded to that.
+  const char *precision;
 } snug_model_header;
 
 // Returns NULL when the library cannot serve a reader of at most `max_abi_version`.

@@ -74,6 +74,7 @@ SNUG_API void snug_model_release(snug_model *model);
 SNUG_API const char *snug_model_name(const snug_model *model);
 SNUG_API const char *snug_model_target(const snug_model *model);           // as given to snugc --target
 SNUG_API const char *snug_model_compiler_version(const snug_model *model); // of the compiler that made it
+SNUG_API const char *snug_model_precision(const snug_model *model);        // as given to snugc --precision
 SNUG_API snug_device_kind snug_model_device(const snug_model *model);      // where it computes
 SNUG_API uint32_t snug_model_num_threads(const snug_model *model);         // planned; a run may use fewer
 SNUG_API uint32_t snug_model_num_dims(const snug_model *model);
@@ -229,6 +230,9 @@ typedef enum snug_context_flags {
   // A run's launches become a CUDA graph, which later runs with the same dims and addresses replay with one call. Other dims or
   // addresses record it anew, for which the driver may allocate.
   SNUG_CONTEXT_GRAPH = 2,
+  // While the context is made, algorithms of libraries are timed on the device, for all that a run with `max_dims` asks of them, and the
+  // fastest are used and written to `tune_file`, beside those of other shapes that it has. Of a mesh rank 0 writes.
+  SNUG_CONTEXT_TUNE = 4,
 } snug_context_flags;
 
 typedef struct snug_context_options {
@@ -259,9 +263,12 @@ typedef struct snug_context_options {
   // Of a model for a GPU: the number of the device, as CUDA counts them.
   uint32_t device;
   uint32_t reserved; // 0
+  // Of a model for a GPU: the path of a tuning file (SNUG_CONTEXT_TUNE writes it), which then has to be there. NULL: that of the model's
+  // library with .tune behind it, if there is one. Not kept.
+  const char *tune_file;
 } snug_context_options;
 
-#define SNUG_CONTEXT_OPTIONS_INIT {sizeof(snug_context_options), NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0}
+#define SNUG_CONTEXT_OPTIONS_INIT {sizeof(snug_context_options), NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, NULL}
 
 // Of a model for a GPU: `workspace` is an address on the device, and what the context allocates there (with the weights, which
 // contexts of a model on one device share) is all that runs use; num_threads and parallel_for are not used; launch_ns
@@ -274,7 +281,8 @@ typedef struct snug_context_options {
 // its own. Errors: SNUG_EXIT_USAGE (too many threads, workspace too small or misaligned), SNUG_EXIT_MACHINE (weights
 // file missing, out of memory), SNUG_EXIT_INVALID (the weights file is damaged or belongs to another model),
 // SNUG_EXIT_RUN (one of max_dims outside of its bounds). Of a model for a GPU, SNUG_EXIT_MACHINE as well: no driver, no such
-// device, a chip that the model was not compiled for, not enough memory on the device.
+// device, a chip that the model was not compiled for, not enough memory on the device, a tuning file that cannot be read or written;
+// SNUG_EXIT_INVALID: one that is damaged; SNUG_EXIT_USAGE: nothing to tune.
 // With a communicator all ranks call it, and it fails on all ranks when it does on one, or when they have not loaded the same
 // library (SNUG_EXIT_RUN); SNUG_EXIT_USAGE: a communicator of another size than the mesh, none for a model that needs one,
 // or one for a model that has no mesh.
@@ -298,6 +306,20 @@ typedef struct snug_device_memory {
 
 // All 0 for a context on the CPU. Not during a run. Errors: SNUG_EXIT_MACHINE (the device is lost).
 SNUG_API snug_error *snug_context_device_memory(const snug_context *context, snug_device_memory *out_memory);
+
+// How algorithms of libraries were chosen, of a model for a GPU: for what the context's runs have asked for, and when it was made for all that
+// a run with `max_dims` asks for.
+typedef struct snug_tuning {
+  uint32_t choices;  // that there are: of a contraction and its shape
+  uint32_t tuned;    // of these, from the tuning file, or measured by SNUG_CONTEXT_TUNE; the others are what the library thinks is fastest
+  uint32_t unloaded; // of these, not run yet, for want of memory: a kernel of the model takes their place in a CUDA graph
+  uint32_t reserved;
+  const char *file; // the tuning file that was read or written, "" for none; owned by the context
+  const char *note; // what of it is not used, and why, "" for nothing; owned by the context
+} snug_tuning;
+
+// All 0 and "" for a context on the CPU. Not during a run.
+SNUG_API void snug_context_tuning(const snug_context *context, snug_tuning *out_tuning);
 
 // The stream of its runs, a CUstream: what writes its inputs, or reads its outputs, on another stream has to be made to wait for it
 // where the caller gave it. NULL for a context on the CPU. Any thread.

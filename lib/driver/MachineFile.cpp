@@ -2,6 +2,8 @@
 #include "lib/driver/MachineFile.h"
 #include "codegen/Target.h"
 #include "snug/ExitCodes.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -12,8 +14,12 @@ int snug::chooseMachine(CompileOptions &options) {
   if (!target)
     return options.console.fail(SNUG_EXIT_USAGE, printable(llvm::toString(target.takeError())));
   options.gpuCapability = target->kernels->gpuCapability();
+  std::vector<llvm::StringRef> precisions = target->kernels->precisions();
+  if (!llvm::is_contained(precisions, options.precision))
+    return options.console.fail(SNUG_EXIT_USAGE, "--target " + target->kernels->name() + " has no --precision " + printable(options.precision) +
+                                                     "; write --precision " + llvm::join(precisions, " or "));
   if (options.machineFile.empty()) {
-    options.machine = options.gpuCapability ? builtinGpu(options.gpuCapability) : builtinMachine(static_cast<int>(target->host.vectorBits));
+    options.machine = options.gpuCapability ? builtinGpu(options.gpuCapability, options.precision == "tf32") : builtinMachine(static_cast<int>(target->host.vectorBits));
     return SNUG_EXIT_DONE;
   }
   auto file = llvm::MemoryBuffer::getFile(options.machineFile, /*IsText=*/true);

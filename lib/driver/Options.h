@@ -46,6 +46,7 @@ struct CompileOptions {
   std::string cudaToolkit;          // folder; empty: where it is commonly found
   int gpuCapability = 0;            // of the oldest GPU that `target` names (90 of sm_90); 0: a CPU computes
   std::vector<std::string> gpuLibraries{"cublaslt"}; // that a model for GPUs may call
+  std::string precision = "f32";    // type in which products of f32 are made; one that the target has
   std::string march = "native";     // CPU whose instructions may be used
   int threads = 0;                  // planned threads; 0: this machine's
   std::string machineFile;          // path of a machine file for the time model; empty: a built-in machine

@@ -121,6 +121,8 @@ int Pipeline::canonicalize() {
     // Two on each of an H100's processors. The same for all chips, as results are to be.
     (*program)->setAttr("snug.blocks", Builder(&context).getI64IntegerAttr(2 * 132));
   }
+  if (options.precision != "f32")
+    (*program)->setAttr(kPrecision, StringAttr::get(&context, options.precision));
   (*program)->setAttr("snug.text_pieces", Builder(&context).getI64IntegerAttr(options.textPieces));
   if (!options.imageSize.empty())
     (*program)->setAttr("snug.image_size", DenseI64ArrayAttr::get(&context, options.imageSize));

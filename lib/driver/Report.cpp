@@ -161,6 +161,7 @@ std::string snug::reportText(const CompileOptions &options, const CompileReport 
       {"peak_node", r.peakNode.empty() ? Json() : Json(r.peakNode)},
       {"chunk_loops", Json::parse(r.chunkLoops)},
       {"mesh", r.mesh ? meshJson(*r.mesh, r.consideredMeshes) : Json()},
+      {"precision", options.precision},
       {"exact", r.exact ? Json(*r.exact) : Json()},
       {"time_model", {{"unchunked_ms", orNull(search.unchunkedMs)}, {"chunked_ms", orNull(search.chunkedMs)}}},
       {"fits", fits},

@@ -29,24 +29,27 @@ Machine builtinMachine(int vectorBits) {
   return m;
 }
 
-Machine builtinGpu(int capability) {
-  // Peaks in f32 and of memory: A100 80 GB SXM (2021), H100 SXM (2023), B200 (2025); a special function unit does a quarter of a
-  // multiprocessor's multiply-adds. What kernels reach of them: products 0.7, attention half, rows 0.6 of memory's rate.
+Machine builtinGpu(int capability, bool inTf32) {
+  // Peaks in f32, in tf32 (dense) and of memory: A100 80 GB SXM (2021), H100 SXM (2023), B200 (2025); a special function unit does a quarter
+  // of a multiprocessor's multiply-adds. What kernels reach of them: products 0.7, attention half (of tensor cores 0.3, as its mma.sync is not
+  // their fastest instruction from sm_90 on), rows 0.6 of memory's rate.
   struct Chip {
     int capability;
-    double flops, memory, l2;
+    double flops, tf32, memory, l2;
     int64_t l2Bytes;
   };
-  static const Chip chips[] = {{80, 19.5e12, 2.04e12, 5e12, 40 << 20}, {90, 67e12, 3.35e12, 7e12, 50 << 20}, {100, 75e12, 8e12, 14e12, 126 << 20}};
+  static const Chip chips[] = {{80, 19.5e12, 156e12, 2.04e12, 5e12, 40 << 20},
+                               {90, 67e12, 494e12, 3.35e12, 7e12, 50 << 20},
+                               {100, 75e12, 1125e12, 8e12, 14e12, 126 << 20}};
   Chip chip = chips[0];
   for (const Chip &known : chips)
     if (known.capability <= capability)
       chip = known;
   Machine m;
   m.vector_bits = 512;
-  m.name = "built-in, GPU of compute capability " + std::to_string(capability / 10) + "." + std::to_string(capability % 10);
-  m.contraction_per_s = 0.7 * chip.flops;
-  m.attention_per_s = 0.5 * chip.flops;
+  m.name = "built-in, GPU of compute capability " + std::to_string(capability / 10) + "." + std::to_string(capability % 10) + (inTf32 ? ", tf32" : "");
+  m.contraction_per_s = 0.7 * (inTf32 ? chip.tf32 : chip.flops);
+  m.attention_per_s = inTf32 ? 0.3 * chip.tf32 : 0.5 * chip.flops;
   m.transcendental_per_s = chip.flops / 16;
   m.elementwise_per_s = chip.flops / 4;
   m.reduction_per_s = 0.6 * chip.memory / 4;

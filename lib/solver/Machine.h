@@ -40,8 +40,9 @@ struct Machine {
 /// What machines with registers of this width commonly do: 512 (x86-64-v4), 256 (v3), else 128 (v2, generic arm).
 Machine builtinMachine(int vectorBits);
 
-/// A GPU of NVIDIA with this compute capability (90 of sm_90), as one thread: the figures of the largest one's data sheet.
-Machine builtinGpu(int capability);
+/// A GPU of NVIDIA with this compute capability (90 of sm_90), as one thread: the figures of the largest one's data sheet. `inTf32`: its
+/// tensor cores make products of f32, in tf32.
+Machine builtinGpu(int capability, bool inTf32 = false);
 
 /// The text of a machine file (docs/machine-file.md), the same for the same machine.
 std::string machineText(const Machine &machine);

@@ -265,6 +265,11 @@ uint32_t snug::numContractions(const snug_model_header &header) {
   return hasThem ? header.num_contractions : 0;
 }
 
+const char *snug::precisionOf(const snug_model_header &header) {
+  bool hasIt = header.struct_size >= offsetof(snug_model_header, precision) + sizeof(header.precision);
+  return hasIt && header.precision ? header.precision : "f32";
+}
+
 uint32_t snug::numRanks(const snug_model_header &header) {
   bool hasMesh = header.struct_size >= offsetof(snug_model_header, rank_weights) + sizeof(header.rank_weights);
   return hasMesh ? header.mesh[0] * header.mesh[1] : 0;

@@ -229,6 +229,8 @@ snug_error *snug_context_device_memory(const snug_context *context, snug_device_
   return guard([&] { *out_memory = context->device->memory(); });
 }
 
+void snug_context_tuning(const snug_context *context, snug_tuning *out_tuning) { *out_tuning = context->device->tuningState(); }
+
 void *snug_context_stream(const snug_context *context) { return context->device->stream(); }
 
 snug_error *snug_context_set_dim(snug_context *context, const char *name, int64_t value) {

@@ -49,9 +49,10 @@ public:
   virtual void *shapePlace(int64_t *extents, uint64_t index) = 0;
   // After a run: makes all `count` of them visible at `extents`.
   virtual void readShapes(int64_t *extents, uint64_t count) = 0;
-  // As snug_context_stream and snug_context_device_memory.
+  // As snug_context_stream, snug_context_device_memory and snug_context_tuning.
   virtual void *stream() const { return nullptr; }
   virtual snug_device_memory memory() const { return {}; }
+  virtual snug_tuning tuningState() const { return {0, 0, 0, 0, "", ""}; }
 };
 
 // The device that `model` is compiled for, with all that runs need: weights, and an arena of `arenaBytes` unless the caller gave

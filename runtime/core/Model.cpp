@@ -258,6 +258,7 @@ void snug_model_release(snug_model *model) {
 const char *snug_model_name(const snug_model *model) { return model->header->model_name; }
 const char *snug_model_target(const snug_model *model) { return model->header->target; }
 const char *snug_model_compiler_version(const snug_model *model) { return model->header->snug_version; }
+const char *snug_model_precision(const snug_model *model) { return precisionOf(*model->header); }
 snug_device_kind snug_model_device(const snug_model *model) { return snug_device_kind(deviceKind(*model->header)); }
 uint32_t snug_model_num_threads(const snug_model *model) { return model->header->num_threads; }
 uint32_t snug_model_num_dims(const snug_model *model) { return model->header->num_dims; }

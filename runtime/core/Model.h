@@ -25,6 +25,8 @@ struct snug_model {
   // again on the next call.
   const uint8_t *mapWeights(uint32_t rank);
 
+  const std::string &libraryPath() const { return path; }
+
   // Of the library's file; reads all of it on the first call, and throws when it cannot.
   uint64_t contentHash();
 

@@ -22,8 +22,8 @@ static uint32_t chooseThreads(const snug_model_header &header, uint32_t requeste
 cpu::CpuDevice::CpuDevice(snug_model &model, const snug_context_options &options, uint64_t arenaBytes)
     : header(*model.header), team{chooseThreads(*model.header, options.num_threads)}, parallelFor(&cpu::parallelFor),
       parallelForState(&team), launchNs(options.launch_ns) {
-  if (options.stream || options.flags || options.device)
-    throw Failure(SNUG_EXIT_USAGE, "stream, flags and device of snug_context_options are for models that compute on a GPU, and this "
+  if (options.stream || options.flags || options.device || options.tune_file)
+    throw Failure(SNUG_EXIT_USAGE, "stream, flags, device and tune_file of snug_context_options are for models that compute on a GPU, and this "
                                    "one was compiled for " + std::string(header.target) + ": leave them 0");
   if (options.workspace && reinterpret_cast<uintptr_t>(options.workspace) % header.memory.arena_alignment != 0)
     throw Failure(SNUG_EXIT_USAGE, "the workspace is not aligned to " + std::to_string(header.memory.arena_alignment) +

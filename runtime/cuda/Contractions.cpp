@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstring>
 
 using namespace snug;
 using namespace snug::cuda;
@@ -50,7 +51,8 @@ bool Contractions::describe(Choice &choice, const snug_contraction &contraction,
     return false;
   DataType operands = typeOf(contraction.operands), result = typeOf(contraction.result);
   bool isDouble = result == kFloat64;
-  if (lib.cublasLtMatmulDescCreate(&choice.desc, isDouble ? kCompute64F : kCompute32F, isDouble ? kFloat64 : kFloat32) != cublaslt::kSuccess)
+  ComputeType compute = isDouble ? kCompute64F : contraction.flags & SNUG_CONTRACTION_TF32 ? kCompute32FFastTF32 : kCompute32F;
+  if (lib.cublasLtMatmulDescCreate(&choice.desc, compute, isDouble ? kFloat64 : kFloat32) != cublaslt::kSuccess)
     return false;
   bool transposeA = contraction.flags & SNUG_CONTRACTION_TRANSPOSE_A, transposeB = contraction.flags & SNUG_CONTRACTION_TRANSPOSE_B;
   uint32_t epilogue = 0;
@@ -78,14 +80,13 @@ bool Contractions::describe(Choice &choice, const snug_contraction &contraction,
          layout(choice.d, result, s.m, s.n, s.ld_d, s.stride_d);
 }
 
-// Takes what the library thinks is fastest, within the workspace that is planned.
-void Contractions::choose(Choice &choice, const snug_contraction &contraction, const snug_contraction_shape &s) const {
+// What the library has in the workspace that is planned, in the order in which it thinks that they are fast.
+std::vector<HeuristicResult> Contractions::offers(const Choice &choice, const snug_contraction &contraction, const snug_contraction_shape &s,
+                                                  int most) const {
   const Library &lib = blas.lib;
-  if (!describe(choice, contraction, s))
-    return;
   Preference preference = nullptr;
   if (lib.cublasLtMatmulPreferenceCreate(&preference) != cublaslt::kSuccess)
-    return;
+    return {};
   auto set = [&](PreferenceAttribute attribute, auto value) {
     return lib.cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value) == cublaslt::kSuccess;
   };
@@ -95,13 +96,62 @@ void Contractions::choose(Choice &choice, const snug_contraction &contraction, c
   bool isSet = set(kMaxWorkspaceBytes, header.workspace_bytes) && set(kReductionSchemes, uint32_t(isNarrow ? kInComputeType : kAnyScheme)) &&
                set(kAlignmentA, alignmentOf(s.a)) && set(kAlignmentB, alignmentOf(s.b)) &&
                set(kAlignmentC, alignmentOf(contraction.beta != 0 ? s.c : s.d)) && set(kAlignmentD, alignmentOf(s.d));
-  HeuristicResult best{};
+  std::vector<HeuristicResult> results(size_t(most), HeuristicResult{});
   int found = 0;
-  Status status = isSet ? lib.cublasLtMatmulAlgoGetHeuristic(blas.handle, choice.desc, choice.a, choice.b, choice.c, choice.d, preference, 1, &best, &found)
+  Status status = isSet ? lib.cublasLtMatmulAlgoGetHeuristic(blas.handle, choice.desc, choice.a, choice.b, choice.c, choice.d, preference, most,
+                                                             results.data(), &found)
                         : kNotSupported;
   lib.cublasLtMatmulPreferenceDestroy(preference);
-  choice.isFound = status == cublaslt::kSuccess && found == 1 && best.state == cublaslt::kSuccess && best.workspaceBytes <= header.workspace_bytes;
-  choice.algorithm = best.algorithm;
+  results.resize(status == cublaslt::kSuccess ? size_t(found) : 0);
+  auto isNone = [&](const HeuristicResult &one) { return one.state != cublaslt::kSuccess || one.workspaceBytes > header.workspace_bytes; };
+  results.erase(std::remove_if(results.begin(), results.end(), isNone), results.end());
+  return results;
+}
+
+// All that an algorithm depends on, but for the device and the library: two contractions that differ in their factors are the same.
+std::string Contractions::textOf(const snug_contraction &contraction, const snug_contraction_shape &s) const {
+  auto name = [](const snug_dtype &type) {
+    DataType of = typeOf(type);
+    return std::string(of == kFloat64 ? "f64" : of == kFloat32 ? "f32" : of == kFloat16 ? "f16" : "bf16");
+  };
+  std::string text = name(contraction.operands) + " " + name(contraction.result) + " flags " + std::to_string(contraction.flags) + " c " +
+                     std::to_string(contraction.beta != 0);
+  auto add = [&](const char *what, std::initializer_list<int64_t> values) {
+    text += std::string(" ") + what;
+    for (int64_t value : values)
+      text += " " + std::to_string(value);
+  };
+  add("m n k batch", {s.m, s.n, s.k, s.batch});
+  add("ld", {s.ld_a, s.ld_b, s.ld_c, s.ld_d});
+  add("stride", {s.stride_a, s.stride_b, s.stride_c, s.stride_d});
+  add("aligned", {alignmentOf(s.a), alignmentOf(s.b), alignmentOf(s.c), alignmentOf(s.d), alignmentOf(s.bias)});
+  add("workspace", {int64_t(header.workspace_bytes)});
+  return text;
+}
+
+// The library itself says whether it has what the file says.
+bool Contractions::takeTuned(Choice &choice, const std::string &key) {
+  auto known = tuned ? tuned->find(key) : TuneFile::Choices::iterator();
+  if (!tuned || known == tuned->end())
+    return false;
+  const std::vector<uint8_t> &bytes = known->second.algorithm;
+  HeuristicResult checked{};
+  if (bytes.size() == sizeof choice.algorithm) {
+    memcpy(&choice.algorithm, bytes.data(), bytes.size());
+    Status status = blas.lib.cublasLtMatmulAlgoCheck(blas.handle, choice.desc, choice.a, choice.b, choice.c, choice.d, &choice.algorithm, &checked);
+    choice.isTuned = choice.isFound = status == cublaslt::kSuccess && checked.workspaceBytes <= header.workspace_bytes;
+  }
+  refused += !choice.isFound;
+  return choice.isFound;
+}
+
+void Contractions::choose(Choice &choice, const snug_contraction &contraction, const snug_contraction_shape &s) {
+  if (!describe(choice, contraction, s) || takeTuned(choice, textOf(contraction, s)))
+    return;
+  std::vector<HeuristicResult> best = offers(choice, contraction, s, 1);
+  choice.isFound = !best.empty();
+  if (choice.isFound)
+    choice.algorithm = best[0].algorithm;
 }
 
 Contractions::Choice &Contractions::choiceOf(int64_t contraction, const snug_contraction_shape &shape) {
@@ -111,9 +161,82 @@ Contractions::Choice &Contractions::choiceOf(int64_t contraction, const snug_con
   return entry->second;
 }
 
-Status Contractions::run(int64_t number, const snug_contraction_shape &s, Stream stream) {
+bool Contractions::has(int64_t contraction, const snug_contraction_shape &shape, bool isCaptured) {
+  if (!isCaptured)
+    return choiceOf(contraction, shape).isFound;
+  Choice &choice = choices[keyOf(contraction, shape)];
+  return choice.isFound = choice.isFound && choice.isLoaded;
+}
+
+Status Contractions::rehearse(int64_t number, const snug_contraction_shape &shape, Stream stream) {
+  Choice &choice = choiceOf(number, shape);
+  return choice.isFound && !choice.isLoaded ? run(number, shape, stream) : Status(cublaslt::kSuccess);
+}
+
+Status Contractions::tune(int64_t number, const snug_contraction_shape &shape, Stream stream) {
+  constexpr int offered = 8, rounds = 3, runs = 5;
+  auto [entry, isNew] = choices.try_emplace(keyOf(number, shape));
+  Choice &choice = entry->second;
   const snug_contraction &contraction = header.contractions[number];
+  if (!isNew || !describe(choice, contraction, shape))
+    return cublaslt::kSuccess;
+  const Driver &cuda = driver();
+  struct Events {
+    ~Events() {
+      for (Event event : {started, ended})
+        if (event)
+          driver().cuEventDestroy(event);
+    }
+    Event started = nullptr, ended = nullptr;
+  } events;
+  check(cuda.cuEventCreate(&events.started, kEventDefault), "make an event");
+  check(cuda.cuEventCreate(&events.ended, kEventDefault), "make an event");
+  double least = 0;
+  for (const HeuristicResult &offer : offers(choice, contraction, shape, offered)) {
+    if (start(choice, offer.algorithm, contraction, shape, stream) != cublaslt::kSuccess) // which loads it
+      continue;
+    for (int round = 0; round < rounds; ++round) {
+      check(cuda.cuEventRecord(events.started, stream), "time an algorithm");
+      for (int i = 0; i < runs; ++i)
+        if (Status status = start(choice, offer.algorithm, contraction, shape, stream); status != cublaslt::kSuccess)
+          return status;
+      check(cuda.cuEventRecord(events.ended, stream), "time an algorithm");
+      check(cuda.cuEventSynchronize(events.ended), "time an algorithm");
+      float milliseconds = 0;
+      check(cuda.cuEventElapsedTime(&milliseconds, events.started, events.ended), "time an algorithm");
+      double took = double(milliseconds) * 1e3 / runs;
+      if (choice.isFound && took >= least)
+        continue;
+      least = took;
+      choice.algorithm = offer.algorithm;
+      choice.isFound = choice.isTuned = choice.isLoaded = true;
+    }
+  }
+  auto *bytes = reinterpret_cast<const uint8_t *>(&choice.algorithm);
+  if (choice.isFound)
+    (*tuned)[textOf(contraction, shape)] = {{bytes, bytes + sizeof choice.algorithm}, least};
+  return cublaslt::kSuccess;
+}
+
+snug_tuning Contractions::counts() const {
+  snug_tuning all{};
+  for (const auto &[key, choice] : choices) {
+    all.choices += choice.isFound;
+    all.tuned += choice.isFound && choice.isTuned;
+    all.unloaded += choice.isFound && !choice.isLoaded;
+  }
+  return all;
+}
+
+Status Contractions::run(int64_t number, const snug_contraction_shape &s, Stream stream) {
   Choice &choice = choiceOf(number, s);
+  Status status = start(choice, choice.algorithm, header.contractions[number], s, stream);
+  choice.isLoaded |= status == cublaslt::kSuccess;
+  return status;
+}
+
+Status Contractions::start(const Choice &choice, const Algorithm &algorithm, const snug_contraction &contraction, const snug_contraction_shape &s,
+                           Stream stream) const {
   auto at = [](int64_t address) { return reinterpret_cast<void *>(address); };
   if (const void *bias = at(s.bias); contraction.flags & SNUG_CONTRACTION_BIAS)
     if (Status status = blas.lib.cublasLtMatmulDescSetAttribute(choice.desc, kBiasPointer, &bias, sizeof bias); status != cublaslt::kSuccess)
@@ -123,5 +246,5 @@ Status Contractions::run(int64_t number, const snug_contraction_shape &s, Stream
   auto factor = [&](const double &wide, const float &narrow) { return isDouble ? static_cast<const void *>(&wide) : &narrow; };
   return blas.lib.cublasLtMatmul(blas.handle, choice.desc, factor(contraction.alpha, alpha), at(s.a), choice.a, at(s.b), choice.b,
                                  factor(contraction.beta, beta), at(contraction.beta != 0 ? s.c : s.d), choice.c, at(s.d), choice.d,
-                                 &choice.algorithm, at(s.workspace), header.workspace_bytes, stream);
+                                 &algorithm, at(s.workspace), header.workspace_bytes, stream);
 }

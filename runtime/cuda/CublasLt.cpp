@@ -34,6 +34,7 @@ static std::unique_ptr<cublaslt::Library> openLibrary() {
     SNUG_CUBLASLT_FUNCTIONS(SNUG_CUBLASLT_LOAD)
 #undef SNUG_CUBLASLT_LOAD
     table->cublasLtGetStatusName = reinterpret_cast<decltype(table->cublasLtGetStatusName)>(find("cublasLtGetStatusName"));
+    table->cublasLtGetVersion = reinterpret_cast<decltype(table->cublasLtGetVersion)>(find("cublasLtGetVersion"));
     if (lacks)
       throw missing(std::string(name) + " has no function " + lacks + ": update it");
     return table;

@@ -31,7 +31,7 @@ struct HeuristicResult { // cublasLtMatmulHeuristicResult_t
 
 enum : Status { kSuccess = 0, kNotInitialized = 1, kAllocFailed = 3, kInvalidValue = 7, kExecutionFailed = 13, kNotSupported = 15 };
 enum DataType : int32_t { kFloat32 = 0, kFloat64 = 1, kFloat16 = 2, kBFloat16 = 14 }; // cudaDataType
-enum ComputeType : int32_t { kCompute32F = 68, kCompute64F = 70 };                    // never with TF32
+enum ComputeType : int32_t { kCompute32F = 68, kCompute64F = 70, kCompute32FFastTF32 = 77 };
 enum Operation : int32_t { kPlain = 0, kTransposed = 1 };                             // cublasOperation_t
 enum Epilogue : uint32_t { kDefault = 1, kRelu = 2, kBias = 4, kGelu = 32 };          // the sum of what is wanted beside kDefault
 enum DescAttribute : int { kTransposeA = 3, kTransposeB = 4, kEpilogue = 7, kBiasPointer = 8 };
@@ -54,6 +54,8 @@ enum ReductionScheme : uint32_t { kInComputeType = 2, kAnyScheme = 7 }; // of pa
   X(cublasLtMatmulPreferenceSetAttribute, (Preference preference, PreferenceAttribute attribute, const void *value, size_t bytes)) \
   X(cublasLtMatmulAlgoGetHeuristic, (Handle handle, MatmulDesc desc, MatrixLayout a, MatrixLayout b, MatrixLayout c,   \
                                      MatrixLayout d, Preference preference, int asked, HeuristicResult *results, int *found)) \
+  X(cublasLtMatmulAlgoCheck, (Handle handle, MatmulDesc desc, MatrixLayout a, MatrixLayout b, MatrixLayout c, MatrixLayout d, \
+                              const Algorithm *algorithm, HeuristicResult *result))                                    \
   X(cublasLtMatmul, (Handle handle, MatmulDesc desc, const void *alpha, const void *a, MatrixLayout layoutA,           \
                      const void *b, MatrixLayout layoutB, const void *beta, const void *c, MatrixLayout layoutC, void *d, \
                      MatrixLayout layoutD, const Algorithm *algorithm, void *workspace, size_t workspaceBytes, void *stream))
@@ -63,6 +65,7 @@ struct Library {
   SNUG_CUBLASLT_FUNCTIONS(SNUG_CUBLASLT_MEMBER)
 #undef SNUG_CUBLASLT_MEMBER
   const char *(*cublasLtGetStatusName)(Status status);
+  size_t (*cublasLtGetVersion)();
 };
 
 // The library of this machine, opened by the first call and kept until the process ends. Any thread. Throws where there is none,

@@ -2,7 +2,6 @@
 
 #include "runtime/cuda/CudaDevice.h"
 #include "runtime/core/Bind.h"
-#include "runtime/cuda/Rehearsal.h"
 
 #include <algorithm>
 #include <climits>
@@ -25,12 +24,13 @@ CudaDevice::CudaDevice(snug_model &model, uint32_t ordinal, uint32_t rank)
 
 CudaDevice::CudaDevice(snug_model &model, const snug_context_options &options, uint64_t arenaBytes)
     : CudaDevice(model, options.device, options.comm ? options.comm->rank() : 0) {
-  constexpr uint32_t known = SNUG_CONTEXT_DEVICE_TENSORS | SNUG_CONTEXT_GRAPH;
+  constexpr uint32_t known = SNUG_CONTEXT_DEVICE_TENSORS | SNUG_CONTEXT_GRAPH | SNUG_CONTEXT_TUNE;
   if (options.flags & ~known || options.reserved)
     throw Failure(SNUG_EXIT_USAGE, "snug_context_options has flags that this runtime does not know: update it");
   if (options.launch_ns && options.flags & SNUG_CONTEXT_GRAPH)
     throw Failure(SNUG_EXIT_USAGE, "a profile times each launch, which a graph has no place for: leave out launch_ns or SNUG_CONTEXT_GRAPH");
   Entered entered(resident->primary.context);
+  openTuning(model, options);
   openStream(options);
   openArena(options, arenaBytes);
   openCopies(options);
@@ -46,8 +46,9 @@ CudaDevice::CudaDevice(snug_model &model, const snug_context_options &options, u
     if (launchNs)
       check(cuda.cuEventCreate(event, kEventDefault), "make an event");
   if (resident->blas) {
-    contractions.emplace(*resident->blas, header);
-    rehearse();
+    const Blas &blas = *resident->blas;
+    contractions.emplace(blas, header, &tuning->of("cublaslt", blas.lib.cublasLtGetVersion()));
+    rehearseLargest(options);
   }
 }
 
@@ -130,20 +131,6 @@ void *CudaDevice::fill(snug_runtime_table &table) {
   return this; // kernels for the host's threads are not in such a model
 }
 
-void CudaDevice::rehearse() {
-  snug_runtime_table table = silentTable();
-  table.device_state = this;
-  table.contract = [](void *state, int64_t, int64_t contraction, const snug_contraction_shape *shape, int64_t, int64_t, const int64_t *) {
-    static_cast<CudaDevice *>(state)->contractions->has(contraction, *shape);
-  };
-  // Nothing is computed: of addresses it matters how they are aligned.
-  uint32_t count = header.num_inputs + header.num_outputs;
-  std::vector<void *> data(count + numDataShapes(header) + 1, reinterpret_cast<void *>(uintptr_t(SNUG_GPU_TENSOR_ALIGNMENT)));
-  const int64_t place[2] = {};
-  snug_run_args args{&table, this, arena(), weights(), largestDims.data(), data.data(), data.data() + header.num_inputs, place};
-  header.run(&args);
-}
-
 //===-- Runs ------------------------------------------------------------------------------------------------------===//
 
 void CudaDevice::launch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept {
@@ -186,7 +173,7 @@ void CudaDevice::contract(void *state, int64_t number, int64_t contraction, cons
   auto &device = *static_cast<CudaDevice *>(state);
   if (device.failure != kSuccess || blocks == 0)
     return;
-  if (!device.contractions->has(contraction, *shape))
+  if (!device.contractions->has(contraction, *shape, device.launchesAreCaptured))
     return launch(state, number, kernel, blocks, args);
   device.libraryFailure = device.contractions->run(contraction, *shape, device.launchStream);
   if (device.libraryFailure == cublaslt::kSuccess)
@@ -264,6 +251,7 @@ void CudaDevice::copyOut(const Binding &binding) {
 
 void CudaDevice::runLaunches(const snug_run_args &args, Stream on) {
   launchStream = on;
+  launchesAreCaptured = on != runStream || isCaptured();
   failure = kSuccess;
   libraryFailure = cublaslt::kSuccess;
   if (gpus)
@@ -288,6 +276,7 @@ void CudaDevice::checkLaunches() const {
 // Of a mesh all ranks record when one does, and none starts what another one could not record.
 void CudaDevice::record(const snug_run_args &args, const Binding &binding) {
   snug_error *failed = guard([&] {
+    rehearseBeforeRecording(args, binding);
     runLaunches(args, recording->begin());
     Result ended = recording->end();
     checkLaunches();

@@ -31,14 +31,18 @@ public:
   void readShapes(int64_t *extents, uint64_t count) override;
   void *stream() const override { return runStream; }
   snug_device_memory memory() const override;
+  snug_tuning tuningState() const override;
 
 private:
   CudaDevice(snug_model &model, uint32_t ordinal, uint32_t rank); // what throws after it is destroyed
   void openStream(const snug_context_options &options);
   void openArena(const snug_context_options &options, uint64_t bytes);
   void openCopies(const snug_context_options &options);
-  // Runs the host program at the largest dims of the context with launches that are none, to choose how libraries do theirs.
-  void rehearse();
+  // Rehearsal.cpp. The host program is run with launches that are none: libraries choose how they do theirs, and do it once; at the largest
+  // dims of the context, and at other ones before they are recorded.
+  void openTuning(const snug_model &model, const snug_context_options &options);
+  void rehearseLargest(const snug_context_options &options);
+  void rehearseBeforeRecording(const snug_run_args &args, const Binding &binding);
   void copyIn(Binding &binding);
   void copyOut(const Binding &binding);
   void runLaunches(const snug_run_args &args, Stream on);
@@ -62,7 +66,7 @@ private:
   const snug_model_header &header;
   std::shared_ptr<Resident> resident;
   Stream runStream = nullptr, launchStream = nullptr; // the second is another one while a graph is recorded
-  bool ownsStream = false;
+  bool ownsStream = false, launchesAreCaptured = false;
   Memory ownArena, shapes;
   Address arenaStart = 0;
   std::vector<Memory> copies;      // of inputs and outputs; of no bytes where those are on the device
@@ -71,7 +75,10 @@ private:
   std::vector<void *> parameters;  // of a launch
   std::vector<int64_t> largestDims;
   std::optional<Recording> recording;
+  std::optional<TuneFile> tuning;
+  bool hasTuneFile = false; // that was read, or is written
   std::optional<Contractions> contractions; // where the model has some
+  std::vector<int64_t> rehearsedDims;       // the last ones
   std::vector<void *> addresses; // of the run that is prepared: of binding.data, with copies
   std::optional<GpuMesh> gpus;   // of a model that is cut for a mesh
   Event passed = nullptr;          // behind the last run that the host did not wait for

@@ -25,7 +25,8 @@ Primary::Primary(uint32_t ordinal) : ordinal(ordinal) {
   check(cuda.cuDeviceGetName(product, sizeof product, number), "ask for the device's name");
   check(cuda.cuDeviceGetAttribute(&major, kComputeMajor, number), "ask for the device's chip");
   check(cuda.cuDeviceGetAttribute(&minor, kComputeMinor, number), "ask for the device's chip");
-  name = "CUDA device " + std::to_string(ordinal) + " (" + product + ", sm_" + std::to_string(major) + std::to_string(minor) + ")";
+  chip = product + std::string(", sm_") + std::to_string(major) + std::to_string(minor);
+  name = "CUDA device " + std::to_string(ordinal) + " (" + chip + ")";
   check(cuda.cuDeviceGetUuid(&uuid, number), "ask for the device's UUID");
   check(cuda.cuDevicePrimaryCtxRetain(&context, number), "use " + name);
 }
@@ -81,7 +82,8 @@ Resident::~Resident() {
   }
 }
 
-// Everything that the driver would do at a kernel's first launch is done here: in a run it would allocate.
+// Everything that the driver would do at a kernel's first launch is done here: in a run it would allocate. Where it loads lazily, as it does
+// by default, cuModuleGetFunction is what loads a kernel (CUDA C++ Programming Guide, "Lazy Loading").
 void Resident::load(const snug_model_header &header) {
   const Driver &cuda = driver();
   if (header.num_gpu_kernels == 0)

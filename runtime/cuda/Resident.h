@@ -24,6 +24,7 @@ public:
 
   const uint32_t ordinal;
   PrimaryContext context = nullptr;
+  std::string chip; // "NVIDIA H200, sm_90"
   std::string name; // as messages have it: "CUDA device 0 (NVIDIA H200, sm_90)"
   DeviceUuid uuid{}; // which one it is of all in the world
 

@@ -97,7 +97,12 @@ class Header(C.Structure):
                 ("input_cuts", C.c_void_p), ("output_cuts", C.c_void_p), ("device", C.c_uint32), ("num_gpu_kernels", C.c_uint32),
                 ("gpu_kernels", C.POINTER(GpuKernel)), ("gpu_image", C.c_void_p), ("gpu_image_bytes", C.c_uint64),
                 ("workspace_bytes", C.c_uint64), ("num_contractions", C.c_uint32), ("reserved_contractions", C.c_uint32),
-                ("contractions", C.c_void_p)]
+                ("contractions", C.c_void_p), ("precision", C.c_char_p)]
+
+
+def tf32(x):
+    """f32 rounded as cvt.rna.tf32 does it: to 10 bits of mantissa, to nearest, ties away from zero."""
+    return ((np.ascontiguousarray(x, np.float32).view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def aligned(num_bytes, fill=0):
@@ -163,7 +168,7 @@ class Model:
         outputs = []
         for i, shape in enumerate(out_shapes):
             dtype = DTYPES[h.outputs[i].dtype.code, h.outputs[i].dtype.bits]
-            guard = np.full(int(np.prod(shape)) * np.dtype(dtype).itemsize + 128, 0xA5, np.uint8)
+            guard = aligned(int(np.prod(shape)) * np.dtype(dtype).itemsize + 128, 0xA5)  # sectors that a store touches are the same each time
             outputs.append((guard, guard[64:-64].view(dtype).reshape(shape)))
         arena = aligned(h.memory.arena + 64, 0xFF)  # NaN: reading what was not written shows
 
@@ -234,14 +239,15 @@ def memref(shape, dtype="f32"):
     return "memref<" + "".join(f"{'?' if s is None or isinstance(s, str) else s}x" for s in shape) + dtype + ">"
 
 
-def program(inputs, outputs, body, dims=(), arena=64, prologue="", name="test"):
+def program(inputs, outputs, body, dims=(), arena=64, prologue="", name="test", precision=None):
     """inputs, outputs: (name, shape, dtype); a shape's text entries are extents over dims, (name, max) each."""
+    said = f'snug.precision = "{precision}", ' if precision else ""
     def argument(value):
         n, shape, dtype = value
         texts = ", ".join(f'"{s}"' for s in shape)
         return f'%{n}: {memref(shape, dtype)} {{snug.name = "{n}", snug.dims = [{texts}]}}'
     dim_attrs = ", ".join(f'{{name = "{n}", min = 1 : i64, max = {m} : i64, step = 1 : i64}}' for n, m in dims)
-    return f'''module attributes {{snug.model_name = "{name}", snug.threads = 2 : i64, snug.dims = [{dim_attrs}]}} {{
+    return f'''module attributes {{{said}snug.model_name = "{name}", snug.threads = 2 : i64, snug.dims = [{dim_attrs}]}} {{
 {prologue}
 func.func @main({", ".join(argument(v) for v in list(inputs) + list(outputs))}) attributes {{snug.num_inputs = {len(inputs)} : i64}} {{
   %arena = snug_plan.arena align 64 : memref<{arena}xi8>

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import harness
-from harness import build, memref, program
+from harness import TARGET, build, memref, program, tf32
 
 rng = np.random.default_rng(6)
 L = "bhstde"
@@ -283,9 +283,12 @@ def test_unseen_keys_are_not_read(tmp_path):
     np.testing.assert_allclose(m.run(q, k, v), exact, rtol=1e-5, atol=2e-6)
 
 
+gpu_only = pytest.mark.skipif(TARGET == "cpu", reason="a GPU's")
+
+
 @pytest.mark.parametrize("causal", [None, LOWEST, MINUS_INFINITY])
-@pytest.mark.parametrize("size", [1, 13, 50, 95, 97, 130])
-def test_a_loop_over_rows_gives_the_bits_of_the_whole(tmp_path, causal, size):
+@pytest.mark.parametrize("size, precision", [*((size, None) for size in (1, 13, 50, 95, 97, 130)), pytest.param(50, "tf32", marks=gpu_only)])
+def test_a_loop_over_rows_gives_the_bits_of_the_whole(tmp_path, causal, size, precision):
     """A chunk loop whose steps are no multiples of the tile of 96 rows, nor of its parts; heads outside of the rows."""
     H, s, t, d = 2, 211, 300, 64
     y, keys = ("b", H, s, d), ("b", H, t, d)
@@ -306,7 +309,7 @@ def test_a_loop_over_rows_gives_the_bits_of_the_whole(tmp_path, causal, size):
 {part}
   }}'''
     inputs = [("q", y, "f32"), ("k", keys, "f32"), ("v", keys, "f32")]
-    m = build(tmp_path, program(inputs, [("y", y, "f32"), ("z", y, "f32")], body, [("b", 3)]))
+    m = build(tmp_path, program(inputs, [("y", y, "f32"), ("z", y, "f32")], body, [("b", 3)], precision=precision))
     q, k, v = (rng.standard_normal((2, H, n, d), np.float32) for n in (s, t, t))
     for split in (None, -5):
         y_, z_ = m.run(q, k, v, dims=(2,), split=split)
@@ -315,7 +318,7 @@ def test_a_loop_over_rows_gives_the_bits_of_the_whole(tmp_path, causal, size):
     if causal:
         x = np.where(np.arange(t)[None] <= np.arange(s)[:, None], x, -np.inf)
     e = np.exp(x - x.max(-1, keepdims=True))
-    np.testing.assert_allclose(y_, np.einsum("bhst,bhte->bhse", e / e.sum(-1, keepdims=True), v), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(y_, np.einsum("bhst,bhte->bhse", e / e.sum(-1, keepdims=True), v), rtol=1e-4, atol=2.0**-8 if precision else 1e-5)
 
 
 def bf16_bits(x):
@@ -324,26 +327,34 @@ def bf16_bits(x):
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
+# How operands are made, what of them is multiplied, and half a unit of the last place of that. f32 is rounded to tf32 by the kernel.
 NARROW = {"f16": (lambda x: x.astype(np.float16), lambda x: x.astype(np.float64), 2.0**-11),
-          "bf16": (bf16_bits, lambda x: (x.astype(np.uint32) << 16).view(np.float32).astype(np.float64), 2.0**-8)}
+          "bf16": (bf16_bits, lambda x: (x.astype(np.uint32) << 16).view(np.float32).astype(np.float64), 2.0**-8),
+          "tf32": (lambda x: x, lambda x: tf32(x).astype(np.float64), 2.0**-11)}
 
 
-@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("dtype", ["f16", "bf16", pytest.param("tf32", marks=gpu_only)])
 @pytest.mark.parametrize("s,t,d,e,causal", [(1, 1, 8, 8, None), (33, 70, 7, 9, None), (130, 129, 64, 64, None), (130, 200, 64, 64, LOWEST),
                                             (100, 100, 80, 72, MINUS_INFINITY), (140, 70, 128, 128, None), (20, 90, 256, 256, None)])
 def test_narrow_operands(tmp_path, monkeypatch, dtype, s, t, d, e, causal):
     """Results within the rounding of the weights and of the result itself to the operands' type: what tensor cores make."""
     monkeypatch.setitem(harness.DTYPES, (4, 16), np.uint16)
     narrow, wide, unit = NARROW[dtype]
+    precision, dtype = ("tf32", "f32") if dtype == "tf32" else (None, dtype)
     B, H, K = 1, 2, 1
     shapes = (B, H, s, d), (B, K, t, d), (B, K, t, e)
     grouped = lambda letters: ",".join(letters).replace("h", "h floordiv 2")
     body = attention(("bhsd", shapes[0]), (grouped("bhtd"), shapes[1]), (grouped("bhte"), shapes[2]), ("bhse", (B, H, s, e)),
                      scale=d**-0.5, causal=causal, past=t - s, dtype=dtype)
-    m = build(tmp_path, program([(n, shape, dtype) for n, shape in zip("qkv", shapes)], [("y", (B, H, s, e), dtype)], body))
+    m = build(tmp_path, program([(n, shape, dtype) for n, shape in zip("qkv", shapes)], [("y", (B, H, s, e), dtype)], body, precision=precision))
     operands = [narrow(rng.standard_normal(shape, np.float32)) for shape in shapes]
     y = m.run(*operands)
     exact = reference(*map(wide, operands), 0, float(np.float32(d**-0.5)), causal)
     size = reference(*map(wide, operands[:2]), abs(wide(operands[2])), 0, float(np.float32(d**-0.5)), causal)
-    assert (abs(wide(y) - exact) <= 1.01 * unit * (size + abs(exact)) + 2e-5).all()
+    made = y.astype(np.float64) if precision else wide(y) # rounded to the type of the results, which has more bits than tf32
+    assert (abs(made - exact) <= 1.01 * unit * (size + (0 if precision else abs(exact))) + 2e-5).all()
+    if precision:
+        assert "tf32Enabled" in (tmp_path / "kernels.mlir").read_text()
+    if t == 1: # the one weight is 1
+        assert (made == wide(operands[2]).repeat(2, 1)).all()
     assert (m.run(*operands, split=-1000) == y).all()

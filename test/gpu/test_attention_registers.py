@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-PROGRAM = """module attributes {{snug.model_name = "m", snug.threads = 1 : i64, snug.dims = [{{name = "s", min = 1 : i64, max = 900 : i64, step = 1 : i64}}]}} {{
+PROGRAM = """module attributes {{{precision}snug.model_name = "m", snug.threads = 1 : i64, snug.dims = [{{name = "s", min = 1 : i64, max = 900 : i64, step = 1 : i64}}]}} {{
 func.func @main(%q: {t} {{snug.name = "q", snug.dims = ["8", "s", "{d}"]}}, %k: {t} {{snug.name = "k", snug.dims = ["8", "s", "{d}"]}},
                 %v: {t} {{snug.name = "v", snug.dims = ["8", "s", "{d}"]}}, %y: {t} {{snug.name = "y", snug.dims = ["8", "s", "{d}"]}})
     attributes {{snug.num_inputs = 3 : i64}} {{
@@ -50,10 +50,11 @@ needs_toolkit = pytest.mark.skipif("SNUG_CUDA_TOOLKIT" not in os.environ, reason
 
 
 @needs_toolkit
-@pytest.mark.parametrize("dtype", ["f16", "bf16", "f32"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16", "f32", "tf32"])
 @pytest.mark.parametrize("size,form", [(64, ""), (128, ""), (192, ""), (256, ""), (64, "few_rows, "), (128, "few_rows, "), (256, "few_rows, ")])
 @pytest.mark.parametrize("low", ["0xFF800000", "-3.0e38"])
 def test_nothing_is_spilled(tmp_path, dtype, size, form, low):
+    precision, dtype = ('snug.precision = "tf32", ', "f32") if dtype == "tf32" else ("", dtype)
     # Of few rows, those of as many heads as a block takes.
-    check_nothing_is_spilled(tmp_path, PROGRAM.format(t=f"memref<8x?x{size}x{dtype}>", d=size, low=low, form=form, h="h floordiv 8" if form else "h"),
+    check_nothing_is_spilled(tmp_path, PROGRAM.format(t=f"memref<8x?x{size}x{dtype}>", d=size, low=low, form=form, precision=precision, h="h floordiv 8" if form else "h"),
                              "attention_0")

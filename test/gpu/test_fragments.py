@@ -226,6 +226,23 @@ def test_shuffle(mode):
     np.testing.assert_array_equal(d, [x[s] if 0 <= s < 32 else x[lane] for lane, s in enumerate(source)])
 
 
+def test_tf32_is_rounded():
+    """cvt.rna.tf32.f32: to the nearest number of 10 bits of mantissa, ties away from zero; infinities stay, and a NaN is 0x7fffffff."""
+    body = """      %f = arith.bitcast %v : i32 to f32
+      %r = nvvm.convert.float.to.tf32 %f {rnd = #nvvm.fp_rnd_mode<rna>}
+      %valid = arith.constant 0 : i32"""
+    x = np.concatenate([random.standard_normal(16, np.float32), np.float32([
+        1 + 2.0**-11, -1 - 2.0**-11, 1 + 3 * 2.0**-11, 1 + 2.0**-11 - 2.0**-23, 0, -0.0, np.inf, -np.inf, np.nan, np.finfo(np.float32).max,
+        -np.finfo(np.float32).max, 2.0**-126, 2.0**-149, 3e38, 1 - 2.0**-12, 65519])])
+    d, _ = run_lanes(body, x.view(np.int32), x.view(np.int32))
+    unit = 2.0**(np.floor(np.log2(np.maximum(abs(x.astype(np.float64)), 2.0**-126))) - 10)
+    with np.errstate(invalid="ignore", over="ignore"):
+        want = (np.sign(x) * np.floor(abs(x.astype(np.float64)) / unit + 0.5) * unit).astype(np.float32)
+        want = np.where(np.isfinite(x), want, x)
+    np.testing.assert_array_equal(d.view(np.float32), want)
+    assert d[24] == 0x7FFFFFFF and want[16] == np.float32(1 + 2.0**-10) and want[19] == 1 and np.isinf(want[25])
+
+
 def test_shuffle_in_segments():
     """shfl.sync of nvvm in segments of 8 lanes: the segment mask is 0b11000, the clamp 31 (0 for up)."""
     x, offset = np.arange(32, dtype=np.int32), np.full(32, 3, np.int32)

@@ -44,6 +44,12 @@ class Case:
         self.name, self.want = name, want
 
 
+def tf32(x):
+    """Numbers of f32, rounded to 10 bits of mantissa, to nearest, ties away from zero."""
+    bits = x.astype(np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+
+
 def calls_of(log):
     return [one for one in map(json.loads, log.read_text().splitlines()) if one.get("call") == "cublasLtMatmul"]
 
@@ -54,16 +60,14 @@ def run(case, folder, dims={}, *words, expected=1):
     library, _ = compile_model(model, folder, dims, *words)
     report = json.loads((folder / "report.json").read_text())
     assert len(report["library_kernels"]) == expected
-    os.environ["SNUG_FAKE_CUDA_LOG"] = str(folder / "log")
-    try:
-        gpu = simulator.Gpu(folder / "kernels.mlir")
-        before = gpu.stats().live_bytes
-        with gpu:
-            compiled = snug.load(str(library))
+    gpu = simulator.Gpu(folder / "kernels.mlir")
+    before = gpu.stats().live_bytes
+    with gpu:
+        compiled = snug.load(str(library)) # in which each product is called once, too
+        with gpu.log(folder / "log"):
             made = compiled(**case.inputs)[case.name]
-            assert gpu.stats().peak_bytes - before <= report["memory"]["total"]
-    finally:
-        del os.environ["SNUG_FAKE_CUDA_LOG"]
+        assert gpu.stats().peak_bytes - before <= report["memory"]["total"]
+    (folder / "log").touch()
     error = np.linalg.norm(made.astype(np.float64) - case.want) / np.linalg.norm(case.want)
     assert error <= TOLERANCE[case.dtype], error
     return calls_of(folder / "log"), report
@@ -89,6 +93,18 @@ def test_batches(tmp_path):
     case.output(case.graph.node("MatMul", a, b), x @ y)
     (call,), _ = run(case, tmp_path)
     assert (call["m"], call["n"], call["k"]) == (24, 20, 32)
+
+
+def test_tf32(tmp_path):
+    """Of f32 only: operands are rounded, sums are not."""
+    for dtype, compute in ((np.float32, 77), (np.float16, 68)):
+        case, folder = Case(dtype), tmp_path / np.dtype(dtype).name
+        (a, x), (b, y) = case.input(20, 48), case.input(48, 24)
+        rounded = tf32 if dtype == np.float32 else lambda value: value
+        case.output(case.graph.node("MatMul", a, b), rounded(x) @ rounded(y))
+        folder.mkdir()
+        (call,), report = run(case, folder, {}, "--precision", "tf32")
+        assert call["compute"] == compute and report["precision"] == "tf32"
 
 
 def test_rows_of_several_dims_are_one(tmp_path):
@@ -281,9 +297,9 @@ def test_sizes_that_differ(tmp_path):
     finally:
         del os.environ["SNUG_FAKE_CUDA_LOG"]
     lines = list(map(json.loads, (tmp_path / "log").read_text().splitlines()))
-    # Two products: at 300 rows for the context, then at three other sizes.
+    # Two products: at 300 rows for the context, which does them once, then at three other sizes.
     assert sum(line.get("call") == "cublasLtMatmulAlgoGetHeuristic" for line in lines) == 2 * 4
-    assert [call["n"] for call in calls_of(tmp_path / "log")] == [100, 100, 17, 17, 1, 1, 100, 100, 17, 17]
+    assert [call["n"] for call in calls_of(tmp_path / "log")] == [300, 300, 100, 100, 17, 17, 1, 1, 100, 100, 17, 17]
 
 
 def test_without_the_library(tmp_path):

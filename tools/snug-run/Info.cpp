@@ -82,6 +82,8 @@ static void printValues(const snug_model *model, const char *kind, const snug_va
 void snug::printInfo(const snug_model *model) {
   printf("model   %s, compiled by snugc %s for %s, %u thread(s)\n", snug_model_name(model),
          snug_model_compiler_version(model), snug_model_target(model), snug_model_num_threads(model));
+  if (std::string precision = snug_model_precision(model); precision != "f32")
+    printf("types   products of f32 are made in %s\n", precision.c_str());
   uint32_t mesh[2];
   snug_model_mesh(model, mesh);
   if (mesh[0])

@@ -26,7 +26,7 @@ struct RunOptions {
   std::map<std::string, int64_t> dims;
   uint32_t threads = 0; // 0: as planned
   std::optional<uint32_t> device; // of a model for a GPU; else that of the rank
-  bool cudaGraph = false;
+  bool cudaGraph = false, tune = false;
   uint32_t warmup = 0, repeat = 1;
   std::string stats; // .json
   CommKind comm = CommKind::Unstated;

@@ -38,8 +38,8 @@ static ModelHandle loadModel(const RunOptions &options) {
 }
 
 static void checkDevice(const snug_model *model, const RunOptions &options) {
-  if ((options.device || options.cudaGraph) && snug_model_device(model) == SNUG_DEVICE_CPU)
-    throw CommandFailure(SNUG_EXIT_USAGE, "--device and --cuda-graph are for models that compute on a GPU, and this one was compiled for " +
+  if ((options.device || options.cudaGraph || options.tune) && snug_model_device(model) == SNUG_DEVICE_CPU)
+    throw CommandFailure(SNUG_EXIT_USAGE, "--device, --cuda-graph and --tune are for models that compute on a GPU, and this one was compiled for " +
                                               std::string(snug_model_target(model)));
 }
 
@@ -59,7 +59,7 @@ static ContextHandle createContext(snug_model *model, const RunOptions &options,
   contextOptions.num_threads = options.threads;
   contextOptions.max_dims = dims.data(); // there are no other runs
   contextOptions.device = device;
-  contextOptions.flags = options.cudaGraph ? SNUG_CONTEXT_GRAPH : 0;
+  contextOptions.flags = (options.cudaGraph ? SNUG_CONTEXT_GRAPH : 0) | (options.tune ? SNUG_CONTEXT_TUNE : 0);
   if (arena && arena->bytes() > 0) {
     contextOptions.workspace = arena->data();
     contextOptions.workspace_bytes = arena->bytes();
@@ -142,6 +142,7 @@ static Measurement measure(const snug_model *model, snug_context *context, snug_
     result.arenaHighWater = arena->highWater();
   result.isOnGpu = snug_model_device(model) != SNUG_DEVICE_CPU;
   check(snug_context_device_memory(context, &result.device));
+  snug_context_tuning(context, &result.tuning);
   return result;
 }
 
@@ -190,6 +191,12 @@ static void runRank(const RunOptions &options, snug_comm *comm, ModelHandle &mod
   uint64_t rssBefore = watches ? residentAnonymousBytes() : 0;
   std::vector<uint64_t> launchNs;
   ContextHandle context = createContext(model.get(), options, device, tensors.dims, comm, arena.get(), launchNs);
+  snug_tuning tuning;
+  snug_context_tuning(context.get(), &tuning);
+  if (speaks && *tuning.note)
+    fprintf(stderr, "snug-run: warning: %s\n", tuning.note);
+  if (speaks && options.tune)
+    printf("%s: %u algorithm(s) timed\n", tuning.file, tuning.tuned);
   uint64_t rssCreated = watches ? residentAnonymousBytes() : 0;
   Measurement measured = measure(model.get(), context.get(), comm, tensors, options, arena.get(), launchNs);
   measured.libraryGrowth = std::max(rssCreated, rssBefore) - rssBefore; // the arena was resident before

@@ -52,6 +52,7 @@ void snug::writeStats(const std::string &path, const snug_model *model, const Ru
   stats["snug"] = snug_version();
   stats["model"] = snug_model_name(model);
   stats["target"] = snug_model_target(model);
+  stats["precision"] = snug_model_precision(model);
   stats["dims"] = dims;
   stats["planned"] = {{"weights", need.weights}, {"arena", need.arena},   {"total", need.total},
                       {"library", need.library}, {"inputs", need.inputs}, {"outputs", need.outputs},
@@ -62,6 +63,11 @@ void snug::writeStats(const std::string &path, const snug_model *model, const Ru
                        {"library_growth", measured.libraryGrowth}};
   if (measured.isOnGpu)
     addDevice(stats["measured"], measured.device);
+  if (measured.isOnGpu)
+    stats["tuning"] = {{"choices", measured.tuning.choices},
+                       {"tuned", measured.tuning.tuned},
+                       {"file", measured.tuning.file},
+                       {"note", measured.tuning.note}};
   stats["threads"] = measured.threads;
   stats["latency_ms"] = {{"min", *std::min_element(measured.milliseconds.begin(), measured.milliseconds.end())},
                          {"median", median(measured.milliseconds)},

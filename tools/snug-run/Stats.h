@@ -16,6 +16,7 @@ struct Measurement {
   uint32_t threads = 0;
   bool isOnGpu = false;
   snug_device_memory device{}; // after the runs
+  snug_tuning tuning{};        // after the runs; strings are the context's
   std::vector<double> milliseconds; // of the timed runs
 };
 

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // What stands in for cuBLASLt in tests: libcublasLt.so.13 on top of the fake driver, with the functions that Snug's runtime uses,
-// written from NVIDIA's documentation of them. It computes in the order of k, in f32 or f64, and checks what it is given: layouts,
+// written from NVIDIA's documentation of them. It computes in the order of k, in f32 (of operands rounded to tf32, where that is allowed) or
+// f64, and checks what it is given: layouts,
 // types, alignments, workspace, and that all memory is the device's.
 //
-// Environment: SNUG_FAKE_CUBLASLT=none offers no algorithm, =greedy one that needs more workspace than it may have.
+// The first call of each kernel on a handle loads it, which cannot be while a stream is captured. What an algorithm takes on the device is
+// made up: those that are offered first are not the fastest.
+//
+// Environment: SNUG_FAKE_CUBLASLT=none offers no algorithm, =greedy one that needs more workspace than it may have, =refuses takes none that
+// cublasLtMatmulAlgoCheck is asked about; SNUG_FAKE_CUBLASLT_VERSION=130000.
 
 #include "test/gpu/fake/Hooks.h"
 
@@ -15,6 +20,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <set>
 #include <vector>
 
 using namespace snug;
@@ -27,6 +33,7 @@ constexpr uint64_t kMagic = 0x4c74616c676f;
 
 struct Context {
   int device;
+  std::set<uint64_t> loaded; // kernels
 };
 struct Desc {
   ComputeType compute;
@@ -51,6 +58,7 @@ struct Wishes {
 struct Plan {
   uint64_t magic, problem, workspaceBytes;
   uint32_t isSplit, alignment;
+  double milliseconds; // on the device
 };
 static_assert(sizeof(Plan) <= sizeof(Algorithm));
 
@@ -67,6 +75,11 @@ struct Call {
   uint8_t *d, *workspace;
 };
 } // namespace
+
+static std::string settingOf(const char *name, const char *otherwise) {
+  const char *text = getenv(name);
+  return text ? text : otherwise;
+}
 
 static Status fault(const std::string &text, Status status = cublaslt::kInvalidValue) {
   snug_fake_cuda_fault(("cuBLASLt: " + text).c_str());
@@ -98,6 +111,18 @@ static double elementOf(DataType type, const uint8_t *at) {
   return float(half);
 }
 
+// To 10 bits of mantissa, to nearest, ties away from zero.
+static double roundedToTF32(double value) {
+  float single = float(value);
+  if (!std::isfinite(single))
+    return single;
+  uint32_t bits;
+  memcpy(&bits, &single, 4);
+  bits = (bits + 0x1000) & ~0x1fffu;
+  memcpy(&single, &bits, 4);
+  return single;
+}
+
 // Rounded to nearest, ties to even.
 static void store(DataType type, double value, uint8_t *at) {
   float single = float(value);
@@ -122,7 +147,7 @@ API Status cublasLtCreate(Handle *handle) {
   Status status = snug_fake_cuda_refused("cublasLtCreate");
   if (!status)
     status = snug_fake_cuda_device() < 0 ? cublaslt::kNotInitialized : cublaslt::kSuccess;
-  *handle = status ? nullptr : new Context{snug_fake_cuda_device()};
+  *handle = status ? nullptr : new Context{snug_fake_cuda_device(), {}};
   snug_fake_cuda_log("cublasLtCreate", "", status);
   return status;
 }
@@ -130,6 +155,7 @@ API Status cublasLtDestroy(Handle handle) {
   delete static_cast<Context *>(handle);
   return cublaslt::kSuccess;
 }
+API size_t cublasLtGetVersion() { return strtoull(settingOf("SNUG_FAKE_CUBLASLT_VERSION", "130000").c_str(), nullptr, 10); }
 API const char *cublasLtGetStatusName(Status status) {
   switch (status) {
   case cublaslt::kSuccess:
@@ -223,11 +249,12 @@ static Status problemOf(const Desc &desc, const Layout &a, const Layout &b, cons
   problem = {desc, a, b, c, d, d.rows, d.columns, desc.transposes[0] ? a.rows : a.columns};
   const Problem &p = problem;
   bool isDouble = desc.compute == kCompute64F && desc.scale == kFloat64;
-  bool isSingle = desc.compute == kCompute32F && desc.scale == kFloat32;
+  bool isRounded = desc.compute == kCompute32FFastTF32;
+  bool isSingle = (desc.compute == kCompute32F || isRounded) && desc.scale == kFloat32;
   bool isNarrow = a.type == kFloat16 || a.type == kBFloat16;
   if (a.type != b.type || c.type != d.type || !(isDouble ? a.type == kFloat64 && d.type == kFloat64
                                                          : isSingle && ((a.type == kFloat32 && d.type == kFloat32) ||
-                                                                        (isNarrow && (d.type == a.type || d.type == kFloat32)))))
+                                                                        (isNarrow && !isRounded && (d.type == a.type || d.type == kFloat32)))))
     return fault("there is no product of these types", kNotSupported);
   auto is = [](const Layout &matrix, bool transposed, uint64_t rows, uint64_t columns) {
     return (transposed ? matrix.columns : matrix.rows) == rows && (transposed ? matrix.rows : matrix.columns) == columns;
@@ -270,21 +297,20 @@ API Status cublasLtMatmulAlgoGetHeuristic(Handle handle, MatmulDesc desc, Matrix
                                 *static_cast<Layout *>(d), problem))
     return status;
   const auto &wishes = *static_cast<Wishes *>(preference);
-  const char *mode = getenv("SNUG_FAKE_CUBLASLT");
-  std::string setting = mode ? mode : "";
+  std::string setting = settingOf("SNUG_FAKE_CUBLASLT", "");
   uint32_t alignment = *std::min_element(wishes.alignments, wishes.alignments + 4);
   uint64_t partial = 2 * problem.m * problem.n * uint64_t(problem.d.batch) * bytesOf(problem.desc.scale), counters = 4096;
   std::vector<Plan> plans;
   uint64_t number = fingerprint(problem);
   if (setting == "greedy")
-    plans.push_back({kMagic, number, wishes.workspaceBytes + 1, 1, 1});
+    plans.push_back({kMagic, number, wishes.workspaceBytes + 1, 1, 1, 1});
   else if (setting != "none") {
     bool canSplit = problem.k >= 32 && wishes.schemes & kInComputeType && alignment >= 16;
     if (canSplit && partial + counters <= wishes.workspaceBytes)
-      plans.push_back({kMagic, number, partial + counters, 1, 16});
+      plans.push_back({kMagic, number, partial + counters, 1, 16, 3000});
     if (alignment >= 16)
-      plans.push_back({kMagic, number, 0, 0, 16});
-    plans.push_back({kMagic, number, 0, 0, uint32_t(bytesOf(problem.a.type))});
+      plans.push_back({kMagic, number, 0, 0, 16, 2000});
+    plans.push_back({kMagic, number, 0, 0, uint32_t(bytesOf(problem.a.type)), 1000});
   }
   for (const Plan &plan : plans)
     if (*found < asked) {
@@ -300,11 +326,35 @@ API Status cublasLtMatmulAlgoGetHeuristic(Handle handle, MatmulDesc desc, Matrix
   return status;
 }
 
+API Status cublasLtMatmulAlgoCheck(Handle handle, MatmulDesc desc, MatrixLayout a, MatrixLayout b, MatrixLayout c, MatrixLayout d,
+                                   const Algorithm *algorithm, HeuristicResult *result) {
+  Problem problem;
+  if (Status status = problemOf(*static_cast<Desc *>(desc), *static_cast<Layout *>(a), *static_cast<Layout *>(b), *static_cast<Layout *>(c),
+                                *static_cast<Layout *>(d), problem))
+    return status;
+  Plan plan;
+  memcpy(&plan, algorithm, sizeof plan);
+  bool isOne = handle && plan.magic == kMagic && plan.problem == fingerprint(problem) && settingOf("SNUG_FAKE_CUBLASLT", "") != "refuses";
+  result->workspaceBytes = plan.workspaceBytes;
+  return result->state = isOne ? cublaslt::kSuccess : cublaslt::kInvalidValue;
+}
+
+// A number for each kernel that there would be.
+static uint64_t kernelOf(const Call &call) {
+  const Problem &p = call.problem;
+  uint64_t number = 0;
+  for (uint64_t value : {uint64_t(p.desc.compute), uint64_t(p.a.type), uint64_t(p.d.type), uint64_t(p.desc.transposes[0]), uint64_t(p.desc.transposes[1]),
+                         uint64_t(p.desc.epilogue), uint64_t(p.d.batch > 1), uint64_t(call.plan.isSplit), uint64_t(call.plan.alignment)})
+    number = number * 101 + value;
+  return number;
+}
+
 // Column-major, as BLAS has it: element (i, j) is at i + j ld.
 static void multiply(const void *argument) {
   const Call &call = *static_cast<const Call *>(argument);
   const Problem &p = call.problem;
-  bool isDouble = p.desc.compute == kCompute64F;
+  bool isDouble = p.desc.compute == kCompute64F, isRounded = p.desc.compute == kCompute32FFastTF32;
+  snug_fake_cuda_spend(call.plan.milliseconds);
   if (call.plan.workspaceBytes) // whoever has something there loses it
     memset(call.workspace, 0xff, call.plan.workspaceBytes);
   auto read = [](const Layout &layout, const uint8_t *base, int64_t instance, uint64_t i, uint64_t j, bool transposed) {
@@ -318,6 +368,8 @@ static void multiply(const void *argument) {
         double wide = 0;
         for (uint64_t l = 0; l < p.k; ++l) {
           double left = read(p.a, call.a, instance, i, l, p.desc.transposes[0]), right = read(p.b, call.b, instance, l, j, p.desc.transposes[1]);
+          if (isRounded)
+            left = roundedToTF32(left), right = roundedToTF32(right);
           wide += left * right;
           float &sum = sums[call.plan.isSplit && l >= p.k / 2];
           sum = std::fma(float(left), float(right), sum);
@@ -399,9 +451,11 @@ API Status cublasLtMatmul(Handle handle, MatmulDesc desc, const void *alpha, con
     status = fault("the current context is not the one of the handle");
   if (!status)
     status = check(*call, algorithm, workspaceBytes, device);
+  if (!status && static_cast<Context *>(handle)->loaded.insert(kernelOf(*call)).second && snug_fake_cuda_is_captured(stream))
+    status = fault("the first call of a kernel is in a capture, where it cannot be loaded", kExecutionFailed);
   const Problem &p = call->problem;
   std::string fields = ", \"m\": " + std::to_string(p.m) + ", \"n\": " + std::to_string(p.n) + ", \"k\": " + std::to_string(p.k) + ", \"epilogue\": " +
-                       std::to_string(p.desc.epilogue) + ", \"beta\": " + std::to_string(int(call->beta != 0)) + ", \"workspace\": " +
+                       std::to_string(p.desc.epilogue) + ", \"compute\": " + std::to_string(p.desc.compute) + ", \"beta\": " + std::to_string(int(call->beta != 0)) + ", \"workspace\": " +
                        std::to_string(plan.workspaceBytes) + ", \"split\": " + std::to_string(plan.isSplit);
   if (!status && snug_fake_cuda_enqueue(stream, "cublasLtMatmul", multiply, call.release(), [](void *gone) { delete static_cast<Call *>(gone); }))
     status = kExecutionFailed;

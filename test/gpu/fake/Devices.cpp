@@ -226,6 +226,8 @@ API cuModuleGetFunction(Function *function, Module module, const char *name) {
   Call call("cuModuleGetFunction");
   call.with("name", std::string(name));
   return call.run([&]() -> Result {
+    if (Result result = forbidWhileCapturing()) // which loads it
+      return result;
     auto *of = static_cast<FakeModule *>(module);
     void *entry = dlsym(of->kernels, (std::string(name) + "_entry").c_str()), *launch = dlsym(of->simulator, "snug_sim_launch");
     if (!launch)

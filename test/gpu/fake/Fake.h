@@ -173,6 +173,7 @@ struct State {
   std::map<int, std::pair<uint64_t, uint64_t>> usage; // by device: live and peak bytes
   std::map<int, uint64_t> libraries;                  // by device: bytes that libraries took for themselves
   std::map<int, uint64_t> retained; // primary contexts
+  double spentMs = 0;               // by what takes time on the device only
 };
 SNUG_FAKE_API State &state();
 

@@ -32,6 +32,14 @@ int snug_fake_cuda_enqueue(void *handle, const char *name, void (*work)(const vo
   return enqueue(*stream, {run, kernel});
 }
 
+int snug_fake_cuda_is_captured(void *handle) {
+  std::lock_guard<std::recursive_mutex> lock(state().mutex);
+  FakeStream *stream = streamOf(handle);
+  return stream && stream->capture;
+}
+
+void snug_fake_cuda_spend(double milliseconds) { state().spentMs += milliseconds; }
+
 void snug_fake_cuda_fault(const char *text) { reportFault(text); }
 
 int snug_fake_cuda_refused(const char *function) { return Call(function).refused(false); }

@@ -19,6 +19,10 @@ SNUG_FAKE_HOOK int snug_fake_cuda_has(const void *start, size_t bytes, int devic
 // device memory. Takes `argument`, which `drop` frees. Returns a CUresult.
 SNUG_FAKE_HOOK int snug_fake_cuda_enqueue(void *stream, const char *name, void (*work)(const void *argument), void *argument,
                                           void (*drop)(void *argument));
+// Whether the stream records a graph.
+SNUG_FAKE_HOOK int snug_fake_cuda_is_captured(void *stream);
+// Of `work`, when it is done: it took so long on the device, as events have it.
+SNUG_FAKE_HOOK void snug_fake_cuda_spend(double milliseconds);
 SNUG_FAKE_HOOK void snug_fake_cuda_fault(const char *text);
 // What SNUG_FAKE_CUDA_FAIL has for this call of a function, else 0; and the line of the log for it, with `fields` as JSON.
 SNUG_FAKE_HOOK int snug_fake_cuda_refused(const char *function);

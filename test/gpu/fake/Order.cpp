@@ -53,7 +53,7 @@ static Head tryHead(FakeStream &stream, Result &result, FakeStream *&first) {
   if (next.record) {
     next.record->isDone = true;
     auto now = std::chrono::steady_clock::now().time_since_epoch();
-    next.record->milliseconds = std::chrono::duration<double, std::milli>(now).count();
+    next.record->milliseconds = std::chrono::duration<double, std::milli>(now).count() + state().spentMs;
   }
   return Head::Done;
 }

@@ -45,6 +45,22 @@ int64_t bytesOf(MemRefType type) {
   return type.getNumElements() * ((bits + 7) / 8);
 }
 
+// cvt.rna.tf32.f32: 10 bits of mantissa, to nearest, ties away from zero; the other bits are 0, and of a NaN it is 0x7fffffff.
+struct ToTF32 : ConvertOpToLLVMPattern<NVVM::ConvertFloatToTF32Op> {
+  using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
+  LogicalResult matchAndRewrite(NVVM::ConvertFloatToTF32Op op, OpAdaptor adaptor, ConversionPatternRewriter &b) const override {
+    if (op.getRnd() != NVVM::FPRoundingMode::RNA || op.getSat() != NVVM::SaturationMode::NONE || op.getRelu())
+      return op.emitError("this rounding is not simulated");
+    Location loc = op.getLoc();
+    auto number = [&](uint32_t bits) { return constantI32(b, loc, static_cast<int32_t>(bits)); };
+    Value bits = LLVM::BitcastOp::create(b, loc, b.getI32Type(), adaptor.getSrc());
+    Value rounded = LLVM::AndOp::create(b, loc, LLVM::AddOp::create(b, loc, bits, number(0x1000)), number(0xffffe000));
+    Value isNan = LLVM::FCmpOp::create(b, loc, LLVM::FCmpPredicate::uno, adaptor.getSrc(), adaptor.getSrc());
+    b.replaceOpWithNewOp<LLVM::SelectOp>(op, isNan, number(0x7fffffff), rounded);
+    return success();
+  }
+};
+
 struct KernelIds {
   template <class Op> struct Pattern : ConvertOpToLLVMPattern<Op> {
     size_t offset;
@@ -272,7 +288,7 @@ struct GpuToHost : PassWrapper<GpuToHost, OperationPass<ModuleOp>> {
     ub::populateUBToLLVMConversionPatterns(converter, patterns);
     populateVectorToLLVMConversionPatterns(converter, patterns);
     KernelIds::add(converter, patterns);
-    patterns.add<SubgroupSize, DynamicShared>(converter);
+    patterns.add<SubgroupSize, DynamicShared, ToTF32>(converter);
     populateWarpOpPatterns(converter, patterns);
     populateAsyncCopyPatterns(converter, patterns);
     LLVMConversionTarget legal(getContext());

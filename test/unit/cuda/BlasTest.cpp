@@ -82,12 +82,92 @@ TEST_F(CudaBlas, AGraphHasProducts) {
   load(FIXTURE_BLAS);
   create(SNUG_CONTEXT_GRAPH);
   Rows x(9, -5), y(9, 0);
-  EXPECT_OK(run(x.onHost(), y.onHost()));
+  {
+    Setting fail("SNUG_FAKE_CUDA_FAIL", kNoKernels); // loaded before it is recorded, though nine rows are not the most
+    EXPECT_OK(run(x.onHost(), y.onHost()));
+  }
+  EXPECT_EQ(y.values, productOf(x.values));
   Setting fail("SNUG_FAKE_CUDA_FAIL", "cublasLtMatmul:0:13"); // replayed, not called
   for (float &value : x.values)
     value *= -1;
   EXPECT_OK(run(x.onHost(), y.onHost()));
   EXPECT_EQ(y.values, productOf(x.values));
+}
+
+// What a run in a capture asks for, of dims that the context was made for, is loaded, and was run in memory that is there no longer.
+TEST_F(CudaBlas, ACallersGraphHasProducts) {
+  load(FIXTURE_BLAS);
+  Stream stream = makeStream();
+  uint64_t before = stats().live_bytes;
+  create(SNUG_CONTEXT_DEVICE_TENSORS, stream);
+  snug_memory_need need;
+  EXPECT_OK(snug_model_memory(model, nullptr, &need));
+  EXPECT_EQ(stats().peak_bytes - before, need.total);
+  EXPECT_EQ(stats().live_bytes - before, need.weights + need.arena);
+  Rows x(64, -5), y(64, 0);
+  Address from = upload(x.values), to = allocate(kMost);
+  Setting fail("SNUG_FAKE_CUDA_FAIL", kNoKernels);
+  EXPECT_CUDA(cuStreamBeginCapture_v2(stream, kCaptureGlobal));
+  EXPECT_OK(run(x.onDevice(from), y.onDevice(to)));
+  Graph graph = nullptr;
+  GraphExec exec = nullptr;
+  EXPECT_CUDA(cuStreamEndCapture(stream, &graph));
+  EXPECT_CUDA(cuGraphInstantiateWithFlags(&exec, graph, 0));
+  EXPECT_CUDA(cuGraphLaunch(exec, stream));
+  EXPECT_CUDA(cuStreamSynchronize(stream));
+  EXPECT_EQ(download(to, 64 * kWidth), productOf(x.values));
+  EXPECT_CUDA(cuGraphExecDestroy(exec));
+  EXPECT_CUDA(cuGraphDestroy(graph));
+}
+
+// A library cannot load anything in a capture. What is first met there is a kernel's, and stays so.
+TEST_F(CudaBlas, WhatACaptureMeetsFirstIsAKernels) {
+  load(FIXTURE_BLAS);
+  Stream stream = makeStream();
+  create(SNUG_CONTEXT_DEVICE_TENSORS, stream);
+  Rows x(9, -5), y(9, 0);
+  Address from = upload(x.values), to = allocate(kMost);
+  EXPECT_CUDA(cuStreamBeginCapture_v2(stream, kCaptureGlobal));
+  EXPECT_OK(run(x.onDevice(from), y.onDevice(to)));
+  Graph graph = nullptr;
+  EXPECT_CUDA(cuStreamEndCapture(stream, &graph));
+  EXPECT_CUDA(cuGraphDestroy(graph));
+  Setting fail("SNUG_FAKE_CUDA_FAIL", kNoKernels);
+  EXPECT_FAILS_WITH(run(x.onDevice(from), y.onDevice(to)), SNUG_EXIT_RUN, "kernel 'product_0'");
+}
+
+// With nothing left for tensors that are the caller's, nothing is run when the context is made.
+TEST_F(CudaBlas, WithoutMemoryForARehearsal) {
+  load(FIXTURE_BLAS);
+  snug_memory_need need;
+  EXPECT_OK(snug_model_memory(model, nullptr, &need));
+  Stream stream = makeStream();
+  Address from = allocate(kMost), to = allocate(kMost);
+  auto unloaded = [&] {
+    snug_tuning tuning;
+    snug_context_tuning(context, &tuning);
+    EXPECT_EQ(tuning.choices, 1u);
+    return tuning.unloaded;
+  };
+  {
+    Setting memory("SNUG_FAKE_CUDA_MEMORY", std::to_string(stats().live_bytes + need.weights + need.arena));
+    create(SNUG_CONTEXT_DEVICE_TENSORS, stream);
+  }
+  EXPECT_EQ(unloaded(), 1u);
+  Rows x(64, -5), y(64, 0);
+  EXPECT_CUDA(cuMemcpyHtoDAsync_v2(from, x.values.data(), kMost, stream));
+  EXPECT_OK(run(x.onDevice(from), y.onDevice(to)));
+  EXPECT_EQ(unloaded(), 0u);
+  EXPECT_CUDA(cuStreamSynchronize(stream));
+  EXPECT_EQ(download(to, 64 * kWidth), productOf(x.values));
+}
+
+TEST_F(CudaBlas, SaysThatARehearsalFailed) {
+  load(FIXTURE_BLAS);
+  Setting fail("SNUG_FAKE_CUDA_FAIL", "cublasLtMatmul:1:13");
+  EXPECT_FAILS(snug_context_create(model, nullptr, &context), SNUG_EXIT_MACHINE,
+               "cuBLASLt has an algorithm for a product of the model, and could not run it on CUDA device 0 (Fake GPU, sm_90): "
+               "CUBLAS_STATUS_EXECUTION_FAILED (13); update it, or compile the model with --gpu-libraries none");
 }
 
 TEST_F(CudaBlas, AProfileHasProducts) {
@@ -194,6 +274,14 @@ TEST_F(CudaBlas, TheStandInSeesWrongCalls) {
   EXPECT_EQ(lt::cublasLtMatmulDescSetAttribute(good.desc, lt::kTransposeA, &transposed, sizeof transposed), 0);
   expectRefused(good.start(left, right, result, space, 1 << 20, stream)); // as it is now
   expectRefused(lt::cublasLtMatmulDescSetAttribute(good.desc, lt::kTransposeA, &transposed, 8));
+  Product first; // of another handle: the code is loaded by its first call
+  EXPECT_EQ(first.choose(), 0);
+  EXPECT_CUDA(cuStreamBeginCapture_v2(stream, kCaptureGlobal));
+  expectRefused(first.start(left, right, result, space, 1 << 20, stream));
+  EXPECT_EQ(first.start(left, right, result, space, 1 << 20, stream), 0);
+  Graph graph = nullptr;
+  EXPECT_CUDA(cuStreamEndCapture(stream, &graph));
+  EXPECT_CUDA(cuGraphDestroy(graph));
   Product small(Product::kSize, 1000); // splits its sums where it can
   EXPECT_EQ(small.choose(), 0);
   EXPECT_EQ(small.best.workspaceBytes, 0u);

@@ -24,6 +24,7 @@ template <class... A, class... B> constexpr bool areAlike(ours::Status (*)(A...)
 TEST(CublasLtHeader, DeclaresTheSameFunctions) {
 #define CHECK(name, parameters) EXPECT_TRUE(areAlike(decltype(ours::Library::name)(nullptr), static_cast<decltype(&::name)>(nullptr))) << #name;
   SNUG_CUBLASLT_FUNCTIONS(CHECK)
+  EXPECT_TRUE((std::is_same_v<decltype(ours::Library::cublasLtGetVersion), decltype(&::cublasLtGetVersion)>));
 }
 
 TEST(CublasLtHeader, HasTheSameNumbers) {
@@ -39,6 +40,7 @@ TEST(CublasLtHeader, HasTheSameNumbers) {
   EXPECT_EQ(int(ours::kBFloat16), CUDA_R_16BF);
   EXPECT_EQ(int(ours::kCompute32F), CUBLAS_COMPUTE_32F);
   EXPECT_EQ(int(ours::kCompute64F), CUBLAS_COMPUTE_64F);
+  EXPECT_EQ(int(ours::kCompute32FFastTF32), CUBLAS_COMPUTE_32F_FAST_TF32);
   EXPECT_EQ(int(ours::kPlain), CUBLAS_OP_N);
   EXPECT_EQ(int(ours::kTransposed), CUBLAS_OP_T);
   EXPECT_EQ(unsigned(ours::kDefault), CUBLASLT_EPILOGUE_DEFAULT);

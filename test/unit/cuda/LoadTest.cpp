@@ -38,7 +38,7 @@ TEST_F(CudaLoad, RefusesADeviceThatIsNotThere) {
 TEST_F(CudaLoad, RefusesOptionsThatItDoesNotKnow) {
   load();
   snug_context_options options = SNUG_CONTEXT_OPTIONS_INIT;
-  options.flags = 4;
+  options.flags = 8;
   EXPECT_FAILS_WITH(snug_context_create(model, &options, &context), SNUG_EXIT_USAGE, "flags that this runtime does not know");
 }
 

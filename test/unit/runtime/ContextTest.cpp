@@ -186,7 +186,7 @@ TEST_F(Context, RefusesUnknownOptions) {
   load();
   snug_context_options options = SNUG_CONTEXT_OPTIONS_INIT;
   options.stream = &options;
-  EXPECT_FAILS_WITH(snug_context_create(model, &options, &context), SNUG_EXIT_USAGE, "stream, flags and device of snug_context_options are for models that compute on a GPU");
+  EXPECT_FAILS_WITH(snug_context_create(model, &options, &context), SNUG_EXIT_USAGE, "stream, flags, device and tune_file of snug_context_options are for models that compute on a GPU");
   options = SNUG_CONTEXT_OPTIONS_INIT;
   options.struct_size = 1000;
   EXPECT_FAILS_WITH(snug_context_create(model, &options, &context), SNUG_EXIT_USAGE, "SNUG_CONTEXT_OPTIONS_INIT");

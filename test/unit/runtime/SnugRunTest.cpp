@@ -138,8 +138,8 @@ TEST_F(SnugRun, RefusesWrongUsage) {
   refuses("--random-inputs 1 --dim n=4 --random-range x=0..4", "the input is float32, and only integers take a range");
   refuses("--inputs in.npz --threads 5", "planned for 4");
   refuses("--inputs in.npz --repeat 0", "--repeat");
-  refuses("--inputs in.npz --device 1", "--device and --cuda-graph are for models that compute on a GPU, and this one was compiled for cpu");
-  refuses("--inputs in.npz --cuda-graph", "--device and --cuda-graph are for models that compute on a GPU");
+  refuses("--inputs in.npz --device 1", "--device, --cuda-graph and --tune are for models that compute on a GPU, and this one was compiled for cpu");
+  refuses("--inputs in.npz --cuda-graph", "--device, --cuda-graph and --tune are for models that compute on a GPU");
   EXPECT_EQ(run(""), SNUG_EXIT_USAGE);
 }
 

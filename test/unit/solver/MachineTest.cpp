@@ -44,12 +44,19 @@ TEST(Machine, WiderRegistersComputeFaster) {
 TEST(Machine, GpusOfLaterGenerationsAreFaster) {
   double memory = 0;
   for (int capability : {80, 90, 100}) {
-    std::string text = machineText(builtinGpu(capability)), error;
-    std::optional<Machine> read = parseMachine(text, error);
-    ASSERT_TRUE(read) << error;
-    EXPECT_EQ(machineText(*read), text);
-    EXPECT_LT(memory, read->memory_bytes_per_s[0]);
-    memory = read->memory_bytes_per_s[0];
+    for (bool inTf32 : {false, true}) {
+      std::string text = machineText(builtinGpu(capability, inTf32)), error;
+      std::optional<Machine> read = parseMachine(text, error);
+      ASSERT_TRUE(read) << error;
+      EXPECT_EQ(machineText(*read), text);
+    }
+    Machine exact = builtinGpu(capability), rounding = builtinGpu(capability, /*inTf32=*/true);
+    EXPECT_LT(memory, exact.memory_bytes_per_s[0]);
+    memory = exact.memory_bytes_per_s[0];
+    // Tensor cores multiply, and do nothing else.
+    EXPECT_GT(rounding.contraction_per_s, 5 * exact.contraction_per_s);
+    EXPECT_GT(rounding.attention_per_s, 4 * exact.attention_per_s);
+    EXPECT_EQ(rounding.elementwise_per_s, exact.elementwise_per_s);
   }
   // One that is not in the table is as fast as the one before it.
   EXPECT_EQ(builtinGpu(89).memory_bytes_per_s, builtinGpu(80).memory_bytes_per_s);
