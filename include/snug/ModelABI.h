@@ -169,8 +169,8 @@ typedef struct snug_gpu_kernel {
 
 // A product of matrices that a library may do in a kernel's place: of each instance of a batch,
 //   d = activation(alpha op(a) op(b) + beta c + bias),
-// all sums in f32 or f64, never in a shorter type. Operands are multiplied as they are but with SNUG_CONTRACTION_TF32. Columns are contiguous (a row-major matrix is a transposed one); bias has an
-// element for each row of d.
+// all sums in f32 or f64, never in a shorter type, of operands as they are but with SNUG_CONTRACTION_TF32. Columns are contiguous
+// (a row-major matrix is a transposed one); bias has an element for each row of d.
 typedef enum snug_contraction_flags {
   SNUG_CONTRACTION_TRANSPOSE_A = 1, // op(a) is a transposed
   SNUG_CONTRACTION_TRANSPOSE_B = 2,

@@ -6,6 +6,7 @@ import pytest
 
 from harness import TARGET, build, memref, program, tf32
 from test_coalescing import accesses, requests  # noqa: F401
+from test_attention import attention
 from test_contract import contract
 
 pytestmark = pytest.mark.skipif(TARGET == "cpu", reason="a GPU's")
@@ -72,3 +73,21 @@ def test_accesses(tmp_path, accesses, b, dtype):  # noqa: F811
     assert fragments and all(a["units"] == a["least"] for a in fragments)
     stores = [a for a in launch if a["space"] == "global" and a["writes"]]
     assert sum(a["requests"] for a in stores) == m * n / 4 / 32 and sum(a["units"] for a in stores) == y.nbytes / 32
+
+
+@pytest.mark.parametrize("dtype", ["f16", "tf32"])
+@pytest.mark.parametrize("d", [64, 128])
+def test_accesses_of_attention(tmp_path, accesses, dtype, d):  # noqa: F811
+    """No two lanes of a load of keys or values in one bank; both 16 bytes a thread."""
+    stored, precision = TYPES[dtype][0], "tf32" if dtype == "tf32" else None
+    t = "f32" if precision else dtype
+    shape = (1, 2, 128, d)
+    body = attention(("bhsd", shape), ("bhtd", shape), ("bhte", shape), ("bhse", shape), dtype=t)
+    m = build(tmp_path, program([(n, shape, t) for n in "qkv"], [("y", shape, t)], body, precision=precision))
+    q, k, v = (rng.standard_normal(shape).astype(stored) for _ in "qkv")
+    y, (launch,) = accesses(m, q, k, v)
+    e = np.exp(np.einsum("bhsd,bhtd->bhst", q.astype(np.float64), k) * 0.125)
+    np.testing.assert_allclose(y, np.einsum("bhst,bhte->bhse", e / e.sum(-1, keepdims=True), v), atol=2e-2)
+    fragments = [a for a in launch if a["space"] == "shared" and not a["writes"]]
+    assert fragments and all(a["units"] == a["least"] for a in fragments)
+    assert requests([a for a in launch if a["space"] == "global" and not a["writes"] and a["bytes"] == 16], False) * 32 * 16 == k.nbytes + v.nbytes

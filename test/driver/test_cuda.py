@@ -93,3 +93,28 @@ def test_links_are_those_of_the_chip(mlp, tmp_path, target, bandwidth):
     assert snugc(mlp(), "--dry-run", "--dim", "rows=4", "--target", target, "--mesh", "2x1", "--report", report)[0] == 0
     rings = json.loads(report.read_text())["mesh"]["plan"]["candidates"][0]["rings"]
     assert rings[0]["gbps"] == pytest.approx(bandwidth, rel=1e-2)
+
+
+@pytest.mark.parametrize("target, precision, said", [
+    ("cpu", "tf32", "--target cpu has no --precision tf32; write --precision f32"),
+    ("cuda:sm_90", "bf16", "--target cuda:sm_90 has no --precision bf16; write --precision f32 or tf32"),
+])
+def test_precisions_that_a_target_does_not_have(mlp, tmp_path, target, precision, said):
+    for words in (["-o", tmp_path / "m.so"], ["--dry-run"]):
+        code, message = snugc(mlp(), *words, "--dim", "rows=4", "--target", target, "--precision", precision)
+        assert code == 1 and said in message and not (tmp_path / "m.so").exists()
+
+
+def test_tensor_cores_are_in_the_time_model(tmp_path):
+    """A product computes at the rate of the chip's data sheet; what memory takes, and the plan, are the same."""
+    path = model([helper.make_node("MatMul", ["x", "w"], ["y"])], [values("x", ["rows", 8192]), values("w", [8192, 8192])], [values("y", ["rows", 8192])],
+                 [], path=tmp_path / "m.onnx")
+
+    def plan(*words):
+        assert snugc(path, "--dry-run", "--dim", "rows=8192", "--target", "cuda:sm_90", "--report", tmp_path / "r.json", *words)[0] == 0
+        return json.loads((tmp_path / "r.json").read_text())
+    exact, rounding = plan(), plan("--precision", "tf32")
+    assert exact["precision"] == "f32" and rounding["precision"] == "tf32"
+    assert exact["memory"] == rounding["memory"]
+    gained = exact["time_model"]["unchunked_ms"] - rounding["time_model"]["unchunked_ms"]
+    assert gained == pytest.approx(2 * 8192**3 / 0.7 * (1 / 67e12 - 1 / 494e12) * 1e3, rel=1e-3)

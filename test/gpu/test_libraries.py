@@ -222,10 +222,10 @@ def test_without_an_algorithm(tmp_path):
         assert not calls
 
 
-def chain():
+def chain(rows=512):
     """Two products with something in between that can be chunked."""
     case = Case()
-    (a, x), (w, y), (v, z) = case.input(512, 64), case.constant(64, 512), case.constant(512, 64)
+    (a, x), (w, y), (v, z) = case.input(rows, 64), case.constant(64, rows), case.constant(rows, 64)
     hidden = case.graph.node("Relu", case.graph.node("MatMul", a, w))
     case.output(case.graph.node("MatMul", hidden, v), np.maximum(x @ y, 0) @ z)
     return case
@@ -322,6 +322,34 @@ def test_without_the_library(tmp_path):
             assert "the model multiplies matrices with NVIDIA's cuBLASLt, and that library is not here (" in done.stderr
             assert "libcublasLt.so.13" in done.stderr and "the Python package nvidia-cublas" in done.stderr
             assert done.stderr.endswith("or compile the model with --gpu-libraries none\n")
+
+
+def test_tune(tmp_path):
+    """snug-run times what there is, and later runs take it: of three algorithms the last one, which splits nothing."""
+    model = chain(rows=32).graph.save(tmp_path / "m.onnx", 18)
+    library, _ = compile_model(model, tmp_path, {})
+    simulator.host_code(tmp_path / "kernels.mlir", tmp_path / "kernels.so")
+
+    def snug_run(*words, **environment):
+        (tmp_path / "log").unlink(missing_ok=True)
+        done = subprocess.run([os.environ["SNUG_RUN"], library, "--random-inputs", "1", "--stats", tmp_path / "stats.json", *words], capture_output=True,
+                              text=True, env={**os.environ, "LD_LIBRARY_PATH": os.path.dirname(os.environ["SNUG_FAKE_CUDA"]), **environment,
+                                              "SNUG_SIM_KERNELS": str(tmp_path / "kernels.so"), "SNUG_FAKE_CUDA_LOG": str(tmp_path / "log")})
+        assert done.returncode == 0, done.stderr
+        return done, json.loads((tmp_path / "stats.json").read_text())["tuning"], [call["split"] for call in calls_of(tmp_path / "log")]
+    file = tmp_path / "m.so.tune"
+    _, tuning, splits = snug_run()
+    assert tuning == {"choices": 2, "tuned": 0, "file": "", "note": ""} and set(splits) == {1} and not file.exists()
+    done, tuning, splits = snug_run("--tune")
+    assert tuning == {"choices": 2, "tuned": 2, "file": str(file), "note": ""} and f"{file}: 2 algorithm(s) timed\n" in done.stdout
+    assert len(splits) == 2 * 3 * 16 + 2 and splits[-2:] == [0, 0]
+    part = json.loads(file.read_text())["libraries"]["cublaslt"]
+    assert len(part["choices"]) == 2 and all(abs(one["microseconds"] - 1e6) < 3e5 for one in part["choices"].values())
+    done, tuning, splits = snug_run()
+    assert tuning["tuned"] == 2 and splits == [0] * 4 and done.stderr == ""
+    done, tuning, splits = snug_run(SNUG_FAKE_CUBLASLT_VERSION="140000")
+    said = f"'{file}' was made with version 130000 of cublaslt, and this is 140000: nothing of that is used"
+    assert tuning == {"choices": 2, "tuned": 0, "file": str(file), "note": said} and done.stderr == f"snug-run: warning: {said}\n" and splits == [1] * 4
 
 
 @pytest.mark.parametrize("text", ("cublas", "", "none,cublaslt", "cublaslt,cudnn"))

@@ -136,6 +136,28 @@ TEST_F(CudaBlas, WhatACaptureMeetsFirstIsAKernels) {
   EXPECT_FAILS_WITH(run(x.onDevice(from), y.onDevice(to)), SNUG_EXIT_RUN, "kernel 'product_0'");
 }
 
+TEST_F(CudaBlas, AContextThatIsMadeInACapture) {
+  load(FIXTURE_BLAS);
+  Stream stream = makeStream();
+  Rows x(64, -5), y(64, 0);
+  Address from = upload(x.values), to = allocate(kMost);
+  EXPECT_CUDA(cuStreamBeginCapture_v2(stream, kCaptureRelaxed));
+  snug_context_options options = SNUG_CONTEXT_OPTIONS_INIT;
+  options.flags = SNUG_CONTEXT_DEVICE_TENSORS | SNUG_CONTEXT_TUNE;
+  options.stream = stream;
+  EXPECT_FAILS(snug_context_create(model, &options, &context), SNUG_EXIT_USAGE,
+               "nothing can be timed on a stream that is captured: tune the model before that");
+  create(SNUG_CONTEXT_DEVICE_TENSORS, stream);
+  EXPECT_OK(run(x.onDevice(from), y.onDevice(to)));
+  {
+    Setting fail("SNUG_FAKE_CUDA_FAIL", kNoKernels); // it was nothing that the library could have loaded
+    EXPECT_FAILS_WITH(run(x.onDevice(from), y.onDevice(to)), SNUG_EXIT_RUN, "kernel 'product_0'");
+  }
+  Graph graph = nullptr;
+  EXPECT_CUDA(cuStreamEndCapture(stream, &graph));
+  EXPECT_CUDA(cuGraphDestroy(graph));
+}
+
 // With nothing left for tensors that are the caller's, nothing is run when the context is made.
 TEST_F(CudaBlas, WithoutMemoryForARehearsal) {
   load(FIXTURE_BLAS);

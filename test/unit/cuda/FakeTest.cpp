@@ -66,6 +66,9 @@ TEST_F(FakeCuda, ForbidsWhatDisturbsACapture) {
   disturbed(cuMemAlloc_v2(&address, 1), kCaptureUnsupported);
   EXPECT_CUDA(cuStreamBeginCapture_v2(stream, kCaptureGlobal));
   disturbed(cuModuleLoadData(&module, nullptr), kCaptureUnsupported);
+  Function function = nullptr;
+  EXPECT_CUDA(cuStreamBeginCapture_v2(stream, kCaptureGlobal));
+  disturbed(cuModuleGetFunction(&function, module, "none"), kCaptureUnsupported); // which loads it
   Stream blocking = nullptr;
   EXPECT_CUDA(cuStreamCreate(&blocking, 0));
   EXPECT_CUDA(cuStreamBeginCapture_v2(blocking, kCaptureRelaxed));

@@ -139,6 +139,7 @@ TEST_F(SnugRun, RefusesWrongUsage) {
   refuses("--inputs in.npz --threads 5", "planned for 4");
   refuses("--inputs in.npz --repeat 0", "--repeat");
   refuses("--inputs in.npz --device 1", "--device, --cuda-graph and --tune are for models that compute on a GPU, and this one was compiled for cpu");
+  refuses("--inputs in.npz --tune", "--device, --cuda-graph and --tune are for models that compute on a GPU, and this one was compiled for cpu");
   refuses("--inputs in.npz --cuda-graph", "--device, --cuda-graph and --tune are for models that compute on a GPU");
   EXPECT_EQ(run(""), SNUG_EXIT_USAGE);
 }
