@@ -25,38 +25,20 @@ public:
   }
 
   void emit() {
-    m = sizeOf(c.rows), n = sizeOf(c.columns), terms = sizeOf(c.sums);
-    origin.assign(loops, b.constant(0));
-    SmallVector<Value> grid = sizesOf(c.batch);
-    grid.append({b.ceilDiv(m, tileRows), b.ceilDiv(n, tileColumns)});
-    SmallVector<Value> at = b.delinearize(b.block(), grid);
-    n0 = b.mul(at.pop_back_val(), b.constant(tileColumns));
-    m0 = b.mul(at.pop_back_val(), b.constant(tileRows));
-    for (auto [dim, index] : llvm::zip(c.batch, at))
-      origin[dim] = index;
-    Operand left = operand(0, c.rows, tileRows, m0, m), right = operand(1, c.columns, tileColumns, n0, n);
+    tile = tileOfBlock(tileRows, tileColumns);
+    Operand left = operand(0, c.rows, tileRows, tile.row, tile.rows), right = operand(1, c.columns, tileColumns, tile.column, tile.columns);
     Value warp = b.warpInBlock();
     Value row = b.mul(b.rem(warp, b.constant(warpsAlongRows)), b.constant(warpRows));
     Value column = b.mul(b.div(warp, b.constant(warpsAlongRows)), b.constant(warpColumns));
-
-    auto fragment = VectorType::get({2, 2}, sumType);
-    Value none = arith::ConstantOp::create(b, b.getZeroAttr(fragment));
+    Value none = arith::ConstantOp::create(b, b.getZeroAttr(VectorType::get({2, 2}, sumType)));
     auto startBoth = [&](Value k) {
-      b.ifTrue(b.isBelow(k, terms), [&] {
-        start(left, k);
-        start(right, k);
-      });
+      start(left, k);
+      start(right, k);
     };
-    startBoth(b.constant(0));
-    groupCopies(b);
-    SmallVector<Value> sums = b.carry(b.constant(0), terms, depth, SmallVector<Value>(warpRows / 16 * warpColumns / 8, none),
-                                      [&](Value k, SmallVector<Value> &sums) {
-      startBoth(b.add(k, b.constant(depth)));
-      finishCopiesBefore(b);
-      multiply(stage(left, k), stage(right, k), right.alongSums, row, column, sums);
-      b.barrier(); // before what was read is overwritten
+    Sums sums = overSlices(tile, depth, Sums(warpRows / 16 * warpColumns / 8, none), startBoth, [&](Value k, Sums &next) {
+      multiply(stage(left.tile, depth, k), stage(right.tile, depth, k), right.alongSums, row, column, next);
     });
-    finish(sums, b.add(m0, row), b.add(n0, column));
+    finish(sums, b.add(tile.row, row), b.add(tile.column, column));
   }
 
 private:
@@ -81,15 +63,9 @@ private:
       inVectors = isInVectors(b, op->getOperand(number), positionOf(c.maps[number], *along), length);
     return {number, dims, first, extent, alongSums, SharedTile(buffer, rows, columns, /*offset=*/0, unit), inVectors};
   }
-  SharedTile stage(const Operand &o, Value k) {
-    SharedTile tile = o.tile;
-    Value turn = b.rem(b.div(k, b.constant(depth)), b.constant(2));
-    tile.shift = b.mul(turn, b.constant(tile.rows * tile.pitch));
-    return tile;
-  }
   void start(const Operand &o, Value k) {
     auto at = [&](Value own, Value term) {
-      SmallVector<Value> indices = origin;
+      SmallVector<Value> indices = tile.origin;
       place(indices, o.dims, b.add(o.first, own));
       place(indices, c.sums, b.add(k, term));
       return ContractionCode::at(o.number, indices);
@@ -99,11 +75,11 @@ private:
       std::optional<int64_t> known = getConstantIntValue(extent);
       return known && *known % size == 0 ? b.constant(size) : b.sub(extent, first);
     };
-    Value own = b.sub(o.extent, o.first), left = b.sub(terms, k);
+    Value own = b.sub(o.extent, o.first), left = b.sub(tile.terms, k);
     if (o.alongSums)
-      startCopy(b, stage(o, k), {op->getOperand(o.number), at, own, rest(terms, k, depth), o.inVectors});
+      startCopy(b, stage(o.tile, depth, k), {op->getOperand(o.number), at, own, rest(tile.terms, k, depth), o.inVectors});
     else
-      startCopy(b, stage(o, k), {op->getOperand(o.number), [&](Value term, Value own) { return at(own, term); }, left,
+      startCopy(b, stage(o.tile, depth, k), {op->getOperand(o.number), [&](Value term, Value own) { return at(own, term); }, left,
                                  rest(o.extent, o.first, o.tile.columns), o.inVectors});
   }
   void multiply(const SharedTile &left, const SharedTile &right, bool transposed, Value row, Value column, SmallVector<Value> &sums) {
@@ -143,15 +119,14 @@ private:
           for (auto [low, high] : {std::pair(kept, given), std::pair(given, kept)}) // of the odd lane, what it was given comes first
             for (int64_t k = 0; k < 2; ++k)
               all.push_back(arith::SelectOp::create(b, isOdd, high[k], low[k]));
-          finishRow(origin, b.add(row, b.constant(16 * i + 8 * half)), b.add(column, b.constant(8 * j)), all);
+          finishRow(tile.origin, b.add(row, b.constant(16 * i + 8 * half)), b.add(column, b.constant(8 * j)), all);
         }
   }
 
   Type type;
   int64_t step, depth; // terms of an instruction, and of a slice
   int64_t tileRows, tileColumns, warpsAlongRows, warpRows, warpColumns;
-  SmallVector<Value> origin; // indices of batch dims
-  Value m, n, terms, m0, n0;
+  ResultTile tile;
 };
 } // namespace
 

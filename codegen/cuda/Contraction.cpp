@@ -48,6 +48,37 @@ Value ContractionCode::sizeOf(ArrayRef<unsigned> dims) {
   return total;
 }
 
+ResultTile ContractionCode::tileOfBlock(int64_t rows, int64_t columns) {
+  ResultTile tile{sizeOf(c.rows), sizeOf(c.columns), sizeOf(c.sums), {}, {}, SmallVector<Value>(loops, b.constant(0))};
+  SmallVector<Value> grid = sizesOf(c.batch);
+  grid.append({b.ceilDiv(tile.rows, rows), b.ceilDiv(tile.columns, columns)});
+  SmallVector<Value> at = b.delinearize(b.block(), grid);
+  tile.column = b.mul(at.pop_back_val(), b.constant(columns));
+  tile.row = b.mul(at.pop_back_val(), b.constant(rows));
+  for (auto [dim, index] : llvm::zip(c.batch, at))
+    tile.origin[dim] = index;
+  return tile;
+}
+
+ContractionCode::Sums ContractionCode::overSlices(const ResultTile &tile, int64_t depth, Sums sums, function_ref<void(Value)> start,
+                                                  function_ref<void(Value, Sums &)> multiply) {
+  auto startAny = [&](Value first) { b.ifTrue(b.isBelow(first, tile.terms), [&] { start(first); }); };
+  startAny(b.constant(0));
+  groupCopies(b);
+  return b.carry(b.constant(0), tile.terms, depth, sums, [&](Value first, Sums &next) {
+    startAny(b.add(first, b.constant(depth)));
+    finishCopiesBefore(b);
+    multiply(first, next);
+    b.barrier(); // before what was read is overwritten
+  });
+}
+
+SharedTile ContractionCode::stage(SharedTile tile, int64_t depth, Value first) {
+  Value turn = b.rem(b.div(first, b.constant(depth)), b.constant(2));
+  tile.shift = b.mul(turn, b.constant(tile.rows * tile.pitch));
+  return tile;
+}
+
 void ContractionCode::place(SmallVector<Value> &indices, ArrayRef<unsigned> dims, Value number) {
   for (auto [dim, index] : llvm::zip(dims, b.delinearize(number, sizesOf(dims))))
     indices[dim] = index;

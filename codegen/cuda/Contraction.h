@@ -6,6 +6,7 @@
 #define SNUG_CODEGEN_CUDA_CONTRACTION_H
 
 #include "codegen/cuda/Kernels.h"
+#include "codegen/cuda/SharedTile.h"
 #include "dialects/nn/NnDialect.h"
 
 namespace snug::codegen {
@@ -24,6 +25,13 @@ struct Contraction {
   mlir::Type elementType(unsigned operand) { return mlir::cast<mlir::MemRefType>(op->getOperand(operand).getType()).getElementType(); }
 };
 
+// A block's tile of the result.
+struct ResultTile {
+  mlir::Value rows, columns, terms;      // of the whole
+  mlir::Value row, column;               // the tile's first
+  llvm::SmallVector<mlir::Value> origin; // indices of batch dims; zeros of others
+};
+
 // The place of its code.
 struct ContractionCode {
   CudaKernelBuilder &b;
@@ -35,6 +43,15 @@ struct ContractionCode {
   ContractionCode(nn::ContractOp op, CudaKernelBuilder &b);
   llvm::SmallVector<mlir::Value> sizesOf(llvm::ArrayRef<unsigned> dims);
   mlir::Value sizeOf(llvm::ArrayRef<unsigned> dims); // all of them together
+  // That of this block, where blocks make so many rows and columns.
+  ResultTile tileOfBlock(int64_t rows, int64_t columns);
+  // Over all terms, in slices of `depth`: `start` begins to bring one to shared memory, those that are odd to another place than those that
+  // are even; `multiply` adds its products to the sums, while the next one comes.
+  using Sums = llvm::SmallVector<mlir::Value>;
+  Sums overSlices(const ResultTile &tile, int64_t depth, Sums sums, llvm::function_ref<void(mlir::Value first)> start,
+                  llvm::function_ref<void(mlir::Value first, Sums &)> multiply);
+  // The place of the slice from that term on, of a tile that is there twice.
+  SharedTile stage(SharedTile tile, int64_t depth, mlir::Value first);
   // Sets what a number stands for in a group of dims.
   void place(llvm::SmallVector<mlir::Value> &indices, llvm::ArrayRef<unsigned> dims, mlir::Value number);
   // Where an element of an operand is.

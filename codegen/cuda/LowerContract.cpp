@@ -31,48 +31,30 @@ public:
   Squares(nn::ContractOp op, CudaKernelBuilder &b) : ContractionCode(op, b) { std::tie(tileRows, tileColumns) = squaresTile(c); }
 
   void emit() {
-    terms = sizeOf(c.sums);
-    origin.assign(loops, b.constant(0));
-    Value m = sizeOf(c.rows), n = sizeOf(c.columns);
-    SmallVector<Value> grid = sizesOf(c.batch);
-    grid.append({b.ceilDiv(m, tileRows), b.ceilDiv(n, tileColumns)});
-    SmallVector<Value> at = b.delinearize(b.block(), grid);
-    Value n0 = b.mul(at.pop_back_val(), b.constant(tileColumns)), m0 = b.mul(at.pop_back_val(), b.constant(tileRows));
-    for (auto [dim, index] : llvm::zip(c.batch, at))
-      origin[dim] = index;
-    Slice left = slice(0, c.rows, tileRows, m0, m), right = slice(1, c.columns, tileColumns, n0, n);
+    tile = tileOfBlock(tileRows, tileColumns);
+    Slice left = slice(0, c.rows, tileRows, tile.row, tile.rows), right = slice(1, c.columns, tileColumns, tile.column, tile.columns);
     Value inRow = b.constant(kSide / kSquare), square = b.constant(kSquare);
     Value row = b.mul(b.div(b.thread(), inRow), square), column = b.mul(b.rem(b.thread(), inRow), square);
-
-    auto start = [&](Value k) {
-      b.ifTrue(b.isBelow(k, terms), [&] {
-        fill(left, k);
-        fill(right, k);
-      });
-    };
-    start(b.constant(0));
-    groupCopies(b);
-    auto vectorType = VectorType::get({kSquare}, sumType);
-    Value none = arith::ConstantOp::create(b, b.getZeroAttr(vectorType));
+    Value none = arith::ConstantOp::create(b, b.getZeroAttr(VectorType::get({kSquare}, sumType)));
     int64_t down = tileRows / kSide, across = tileColumns / kSide;
-    SmallVector<Value> sums = b.carry(b.constant(0), terms, kDepth, SmallVector<Value>(down * kSquare * across, none),
-                                      [&](Value k, SmallVector<Value> &sums) {
-      start(b.add(k, b.constant(kDepth)));
-      finishCopiesBefore(b);
-      SharedTile a = stage(left, k), w = stage(right, k);
-      sums = b.carry(b.constant(0), b.constant(kDepth), kUnrolled, sums, [&](Value first, SmallVector<Value> &inner) {
+    auto start = [&](Value k) {
+      fill(left, k);
+      fill(right, k);
+    };
+    Sums sums = overSlices(tile, kDepth, Sums(down * kSquare * across, none), start, [&](Value k, Sums &next) {
+      SharedTile a = stage(left.tile, kDepth, k), w = stage(right.tile, kDepth, k);
+      next = b.carry(b.constant(0), b.constant(kDepth), kUnrolled, next, [&](Value first, Sums &inner) {
         for (int64_t i = 0; i < kUnrolled; ++i)
           multiply(a, w, b.add(first, b.constant(i)), row, column, inner);
       });
-      b.barrier(); // before what was read is overwritten
     });
     for (int64_t i = 0; i < down * kSquare; ++i)
       for (int64_t j = 0; j < across; ++j) {
         SmallVector<Value> part;
         for (int64_t e = 0; e < kSquare; ++e)
           part.push_back(vector::ExtractOp::create(b, sums[i * across + j], e));
-        finishRow(origin, b.add(m0, b.add(row, b.constant(i / kSquare * kSide + i % kSquare))), b.add(n0, b.add(column, b.constant(j * kSide))),
-                  part);
+        finishRow(tile.origin, b.add(tile.row, b.add(row, b.constant(i / kSquare * kSide + i % kSquare))),
+                  b.add(tile.column, b.add(column, b.constant(j * kSide))), part);
       }
   }
 
@@ -107,41 +89,34 @@ private:
         continue;
       }
       // Behind the end is computed with what is at the end, and not stored.
-      SmallVector<Value> at = origin;
+      SmallVector<Value> at = tile.origin;
       place(at, dims, b.min(b.add(first, s.own.back()), b.sub(extent, b.constant(1))));
       s.indices.push_back(at);
     }
     return s;
   }
 
-  SharedTile stage(const Slice &s, Value k) {
-    SharedTile tile = s.tile;
-    Value turn = b.rem(b.div(k, b.constant(kDepth)), b.constant(2));
-    tile.shift = b.mul(turn, b.constant(SharedTile::elementsOf(tile.rows, tile.columns, sumType)));
-    return tile;
-  }
-
   // Starts to bring the slice from term `k` on; terms behind the end are zeros in both operands.
   void fill(const Slice &s, Value k) {
     Value memref = op->getOperand(s.operand);
-    SharedTile tile = stage(s, k);
+    SharedTile to = stage(s.tile, kDepth, k);
     auto elements = [&] {
       // Asynchronous copies take neighbours, be they one.
       bool isAsync = c.elementType(s.operand) == sumType && cast<MemRefType>(memref.getType()).isLastDimUnitStride();
-      std::optional<int64_t> known = getConstantIntValue(terms);
+      std::optional<int64_t> known = getConstantIntValue(tile.terms);
       bool isWhole = known && *known % kDepth == 0;
       for (auto [own, term, indices] : llvm::zip(s.own, s.term, s.indices)) {
-        Value k1 = b.add(k, term), exists = isWhole ? Value() : b.isBelow(k1, terms);
+        Value k1 = b.add(k, term), exists = isWhole ? Value() : b.isBelow(k1, tile.terms);
         SmallVector<Value> all = indices;
-        place(all, c.sums, isWhole ? k1 : b.min(k1, b.sub(terms, b.constant(1))));
+        place(all, c.sums, isWhole ? k1 : b.min(k1, b.sub(tile.terms, b.constant(1))));
         if (isAsync) {
-          startCopyOfOne(b, tile, term, own, memref, at(s.operand, all), exists);
+          startCopyOfOne(b, to, term, own, memref, at(s.operand, all), exists);
           continue;
         }
         Value value = toSum(load(s.operand, all));
         if (exists)
           value = arith::SelectOp::create(b, exists, value, b.constantFloat(value.getType(), 0));
-        tile.store(b, value, term, own);
+        to.store(b, value, term, own);
       }
     };
     if (!s.inVectors)
@@ -150,12 +125,12 @@ private:
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(choice.thenBlock());
     auto from = [&](Value term, Value own) {
-      SmallVector<Value> indices = origin;
+      SmallVector<Value> indices = tile.origin;
       place(indices, s.dims, b.add(s.first, own));
       place(indices, c.sums, b.add(k, term));
       return at(s.operand, indices);
     };
-    startCopyInPieces(b, tile, {memref, from, b.sub(terms, k), b.sub(s.extent, s.first), {}});
+    startCopyInPieces(b, to, {memref, from, b.sub(tile.terms, k), b.sub(s.extent, s.first), {}});
     b.setInsertionPointToStart(choice.elseBlock());
     elements();
   }
@@ -182,8 +157,7 @@ private:
   }
 
   int64_t tileRows, tileColumns;
-  SmallVector<Value> origin; // indices of batch dims
-  Value terms;
+  ResultTile tile;
 };
 } // namespace
 
