@@ -159,12 +159,13 @@ void CudaKernelBuilder::warpRows(ArrayRef<Value> sizes, function_ref<void(ArrayR
 }
 
 // Shuffles move 32 bits: others travel as integers, wider ones in two halves.
-static Value xorLanes(CudaKernelBuilder &b, Value value, Value offset) {
+Value CudaKernelBuilder::shuffle(Value value, Value offset, gpu::ShuffleMode mode) {
+  CudaKernelBuilder &b = *this;
   Type type = value.getType();
   unsigned width = type.getIntOrFloatBitWidth();
   Value whole = arith::ConstantOp::create(b, b.getI32IntegerAttr(kWarp));
   auto word = [&](Value bits) -> Value {
-    return gpu::ShuffleOp::create(b, bits, offset, whole, gpu::ShuffleMode::XOR).getShuffleResult();
+    return gpu::ShuffleOp::create(b, bits, offset, whole, mode).getShuffleResult();
   };
   if (type.isF32() || type.isInteger(32))
     return word(value);
@@ -185,7 +186,7 @@ Value CudaKernelBuilder::reduceWarp(Value value, Combine combine, int64_t lanes,
   // A butterfly: both of a pair combine the same two values, so all lanes end with the same bits.
   for (int32_t distance = lanes / 2; distance > 0; distance /= 2) {
     Value offset = arith::ConstantOp::create(*this, getI32IntegerAttr(distance * apart));
-    value = combine(value, xorLanes(*this, value, offset));
+    value = combine(value, shuffle(value, offset, gpu::ShuffleMode::XOR));
   }
   return value;
 }
@@ -204,6 +205,30 @@ Value CudaKernelBuilder::reduceBlock(Value value, Value neutral, Combine combine
   return all;
 }
 
+CudaKernelBuilder::Scan CudaKernelBuilder::scanBlock(Value value, Value neutral, Combine combine) {
+  constexpr int64_t warps = kBlock / kWarp;
+  auto ifIn = [&](Value condition, Value x, Value y) { return arith::SelectOp::create(*this, condition, x, y).getResult(); };
+  auto above = [&](int32_t distance) {
+    return shuffle(value, arith::ConstantOp::create(*this, getI32IntegerAttr(distance)), gpu::ShuffleMode::UP);
+  };
+  for (int32_t distance = 1; distance < kWarp; distance *= 2) {
+    Value both = combine(above(distance), value);
+    value = ifIn(isBelow(lane(), constant(distance)), value, both);
+  }
+  Value inWarp = ifIn(isBelow(lane(), constant(1)), neutral, above(1));
+  Value buffer = shared({warps}, value.getType());
+  ifTrue(isBelow(constant(kWarp - 2), lane()), [&] { store(value, buffer, warpInBlock()); });
+  barrier();
+  Value before = neutral, total = neutral;
+  for (int64_t warp = 0; warp < warps; ++warp) {
+    Value next = combine(total, load(buffer, constant(warp)));
+    before = ifIn(isBelow(constant(warp), warpInBlock()), next, before);
+    total = next;
+  }
+  barrier();
+  return {combine(before, inWarp), total};
+}
+
 LogicalResult CudaKernels::check(Operation *op) const {
   if (failed(checkOperands(op)))
     return failure();
@@ -216,6 +241,7 @@ LogicalResult CudaKernels::check(Operation *op) const {
   }
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case([&](linalg::GenericOp generic) { return checkGeneric(generic); })
+      .Case([&](nn::PartialReduceOp partial) { return checkPartialReduce(partial); })
       .Case([&](nn::AttentionOp attention) { return checkAttention(attention); })
       .Case([&](nn::ScalarKernelOp scalar) { return checkScalarKernel(scalar); })
       .Default([](Operation *) { return success(); });
@@ -242,8 +268,9 @@ KernelRange CudaKernels::range(Operation *op) const {
   return llvm::TypeSwitch<Operation *, KernelRange>(op)
       .Case([&](nn::ContractOp contract) { return planContract(contract); })
       .Case([&](nn::AttentionOp attention) { return planAttentionRows(attention); })
+      .Case<nn::ScanOp, nn::TopKOp>([&](auto along) { return planAlongDim(along, along.getDim()); })
       .Case<nn::SoftmaxOp, nn::NormOp>([&](Operation *rows) { return planRowBlocks(rows); })
-      .Case([&](linalg::GenericOp generic) { return GenericPlan::of(generic).range(generic); })
+      .Case<linalg::GenericOp, nn::PartialReduceOp>([&](auto generic) { return GenericPlan::of(generic).range(generic); })
       .Default([&](Operation *other) { return planPoints(other); });
 }
 
@@ -274,8 +301,8 @@ LogicalResult codegen::lowerKernel(func::FuncOp source, gpu::GPUModuleOp module)
   Operation *op = kernelOpOf(kernel);
   CudaKernelBuilder b(op, kernel);
   LogicalResult known = llvm::TypeSwitch<Operation *, LogicalResult>(op)
-                            .Case<linalg::GenericOp, nn::ContractOp, nn::AttentionOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp,
-                                  nn::ScalarKernelOp>([&](auto concrete) {
+                            .Case<linalg::GenericOp, nn::PartialReduceOp, nn::ContractOp, nn::AttentionOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp,
+                                  nn::ScalarKernelOp, nn::ScanOp, nn::TopKOp>([&](auto concrete) {
                               emitKernel(concrete, b);
                               return success();
                             })

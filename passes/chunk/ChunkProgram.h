@@ -4,6 +4,7 @@
 #ifndef SNUG_PASSES_CHUNK_CHUNKPROGRAM_H
 #define SNUG_PASSES_CHUNK_CHUNKPROGRAM_H
 
+#include "dialects/nn/NnDialect.h"
 #include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "passes/chunk/ChunkSearch.h"
@@ -52,10 +53,14 @@ enum class Sharing {
 bool loosenSharing(mlir::func::FuncOp function, Sharing sharing, bool exact = false);
 
 /// Says normalizations of rows that are several dims of a tensor as sums over these dims and what is computed of each
-/// element with them, so that loops over the dims make the one and the other. True if it changed the function. Sums are
+/// element with them, so that loops over the dims make the one and the other; and reductions in parts as such sums again. True if
+/// it changed the function. Sums are
 /// in the same order while no loop cuts them, but not in that of the kernel for rows: the function is marked by
 /// kReassociates.
 bool splitNorms(mlir::func::FuncOp function);
+
+/// The same of one of them, wherever it stands. Its views and its destination may be left without a use.
+bool splitNorm(nn::NormOp op);
 
 /// Puts the loop into the IR. Loops of one plan may be applied in any order. Returns the scf.for.
 mlir::Operation *applyChunkLoop(const ChunkProgram &program, const ChunkLoop &loop);
