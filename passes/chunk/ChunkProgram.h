@@ -45,7 +45,8 @@ void sinkEmpties(mlir::func::FuncOp function);
 enum class Sharing {
   AsItIs,
   Split,    ///< contractions that are read in parts, and norms over several dims, are made in parts
-  EachItsOwn ///< and each reader of a cheap value has its own
+  EachItsOwn, ///< and each reader of a cheap value has its own
+  OneSum      ///< and reductions in parts are one each, for loops over their terms: only where nothing else fits
 };
 
 /// Brings the function there. True if that changed it. Costs time where no chunk loop makes use of it. If `exact`, the
@@ -53,13 +54,15 @@ enum class Sharing {
 bool loosenSharing(mlir::func::FuncOp function, Sharing sharing, bool exact = false);
 
 /// Says normalizations of rows that are several dims of a tensor as sums over these dims and what is computed of each
-/// element with them, so that loops over the dims make the one and the other; and reductions in parts as such sums again. True if
-/// it changed the function. Sums are
+/// element with them, so that loops over the dims make the one and the other. True if it changed the function. Sums are
 /// in the same order while no loop cuts them, but not in that of the kernel for rows: the function is marked by
 /// kReassociates.
 bool splitNorms(mlir::func::FuncOp function);
 
-/// The same of one of them, wherever it stands. Its views and its destination may be left without a use.
+/// Says reductions in parts (snug_nn.partial_reduce) as the ones that the parts are of. True, and marked by kReassociates, if there
+/// were some.
+bool mergeParts(mlir::func::FuncOp function);
+/// What splitNorms() does, of one normalization, wherever it stands. Its views and its destination may be left without a use.
 bool splitNorm(nn::NormOp op);
 
 /// Puts the loop into the IR. Loops of one plan may be applied in any order. Returns the scf.for.

@@ -200,7 +200,7 @@ private:
 
 bool snug::splitNorm(nn::NormOp op) { return NormSplitter(op).run(); }
 
-// The reductions that the parts are of, over whose dims a loop may go.
+// The reductions that the parts are of, in place of both.
 static bool mergeParts(nn::PartialReduceOp partial) {
   SmallVector<linalg::GenericOp> totals;
   SmallVector<Value> inits;
@@ -231,10 +231,17 @@ static bool mergeParts(nn::PartialReduceOp partial) {
   return true;
 }
 
-bool snug::splitNorms(func::FuncOp function) {
+bool snug::mergeParts(func::FuncOp function) {
   bool changed = false;
   for (nn::PartialReduceOp op : llvm::to_vector(function.front().getOps<nn::PartialReduceOp>()))
-    changed |= mergeParts(op);
+    changed |= ::mergeParts(op);
+  if (changed)
+    function->setAttr(kReassociates, UnitAttr::get(function.getContext()));
+  return changed;
+}
+
+bool snug::splitNorms(func::FuncOp function) {
+  bool changed = false;
   for (nn::NormOp op : llvm::to_vector(function.front().getOps<nn::NormOp>()))
     changed |= NormSplitter(op).run();
   if (changed)

@@ -116,14 +116,34 @@ def test_norms(tmp_path):
 
 
 def test_chunks_have_the_same_bits(tmp_path):
-    """Rows of a loop's slices are in as many parts as those of the whole."""
-    nodes = [h.make_node("Exp", ["x"], ["e"]), h.make_node("Sin", ["e"], ["s"]), h.make_node("ReduceSum", ["s", "axis"], ["t"]), h.make_node("Neg", ["t"], ["y"])]
-    model = model_of(tmp_path / "m.onnx", nodes, {"x": (8, 40000)}, {"y": 1}, {"axis": np.array([1], np.int64)})
+    """Rows of a loop's slices are in as many parts as those of the whole, and in as many steps."""
+    nodes = [h.make_node("Softmax", ["x"], ["p"], axis=-1), h.make_node("Mul", ["p", "x"], ["q"]), h.make_node("ReduceSum", ["q", "axis"], ["t"]),
+             h.make_node("CumSum", ["p", "one"], ["c"]), h.make_node("TopK", ["c", "k"], ["v", "i"], largest=0), h.make_node("TopK", ["p", "k"], ["w", "j"])]
+    model = model_of(tmp_path / "m.onnx", nodes, {"x": (8, 40000)}, {"t": 1, "v": 1, "i": 7, "w": 1, "j": 7},
+                     {"axis": np.array([1]), "one": np.array(1), "k": np.array([20])})
     x = rng.standard_normal((8, 40000)).astype(np.float32)
     (tmp_path / "whole").mkdir(), (tmp_path / "cut").mkdir()
-    whole, text, _ = run(model, tmp_path / "whole", {"x": x})
-    assert "snug_nn.partial_reduce" in text
-    compare(whole, expected(model, {"x": x}), rtol=1e-4, atol=1e-3)
+    whole, text, memory = run(model, tmp_path / "whole", {"x": x})
+    assert all(f"snug_nn.{op}" in text for op in ("partial_reduce", "scan", "top_k"))
+    np.testing.assert_allclose(whole["t"], expected(model, {"x": x})["t"], rtol=1e-4)
+    cut, _, smaller = run(model, tmp_path / "cut", {"x": x}, words=("--activation-budget", f"{memory['arena'] // 2}B"))
+    assert smaller["arena"] <= memory["arena"] // 2
+    assert json.loads((tmp_path / "cut" / "report.json").read_text())["chunk_loops"]
+    assert all(whole[name].tobytes() == cut[name].tobytes() for name in whole)
+
+
+def test_where_memory_is_scarce_a_loop_adds_up(tmp_path):
+    """Parts are given up where only a loop over the terms fits."""
+    nodes = [h.make_node("MatMul", ["x", "w"], ["y"]), h.make_node("ReduceSumSquare", ["y"], ["s"], keepdims=0)]
+    model = model_of(tmp_path / "m.onnx", nodes, {"x": (4096, 16)}, {"s": 1}, {"w": rng.standard_normal((16, 32)).astype(np.float32)})
+    x = rng.standard_normal((4096, 16)).astype(np.float32)
+    (tmp_path / "whole").mkdir(), (tmp_path / "cut").mkdir()
+    for folder, words in (("whole", ()), ("cut", ("--activation-budget", "64KiB"))):
+        got, text, memory = run(model, tmp_path / folder, {"x": x}, words=(*words, "--gpu-libraries", "none"))
+        assert "snug_nn.partial_reduce" in text
+        compare(got, expected(model, {"x": x}), rtol=1e-4)
+    assert "snug_nn.partial_reduce" not in next((tmp_path / "cut").glob("*-chunk.mlir")).read_text()
+    assert memory["arena"] <= 64 << 10
 
 
 def steps(path, shape, axis, k, dims_k=None):
