@@ -28,6 +28,7 @@ struct TopK {
   unsigned bits;    // of an element
   IntegerType type; // of keys
   Value length, kept;
+  Value keys, places; // in shared memory
 
   TopK(nn::TopKOp op, CudaKernelBuilder &b)
       : op(op), b(b), element(cast<MemRefType>(op.getInput().getType()).getElementType()),
@@ -123,74 +124,83 @@ struct TopK {
 
   // `keep(i, key, element, place)` for each of those that are kept, i of which there are.
   void collect(Value smaller, Value last, function_ref<void(Value, Value, Value, Value)> keep) {
-    Value wanted = as(b.getI32Type(), kept), zero = number(0);
-    auto stretch = scf::ForOp::create(b, index(0), length, index(kBlock), ValueRange{zero, smaller});
+    constexpr int64_t unit = 4; // neighbours of a thread
+    Value wanted = as(b.getI32Type(), kept), zero = number(0), low = number(0xffff), half = number(16);
+    auto stretch = scf::ForOp::create(b, index(0), length, index(kBlock * unit), ValueRange{zero, smaller});
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(stretch.getBody());
-    Value place = b.add(stretch.getInductionVar(), b.thread());
-    auto loaded = scf::IfOp::create(b, TypeRange{element, type, b.getI32Type()}, b.isBelow(place, length), /*withElse=*/true);
-    {
+    Value first = b.add(stretch.getInductionVar(), b.mul(b.thread(), index(unit))), all = zero;
+    SmallVector<ValueRange> loaded; // element, key, and whether it is smaller and whether it is equal: both counts in one number
+    for (int64_t i = 0; i < unit; ++i) {
+      Value place = b.add(first, index(i));
+      auto choice = scf::IfOp::create(b, TypeRange{element, type, b.getI32Type()}, b.isBelow(place, length), /*withElse=*/true);
       OpBuilder::InsertionGuard inside(b);
-      b.setInsertionPointToStart(loaded.thenBlock());
+      b.setInsertionPointToStart(choice.thenBlock());
       Value x = b.load(op.getInput(), at(place)), k = keyOf(x);
-      // Both counts of a stretch in one number.
       Value isSmaller = compare(arith::CmpIPredicate::ult, k, last);
-      Value counts = select(isSmaller, number(1), select(equal(k, last), number(1 << 16), zero));
-      scf::YieldOp::create(b, ValueRange{x, k, counts});
-      b.setInsertionPointToStart(loaded.elseBlock());
+      scf::YieldOp::create(b, ValueRange{x, k, select(isSmaller, number(1), select(equal(k, last), number(1 << 16), zero))});
+      b.setInsertionPointToStart(choice.elseBlock());
       Value none = isa<FloatType>(element) ? b.constantFloat(element, 0)
                                            : arith::ConstantOp::create(b, b.getIntegerAttr(element, 0)).getResult();
       scf::YieldOp::create(b, ValueRange{none, key(0), zero});
+      loaded.push_back(choice.getResults());
     }
-    Value counts = loaded.getResult(2), low = number(0xffff), half = number(16);
-    CudaKernelBuilder::Scan scan = b.scanBlock(counts, zero, [&](Value x, Value y) { return add32(x, y); });
-    Value smallerSoFar = stretch.getRegionIterArg(0), equalSoFar = stretch.getRegionIterArg(1);
-    Value isSmaller = compare(arith::CmpIPredicate::eq, counts, number(1));
-    Value slot = select(isSmaller, add32(smallerSoFar, both(scan.before, low)),
-                        add32(equalSoFar, arith::ShRUIOp::create(b, scan.before, half)));
-    Value isKept = both(compare(arith::CmpIPredicate::ne, counts, zero), compare(arith::CmpIPredicate::ult, slot, wanted));
-    b.ifTrue(isKept, [&] { keep(as(b.getIndexType(), slot), loaded.getResult(1), loaded.getResult(0), place); });
+    for (ValueRange one : loaded)
+      all = add32(all, one[2]);
+    CudaKernelBuilder::Scan scan = b.scanBlock(all, zero, [&](Value x, Value y) { return add32(x, y); });
+    Value smallerSoFar = stretch.getRegionIterArg(0), equalSoFar = stretch.getRegionIterArg(1), before = scan.before;
+    for (auto [i, one] : llvm::enumerate(loaded)) {
+      Value counts = one[2], isSmaller = equal(counts, number(1));
+      Value slot = select(isSmaller, add32(smallerSoFar, both(before, low)), add32(equalSoFar, arith::ShRUIOp::create(b, before, half)));
+      Value isKept = both(compare(arith::CmpIPredicate::ne, counts, zero), compare(arith::CmpIPredicate::ult, slot, wanted));
+      b.ifTrue(isKept, [&, i = i, one = one] { keep(as(b.getIndexType(), slot), one[1], one[0], b.add(first, index(i))); });
+      before = add32(before, counts);
+    }
     scf::YieldOp::create(b, ValueRange{add32(smallerSoFar, both(scan.total, low)),
                                        add32(equalSoFar, arith::ShRUIOp::create(b, scan.total, half))});
   }
 
-  // Calls `exchange(i, j)`, i < j, for all pairs of the network that brings `kept` items into order if each call does so with its two:
-  // Batcher's bitonic one, of which the first step of each stage mirrors one half, so that all pairs are in the same direction and
-  // those with a place behind the last can be left out.
-  void sort(function_ref<void(Value, Value)> exchange) {
-    auto pairs = [&](Value half, bool mirrors) { // of places that are in one run of twice `half`
-      Value runs = b.div(b.add(kept, b.sub(b.add(half, half), index(1))), b.add(half, half));
-      b.loop(b.thread(), b.mul(runs, half), kBlock, [&](Value pair) {
-        Value inRun = b.rem(pair, half), start = b.mul(b.sub(pair, inRun), index(2)), first = b.add(start, inRun);
-        Value second = mirrors ? b.sub(b.add(start, b.sub(b.add(half, half), index(1))), inRun) : b.add(first, half);
-        b.ifTrue(b.isBelow(second, kept), [&] { exchange(first, second); });
-      });
-      b.barrier();
+  // Brings two items into order, the first one of a smaller number.
+  using Exchange = function_ref<void(Value, Value)>;
+
+  void whileLoop(Value init, function_ref<Value(Value)> condition, function_ref<Value(Value)> body) {
+    auto at = [&](OpBuilder &inner, function_ref<void()> make) {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
+      make();
     };
-    auto whileLoop = [&](Value init, function_ref<Value(Value)> condition, function_ref<Value(Value)> body) {
-      scf::WhileOp::create(
-          b, b.getLoc(), TypeRange{b.getIndexType()}, ValueRange{init},
-          [&](OpBuilder &inner, Location, ValueRange x) {
-            OpBuilder::InsertionGuard guard(b);
-            b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
-            scf::ConditionOp::create(b, condition(x[0]), x);
-          },
-          [&](OpBuilder &inner, Location, ValueRange x) {
-            OpBuilder::InsertionGuard guard(b);
-            b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
-            scf::YieldOp::create(b, body(x[0]));
-          });
-    };
+    scf::WhileOp::create(
+        b, b.getLoc(), TypeRange{b.getIndexType()}, ValueRange{init},
+        [&](OpBuilder &inner, Location, ValueRange x) { at(inner, [&] { scf::ConditionOp::create(b, condition(x[0]), x); }); },
+        [&](OpBuilder &inner, Location, ValueRange x) { at(inner, [&] { scf::YieldOp::create(b, body(x[0])); }); });
+  }
+  // Pairs of all `count` items that are in one run of twice `half`, and `half` apart, or of which one half is turned round. What would
+  // be behind the last item belongs there.
+  void pairs(Value count, Value half, bool mirrors, Exchange exchange) {
+    Value run = b.add(half, half), runs = b.div(b.add(count, b.sub(run, index(1))), run);
+    b.loop(b.thread(), b.mul(runs, half), kBlock, [&](Value pair) {
+      Value inRun = b.rem(pair, half), start = b.mul(b.sub(pair, inRun), index(2)), first = b.add(start, inRun);
+      Value second = mirrors ? b.sub(b.add(start, b.sub(run, index(1))), inRun) : b.add(first, half);
+      b.ifTrue(b.isBelow(second, count), [&] { exchange(first, second); });
+    });
+    b.barrier();
+  }
+  // Steps of half the length each, down to `least`.
+  void halving(Value count, Value from, int64_t least, Exchange exchange) {
     whileLoop(
-        index(1), [&](Value half) { return b.isBelow(half, kept); },
+        from, [&](Value step) { return b.isBelow(index(least - 1), step); },
+        [&](Value step) {
+          pairs(count, step, /*mirrors=*/false, exchange);
+          return b.div(step, index(2));
+        });
+  }
+  // Batcher's bitonic network. The first step of a stage mirrors one half, so that all pairs are in the same direction.
+  void sort(Value count, Exchange exchange) {
+    whileLoop(
+        index(1), [&](Value half) { return b.isBelow(half, count); },
         [&](Value half) {
-          pairs(half, /*mirrors=*/true);
-          whileLoop(
-              b.div(half, index(2)), [&](Value step) { return b.isBelow(index(0), step); },
-              [&](Value step) {
-                pairs(step, /*mirrors=*/false);
-                return b.div(step, index(2));
-              });
+          pairs(count, half, /*mirrors=*/true, exchange);
+          halving(count, b.div(half, index(2)), 1, exchange);
           return b.add(half, half);
         });
   }
@@ -198,63 +208,92 @@ struct TopK {
     return either(compare(arith::CmpIPredicate::ugt, key, otherKey),
                   both(equal(key, otherKey), compare(arith::CmpIPredicate::ugt, place, otherPlace)));
   }
-
-  void inShared(Value smaller, Value last) {
-    Type i64 = b.getI64Type();
-    Value keys = b.shared({kSharedItems}, type), places = b.shared({kSharedItems}, i64);
-    collect(smaller, last, [&](Value i, Value key, Value, Value place) {
-      b.store(key, keys, i);
-      b.store(as(i64, place), places, i);
+  void exchangeShared(Value i, Value j) {
+    Value key1 = b.load(keys, i), key2 = b.load(keys, j), place1 = b.load(places, i), place2 = b.load(places, j);
+    b.ifTrue(comesLater(key1, place1, key2, place2), [&] {
+      b.store(key2, keys, i);
+      b.store(place2, places, i);
+      b.store(key1, keys, j);
+      b.store(place1, places, j);
     });
-    b.barrier();
-    sort([&](Value i, Value j) {
-      Value key1 = b.load(keys, i), key2 = b.load(keys, j), place1 = b.load(places, i), place2 = b.load(places, j);
-      b.ifTrue(comesLater(key1, place1, key2, place2), [&] {
-        b.store(key2, keys, i);
-        b.store(place2, places, i);
-        b.store(key1, keys, j);
-        b.store(place1, places, j);
-      });
+  }
+  void exchangeResults(Value i, Value j) {
+    Value x = b.load(op.getValues(), at(i)), y = b.load(op.getValues(), at(j));
+    Value place1 = b.load(op.getPlaces(), at(i)), place2 = b.load(op.getPlaces(), at(j));
+    b.ifTrue(comesLater(keyOf(x), place1, keyOf(y), place2), [&] {
+      b.store(y, op.getValues(), at(i));
+      b.store(place2, op.getPlaces(), at(i));
+      b.store(x, op.getValues(), at(j));
+      b.store(place1, op.getPlaces(), at(j));
     });
-    b.loop(b.thread(), kept, kBlock, [&](Value i) {
-      Value place = b.load(places, i);
-      b.store(b.load(op.getInput(), at(as(b.getIndexType(), place))), op.getValues(), at(i));
-      b.store(place, op.getPlaces(), at(i));
+  }
+  // `count` items from shared memory to the results from `from` on, with the elements themselves.
+  void store(Value from, Value count) {
+    b.loop(b.thread(), count, kBlock, [&](Value i) {
+      Value place = b.load(places, i), to = b.add(from, i);
+      b.store(b.load(op.getInput(), at(as(b.getIndexType(), place))), op.getValues(), at(to));
+      b.store(place, op.getPlaces(), at(to));
     });
   }
 
-  // In the results themselves.
-  void inPlace(Value smaller, Value last) {
+  void inShared(Value smaller, Value last) {
+    collect(smaller, last, [&](Value i, Value key, Value, Value place) {
+      b.store(key, keys, i);
+      b.store(as(b.getI64Type(), place), places, i);
+    });
+    b.barrier();
+    sort(kept, [&](Value i, Value j) { exchangeShared(i, j); });
+    store(index(0), kept);
+  }
+
+  // In the results themselves, but for what is near to each other: that is brought into shared memory for all of its steps.
+  void inResults(Value smaller, Value last) {
     collect(smaller, last, [&](Value i, Value, Value x, Value place) {
       b.store(x, op.getValues(), at(i));
       b.store(as(b.getI64Type(), place), op.getPlaces(), at(i));
     });
     b.barrier();
-    sort([&](Value i, Value j) {
-      Value x = b.load(op.getValues(), at(i)), y = b.load(op.getValues(), at(j));
-      Value place1 = b.load(op.getPlaces(), at(i)), place2 = b.load(op.getPlaces(), at(j));
-      b.ifTrue(comesLater(keyOf(x), place1, keyOf(y), place2), [&] {
-        b.store(y, op.getValues(), at(i));
-        b.store(place2, op.getPlaces(), at(i));
-        b.store(x, op.getValues(), at(j));
-        b.store(place1, op.getPlaces(), at(j));
+    auto inRuns = [&](function_ref<void(Value)> body) {
+      b.loop(index(0), kept, kSharedItems, [&](Value start) {
+        Value count = b.min(index(kSharedItems), b.sub(kept, start));
+        b.loop(b.thread(), count, kBlock, [&](Value i) {
+          b.store(keyOf(b.load(op.getValues(), at(b.add(start, i)))), keys, i);
+          b.store(b.load(op.getPlaces(), at(b.add(start, i))), places, i);
+        });
+        b.barrier();
+        body(count);
+        store(start, count);
+        b.barrier();
       });
-    });
+    };
+    auto shared = [&](Value i, Value j) { exchangeShared(i, j); };
+    auto results = [&](Value i, Value j) { exchangeResults(i, j); };
+    inRuns([&](Value count) { sort(count, shared); });
+    whileLoop(
+        index(kSharedItems), [&](Value half) { return b.isBelow(half, kept); },
+        [&](Value half) {
+          pairs(kept, half, /*mirrors=*/true, results);
+          halving(kept, b.div(half, index(2)), kSharedItems, results);
+          inRuns([&](Value count) { halving(count, index(kSharedItems / 2), 1, shared); });
+          return b.add(half, half);
+        });
   }
 
   void emit() {
     // The same for all threads.
     b.ifTrue(b.isBelow(index(0), kept), [&] {
       auto [smaller, last] = findLast();
+      keys = b.shared({kSharedItems}, type);
+      places = b.shared({kSharedItems}, b.getI64Type());
       std::optional<int64_t> known = getConstantIntValue(kept);
       if (known && *known <= kSharedItems)
         return inShared(smaller, last);
       if (known)
-        return inPlace(smaller, last);
+        return inResults(smaller, last);
       auto choice = scf::IfOp::create(b, b.isBelow(index(kSharedItems), kept), /*withElse=*/true);
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(choice.thenBlock());
-      inPlace(smaller, last);
+      inResults(smaller, last);
       b.setInsertionPointToStart(choice.elseBlock());
       inShared(smaller, last);
     });

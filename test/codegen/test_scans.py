@@ -92,7 +92,7 @@ def check_top_k(tmp_path, x, k, dim, dtype, largest, unsigned=False):
     assert got.tobytes() == taken.tobytes()  # the elements themselves: -0 and NaN, too
 
 
-@pytest.mark.parametrize("n,k", [(1, 1), (7, 3), (200, 1), (1000, 50), (1000, 1000), (3000, 2047), (3001, 2500), (2300, 2300), (300, 0)])
+@pytest.mark.parametrize("n,k", [(1, 1), (7, 3), (200, 1), (1000, 50), (1000, 1000), (3000, 2047), (3001, 2500), (2300, 2300), (9000, 8500), (4096, 4096), (300, 0)])
 @pytest.mark.parametrize("largest", [True, False])
 def test_top_k(tmp_path, n, k, largest):
     x = rng.standard_normal((2, n)).astype(np.float32)
