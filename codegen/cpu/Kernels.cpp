@@ -63,6 +63,7 @@ LogicalResult CpuKernels::check(Operation *op) const {
       .Case([&](nn::ContractOp contract) { return checkContract(contract, target); })
       .Case([&](nn::AttentionOp attention) { return checkAttention(attention, target); })
       .Case([&](nn::NormOp norm) { return checkNorm(norm); })
+      .Case<nn::PartialReduceOp, nn::ScanOp, nn::TopKOp>([](Operation *other) { return other->emitOpError("has no CPU kernel"); })
       .Default([](Operation *) { return success(); });
 }
 

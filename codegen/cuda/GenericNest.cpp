@@ -45,7 +45,7 @@ void codegen::cloneOnLanes(Operation &inner, int64_t lanes, IRMapping &mapping, 
     mapping.map(result, vector::FromElementsOp::create(b, onLanes(result.getType()), all));
 }
 
-GenericNest::GenericNest(linalg::GenericOp op, const GenericPlan &plan, CudaKernelBuilder &b)
+GenericNest::GenericNest(linalg::LinalgOp op, const GenericPlan &plan, CudaKernelBuilder &b)
     : op(op), b(b), plan(plan) {
   for (const GenericPlan::Loop &loop : plan.loops) {
     Value size = b.constant(1);

@@ -13,7 +13,7 @@ void cloneOnLanes(mlir::Operation &inner, int64_t lanes, mlir::IRMapping &mappin
 
 class GenericNest {
 public:
-  GenericNest(mlir::linalg::GenericOp op, const GenericPlan &plan, CudaKernelBuilder &b);
+  GenericNest(mlir::linalg::LinalgOp op, const GenericPlan &plan, CudaKernelBuilder &b);
 
   // `lanes` neighbouring points, the first one at `indices`, one of each loop; the others follow along loop `along`.
   struct Place {
@@ -42,7 +42,7 @@ public:
   llvm::SmallVector<Operand> operands;
 
 private:
-  mlir::linalg::GenericOp op;
+  mlir::linalg::LinalgOp op;
   CudaKernelBuilder &b;
   const GenericPlan &plan;
 };

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/cuda/GenericPlan.h"
+#include "dialects/nn/NnDialect.h"
+#include "lib/analysis/Combiners.h"
 #include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include <numeric>
@@ -9,7 +11,7 @@ using namespace snug;
 using namespace snug::codegen;
 
 namespace {
-bool usesIndex(linalg::GenericOp op, unsigned dim) {
+bool usesIndex(linalg::LinalgOp op, unsigned dim) {
   return op.getBlock()
       ->walk([&](linalg::IndexOp index) {
         return index.getDim() == dim ? WalkResult::interrupt() : WalkResult::advance();
@@ -18,7 +20,7 @@ bool usesIndex(linalg::GenericOp op, unsigned dim) {
 }
 
 // Whether all operands hold loop dims `outer` and the one behind it as if they were one dim.
-bool areOneDim(linalg::GenericOp op, unsigned outer) {
+bool areOneDim(linalg::LinalgOp op, unsigned outer) {
   unsigned inner = outer + 1;
   SmallVector<utils::IteratorType> iterators = op.getIteratorTypesArray();
   if (iterators[outer] != iterators[inner] || usesIndex(op, outer) || usesIndex(op, inner))
@@ -51,7 +53,7 @@ bool areOneDim(linalg::GenericOp op, unsigned outer) {
 SmallVector<unsigned> GenericPlan::select(bool isSum) const {
   SmallVector<unsigned> found;
   for (auto [number, loop] : llvm::enumerate(loops))
-    if (loop.isSum == isSum)
+    if (loop.isSum == isSum && number != part)
       found.push_back(number);
   return found;
 }
@@ -74,13 +76,17 @@ AffineMap GenericPlan::overLoops(AffineMap map) const {
   return AffineMap::get(loops.size(), 0, results, context);
 }
 
-GenericPlan GenericPlan::of(linalg::GenericOp op) {
+GenericPlan GenericPlan::of(linalg::LinalgOp op) {
   GenericPlan plan;
   for (auto [dim, iterator] : llvm::enumerate(op.getIteratorTypesArray())) {
     if (dim > 0 && areOneDim(op, dim - 1))
       plan.loops.back().dims.push_back(dim);
     else
       plan.loops.push_back({{static_cast<unsigned>(dim)}, iterator == utils::IteratorType::reduction});
+  }
+  if (auto partial = dyn_cast<nn::PartialReduceOp>(op.getOperation())) {
+    plan.part = plan.loops.size() - 1; // no input has it, so it is one of its own
+    plan.parts = staticLoopExtent(op, partial.partDim());
   }
   int64_t widest = 1; // bytes of an element
   for (Value operand : op->getOperands())
@@ -94,26 +100,7 @@ GenericPlan GenericPlan::of(linalg::GenericOp op) {
   return plan;
 }
 
-SmallVector<Operation *> codegen::combinersOf(linalg::GenericOp op) {
-  SmallVector<Operation *> found;
-  Block *body = op.getBlock();
-  for (auto [number, value] : llvm::enumerate(body->getTerminator()->getOperands())) {
-    BlockArgument sum = body->getArgument(op.getNumDpsInputs() + number);
-    Operation *add = value.getDefiningOp();
-    if (!add || add->getBlock() != body || !value.hasOneUse() || !sum.hasOneUse() || *sum.user_begin() != add)
-      return {};
-    bool anyOrder = isa<arith::AddIOp, arith::MulIOp, arith::AndIOp, arith::OrIOp, arith::XOrIOp, arith::MaxSIOp,
-                        arith::MaxUIOp, arith::MinSIOp, arith::MinUIOp, arith::MaximumFOp, arith::MinimumFOp>(add);
-    if (auto addition = dyn_cast<arith::AddFOp>(add))
-      anyOrder = arith::bitEnumContainsAll(addition.getFastmath(), arith::FastMathFlags::reassoc);
-    if (!anyOrder || !arith::getNeutralElement(add))
-      return {};
-    found.push_back(add);
-  }
-  return found;
-}
-
-int64_t GenericPlan::staticSize(linalg::GenericOp op, unsigned loop) const {
+int64_t GenericPlan::staticSize(linalg::LinalgOp op, unsigned loop) const {
   int64_t size = 1;
   for (unsigned dim : loops[loop].dims) {
     int64_t extent = staticLoopExtent(op, dim);
@@ -124,7 +111,7 @@ int64_t GenericPlan::staticSize(linalg::GenericOp op, unsigned loop) const {
   return size;
 }
 
-std::optional<unsigned> GenericPlan::contiguousLoop(linalg::GenericOp op, OpOperand &operand) const {
+std::optional<unsigned> GenericPlan::contiguousLoop(linalg::LinalgOp op, OpOperand &operand) const {
   auto type = dyn_cast<MemRefType>(operand.get().getType());
   int64_t ignored;
   SmallVector<int64_t> strides;
@@ -136,7 +123,7 @@ std::optional<unsigned> GenericPlan::contiguousLoop(linalg::GenericOp op, OpOper
 
 // What is chosen here decides in which order a sum is made: it depends on the region, on the maps, on element types and
 // on the extents of the summed dims, which chunks of the result all share.
-void GenericPlan::chooseSum(linalg::GenericOp op) {
+void GenericPlan::chooseSum(linalg::LinalgOp op) {
   constexpr int64_t few = 16, longRow = 1024;
   int64_t count = 1, last = 1; // elements of a sum; along its last dim
   SmallVector<unsigned> dims;
@@ -147,11 +134,7 @@ void GenericPlan::chooseSum(linalg::GenericOp op) {
       count = ShapedType::isDynamic(last) || ShapedType::isDynamic(count) ? ShapedType::kDynamic : count * last;
     }
   int64_t vector = std::exchange(unit, 1);
-  // An operand that has all of the summed dims shows that an index holds their places.
-  bool isCounted = llvm::any_of(op.getIndexingMapsArray(), [&](AffineMap map) {
-    return llvm::all_of(dims, [&](unsigned dim) { return positionOf(map, dim).has_value(); });
-  });
-  if (combinersOf(op).empty() || !isCounted || (!ShapedType::isDynamic(count) && count < few))
+  if (!reducesInParts(op) || (!part && !ShapedType::isDynamic(count) && count < few))
     return;
   bool isAlong = llvm::all_of(op.getDpsInputOperands(), [&](OpOperand *input) {
     AffineMap map = op.getMatchingIndexingMap(input);
@@ -162,12 +145,12 @@ void GenericPlan::chooseSum(linalg::GenericOp op) {
   });
   form = isAlong ? Form::Rows : Form::Columns;
   if (isAlong) {
-    threads = ShapedType::isDynamic(count) || count > longRow ? kBlock : kWarp;
+    threads = part || ShapedType::isDynamic(count) || count > longRow ? kBlock : kWarp;
     unit = ShapedType::isDynamic(last) ? 1 : std::gcd(vector, last);
   }
 }
 
-void GenericPlan::chooseTiles(linalg::GenericOp op) {
+void GenericPlan::chooseTiles(linalg::LinalgOp op) {
   constexpr int64_t few = 8; // fewer places side by side are found in the cache
   std::optional<unsigned> to = contiguousLoop(op, *op.getDpsInitOperand(0)), from;
   auto isLong = [&](unsigned loop) {
@@ -191,7 +174,11 @@ void GenericPlan::chooseTiles(linalg::GenericOp op) {
   written = *to;
 }
 
-KernelRange GenericPlan::range(linalg::GenericOp op) const {
+int64_t GenericPlan::pointsOfBlock() const {
+  return form == Form::Rows ? kBlock / threads : form == Form::Columns ? kWarp : kBlock * unit;
+}
+
+KernelRange GenericPlan::range(linalg::LinalgOp op) const {
   KernelRange range;
   auto factor = [&](unsigned loop, int64_t tile) {
     RangeFactor made{{}, tile};
@@ -199,9 +186,18 @@ KernelRange GenericPlan::range(linalg::GenericOp op) const {
       made.extents.push_back(*loopExtent(op, dim));
     range.factors.push_back(made);
   };
+  if (part) { // a block has one of them
+    factor(*part, 1);
+    RangeFactor results{{}, pointsOfBlock()};
+    for (unsigned loop : select(/*isSum=*/false))
+      for (unsigned dim : loops[loop].dims)
+        results.extents.push_back(*loopExtent(op, dim));
+    range.factors.push_back(results);
+    return range;
+  }
   bool isTiled = form == Form::Tiles;
   for (unsigned loop : select(/*isSum=*/false))
     factor(loop, isTiled && (loop == read || loop == written) ? kTile : 1);
-  range.grain = isTiled ? 1 : form == Form::Rows ? kBlock / threads : form == Form::Columns ? kWarp : kBlock * unit;
+  range.grain = isTiled ? 1 : pointsOfBlock();
   return range;
 }

@@ -34,28 +34,29 @@ struct GenericPlan {
     Tiles
   } form = Form::Points;
   int64_t unit = 1, threads = 1;
+  // Of a snug_nn.partial_reduce: the loop over parts, which is neither parallel nor a sum here, and how many there are. A block makes
+  // one part of its results, of which the blocks' threads (Rows) or warps (Columns) take turns with those of the others.
+  std::optional<unsigned> part;
+  int64_t parts = 1;
   unsigned read = 0, written = 0;     // loops
   llvm::SmallVector<unsigned> across; // operands
 
-  static GenericPlan of(mlir::linalg::GenericOp op);
-  KernelRange range(mlir::linalg::GenericOp op) const;
-  llvm::SmallVector<unsigned> select(bool isSum) const; // of the loops, in order
+  static GenericPlan of(mlir::linalg::LinalgOp op);
+  KernelRange range(mlir::linalg::LinalgOp op) const;
+  llvm::SmallVector<unsigned> select(bool isSum) const; // of the loops, in order, without that over parts
+  int64_t pointsOfBlock() const;                        // of the parallel loops; not of Tiles
   // A map of the op as one over the loops, without the places that are inside of another one's loop.
   mlir::AffineMap overLoops(mlir::AffineMap map) const;
 
 private:
-  void chooseSum(mlir::linalg::GenericOp op);
-  void chooseTiles(mlir::linalg::GenericOp op);
-  std::optional<unsigned> contiguousLoop(mlir::linalg::GenericOp op, mlir::OpOperand &operand) const;
-  int64_t staticSize(mlir::linalg::GenericOp op, unsigned loop) const; // kDynamic: not known
+  void chooseSum(mlir::linalg::LinalgOp op);
+  void chooseTiles(mlir::linalg::LinalgOp op);
+  std::optional<unsigned> contiguousLoop(mlir::linalg::LinalgOp op, mlir::OpOperand &operand) const;
+  int64_t staticSize(mlir::linalg::LinalgOp op, unsigned loop) const; // kDynamic: not known
 };
 
 // Sides of a tile.
 constexpr int64_t kTile = 32;
-
-// The ops that add an element to each output, if parts of these sums can be made apart from each other: declared
-// reassociable, or exact in any order. None where an output has no such op.
-llvm::SmallVector<mlir::Operation *> combinersOf(mlir::linalg::GenericOp op);
 
 } // namespace snug::codegen
 #endif

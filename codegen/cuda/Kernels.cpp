@@ -179,14 +179,13 @@ void CudaKernelBuilder::warpRows(ArrayRef<Value> sizes, function_ref<void(ArrayR
 }
 
 // Shuffles move 32 bits: others travel as integers, wider ones in two halves.
-Value CudaKernelBuilder::ofOtherLane(Value value, int32_t differing) {
+Value CudaKernelBuilder::shuffle(Value value, Value offset, gpu::ShuffleMode mode) {
   CudaKernelBuilder &b = *this;
-  Value offset = arith::ConstantOp::create(b, getI32IntegerAttr(differing));
   Type type = value.getType();
   unsigned width = type.getIntOrFloatBitWidth();
   Value whole = arith::ConstantOp::create(b, b.getI32IntegerAttr(kWarp));
   auto word = [&](Value bits) -> Value {
-    return gpu::ShuffleOp::create(b, bits, offset, whole, gpu::ShuffleMode::XOR).getShuffleResult();
+    return gpu::ShuffleOp::create(b, bits, offset, whole, mode).getShuffleResult();
   };
   if (type.isF32() || type.isInteger(32))
     return word(value);
@@ -201,6 +200,10 @@ Value CudaKernelBuilder::ofOtherLane(Value value, int32_t differing) {
     bits = arith::OrIOp::create(b, arith::ExtUIOp::create(b, b.getI64Type(), low), high);
   }
   return type.isFloat() ? arith::BitcastOp::create(b, type, bits).getResult() : bits;
+}
+
+Value CudaKernelBuilder::ofOtherLane(Value value, int32_t differing) {
+  return shuffle(value, arith::ConstantOp::create(*this, getI32IntegerAttr(differing)), gpu::ShuffleMode::XOR);
 }
 
 Value CudaKernelBuilder::reduceWarp(Value value, Combine combine, int64_t lanes, int64_t apart) {
@@ -224,6 +227,30 @@ Value CudaKernelBuilder::reduceBlock(Value value, Value neutral, Combine combine
   return all;
 }
 
+CudaKernelBuilder::Scan CudaKernelBuilder::scanBlock(Value value, Value neutral, Combine combine) {
+  constexpr int64_t warps = kBlock / kWarp;
+  auto ifIn = [&](Value condition, Value x, Value y) { return arith::SelectOp::create(*this, condition, x, y).getResult(); };
+  auto above = [&](int32_t distance) {
+    return shuffle(value, arith::ConstantOp::create(*this, getI32IntegerAttr(distance)), gpu::ShuffleMode::UP);
+  };
+  for (int32_t distance = 1; distance < kWarp; distance *= 2) {
+    Value both = combine(above(distance), value);
+    value = ifIn(isBelow(lane(), constant(distance)), value, both);
+  }
+  Value inWarp = ifIn(isBelow(lane(), constant(1)), neutral, above(1));
+  Value buffer = shared({warps}, value.getType());
+  ifTrue(isBelow(constant(kWarp - 2), lane()), [&] { store(value, buffer, warpInBlock()); });
+  barrier();
+  Value before = neutral, total = neutral;
+  for (int64_t warp = 0; warp < warps; ++warp) {
+    Value next = combine(total, load(buffer, constant(warp)));
+    before = ifIn(isBelow(constant(warp), warpInBlock()), next, before);
+    total = next;
+  }
+  barrier();
+  return {combine(before, inWarp), total};
+}
+
 LogicalResult CudaKernels::check(Operation *op) const {
   if (failed(checkOperands(op)))
     return failure();
@@ -236,6 +263,7 @@ LogicalResult CudaKernels::check(Operation *op) const {
   }
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case([&](linalg::GenericOp generic) { return checkGeneric(generic); })
+      .Case([&](nn::PartialReduceOp partial) { return checkPartialReduce(partial); })
       .Case([&](nn::AttentionOp attention) { return checkAttention(attention); })
       .Case([&](nn::ScalarKernelOp scalar) { return checkScalarKernel(scalar); })
       .Default([](Operation *) { return success(); });
@@ -262,8 +290,9 @@ KernelRange CudaKernels::range(Operation *op) const {
   return llvm::TypeSwitch<Operation *, KernelRange>(op)
       .Case([&](nn::ContractOp contract) { return planContract(contract); })
       .Case([&](nn::AttentionOp attention) { return planAttentionRows(attention); })
+      .Case<nn::ScanOp, nn::TopKOp>([&](auto along) { return planAlongDim(along, along.getDim()); })
       .Case<nn::SoftmaxOp, nn::NormOp>([&](Operation *rows) { return planRowBlocks(rows); })
-      .Case([&](linalg::GenericOp generic) { return GenericPlan::of(generic).range(generic); })
+      .Case<linalg::GenericOp, nn::PartialReduceOp>([&](auto generic) { return GenericPlan::of(generic).range(generic); })
       .Default([&](Operation *other) { return planPoints(other); });
 }
 
@@ -294,8 +323,8 @@ LogicalResult codegen::lowerKernel(func::FuncOp source, gpu::GPUModuleOp module)
   Operation *op = kernelOpOf(kernel);
   CudaKernelBuilder b(op, kernel);
   LogicalResult known = llvm::TypeSwitch<Operation *, LogicalResult>(op)
-                            .Case<linalg::GenericOp, nn::ContractOp, nn::AttentionOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp,
-                                  nn::ScalarKernelOp>([&](auto concrete) {
+                            .Case<linalg::GenericOp, nn::PartialReduceOp, nn::ContractOp, nn::AttentionOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp,
+                                  nn::ScalarKernelOp, nn::ScanOp, nn::TopKOp>([&](auto concrete) {
                               emitKernel(concrete, b);
                               return success();
                             })

@@ -17,6 +17,9 @@ class ContractOp;
 class SoftmaxOp;
 class NormOp;
 class AttentionOp;
+class PartialReduceOp;
+class ScanOp;
+class TopKOp;
 } // namespace snug::nn
 
 namespace snug::codegen {
@@ -104,20 +107,32 @@ struct CudaKernelBuilder : KernelBuilder {
   mlir::Value reduceWarp(mlir::Value value, Combine combine, int64_t lanes = kWarp, int64_t apart = 1);
   // Of the threads' values, in all threads of the block. All threads must come here.
   mlir::Value reduceBlock(mlir::Value value, mlir::Value neutral, Combine combine);
+  // The value of the lane that is `offset` (i32) from this one, by the mode's count. All lanes must come here.
+  mlir::Value shuffle(mlir::Value value, mlir::Value offset, mlir::gpu::ShuffleMode mode);
+  // Of the values of the threads before this one, and of all, in the order of threads. All threads of the block must come here, as
+  // often as they like: it ends with a barrier.
+  struct Scan {
+    mlir::Value before, total;
+  };
+  Scan scanBlock(mlir::Value value, mlir::Value neutral, Combine combine);
 };
 
 KernelRange planPoints(mlir::Operation *op);
 KernelRange planRowBlocks(mlir::Operation *op);
+KernelRange planAlongDim(mlir::Operation *op, unsigned dim);
 KernelRange planContract(nn::ContractOp op);
 KernelRange planAttentionRows(nn::AttentionOp op);
 
+mlir::LogicalResult checkPartialReduce(nn::PartialReduceOp op);
 mlir::LogicalResult checkScalarKernel(nn::ScalarKernelOp op);
 mlir::LogicalResult checkAttention(nn::AttentionOp op);
 
 // The code of a thread; the kernel op stays, and is erased by the caller.
-void emitKernel(mlir::linalg::GenericOp op, CudaKernelBuilder &b);
+void emitKernel(mlir::linalg::LinalgOp op, CudaKernelBuilder &b);
 void emitKernel(nn::GatherOp op, CudaKernelBuilder &b);
 void emitKernel(nn::ScalarKernelOp op, CudaKernelBuilder &b);
+void emitKernel(nn::ScanOp op, CudaKernelBuilder &b);
+void emitKernel(nn::TopKOp op, CudaKernelBuilder &b);
 void emitKernel(nn::ContractOp op, CudaKernelBuilder &b);
 void emitKernel(nn::SoftmaxOp op, CudaKernelBuilder &b);
 void emitKernel(nn::NormOp op, CudaKernelBuilder &b);

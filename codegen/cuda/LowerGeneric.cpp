@@ -2,6 +2,8 @@
 //
 // linalg.generic: elementwise ops and sums.
 #include "codegen/cuda/GenericNest.h"
+#include "dialects/nn/NnDialect.h"
+#include "lib/analysis/Combiners.h"
 #include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -16,21 +18,27 @@ using Place = GenericNest::Place;
 
 // The code of a thread of one kernel.
 struct Emitter {
-  linalg::GenericOp op;
+  linalg::LinalgOp op;
   const GenericPlan &plan;
   CudaKernelBuilder &b;
   GenericNest nest;
   SmallVector<unsigned> parallel, sums;
 
   SmallVector<Operation *> combiners; // of sums in parts
+  Value block, partOfBlock;           // this one, of those of its part; the part, of a partial_reduce
 
-  Emitter(linalg::GenericOp op, const GenericPlan &plan, CudaKernelBuilder &b)
+  Emitter(linalg::LinalgOp op, const GenericPlan &plan, CudaKernelBuilder &b)
       : op(op), plan(plan), b(b), nest(op, plan, b), parallel(plan.select(/*isSum=*/false)),
-        sums(plan.select(/*isSum=*/true)), combiners(combinersOf(op)) {
+        sums(plan.select(/*isSum=*/true)), combiners(combinersOf(op)), block(b.block()) {
+    if (plan.part) { // those of a part are side by side
+      Value blocks = b.ceilDiv(product(parallelSizes()), plan.pointsOfBlock());
+      partOfBlock = b.div(block, blocks);
+      block = b.rem(block, blocks);
+    }
     // Orders are chosen here; left to the compiler, they would differ from kernel to kernel.
     for (Operation *add : combiners)
-      if (auto sum = dyn_cast<arith::AddFOp>(add))
-        sum.setFastmath(sum.getFastmath() & ~arith::FastMathFlags::reassoc);
+      if (auto sum = dyn_cast<arith::ArithFastMathInterface>(add))
+        add->setAttr(sum.getFastMathAttrName(), arith::FastMathFlagsAttr::get(b.getContext(), sum.getFastMathFlagsAttr().getValue() & ~arith::FastMathFlags::reassoc));
   }
 
   SmallVector<Value> parallelSizes() {
@@ -41,8 +49,12 @@ struct Emitter {
     Place place{SmallVector<Value>(plan.loops.size(), b.constant(0)), parallel.empty() ? 0 : parallel.back(), lanes};
     for (auto [loop, index] : llvm::zip(parallel, at))
       place.indices[loop] = index;
+    if (plan.part)
+      place.indices[*plan.part] = partOfBlock;
     return place;
   }
+  // Worker `number` of `each` that work on a part, among those of all parts.
+  Value ofAllParts(Value number, int64_t each) { return plan.part ? b.add(b.mul(partOfBlock, b.constant(each)), number) : number; }
   Place placeOf(Value point) { return placeOf(b.delinearize(point, parallelSizes())); }
 
   // All of a result by one thread, in the order of the loops; sums stay in registers.
@@ -146,8 +158,10 @@ struct Emitter {
     return parts;
   }
 
-  // Adds them to the outputs.
+  // Adds them to the outputs. A part is all that its output has.
   void finish(const Place &place, ArrayRef<Value> totals) {
+    if (plan.part)
+      return nest.store(place, totals);
     SmallVector<Value> before = nest.loadOutputs(place), after;
     for (auto [number, values] : llvm::enumerate(llvm::zip(before, totals)))
       after.push_back(combine(number, std::get<0>(values), std::get<1>(values)));
@@ -156,11 +170,11 @@ struct Emitter {
 
   void rows() {
     bool byWarp = plan.threads == kWarp;
-    Value row = byWarp ? b.add(b.mul(b.block(), b.constant(kBlock / kWarp)), b.warpInBlock()) : b.block();
+    Value row = byWarp ? b.add(b.mul(b.block(), b.constant(kBlock / kWarp)), b.warpInBlock()) : block;
     Value worker = byWarp ? b.lane() : b.thread();
     auto body = [&] {
       Place place = placeOf(row);
-      SmallVector<Value> totals = part(place, worker, plan.threads);
+      SmallVector<Value> totals = part(place, ofAllParts(worker, plan.threads), plan.threads * plan.parts);
       for (auto [number, total] : llvm::enumerate(totals)) {
         auto both = [&, number = number](Value x, Value y) { return combine(number, x, y); };
         total = byWarp ? b.reduceWarp(total, both) : b.reduceBlock(total, neutral(number), both);
@@ -175,10 +189,10 @@ struct Emitter {
   void columns() {
     constexpr int64_t warps = kBlock / kWarp;
     Value lane = b.lane(), warp = b.warpInBlock();
-    Value point = b.add(b.mul(b.block(), b.constant(kWarp)), lane);
+    Value point = b.add(b.mul(block, b.constant(kWarp)), lane);
     Value isIn = b.isBelow(point, product(parallelSizes()));
     Place place = placeOf(point);
-    SmallVector<Value> parts = part(place, warp, warps, isIn), buffers;
+    SmallVector<Value> parts = part(place, ofAllParts(warp, warps), warps * plan.parts, isIn), buffers;
     for (Value sum : parts) {
       buffers.push_back(b.shared({warps, kWarp}, sum.getType()));
       b.store(sum, buffers.back(), {warp, lane});
@@ -239,7 +253,15 @@ struct Emitter {
 };
 } // namespace
 
-void codegen::emitKernel(linalg::GenericOp op, CudaKernelBuilder &b) {
+LogicalResult codegen::checkPartialReduce(nn::PartialReduceOp op) {
+  if (failed(checkGeneric(op)))
+    return failure();
+  if (ShapedType::isDynamic(staticLoopExtent(op, op.partDim())))
+    return op->emitOpError("has a number of parts that only the run tells");
+  return reducesInParts(op) ? success() : op->emitOpError("combines terms in an order that may not be chosen");
+}
+
+void codegen::emitKernel(linalg::LinalgOp op, CudaKernelBuilder &b) {
   GenericPlan plan = GenericPlan::of(op);
   Emitter emitter(op, plan, b);
   switch (plan.form) {

@@ -57,12 +57,12 @@ struct KernelBuilder : mlir::ImplicitLocOpBuilder {
 };
 
 // Where the extent of an iteration dim can be read, if an operand tells it.
-std::optional<ExtentPlace> loopExtent(mlir::linalg::GenericOp op, unsigned dim);
+std::optional<ExtentPlace> loopExtent(mlir::linalg::LinalgOp op, unsigned dim);
 // That extent, of a dim that has one (checkGeneric); may be dynamic.
-int64_t staticLoopExtent(mlir::linalg::GenericOp op, unsigned dim);
+int64_t staticLoopExtent(mlir::linalg::LinalgOp op, unsigned dim);
 
 // Whether the extents of all loops are told by operands; else says which is not.
-mlir::LogicalResult checkGeneric(mlir::linalg::GenericOp op);
+mlir::LogicalResult checkGeneric(mlir::linalg::LinalgOp op);
 
 // The region of `op` at the point `place` of its parallel dims. `other` makes what is no access to an operand (calls of the
 // runtime) and returns its results.

@@ -13,19 +13,19 @@ using namespace mlir;
 using namespace snug;
 using namespace snug::codegen;
 
-std::optional<ExtentPlace> snug::codegen::loopExtent(linalg::GenericOp op, unsigned dim) {
+std::optional<ExtentPlace> snug::codegen::loopExtent(linalg::LinalgOp op, unsigned dim) {
   return extentPlace(op.getIndexingMapsArray(), dim);
 }
 
-int64_t snug::codegen::staticLoopExtent(linalg::GenericOp op, unsigned dim) {
+int64_t snug::codegen::staticLoopExtent(linalg::LinalgOp op, unsigned dim) {
   std::optional<ExtentPlace> source = loopExtent(op, dim);
   return cast<ShapedType>(op->getOperand(source->operand).getType()).getDimSize(source->dim);
 }
 
-LogicalResult codegen::checkGeneric(linalg::GenericOp op) {
+LogicalResult codegen::checkGeneric(linalg::LinalgOp op) {
   for (unsigned dim = 0; dim < op.getNumLoops(); ++dim)
     if (!loopExtent(op, dim))
-      return op.emitOpError("has a loop whose extent no operand tells");
+      return op->emitOpError("has a loop whose extent no operand tells");
   return success();
 }
 

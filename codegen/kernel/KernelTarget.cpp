@@ -26,7 +26,7 @@ double codegen::guessExtent(int64_t extent) { return ShapedType::isDynamic(exten
 
 bool codegen::isKernelOp(Operation *op) {
   return isa<linalg::LinalgOp, nn::ContractOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp, nn::AttentionOp,
-             nn::ScalarKernelOp>(op);
+             nn::ScalarKernelOp, nn::ScanOp, nn::TopKOp>(op);
 }
 
 Operation *codegen::kernelOpOf(Operation *kernel) {

@@ -65,7 +65,7 @@ bool mayOverlap(const Address &a, const Address &b) {
 LogicalResult generalize(func::FuncOp main) {
   SmallVector<Operation *> ops;
   main.walk([&](Operation *op) {
-    if (isa<memref::CopyOp>(op) || (isa<linalg::LinalgOp>(op) && !isa<linalg::GenericOp>(op)))
+    if (isa<memref::CopyOp>(op) || (isa<linalg::LinalgOp>(op) && !isa<linalg::GenericOp, nn::PartialReduceOp>(op)))
       ops.push_back(op);
   });
   IRRewriter rewriter(main.getContext());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-#include "dialects/nn/IndexRule.h"
+#include "dialects/nn/NnDialect.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Utils/StructuredOpsUtils.h"
@@ -43,8 +44,19 @@ SmallVector<Value> snug::cloneOnDestinations(OpBuilder &builder, Operation *op, 
   return copy->getResults();
 }
 
+void snug::placeLinalgIndices(Operation *op, OpBuilder &builder, unsigned dim, Value offset) {
+  op->walk([&](linalg::IndexOp index) {
+    if (index.getDim() != dim)
+      return;
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointAfter(index);
+    auto sum = arith::AddIOp::create(builder, index.getLoc(), index.getResult(), offset);
+    index.getResult().replaceAllUsesExcept(sum, sum);
+  });
+}
+
 bool snug::readsDestination(OpOperand &init) {
-  if (auto op = dyn_cast<linalg::LinalgOp>(init.getOwner()))
+  if (auto op = dyn_cast<linalg::LinalgOp>(init.getOwner()); op && !isa<nn::PartialReduceOp>(op))
     return op.payloadUsesValueFromOperand(&init);
   auto rules = dyn_cast<IndexRuleOpInterface>(init.getOwner());
   FailureOr<IndexRule> rule = rules ? rules.getIndexRule() : FailureOr<IndexRule>(failure());

@@ -63,6 +63,9 @@ llvm::SmallVector<mlir::Value> cloneOnDestinations(mlir::OpBuilder &builder, mli
 /// Whether the op looks at what this destination of it holds.
 bool readsDestination(mlir::OpOperand &init);
 
+/// In a copy of a linalg op that computes a slice, linalg.index counts from the slice's start: adds `offset` to each of `dim`.
+void placeLinalgIndices(mlir::Operation *op, mlir::OpBuilder &builder, unsigned dim, mlir::Value offset);
+
 /// Of the dims of a window, such as stride * row + dilation * tap, the taps are not cut; nor is any dim that is read in
 /// another way than a rule can say.
 void keepWindows(IndexRule &rule);

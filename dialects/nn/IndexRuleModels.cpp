@@ -68,16 +68,8 @@ template <class OpT> struct LinalgRule : IndexRuleOpInterface::ExternalModel<Lin
            op.getMatchingIndexingMap(&init).isIdentity() && !op.payloadUsesValueFromOperand(&init);
   }
 
-  // linalg.index counts from the slice's start.
   void placeSlice(Operation *operation, OpBuilder &builder, unsigned dim, Value offset) const {
-    operation->walk([&](linalg::IndexOp index) {
-      if (index.getDim() != dim)
-        return;
-      OpBuilder::InsertionGuard guard(builder);
-      builder.setInsertionPointAfter(index);
-      auto sum = arith::AddIOp::create(builder, index.getLoc(), index.getResult(), offset);
-      index.getResult().replaceAllUsesExcept(sum, sum);
-    });
+    placeLinalgIndices(operation, builder, dim, offset);
   }
 };
 

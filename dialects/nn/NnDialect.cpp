@@ -91,6 +91,9 @@ void snug::registerNnDialect(DialectRegistry &registry) {
     NormOp::attachInterface<KernelBufferization<NormOp>>(*context);
     GatherOp::attachInterface<KernelBufferization<GatherOp>>(*context);
     AttentionOp::attachInterface<KernelBufferization<AttentionOp>>(*context);
+    PartialReduceOp::attachInterface<KernelBufferization<PartialReduceOp>>(*context);
+    ScanOp::attachInterface<KernelBufferization<ScanOp>>(*context);
+    TopKOp::attachInterface<KernelBufferization<TopKOp>>(*context);
     ScalarKernelOp::attachInterface<KernelBufferization<ScalarKernelOp>>(*context);
     WeightOp::attachInterface<WeightBufferization>(*context);
   });

@@ -57,6 +57,9 @@ SNUG_KERNEL_EFFECTS(SoftmaxOp)
 SNUG_KERNEL_EFFECTS(NormOp)
 SNUG_KERNEL_EFFECTS(GatherOp)
 SNUG_KERNEL_EFFECTS(AttentionOp)
+SNUG_KERNEL_EFFECTS(PartialReduceOp)
+SNUG_KERNEL_EFFECTS(ScanOp)
+SNUG_KERNEL_EFFECTS(TopKOp)
 SNUG_KERNEL_EFFECTS(ScalarKernelOp)
 #undef SNUG_KERNEL_EFFECTS
 
@@ -401,6 +404,8 @@ bool snug::mayOverwrite(Operation *op, OpOperand &operand, OpOperand &init) {
 // Rows are read in passes and written in the last one, at the index that is read.
 bool SoftmaxOp::mayOverwrite(OpOperand &operand, OpOperand &) { return operand.getOperandNumber() == 0; }
 bool NormOp::mayOverwrite(OpOperand &operand, OpOperand &) { return operand.getOperandNumber() == 0; }
+// An element is read before what belongs there is written, and never again.
+bool ScanOp::mayOverwrite(OpOperand &operand, OpOperand &) { return operand.getOperandNumber() == 0; }
 
 bool ScalarKernelOp::mayOverwrite(OpOperand &operand, OpOperand &init) {
   return &init == getDpsInitOperand(0) && llvm::is_contained(getOverwrites(), operand.getOperandNumber());

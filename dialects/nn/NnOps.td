@@ -10,6 +10,7 @@ include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/DestinationStyleOpInterface.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/Dialect/Linalg/IR/LinalgInterfaces.td"
 include "dialects/nn/IndexRuleInterface.td"
 
 def Nn_Dialect : Dialect {
@@ -269,6 +270,92 @@ def Nn_AttentionOp : Nn_KernelOp<"attention",
     `ins` `(` $q `,` $k `,` $v `:` type($q) `,` type($k) `,` type($v) `)` (`score` `(` $score_ins^ `:` type($score_ins) `)`)?
     (`stats` `(` $max^ `,` $total `:` type($max) `,` type($total) `)`)?
     `outs` `(` $init `:` type($init) `)` attr-dict-with-keyword $score (`->` type($results)^)?
+  }];
+  let hasVerifier = 1;
+}
+
+// --- work of few rows for many ------------------------------------------------------------------------------------
+
+def Nn_PartialReduceOp : Nn_KernelOp<"partial_reduce", [AttrSizedOperandSegments, LinalgStructuredInterface], ["placeSlice"]> {
+  let summary = "The reductions of a linalg.generic, each in parts side by side";
+  let description = [{
+    What a linalg.generic with these maps and this region computes, but that the last iteration dim, a parallel one, is the first dim
+    of each destination and of nothing else: it counts parts. A part is what some of a reduction's terms come to, started from the
+    neutral element of what the region combines them with (never from what the destination holds), and each term is in one part.
+    Which terms are in which part, and in what order, depends on the number of parts and on the extents of the reduced dims alone,
+    and is a target's to say, so these are never cut. A reduction over the parts gives what the linalg.generic does.
+
+    Each output is combined by one op whose order may be chosen (lib/analysis/Combiners.h).
+
+    ```mlir
+    // The sum of 1000000 elements in 244 parts.
+    %p = snug_nn.partial_reduce ins(%x : tensor<1000000xf32>) outs(%e : tensor<244xf32>) attributes
+        {indexing_maps = [affine_map<(i, p) -> (i)>, affine_map<(i, p) -> (p)>], iterator_types = ["reduction", "parallel"]} {
+    ^bb0(%a: f32, %sum: f32):
+      %next = arith.addf %a, %sum fastmath<reassoc> : f32
+      linalg.yield %next : f32
+    } -> tensor<244xf32>
+    ```
+  }];
+  let arguments = (ins Variadic<AnyType>:$inputs, Variadic<Nn_Shaped>:$inits, AffineMapArrayAttr:$indexing_maps,
+                       StrArrayAttr:$iterator_types);
+  let regions = (region SizedRegion<1>:$region);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitsMutable(); }
+    unsigned partDim() { return getIteratorTypes().size() - 1; }
+    ::mlir::SmallVector<::mlir::utils::IteratorType> getIteratorTypesArray();
+    // What the interface of linalg's ops asks for.
+    ::mlir::Block *getBody() { return &getRegion().front(); }
+    bool hasIndexSemantics();
+    std::string getLibraryCallName() { return "op_has_no_registered_library_name"; }
+    static std::function<void(::mlir::ImplicitLocOpBuilder &, ::mlir::Block &, ::llvm::ArrayRef<::mlir::NamedAttribute>,
+                              ::llvm::function_ref<::mlir::InFlightDiagnostic()>)>
+    getRegionBuilder() {
+      return nullptr;
+    }
+  }];
+  let assemblyFormat = [{
+    (`ins` `(` $inputs^ `:` type($inputs) `)`)? `outs` `(` $inits `:` type($inits) `)` attr-dict-with-keyword $region
+    (`->` type($results)^)?
+  }];
+  let hasVerifier = 1;
+}
+
+def Nn_ScanSum : I32EnumAttrCase<"Sum", 0, "sum">;
+def Nn_ScanProduct : I32EnumAttrCase<"Product", 1, "product">;
+def Nn_ScanKind : I32EnumAttr<"ScanKind", "what a scan combines by", [Nn_ScanSum, Nn_ScanProduct]> {
+  let cppNamespace = "::snug::nn";
+}
+
+def Nn_ScanOp : Nn_KernelOp<"scan", [], ["mayOverwrite"]> {
+  let summary = "Sums or products of what stands before each element along one dim";
+  let description = [{
+    result[.., i, ..] = input[.., 0, ..] + ... + input[.., i, ..], up to and without i where it is `exclusive`, from the other end
+    where it is `reverse`. Narrow floats are combined in f32 and each result is rounded once. Integers wrap.
+  }];
+  let arguments = (ins Nn_Shaped:$input, Nn_Shaped:$init, Nn_ScanKind:$kind, I64Attr:$dim, UnitAttr:$exclusive, UnitAttr:$reverse);
+  let extraClassDeclaration = [{ ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitMutable(); } }];
+  let assemblyFormat = [{
+    $kind `ins` `(` $input `:` type($input) `)` `outs` `(` $init `:` type($init) `)` `dim` `=` $dim attr-dict
+    (`->` type($results)^)?
+  }];
+  let hasVerifier = 1;
+}
+
+def Nn_TopKOp : Nn_KernelOp<"top_k"> {
+  let summary = "The largest or smallest elements of each row in order, and their places";
+  let description = [{
+    Rows lie along `dim`; as many elements are kept as the destinations have there, at most all of a row, which is a sort. Of equal
+    elements the one that stands first comes first. NaN is taken for the largest number, as NumPy and PyTorch do, and -0 is
+    equal to 0. Integers are signed, but for those that are `is_unsigned`.
+  }];
+  let arguments = (ins Nn_Shaped:$input, Nn_Shaped:$values, Nn_Shaped:$places, I64Attr:$dim, UnitAttr:$largest, UnitAttr:$is_unsigned);
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return ::mlir::MutableOperandRange(getOperation(), 1, 2); }
+  }];
+  let assemblyFormat = [{
+    `ins` `(` $input `:` type($input) `)` `outs` `(` $values `,` $places `:` type($values) `,` type($places) `)` `dim` `=` $dim
+    attr-dict (`->` type($results)^)?
   }];
   let hasVerifier = 1;
 }

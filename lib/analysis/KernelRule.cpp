@@ -90,7 +90,8 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
       product *= includes(dim) ? static_cast<double>(extent) : 1.0;
     return product;
   };
-  double iterations = productOf([](unsigned) { return true; });
+  auto partial = dyn_cast<nn::PartialReduceOp>(op);
+  double iterations = productOf([&](unsigned dim) { return !partial || dim != partial.partDim(); }); // a term is in one part
   if (auto attention = dyn_cast<nn::AttentionOp>(op)) {
     unsigned d = attention.headSizeDim(), e = attention.valueSizeDim();
     double seen = seenShare(attention, extents[attention.rowDim()], extents[attention.keyDim()]);
@@ -125,7 +126,16 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
   }
   auto linalgOp = dyn_cast<linalg::LinalgOp>(op);
   auto contract = dyn_cast<nn::ContractOp>(op);
-  if (!contract && !(linalgOp && linalgOp.getNumDpsInputs() == 2 && linalg::isaContractionOpInterface(linalgOp))) {
+  if (isa<nn::ScanOp>(op)) {
+    kernel.reduction = iterations;
+    return kernel;
+  }
+  if (isa<nn::TopKOp>(op)) { // kept ones are an extent of their own; a guess of how often a row is gone through
+    constexpr double passes = 8;
+    kernel.reduction = passes * iterations / static_cast<double>(std::max<int64_t>(1, extents.back()));
+    return kernel;
+  }
+  if (!contract && !(!partial && linalgOp && linalgOp.getNumDpsInputs() == 2 && linalg::isaContractionOpInterface(linalgOp))) {
     if (isa<nn::GatherOp>(op)) // one element of the gathered dim each
       iterations /= static_cast<double>(std::max<int64_t>(1, extents.back()));
     if (isa<nn::SoftmaxOp, linalg::SoftmaxOp>(op)) {

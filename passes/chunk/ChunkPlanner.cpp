@@ -192,9 +192,9 @@ LogicalResult ChunkPlanner::apply(Function &function, func::FuncOp target, int64
   const int64_t unchunkedPeak = plan.unchunkedPeak;
   const double unchunkedTime = plan.unchunkedTime;
   // Where loops cost much or are not enough, a program that shares less may do better.
-  for (Sharing sharing : {Sharing::Split, Sharing::EachItsOwn}) {
+  for (Sharing sharing : {Sharing::Split, Sharing::EachItsOwn, Sharing::OneSum}) {
     bool fits = plan.peak <= budget;
-    if (!loosen || (fits && plan.time <= kNoticeable * unchunkedTime))
+    if (!loosen || (fits && (plan.time <= kNoticeable * unchunkedTime || sharing == Sharing::OneSum)))
       break;
     Variant *looser = variant(function, sharing);
     if (!looser)

@@ -4,6 +4,7 @@
 #ifndef SNUG_PASSES_CHUNK_CHUNKPROGRAM_H
 #define SNUG_PASSES_CHUNK_CHUNKPROGRAM_H
 
+#include "dialects/nn/NnDialect.h"
 #include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "passes/chunk/ChunkSearch.h"
@@ -44,7 +45,8 @@ void sinkEmpties(mlir::func::FuncOp function);
 enum class Sharing {
   AsItIs,
   Split,    ///< contractions that are read in parts, and norms over several dims, are made in parts
-  EachItsOwn ///< and each reader of a cheap value has its own
+  EachItsOwn, ///< and each reader of a cheap value has its own
+  OneSum      ///< and reductions in parts are one each, for loops over their terms: only where nothing else fits
 };
 
 /// Brings the function there. True if that changed it. Costs time where no chunk loop makes use of it. If `exact`, the
@@ -56,6 +58,12 @@ bool loosenSharing(mlir::func::FuncOp function, Sharing sharing, bool exact = fa
 /// in the same order while no loop cuts them, but not in that of the kernel for rows: the function is marked by
 /// kReassociates.
 bool splitNorms(mlir::func::FuncOp function);
+
+/// Says reductions in parts (snug_nn.partial_reduce) as the ones that the parts are of. True, and marked by kReassociates, if there
+/// were some.
+bool mergeParts(mlir::func::FuncOp function);
+/// What splitNorms() does, of one normalization, wherever it stands. Its views and its destination may be left without a use.
+bool splitNorm(nn::NormOp op);
 
 /// Puts the loop into the IR. Loops of one plan may be applied in any order. Returns the scf.for.
 mlir::Operation *applyChunkLoop(const ChunkProgram &program, const ChunkLoop &loop);

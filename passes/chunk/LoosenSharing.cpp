@@ -202,6 +202,8 @@ bool recomputeForEachReader(Operation *op) {
 bool snug::loosenSharing(func::FuncOp function, Sharing sharing, bool exact) {
   if (sharing == Sharing::AsItIs)
     return false;
+  if (sharing == Sharing::OneSum && (exact || !mergeParts(function)))
+    return false;
   bool changed = !exact && splitNorms(function);
   if (changed) {
     RewritePatternSet patterns(function.getContext());
@@ -214,10 +216,10 @@ bool snug::loosenSharing(func::FuncOp function, Sharing sharing, bool exact) {
     changed |= ContractionSplitter(contract).run();
   // Backwards, so that a reader that was copied counts for what it reads.
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(function.front()))) {
-    if (sharing == Sharing::EachItsOwn && mayBeRecomputed(&op))
+    if (sharing != Sharing::Split && mayBeRecomputed(&op))
       changed |= recomputeForEachReader(&op);
     if (isOpTriviallyDead(&op))
       op.erase();
   }
-  return changed;
+  return changed || sharing == Sharing::OneSum;
 }

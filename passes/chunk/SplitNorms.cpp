@@ -198,6 +198,48 @@ private:
 };
 } // namespace
 
+bool snug::splitNorm(nn::NormOp op) { return NormSplitter(op).run(); }
+
+// The reductions that the parts are of, in place of both.
+static bool mergeParts(nn::PartialReduceOp partial) {
+  SmallVector<linalg::GenericOp> totals;
+  SmallVector<Value> inits;
+  for (Value result : partial->getResults()) {
+    auto total = result.hasOneUse() ? dyn_cast<linalg::GenericOp>(*result.user_begin()) : linalg::GenericOp();
+    if (!total || total.getNumDpsInputs() != 1 || total.getNumReductionLoops() != 1 || total->getBlock() != partial->getBlock())
+      return false;
+    totals.push_back(total);
+    inits.push_back(total.getDpsInitOperand(0)->get());
+  }
+  OpBuilder b(totals.back());
+  for (linalg::GenericOp total : totals)
+    if (b.getInsertionPoint()->isBeforeInBlock(total))
+      b.setInsertionPoint(total);
+  unsigned loops = partial.partDim();
+  SmallVector<AffineMap> maps;
+  for (auto [operand, map] : llvm::enumerate(partial.getIndexingMapsArray()))
+    maps.push_back(AffineMap::get(loops, 0, map.getResults().drop_front(operand < partial.getInputs().size() ? 0 : 1), b.getContext()));
+  SmallVector<utils::IteratorType> kinds = partial.getIteratorTypesArray();
+  kinds.pop_back();
+  auto whole = linalg::GenericOp::create(b, partial.getLoc(), ValueRange(inits).getTypes(), partial.getInputs(), inits, maps, kinds);
+  whole.getRegion().takeBody(partial.getRegion());
+  for (auto [total, result] : llvm::zip(totals, whole.getResults())) {
+    total.getResult(0).replaceAllUsesWith(result);
+    total.erase();
+  }
+  partial.erase();
+  return true;
+}
+
+bool snug::mergeParts(func::FuncOp function) {
+  bool changed = false;
+  for (nn::PartialReduceOp op : llvm::to_vector(function.front().getOps<nn::PartialReduceOp>()))
+    changed |= ::mergeParts(op);
+  if (changed)
+    function->setAttr(kReassociates, UnitAttr::get(function.getContext()));
+  return changed;
+}
+
 bool snug::splitNorms(func::FuncOp function) {
   bool changed = false;
   for (nn::NormOp op : llvm::to_vector(function.front().getOps<nn::NormOp>()))

@@ -27,14 +27,18 @@ def Fuse : Pass<"snug-fuse", "::mlir::func::FuncOp"> {
 }
 
 def SelectForms : Pass<"snug-select-forms", "::mlir::ModuleOp"> {
-  let summary = "Mark contractions and attentions that have few rows, or few columns";
+  let summary = "Choose forms of kernels that a target has several of: few rows, parts side by side, scalar code";
   let description = [{
     For a target whose kernels for these are others: `snug.few_rows` of the module says how many are few; without it nothing is
     marked. An open dim counts with its upper bound. The form of a kernel is chosen here, before any loop is put around it, as an op
     and its slices are to sum in one order. `snug.blocks` of the module says how many blocks of threads such a target has room for at
-    once: attention of few rows to many keys is then done in parts of the keys, with a scalar kernel that puts them together.
+    once: attention of few rows to many keys is then done in parts of the keys, with a scalar kernel that puts them together;
+    so are reductions of many terms to few results, with one over the parts behind them; and softmax and norms of few long rows are
+    said as such reductions, and what is computed of each element with them. Scans and sorts of rows that are no work for a block
+    of threads, and all of them where `snug.blocks` is missing, become scalar kernels.
   }];
-  let dependentDialects = ["::mlir::math::MathDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect", "::snug::nn::NnDialect"];
+  let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::tensor::TensorDialect", "::snug::nn::NnDialect"];
 }
 
 def VerifyKernels : Pass<"snug-verify-kernels", "::mlir::func::FuncOp"> {

@@ -135,3 +135,59 @@ def test_rows_in_one_pass(tmp_path, accesses, n, dtype):
             assert passes == 1 and are_coalesced(launch)
             lanes = 16 // np.dtype(real).itemsize
             assert requests(launch, True) == 15 * n / lanes / 32 and requests(launch, False) == 15 * n / lanes / 32 * tensors
+
+
+def in_parts(shape, kept, parts, dtype="f32", body=SUM):
+    """partial_reduce of %x into %p, and the reduction of that into %y."""
+    letters, result = "ijkl"[:len(shape)], ["ijkl"[d] for d in kept]
+    kinds = ["parallel" if d in kept else "reduction" for d in range(len(shape))] + ["parallel"]
+    many, one = (parts, *(shape[d] for d in kept)), tuple(shape[d] for d in kept)
+    text = f'''  snug_nn.partial_reduce ins(%x : {memref(shape, dtype)}) outs(%p : {memref(many, dtype)}) attributes {{indexing_maps = [
+      affine_map<({", ".join(letters)}, p) -> ({", ".join(letters)})>, affine_map<({", ".join(letters)}, p) -> ({", ".join(["p", *result])})>],
+      iterator_types = [{", ".join(f'"{k}"' for k in kinds)}]}} {{
+  ^bb0(%a0: {dtype}, %a1: {dtype}):
+{body}
+  }}
+'''
+    dims = ", ".join(["p", *result])
+    return text + generic([f"({dims}) -> ({dims})", f"({dims}) -> ({', '.join(result)})"], ["reduction"] + ["parallel"] * len(kept),
+                          [("p", memref(many, dtype))], [("y", memref(one, dtype))], body)
+
+
+@pytest.mark.parametrize("shape,kept,parts", [((30000,), (), 9), ((30001,), (), 2), ((100,), (), 7), ((3, 40, 100), (), 5), ((2, 9000), (0,), 4),
+                                              ((3, 9001), (0,), 3), ((5000, 3), (1,), 6), ((900, 40), (1,), 5), ((2, 50, 3, 60), (0, 2), 3)])
+def test_sums_of_parts(tmp_path, accesses, shape, kept, parts):
+    out = tuple(shape[d] for d in kept)
+    m = build(tmp_path, program([("x", shape, "f32")], [("p", (parts, *out), "f32"), ("y", out, "f32")],
+                                f"  %z = arith.constant 1.0 : f32\n  linalg.fill ins(%z : f32) outs(%y : {memref(out)})\n" +
+                                in_parts(shape, kept, parts)))
+    x = rng.standard_normal(shape, np.float32)
+    (p, y), (_, launch, _) = accesses(m, x)
+    assert p.shape == (parts, *out)
+    want = x.astype(np.float64).sum(tuple(d for d in range(len(shape)) if d not in kept))
+    np.testing.assert_allclose(y, 1 + want, rtol=2e-6, atol=2e-5)
+    np.testing.assert_allclose(p.astype(np.float64).sum(0), want, rtol=2e-6, atol=2e-5)
+    if shape == (30000,):
+        assert are_coalesced(launch)
+        each = [x.reshape(-1)[1024 * first:].copy() for first in range(parts)]  # in stretches of 256 vectors by turns
+        each = [sum(e[i:i + 1024].astype(np.float64).sum() for i in range(0, len(e), 1024 * parts)) for e in each]
+        np.testing.assert_allclose(p, each, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype,op,np_op", [("f32", "maximumf", np.max), ("i32", "addi", np.sum), ("i64", "minsi", np.min), ("f16", "minimumf", np.min)])
+def test_any_order_of_parts(tmp_path, dtype, op, np_op):
+    types = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "i64": np.int64}
+    body = f"    %s = arith.{op} %a0, %a1 : {dtype}\n    linalg.yield %s : {dtype}"
+    m = build(tmp_path, program([("x", (4999,), dtype)], [("p", (5,), dtype), ("y", (), dtype)],
+                                f"  %q = memref.subview %p[0] [1] [1] : {memref((5,), dtype)} to memref<{dtype}, strided<[]>>\n" +
+                                in_parts((4999,), (), 5, dtype, body).replace(
+                                    "  linalg.generic", f"  memref.copy %q, %y : memref<{dtype}, strided<[]>> to memref<{dtype}>\n  linalg.generic")))
+    x = rng.integers(-60, 60, 4999).astype(types[dtype])
+    if dtype == "f32":
+        x[1234] = np.nan
+    p, y = m.run(x)
+    if op == "addi":
+        assert p.sum() == x.sum()  # the first part stands in for what was there before
+        assert y == x.sum() + p[0]
+    else:
+        assert np.array_equal(y, np_op(x), equal_nan=True)

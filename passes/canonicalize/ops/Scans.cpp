@@ -9,19 +9,6 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-// All dims but `axis` parallel, in order.
-SmallVector<int> dimsBeside(unsigned rank, int64_t axis) {
-  SmallVector<int> dims;
-  for (unsigned dim = 0; dim < rank; ++dim)
-    dims.push_back(dim == axis ? ScalarKernel::Any : static_cast<int>(dim < axis ? dim : dim - 1));
-  return dims;
-}
-SmallVector<Value> placeAt(ValueRange beside, int64_t axis, Value along) {
-  SmallVector<Value> place(beside);
-  place.insert(place.begin() + axis, along);
-  return place;
-}
-
 template <bool Product> LogicalResult cumulate(Lowering &l) {
   LoweredValue &x = l.input(0);
   auto given = l.constantInts(l.input(1));
@@ -30,43 +17,13 @@ template <bool Product> LogicalResult cumulate(Lowering &l) {
   auto axis = l.normalizeAxis((*given)[0], x.rank());
   if (!axis)
     return failure();
-  bool exclusive = l.intAttr("exclusive", 0), reverse = l.intAttr("reverse", 0);
-  SmallVector<int> dims = dimsBeside(x.rank(), *axis);
-  ScalarKernel kernel(l, x.rank() - 1);
-  unsigned from = kernel.read(x, dims), to = kernel.write(x.shape, x.elementType, dims);
-  kernel.mayOverwrite(from);
-  l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
-    Value extent = c.extent(from, *axis), last = c.sub(extent, c.index(1));
-    Value neutral = c.number(kernel.computedType(from), Product);
-    c.loop(c.index(0), extent, neutral, [&](Value step, ValueRange total) -> ScalarCode::Values {
-      SmallVector<Value> place = placeAt(i, *axis, reverse ? c.sub(last, step) : step);
-      Value element = c.load(from, place);
-      Value next = Product ? c.mul(total[0], element) : c.add(total[0], element);
-      c.store(exclusive ? total[0] : next, to, place);
-      return {next};
-    });
-  })[0]);
+  Value input = l.tensor(x), init = l.empty(x.shape, x.elementType);
+  auto op = nn::ScanOp::create(l.b, l.loc(), init.getType(), input, init, Product ? nn::ScanKind::Product : nn::ScanKind::Sum, *axis,
+                               l.intAttr("exclusive", 0) != 0, l.intAttr("reverse", 0) != 0);
+  l.define(0, l.tensorValue(op->getResult(0), x.shape, x.elementType));
   return success();
 }
 
-// An element and its place. NaN is taken for the largest number, as NumPy and PyTorch do; of equal elements the first
-// one comes first.
-struct Item {
-  Value value, place;
-};
-Value isBefore(ScalarCode &c, Item x, Item y, bool largest) {
-  auto isNumber = [&](Value v) { return c.equal(v, v); };
-  Value before = largest ? c.less(y.value, x.value) : c.less(x.value, y.value), same = c.equal(x.value, y.value);
-  if (isa<FloatType>(x.value.getType())) {
-    Value xIsNumber = isNumber(x.value), yIsNumber = isNumber(y.value);
-    before = c.either(before, largest ? c.both(c.negate(xIsNumber), yIsNumber) : c.both(xIsNumber, c.negate(yIsNumber)));
-    same = c.either(same, c.negate(c.either(xIsNumber, yIsNumber)));
-  }
-  return c.either(before, c.both(same, c.less(x.place, y.place)));
-}
-
-// The k first of a row in order: a heap of the best so far, the worst of them on top, is kept in the results themselves,
-// and then taken apart from the top.
 LogicalResult topK(Lowering &l) {
   LoweredValue &x = l.input(0);
   auto axis = l.normalizeAxis(l.intAttr("axis", -1), x.rank());
@@ -84,62 +41,13 @@ LogicalResult topK(Lowering &l) {
   if (!isData && (!least || *least < 0 || !room || *room < 0))
     return l.error() << "k = " << l.dims.print(count) << " elements of " << l.dims.print(x.shape[*axis])
                      << " are not there for all dims";
-  bool largest = l.intAttr("largest", 1);
   Extents shape = x.shape;
   shape[*axis] = count;
-  SmallVector<int> dims = dimsBeside(x.rank(), *axis);
-  ScalarKernel kernel(l, x.rank() - 1);
-  unsigned from = kernel.read(x, dims), values = kernel.write(shape, x.elementType, dims);
-  unsigned places = kernel.write(shape, l.b.getI64Type(), dims);
-  std::vector<LoweredValue> results = kernel.build([&](ScalarCode &c, ValueRange i) {
-    Type i64 = c.b.getI64Type();
-    auto at = [&](Value j) { return placeAt(i, *axis, j); };
-    auto input = [&](Value j) { return Item{c.load(from, at(j)), c.convert(j, i64)}; };
-    auto get = [&](Value j) { return Item{c.load(values, at(j)), c.load(places, at(j))}; };
-    auto set = [&](Value j, Item item) {
-      c.store(item.value, values, at(j));
-      c.store(item.place, places, at(j));
-    };
-    Value zero = c.index(0), one = c.index(1), two = c.index(2), none = c.index(-1);
-    // Puts an item into the heap's first `size` places, from `start` on down.
-    auto sift = [&](Value start, Value size, Item item) {
-      auto childToRise = [&](Value hole) {
-        Value last = c.sub(size, one), left = c.add(c.mul(hole, two), one), right = c.add(left, one);
-        Value leftIn = c.min(left, last), rightIn = c.min(right, last);
-        Value child = c.select(isBefore(c, get(leftIn), get(rightIn), largest), rightIn, leftIn);
-        Value rises = c.both(c.less(left, size), isBefore(c, item, get(child), largest));
-        return c.select(rises, child, none);
-      };
-      ScalarCode::Values end = c.whileLoop(
-          {start, childToRise(start)}, [&](ValueRange s) { return c.lessEqual(zero, s[1]); },
-          [&](ValueRange s) -> ScalarCode::Values {
-            set(s[0], get(s[1]));
-            return {s[1], childToRise(s[1])};
-          });
-      set(end[0], item);
-    };
-    Value kept = c.extent(values, *axis);
-    c.loop(kept, [&](Value j) { set(j, input(j)); });
-    Value half = c.div(kept, two);
-    c.loop(half, [&](Value j) {
-      Value start = c.sub(c.sub(half, one), j);
-      sift(start, kept, get(start));
-    });
-    c.ifThen(c.less(zero, kept), [&] {
-      c.loop(kept, c.extent(from, *axis), [&](Value j) {
-        Item item = input(j);
-        c.ifThen(isBefore(c, item, get(zero), largest), [&] { sift(zero, kept, item); });
-      });
-    });
-    c.loop(one, kept, [&](Value j) {
-      Value end = c.sub(kept, j); // the places from here on are in order
-      Item last = get(end);
-      set(end, get(zero));
-      sift(zero, end, last);
-    });
-  });
-  l.define(0, results[0]);
-  l.define(1, results[1]);
+  Value values = l.empty(shape, x.elementType), places = l.empty(shape, l.b.getI64Type()), input = l.tensor(x);
+  auto op = nn::TopKOp::create(l.b, l.loc(), TypeRange{values.getType(), places.getType()}, input, values, places, *axis,
+                               l.intAttr("largest", 1) != 0, isUnsigned(x.elementType));
+  l.define(0, l.tensorValue(op->getResult(0), shape, x.elementType));
+  l.define(1, l.tensorValue(op->getResult(1), shape, l.b.getI64Type()));
   return success();
 }
 

@@ -460,3 +460,40 @@ func.func @scalar_extent(%o: tensor<4xindex>) {
   } -> tensor<4xindex>
   return
 }
+
+// -----
+
+func.func @partial_reduce_parts(%x: tensor<4x8xf32>, %o: tensor<4x3xf32>) {
+  // expected-error @+1 {{indexing map 1 does not have the parts as its first dim alone}}
+  %r = snug_nn.partial_reduce ins(%x : tensor<4x8xf32>) outs(%o : tensor<4x3xf32>)
+      attributes {indexing_maps = [affine_map<(i, j, p) -> (i, j)>, affine_map<(i, j, p) -> (i, p)>], iterator_types = ["parallel", "reduction", "parallel"]} {
+  ^bb0(%a: f32, %s: f32):
+    %n = arith.addf %a, %s fastmath<reassoc> : f32
+    linalg.yield %n : f32
+  } -> tensor<4x3xf32>
+  return
+}
+
+// -----
+
+func.func @scan_dim(%x: tensor<4x8xf32>, %o: tensor<4x8xf32>) {
+  // expected-error @+1 {{goes along dim 2 of 'tensor<4x8xf32>'}}
+  %r = snug_nn.scan sum ins(%x : tensor<4x8xf32>) outs(%o : tensor<4x8xf32>) dim = 2 -> tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @scan_shape(%x: tensor<4x8xf32>, %o: tensor<4x7xf32>) {
+  // expected-error @+1 {{writes what becomes of 'tensor<4x8xf32>' to 'tensor<4x7xf32>'}}
+  %r = snug_nn.scan sum ins(%x : tensor<4x8xf32>) outs(%o : tensor<4x7xf32>) dim = 1 -> tensor<4x7xf32>
+  return
+}
+
+// -----
+
+func.func @top_k_places(%x: tensor<4x8xf32>, %v: tensor<4x3xf32>, %p: tensor<4x3xi32>) {
+  // expected-error @+1 {{writes elements of 'tensor<4x8xf32>' to 'tensor<4x3xf32>' and their places to 'tensor<4x3xi32>'}}
+  %r:2 = snug_nn.top_k ins(%x : tensor<4x8xf32>) outs(%v, %p : tensor<4x3xf32>, tensor<4x3xi32>) dim = 1 -> tensor<4x3xf32>, tensor<4x3xi32>
+  return
+}

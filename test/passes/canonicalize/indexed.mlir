@@ -1,14 +1,7 @@
 // RUN: snug-opt %s -split-input-file -snug-lower-onnx="dims=rows=2..8" -snug-verify-canonical | FileCheck %s
 
-// Rows that are sorted are apart from each other; elements of a row are not.
-// CHECK-DAG: #[[$ROW:.*]] = affine_map<(d0, d1, d2, d3) -> (d0, d1)>
-// CHECK-DAG: #[[$KEPT:.*]] = affine_map<(d0, d1, d2, d3) -> (d0, d2)>
 // CHECK-LABEL: func.func @main(
-// CHECK: snug_nn.scalar_kernel ins(%{{.*}} : tensor<?x8xf16>) outs({{.*}} : tensor<?x3xf16>, tensor<?x3xi64>) attributes {
-// CHECK-SAME: indexing_maps = [#[[$ROW]], #[[$KEPT]],
-// CHECK: ^bb0(%[[I:.*]]: index):
-// CHECK: snug_nn.load 0[%[[I]], %{{.*}}] : f32
-// CHECK: snug_nn.store %{{.*}}, 2[%[[I]], %{{.*}}] : i64
+// CHECK: snug_nn.top_k ins(%{{.*}} : tensor<?x8xf16>) outs({{.*}} : tensor<?x3xf16>, tensor<?x3xi64>) dim = 1 {largest}
 module {
   snug_onnx.initializer @three value dense<3> : tensor<1xi64>
   func.func @main(%x: tensor<?x8xf16> {snug.name = "x", snug.dims = ["rows", "8"]}) -> (tensor<*xf16> {snug.name = "y"}, tensor<*xi64> {snug.name = "i"}) {
