@@ -177,7 +177,7 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
          "Libraries of NVIDIA's that a model for GPUs may call, or none (default: cublaslt)")
       ->type_name("NAME,...|none");
   app.add_option("--precision", o.precision,
-                 "Type in which products of f32 are made: f32 (default), or of a model for GPUs tf32, which is faster and less exact")
+                 "Type in which products of f32 are made: f32 (default), or tf32, less exact and faster, on GPUs")
       ->type_name("f32|tf32");
   app.add_option("--march", o.march, "CPU whose instructions may be used, as LLVM names it (default: native)")
       ->type_name("M");

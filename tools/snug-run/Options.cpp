@@ -87,7 +87,7 @@ std::optional<RunOptions> snug::parseOptions(int argc, char **argv) {
       ->type_name("N");
   app.add_option("--device", options.device, "Of a model for a GPU: the number of the device (default: 0; of a mesh each rank of a machine another one)")->type_name("N");
   app.add_flag("--cuda-graph", options.cudaGraph, "Of a model for CUDA: record the first run as a graph, and replay it");
-  app.add_flag("--tune", options.tune, "Of a model for CUDA: time what libraries offer, and keep the fastest in MODEL.so.tune, for runs with these dims");
+  app.add_flag("--tune", options.tune, "Of a model for CUDA: time what libraries offer, and keep the fastest in MODEL.so.tune");
   app.add_option("--warmup", options.warmup, "Runs before those that are timed (default: 0)")->type_name("N");
   app.add_option("--repeat", options.repeat, "Runs that are timed (default: 1)")
       ->check(CLI::PositiveNumber.description(""))
