@@ -48,6 +48,7 @@ uint32_t numMaps(const snug_model_header &header);
 uint32_t deviceKind(const snug_model_header &header);
 // What libraries may do of it.
 uint32_t numContractions(const snug_model_header &header);
+bool hasContraction(const snug_model_header &header, bool isConvolution);
 // Devices of the mesh that the model is cut for; 0 where it is for one device.
 uint32_t numRanks(const snug_model_header &header);
 // What the devices of a mesh have parts of, by input or output; NULL where each has all.

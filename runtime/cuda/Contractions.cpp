@@ -27,23 +27,12 @@ Contractions::~Contractions() {
   }
 }
 
-// Of an address, no more than all tensors have: the choice is the same wherever a caller's lie.
-static uint32_t alignmentOf(int64_t address) {
-  return uint32_t(address & -address) ? std::min<uint32_t>(uint32_t(address & -address), SNUG_GPU_TENSOR_ALIGNMENT) : SNUG_GPU_TENSOR_ALIGNMENT;
-}
-
-Contractions::Key Contractions::keyOf(int64_t contraction, const snug_contraction_shape &s) {
-  return {contraction,   s.m,           s.n,           s.k,           s.batch,           s.ld_a,
-          s.ld_b,        s.ld_c,        s.ld_d,        s.stride_a,    s.stride_b,        s.stride_c,
-          s.stride_d,    alignmentOf(s.a), alignmentOf(s.b), alignmentOf(s.c), alignmentOf(s.d), alignmentOf(s.bias)};
-}
-
 static DataType typeOf(const snug_dtype &type) {
   return type.code == 4 ? kBFloat16 : type.bits == 16 ? kFloat16 : type.bits == 64 ? kFloat64 : kFloat32;
 }
 
 // The matrices and what is done with them, as the library has them. False where it does not take them.
-bool Contractions::describe(Choice &choice, const snug_contraction &contraction, const snug_contraction_shape &s) const {
+bool Contractions::describe(Choice &choice, const snug_contraction &contraction, const Shape &s) const {
   const Library &lib = blas.lib;
   int64_t extents[] = {s.m, s.n, s.k, s.batch};
   if (std::any_of(extents, extents + 4, [](int64_t extent) { return extent <= 0 || extent > INT_MAX; }))
@@ -79,7 +68,7 @@ bool Contractions::describe(Choice &choice, const snug_contraction &contraction,
 }
 
 // Takes what the library thinks is fastest, within the workspace that is planned.
-void Contractions::choose(Choice &choice, const snug_contraction &contraction, const snug_contraction_shape &s) const {
+void Contractions::choose(Choice &choice, const snug_contraction &contraction, const Shape &s) const {
   const Library &lib = blas.lib;
   if (!describe(choice, contraction, s))
     return;
@@ -104,15 +93,16 @@ void Contractions::choose(Choice &choice, const snug_contraction &contraction, c
   choice.algorithm = best.algorithm;
 }
 
-Contractions::Choice &Contractions::choiceOf(int64_t contraction, const snug_contraction_shape &shape) {
+Contractions::Choice &Contractions::choiceOf(int64_t contraction, const Shape &shape) {
   auto [entry, isNew] = choices.try_emplace(keyOf(contraction, shape));
   if (isNew)
     choose(entry->second, header.contractions[contraction], shape);
   return entry->second;
 }
 
-Status Contractions::run(int64_t number, const snug_contraction_shape &s, Stream stream) {
+int Contractions::run(int64_t number, const void *shape, Stream stream) {
   const snug_contraction &contraction = header.contractions[number];
+  const Shape &s = shapeOf(shape);
   Choice &choice = choiceOf(number, s);
   auto at = [](int64_t address) { return reinterpret_cast<void *>(address); };
   if (const void *bias = at(s.bias); contraction.flags & SNUG_CONTRACTION_BIAS)

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The contractions of a context that cuBLASLt does. How it does one is chosen when its shape is met for the first time, which a
-// rehearsal sees to before the first run, and stays so: another choice may give other bits.
+// The products of a context that cuBLASLt does.
 #ifndef SNUG_RUNTIME_CUDA_CONTRACTIONS_H
 #define SNUG_RUNTIME_CUDA_CONTRACTIONS_H
 
 #include "runtime/cuda/CublasLt.h"
-#include "runtime/cuda/Driver.h"
-#include "snug/ModelABI.h"
+#include "runtime/cuda/LibraryCalls.h"
 
-#include <array>
 #include <map>
 
 namespace snug::cuda {
@@ -27,35 +24,32 @@ public:
   cublaslt::Handle handle = nullptr;
 };
 
-class Contractions {
+class Contractions : public LibraryCalls {
 public:
   Contractions(const Blas &blas, const snug_model_header &header) : blas(blas), header(header) {}
-  Contractions(const Contractions &) = delete;
-  Contractions &operator=(const Contractions &) = delete;
-  ~Contractions();
+  ~Contractions() override;
 
-  // Whether the library does that contraction of that shape; else a kernel has to. Chooses how.
-  bool has(int64_t contraction, const snug_contraction_shape &shape) { return choiceOf(contraction, shape).isFound; }
-  // Starts it; only what it has.
-  cublaslt::Status run(int64_t contraction, const snug_contraction_shape &shape, Stream stream);
+  const char *name() const override { return "cuBLASLt"; }
+  bool has(int64_t contraction, const void *shape) override { return choiceOf(contraction, shapeOf(shape)).isFound; }
+  int run(int64_t contraction, const void *shape, Stream stream) override;
+  std::string errorText(int status) const override { return cublaslt::errorText(status); }
 
 private:
-  // All that a choice depends on: the contraction, its shape, and how addresses are aligned.
-  using Key = std::array<int64_t, 18>;
+  using Shape = snug_contraction_shape;
+  static const Shape &shapeOf(const void *shape) { return *static_cast<const Shape *>(shape); }
   struct Choice {
     bool isFound = false;
     cublaslt::MatmulDesc desc = nullptr;
     cublaslt::MatrixLayout a = nullptr, b = nullptr, c = nullptr, d = nullptr;
     cublaslt::Algorithm algorithm{};
   };
-  static Key keyOf(int64_t contraction, const snug_contraction_shape &shape);
-  Choice &choiceOf(int64_t contraction, const snug_contraction_shape &shape);
-  bool describe(Choice &choice, const snug_contraction &contraction, const snug_contraction_shape &shape) const;
-  void choose(Choice &choice, const snug_contraction &contraction, const snug_contraction_shape &shape) const;
+  Choice &choiceOf(int64_t contraction, const Shape &shape);
+  bool describe(Choice &choice, const snug_contraction &contraction, const Shape &shape) const;
+  void choose(Choice &choice, const snug_contraction &contraction, const Shape &shape) const;
 
   const Blas &blas;
   const snug_model_header &header;
-  std::map<Key, Choice> choices;
+  std::map<ShapeKey<Shape>, Choice> choices;
 };
 
 } // namespace snug::cuda

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Products that cuBLASLt does in a kernel's place; and that what stands in for it sees wrong calls.
+// That what stands in for cuBLASLt sees wrong calls.
 
 #include "runtime/cuda/CublasLt.h"
 #include "test/unit/cuda/CudaTest.h"
-
-#include <algorithm>
 
 using namespace snug::cuda;
 namespace lt = snug::cublaslt;
@@ -17,117 +15,6 @@ SNUG_CUBLASLT_FUNCTIONS(SNUG_CUBLASLT_DECLARE)
 } // namespace snug::cublaslt
 
 using CudaBlas = CudaTest;
-
-// With it, only what a library does works.
-static const char *const kNoKernels = "cuLaunchKernel:0:701";
-
-static std::vector<float> productOf(const std::vector<float> &x) {
-  std::vector<float> y(x.size());
-  for (size_t i = 0; i < x.size(); ++i) {
-    float sum = float(i % 8);
-    for (size_t k = 0; k < 8; ++k)
-      sum += x[i / 8 * 8 + k] * (float(k) - float(i % 8) / 2);
-    y[i] = std::max(sum, 0.0f);
-  }
-  return y;
-}
-
-TEST_F(CudaBlas, TheLibraryDoesProducts) {
-  Setting fail("SNUG_FAKE_CUDA_FAIL", kNoKernels);
-  load(FIXTURE_BLAS);
-  create();
-  snug_fake_cuda_stats before = stats();
-  for (int64_t n : {64, 9}) {
-    Rows x(n, -5), y(n, 0);
-    EXPECT_OK(run(x.onHost(), y.onHost()));
-    EXPECT_EQ(y.values, productOf(x.values));
-  }
-  EXPECT_EQ(stats().launches - before.launches, 2u);
-  EXPECT_EQ(stats().allocations, before.allocations);
-}
-
-TEST_F(CudaBlas, AKernelDoesWhatTheLibraryDoesNot) {
-  for (const char *offered : {"none", "greedy"}) {
-    Setting setting("SNUG_FAKE_CUBLASLT", offered);
-    load(FIXTURE_BLAS);
-    create();
-    Rows x(9, -5), y(9, 0);
-    EXPECT_OK(run(x.onHost(), y.onHost()));
-    EXPECT_EQ(y.values, productOf(x.values));
-    {
-      Setting fail("SNUG_FAKE_CUDA_FAIL", kNoKernels);
-      EXPECT_FAILS_WITH(run(x.onHost(), y.onHost()), SNUG_EXIT_RUN, "launch 0 (kernel 'product_0' on 1 blocks");
-    }
-    snug_context_destroy(context);
-    snug_model_release(model);
-    context = nullptr;
-    model = nullptr;
-  }
-}
-
-// What was chosen stays: of the largest dims when the context is made, of others by the first run that has them.
-TEST_F(CudaBlas, AChoiceStays) {
-  load(FIXTURE_BLAS);
-  create();
-  Setting offered("SNUG_FAKE_CUBLASLT", "none"), fail("SNUG_FAKE_CUDA_FAIL", kNoKernels);
-  Rows x(64, -5), y(64, 0), few(9, 1), made(9, 0);
-  EXPECT_OK(run(x.onHost(), y.onHost()));
-  EXPECT_EQ(y.values, productOf(x.values));
-  EXPECT_FAILS_WITH(run(few.onHost(), made.onHost()), SNUG_EXIT_RUN, "kernel 'product_0'");
-  unsetenv("SNUG_FAKE_CUBLASLT");
-  EXPECT_FAILS_WITH(run(few.onHost(), made.onHost()), SNUG_EXIT_RUN, "kernel 'product_0'");
-}
-
-TEST_F(CudaBlas, AGraphHasProducts) {
-  load(FIXTURE_BLAS);
-  create(SNUG_CONTEXT_GRAPH);
-  Rows x(9, -5), y(9, 0);
-  EXPECT_OK(run(x.onHost(), y.onHost()));
-  Setting fail("SNUG_FAKE_CUDA_FAIL", "cublasLtMatmul:0:13"); // replayed, not called
-  for (float &value : x.values)
-    value *= -1;
-  EXPECT_OK(run(x.onHost(), y.onHost()));
-  EXPECT_EQ(y.values, productOf(x.values));
-}
-
-TEST_F(CudaBlas, AProfileHasProducts) {
-  load(FIXTURE_BLAS);
-  uint64_t launchNs[1] = {};
-  snug_context_options options = SNUG_CONTEXT_OPTIONS_INIT;
-  options.launch_ns = launchNs;
-  EXPECT_OK(snug_context_create(model, &options, &context));
-  Rows x(64, -5), y(64, 0);
-  EXPECT_OK(run(x.onHost(), y.onHost()));
-  EXPECT_GT(launchNs[0], 0u);
-}
-
-TEST_F(CudaBlas, SaysWhatTheLibraryCouldNotDo) {
-  load(FIXTURE_BLAS);
-  create();
-  Rows x(9, -5), y(9, 0);
-  {
-    Setting fail("SNUG_FAKE_CUDA_FAIL", "cublasLtMatmul:1:13");
-    EXPECT_FAILS(run(x.onHost(), y.onHost()), SNUG_EXIT_RUN,
-                 "launch 0 (for ONNX node(s) MatMul_0, Relu_1) could not be started by cuBLASLt on CUDA device 0 (Fake GPU, sm_90): "
-                 "CUBLAS_STATUS_EXECUTION_FAILED (13)");
-  }
-  EXPECT_OK(run(x.onHost(), y.onHost()));
-  EXPECT_EQ(y.values, productOf(x.values));
-}
-
-TEST_F(CudaBlas, SaysThatTheLibraryDoesNotStart) {
-  load(FIXTURE_BLAS);
-  Setting fail("SNUG_FAKE_CUDA_FAIL", "cublasLtCreate:1:1");
-  EXPECT_FAILS(snug_context_create(model, nullptr, &context), SNUG_EXIT_MACHINE,
-               "cuBLASLt cannot be used on CUDA device 0 (Fake GPU, sm_90): CUBLAS_STATUS_NOT_INITIALIZED (1); repair its installation, or "
-               "compile the model with --gpu-libraries none");
-}
-
-TEST_F(CudaBlas, RefusesDamagedModels) {
-  EXPECT_FAILS_WITH(snug_model_load(FIXTURE_BLAS_DAMAGED, &model), SNUG_EXIT_INVALID, "is damaged: compile it again");
-}
-
-//===-- The stand-in ----------------------------------------------------------------------------------------------===//
 
 namespace {
 // d[m, n] = a[m, k] b[k, n] of f32, of 40 each.
