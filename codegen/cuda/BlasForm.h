@@ -7,22 +7,12 @@
 #ifndef SNUG_CODEGEN_CUDA_BLASFORM_H
 #define SNUG_CODEGEN_CUDA_BLASFORM_H
 
-#include "dialects/nn/NnDialect.h"
+#include "codegen/cuda/LibraryEpilogue.h"
 #include "dialects/plan/PlanDialect.h"
 
 #include <optional>
 
 namespace snug::codegen {
-
-// What an epilogue computes of the sum, where it is an activation of weighted terms.
-struct BlasEpilogue {
-  enum class Activation { None, Relu, Gelu }; // gelu: by tanh
-  double alpha = 1;
-  llvm::SmallVector<double> weights; // of the epilogue's inputs
-  Activation activation = Activation::None;
-  // Nothing where it is another function, or one that rounds in between.
-  static std::optional<BlasEpilogue> of(nn::ContractOp op);
-};
 
 // A contraction that BLAS has; looks at static types only.
 struct BlasForm {
@@ -33,8 +23,7 @@ struct BlasForm {
   std::optional<unsigned> c, bias;  // operands, too
   plan::ContractionAttr contraction;
 
-  // With `epilogue` unset, of the sums alone.
-  static std::optional<BlasForm> of(nn::ContractOp op, const std::optional<BlasEpilogue> &epilogue);
+  static std::optional<BlasForm> of(nn::ContractOp op, const LibraryEpilogue &epilogue);
   // What plan::LaunchOp calls shape. `workspace` is an address, too.
   llvm::SmallVector<mlir::Value> shape(mlir::OpBuilder &host, mlir::Value workspace);
 };

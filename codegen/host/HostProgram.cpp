@@ -333,18 +333,20 @@ FailureOr<OwningOpRef<ModuleOp>> codegen::buildHostModule(ModuleOp module, func:
 
   SmallVector<Operation *> ops;
   body.walk([&](Operation *op) { ops.push_back(op); });
-  int64_t maxArguments = 0, launches = 0, collectives = 0;
+  int64_t maxArguments = 0, maxShape = 0, launches = 0, collectives = 0;
   llvm::DenseMap<Operation *, Operation *> startOf; // of waits, as long as they are there
   llvm::DenseMap<Operation *, int64_t> numberOf;    // of collectives
   body.walk([&](mesh::WaitOp op) { startOf[op] = op.getStart(); });
   for (Operation *op : ops)
-    if (auto launch = dyn_cast<plan::LaunchOp>(op))
+    if (auto launch = dyn_cast<plan::LaunchOp>(op)) {
       maxArguments = std::max<int64_t>(maxArguments, launch.getArgs().size());
+      maxShape = std::max<int64_t>(maxShape, launch.getShape().size());
+    }
   b.setInsertionPointToStart(entry);
   Value count = LLVM::ConstantOp::create(b, b.getI64Type(), b.getI64IntegerAttr(1 + maxArguments));
   LaunchCalls calls{LLVM::AllocaOp::create(b, pointer, b.getI64Type(), count), startLaunch, startState, contract, {}};
   if (!signature.contractions.empty()) {
-    count = LLVM::ConstantOp::create(b, b.getI64Type(), b.getI64IntegerAttr(sizeof(snug_contraction_shape) / sizeof(int64_t)));
+    count = LLVM::ConstantOp::create(b, b.getI64Type(), b.getI64IntegerAttr(maxShape));
     calls.shape = LLVM::AllocaOp::create(b, pointer, b.getI64Type(), count);
   }
   SmallVector<plan::OffsetOp> offsets;

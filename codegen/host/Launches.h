@@ -11,7 +11,7 @@ namespace snug::codegen {
 struct KernelCode;
 
 // How launches are started: by `start` with `state`, which is parallel_for, or launch of a GPU, and `contract` those that libraries
-// may do. `slots` is the array that arguments are stored to, after the launch's index, and `shape` a snug_contraction_shape.
+// may do. `slots` is the array that arguments are stored to, after the launch's index, and `shape` that of what a library is told.
 struct LaunchCalls {
   mlir::Value slots, start, state, contract, shape;
 };

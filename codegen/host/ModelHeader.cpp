@@ -149,7 +149,7 @@ private:
                      (one.getBias() ? SNUG_CONTRACTION_BIAS : 0) | (one.getActivation() == "relu" ? SNUG_CONTRACTION_RELU : 0) |
                      (one.getActivation() == "gelu" ? SNUG_CONTRACTION_GELU : 0) | (one.getTf32() ? SNUG_CONTRACTION_TF32 : 0);
     auto real = [&](mlir::FloatAttr value) { return ConstantFP::get(Type::getDoubleTy(context), value.getValueAsDouble()); };
-    return record({dtype(one.getOperands()), dtype(one.getResult()), number32(flags), number32(0), real(one.getAlpha()), real(one.getBeta())});
+    return record({dtype(one.getOperands()), dtype(one.getResult()), number32(flags), number32(one.getSpatial()), real(one.getAlpha()), real(one.getBeta())});
   }
   Constant *table(Constant *value) {
     return new GlobalVariable(module, value->getType(), /*isConstant=*/true, GlobalValue::InternalLinkage, value,

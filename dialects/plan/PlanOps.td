@@ -19,13 +19,13 @@ def Plan_Dialect : Dialect {
 
 def Plan_ContractionAttr : AttrDef<Plan_Dialect, "Contraction"> {
   let mnemonic = "contraction";
-  let summary = "A product of matrices as a BLAS library does it";
+  let summary = "A product of matrices as a BLAS library does it, or a convolution";
   let description = [{
-    Of each instance of a batch, d = activation(alpha op(a) op(b) + beta c + bias): a and b of elements `operands`, c, d and
-    bias of elements `result`; columns are contiguous, and bias has an element for each row of d. `tf32`: operands of f32 may be
-    rounded to that. As snug_contraction of include/snug/ModelABI.h.
+    Of each instance of a batch, d = activation(alpha a b + beta c + bias): a and b of elements `operands`, c, d and bias of
+    elements `result`. `tf32`: operands of f32 may be rounded to that. As snug_contraction of include/snug/ModelABI.h: without
+    `spatial` dims a product of matrices.
   }];
-  let parameters = (ins "::mlir::Type":$operands, "::mlir::Type":$result, "bool":$transposeA, "bool":$transposeB,
+  let parameters = (ins "::mlir::Type":$operands, "::mlir::Type":$result, "unsigned":$spatial, "bool":$transposeA, "bool":$transposeB,
                         "::mlir::FloatAttr":$alpha, "::mlir::FloatAttr":$beta, "bool":$bias, "::mlir::StringAttr":$activation,
                         "bool":$tf32);
   let assemblyFormat = "`<` struct(params) `>`";
@@ -66,7 +66,8 @@ def Plan_LaunchOp : Op<Plan_Dialect, "launch", [AttrSizedOperandSegments]> {
     strides and offsets that are not static are index arguments of their own. Ranges start at multiples of `grain`.
 
     With `library`, a library that does such a contraction may do it in the kernel's place. It is told what
-    snug_contraction_shape of include/snug/ModelABI.h holds, in that order; what a contraction lacks is 0.
+    snug_contraction_shape of include/snug/ModelABI.h holds, or of a convolution snug_convolution_shape, in that order; what a
+    contraction lacks is 0.
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<AnyType>:$args, Index:$extent, I64Attr:$grain,
                        OptionalAttr<Plan_ContractionAttr>:$library, Variadic<AnyType>:$shape);

@@ -167,12 +167,14 @@ typedef struct snug_gpu_kernel {
   uint32_t reserved;
 } snug_gpu_kernel;
 
-// A product of matrices that a library may do in a kernel's place: of each instance of a batch,
-//   d = activation(alpha op(a) op(b) + beta c + bias),
-// all sums in f32 or f64, never in a shorter type, of operands as they are but with SNUG_CONTRACTION_TF32. Columns are contiguous
-// (a row-major matrix is a transposed one); bias has an element for each row of d.
+// A contraction that a library may do in a kernel's place: of each instance of a batch,
+//   d = activation(alpha a b + beta c + bias),
+// all sums in f32 or f64, never in a shorter type, of operands as they are but with SNUG_CONTRACTION_TF32. Without spatial dims it is
+// a product op(a) op(b) of matrices whose columns are contiguous (a row-major matrix is a transposed one), and bias has an element for
+// each row of d; with 1 to 3 of them it is the convolution of a with the filters b, not turned around and without padding, and bias has
+// an element for each filter.
 typedef enum snug_contraction_flags {
-  SNUG_CONTRACTION_TRANSPOSE_A = 1, // op(a) is a transposed
+  SNUG_CONTRACTION_TRANSPOSE_A = 1, // op(a) is a transposed; of products only, as the next one
   SNUG_CONTRACTION_TRANSPOSE_B = 2,
   SNUG_CONTRACTION_BIAS = 4,
   SNUG_CONTRACTION_RELU = 8,  // max(x, 0)
@@ -182,17 +184,28 @@ typedef enum snug_contraction_flags {
 typedef struct snug_contraction {
   snug_dtype operands, result; // of a and b; of c, d and bias
   uint32_t flags;              // snug_contraction_flags
-  uint32_t reserved;
+  uint32_t spatial;            // dims of a convolution beside instances and channels; 0: a product
   double alpha, beta; // with a beta of 0 there is no c
 } snug_contraction;
 
-// Of one launch. d has m x n elements, op(a) m x k, op(b) k x n.
+// Of one launch of a product. d has m x n elements, op(a) m x k, op(b) k x n.
 typedef struct snug_contraction_shape {
   int64_t m, n, k, batch;
   int64_t ld_a, ld_b, ld_c, ld_d;                 // elements from a column to the next one
   int64_t stride_a, stride_b, stride_c, stride_d; // from an instance of the batch to the next one; 0: all have the same
   int64_t a, b, c, d, bias, workspace;            // addresses; 0: there is none
 } snug_contraction_shape;
+
+// Of one launch of a convolution: of each filter f, of channels / groups channels,
+//   (a b)[n, f, o] = sum over c, w of a[n, first channel of f's group + c, o * step + w * dilation] b[f, c, w],
+// where o, w and the like stand for an index along each spatial dim. Dims that it does not have are of extent 1.
+typedef struct snug_convolution_shape {
+  int64_t batch, channels, filters, groups; // channels and filters: of all groups
+  int64_t in[3], window[3], out[3], step[3], dilation[3];
+  // Elements from an index to the next one: of instances (of b: filters), channels (of b: of a group), spatial dims.
+  int64_t strides_a[5], strides_b[5], strides_c[5], strides_d[5];
+  int64_t a, b, c, d, bias, workspace; // as above
+} snug_convolution_shape;
 
 // Where the weights of one device are.
 typedef struct snug_rank_weights {
@@ -231,9 +244,10 @@ typedef struct snug_runtime_table {
   // Of a model for a GPU whose course depends on data: waits for what the run has started, and returns the `bytes` (1 to 8) at an
   // address of the device, the others 0. All are 0 once something has failed.
   int64_t (*read)(void *device_state, const void *address, int64_t bytes);
-  // As `launch`, but that a library may do `contraction` of snug_model_header.contractions instead. NULL for a model without any.
-  void (*contract)(void *device_state, int64_t launch, int64_t contraction, const snug_contraction_shape *shape, int64_t kernel,
-                   int64_t blocks, const int64_t *args);
+  // As `launch`, but that a library may do `contraction` of snug_model_header.contractions instead, of that shape: of a product a
+  // snug_contraction_shape, of a convolution a snug_convolution_shape. NULL for a model without any.
+  void (*contract)(void *device_state, int64_t launch, int64_t contraction, const void *shape, int64_t kernel, int64_t blocks,
+                   const int64_t *args);
 } snug_runtime_table;
 
 // Of a model for a GPU, arena, weights, inputs and outputs are addresses on its device: arena and weights 256-byte aligned, the

@@ -168,13 +168,14 @@ void snug::bindOptions(CLI::App &app, CompileOptions &o) {
          [&o](const std::string &text) {
            o.gpuLibraries.clear();
            for (const std::string &name : CLI::detail::split(text, ',')) {
-             if (name != "cublaslt" && (name != "none" || text != "none"))
-               throw CLI::ValidationError("--gpu-libraries", "'" + printable(text) + "' is no list of libraries; write cublaslt, or none");
+             if (name != "cublaslt" && name != "cudnn" && (name != "none" || text != "none"))
+               throw CLI::ValidationError("--gpu-libraries", "'" + printable(text) + "' is no list of libraries; write cublaslt, cudnn, both "
+                                                                                     "with a comma between them, or none");
              if (name != "none")
                o.gpuLibraries.push_back(name);
            }
          },
-         "Libraries of NVIDIA's that a model for GPUs may call, or none (default: cublaslt)")
+         "Libraries of NVIDIA's that a model for GPUs may call, or none (default: cublaslt,cudnn)")
       ->type_name("NAME,...|none");
   app.add_option("--precision", o.precision,
                  "Type in which products of f32 are made: f32 (default), or tf32, less exact and faster, on GPUs")

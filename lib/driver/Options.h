@@ -45,7 +45,7 @@ struct CompileOptions {
   std::string target = "cpu";       // the machine to compile for
   std::string cudaToolkit;          // folder; empty: where it is commonly found
   int gpuCapability = 0;            // of the oldest GPU that `target` names (90 of sm_90); 0: a CPU computes
-  std::vector<std::string> gpuLibraries{"cublaslt"}; // that a model for GPUs may call
+  std::vector<std::string> gpuLibraries{"cublaslt", "cudnn"}; // that a model for GPUs may call
   std::string precision = "f32";    // type in which products of f32 are made; one that the target has
   std::string march = "native";     // CPU whose instructions may be used
   int threads = 0;                  // planned threads; 0: this machine's

@@ -25,7 +25,7 @@ struct FormContraction : OpRewritePattern<linalg::GenericOp> {
     if (!fill || !matchPattern(fill.getInputs()[0], m_AnyZeroFloat()) || !weight)
       return failure();
     SmallVector<AffineMap> maps = op.getIndexingMapsArray();
-    if (!maps[1].isProjectedPermutation() || !maps[2].isProjectedPermutation(/*allowZeroInResults=*/true))
+    if (!maps[1].isProjectedPermutation() || !maps[2].isProjectedPermutation(/*allowZeroInResults=*/true) || isReversed(maps[0]))
       return failure();
 
     // The weight with its columns inside, so that a row of it is a vector: batch dims, reduction dims, columns.
@@ -72,6 +72,15 @@ struct FormContraction : OpRewritePattern<linalg::GenericOp> {
   }
 
 private:
+  // Windows of a transposed convolution are gone through the other way round, which no contraction does.
+  static bool isReversed(AffineMap map) {
+    bool is = false;
+    map.walkExprs([&](AffineExpr expr) {
+      auto constant = dyn_cast<AffineConstantExpr>(expr);
+      is |= constant && constant.getValue() < 0;
+    });
+    return is;
+  }
   static bool isSumOfProducts(linalg::GenericOp op) {
     Block *body = op.getBody();
     auto sum = body->getTerminator()->getOperand(0).getDefiningOp<arith::AddFOp>();

@@ -270,6 +270,13 @@ const char *snug::precisionOf(const snug_model_header &header) {
   return hasIt && header.precision ? header.precision : "f32";
 }
 
+bool snug::hasContraction(const snug_model_header &header, bool isConvolution) {
+  bool has = false;
+  for (uint32_t i = 0; i < numContractions(header); ++i)
+    has |= (header.contractions[i].spatial != 0) == isConvolution;
+  return has;
+}
+
 uint32_t snug::numRanks(const snug_model_header &header) {
   bool hasMesh = header.struct_size >= offsetof(snug_model_header, rank_weights) + sizeof(header.rank_weights);
   return hasMesh ? header.mesh[0] * header.mesh[1] : 0;

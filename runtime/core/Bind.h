@@ -50,6 +50,7 @@ uint32_t deviceKind(const snug_model_header &header);
 uint32_t numContractions(const snug_model_header &header);
 // In which type products of f32 are made, "f32" where the library does not say it.
 const char *precisionOf(const snug_model_header &header);
+bool hasContraction(const snug_model_header &header, bool isConvolution);
 // Devices of the mesh that the model is cut for; 0 where it is for one device.
 uint32_t numRanks(const snug_model_header &header);
 // What the devices of a mesh have parts of, by input or output; NULL where each has all.

@@ -119,6 +119,8 @@ bool snug_model::checkDevice() const {
     sound = h.gpu_kernels[i].name && h.gpu_kernels[i].threads > 0;
   if (numContractions(h))
     sound = sound && h.contractions && h.workspace_bytes <= h.memory.arena_bytes;
+  for (uint32_t i = 0; sound && i < numContractions(h); ++i)
+    sound = h.contractions[i].spatial <= 3;
   return sound;
 }
 

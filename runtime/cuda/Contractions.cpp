@@ -28,23 +28,12 @@ Contractions::~Contractions() {
   }
 }
 
-// Of an address, no more than all tensors have: the choice is the same wherever a caller's lie.
-static uint32_t alignmentOf(int64_t address) {
-  return uint32_t(address & -address) ? std::min<uint32_t>(uint32_t(address & -address), SNUG_GPU_TENSOR_ALIGNMENT) : SNUG_GPU_TENSOR_ALIGNMENT;
-}
-
-Contractions::Key Contractions::keyOf(int64_t contraction, const snug_contraction_shape &s) {
-  return {contraction,   s.m,           s.n,           s.k,           s.batch,           s.ld_a,
-          s.ld_b,        s.ld_c,        s.ld_d,        s.stride_a,    s.stride_b,        s.stride_c,
-          s.stride_d,    alignmentOf(s.a), alignmentOf(s.b), alignmentOf(s.c), alignmentOf(s.d), alignmentOf(s.bias)};
-}
-
 static DataType typeOf(const snug_dtype &type) {
   return type.code == 4 ? kBFloat16 : type.bits == 16 ? kFloat16 : type.bits == 64 ? kFloat64 : kFloat32;
 }
 
 // The matrices and what is done with them, as the library has them. False where it does not take them.
-bool Contractions::describe(Choice &choice, const snug_contraction &contraction, const snug_contraction_shape &s) const {
+bool Contractions::describe(ProductChoice &choice, const snug_contraction &contraction, const Shape &s) const {
   const Library &lib = blas.lib;
   int64_t extents[] = {s.m, s.n, s.k, s.batch};
   if (std::any_of(extents, extents + 4, [](int64_t extent) { return extent <= 0 || extent > INT_MAX; }))
@@ -81,8 +70,7 @@ bool Contractions::describe(Choice &choice, const snug_contraction &contraction,
 }
 
 // What the library has in the workspace that is planned, in the order in which it thinks that they are fast.
-std::vector<HeuristicResult> Contractions::offers(const Choice &choice, const snug_contraction &contraction, const snug_contraction_shape &s,
-                                                  int most) const {
+std::vector<HeuristicResult> Contractions::offers(const ProductChoice &choice, const snug_contraction &contraction, const Shape &s, int most) const {
   const Library &lib = blas.lib;
   Preference preference = nullptr;
   if (lib.cublasLtMatmulPreferenceCreate(&preference) != cublaslt::kSuccess)
@@ -109,7 +97,7 @@ std::vector<HeuristicResult> Contractions::offers(const Choice &choice, const sn
 }
 
 // All that an algorithm depends on, but for the device and the library: two contractions that differ in their factors are the same.
-std::string Contractions::textOf(const snug_contraction &contraction, const snug_contraction_shape &s) const {
+std::string Contractions::textOf(const snug_contraction &contraction, const Shape &s) const {
   auto name = [](const snug_dtype &type) {
     DataType of = typeOf(type);
     return std::string(of == kFloat64 ? "f64" : of == kFloat32 ? "f32" : of == kFloat16 ? "f16" : "bf16");
@@ -130,7 +118,7 @@ std::string Contractions::textOf(const snug_contraction &contraction, const snug
 }
 
 // The library itself says whether it has what the file says.
-bool Contractions::takeTuned(Choice &choice, const std::string &key) {
+bool Contractions::takeTuned(ProductChoice &choice, const std::string &key) {
   auto known = tuned ? tuned->find(key) : TuneFile::Choices::iterator();
   if (!tuned || known == tuned->end())
     return false;
@@ -145,7 +133,7 @@ bool Contractions::takeTuned(Choice &choice, const std::string &key) {
   return choice.isFound;
 }
 
-void Contractions::choose(Choice &choice, const snug_contraction &contraction, const snug_contraction_shape &s) {
+void Contractions::choose(ProductChoice &choice, const snug_contraction &contraction, const Shape &s) {
   if (!describe(choice, contraction, s) || takeTuned(choice, textOf(contraction, s)))
     return;
   std::vector<HeuristicResult> best = offers(choice, contraction, s, 1);
@@ -154,29 +142,11 @@ void Contractions::choose(Choice &choice, const snug_contraction &contraction, c
     choice.algorithm = best[0].algorithm;
 }
 
-Contractions::Choice &Contractions::choiceOf(int64_t contraction, const snug_contraction_shape &shape) {
-  auto [entry, isNew] = choices.try_emplace(keyOf(contraction, shape));
-  if (isNew)
-    choose(entry->second, header.contractions[contraction], shape);
-  return entry->second;
-}
-
-bool Contractions::has(int64_t contraction, const snug_contraction_shape &shape, bool isCaptured) {
-  if (!isCaptured)
-    return choiceOf(contraction, shape).isFound;
-  Choice &choice = choices[keyOf(contraction, shape)];
-  return choice.isFound = choice.isFound && choice.isLoaded;
-}
-
-Status Contractions::rehearse(int64_t number, const snug_contraction_shape &shape, Stream stream) {
-  Choice &choice = choiceOf(number, shape);
-  return choice.isFound && !choice.isLoaded ? run(number, shape, stream) : Status(cublaslt::kSuccess);
-}
-
-Status Contractions::tune(int64_t number, const snug_contraction_shape &shape, Stream stream) {
+int Contractions::tune(int64_t number, const void *given, Stream stream) {
+  const Shape &shape = shapeOf(given);
   constexpr int offered = 8, rounds = 3, runs = 5;
   auto [entry, isNew] = choices.try_emplace(keyOf(number, shape));
-  Choice &choice = entry->second;
+  ProductChoice &choice = entry->second;
   const snug_contraction &contraction = header.contractions[number];
   if (!isNew || !describe(choice, contraction, shape))
     return cublaslt::kSuccess;
@@ -218,24 +188,7 @@ Status Contractions::tune(int64_t number, const snug_contraction_shape &shape, S
   return cublaslt::kSuccess;
 }
 
-snug_tuning Contractions::counts() const {
-  snug_tuning all{};
-  for (const auto &[key, choice] : choices) {
-    all.choices += choice.isFound;
-    all.tuned += choice.isFound && choice.isTuned;
-    all.unloaded += choice.isFound && !choice.isLoaded;
-  }
-  return all;
-}
-
-Status Contractions::run(int64_t number, const snug_contraction_shape &s, Stream stream) {
-  Choice &choice = choiceOf(number, s);
-  Status status = start(choice, choice.algorithm, header.contractions[number], s, stream);
-  choice.isLoaded |= status == cublaslt::kSuccess;
-  return status;
-}
-
-Status Contractions::start(const Choice &choice, const Algorithm &algorithm, const snug_contraction &contraction, const snug_contraction_shape &s,
+Status Contractions::start(const ProductChoice &choice, const Algorithm &algorithm, const snug_contraction &contraction, const Shape &s,
                            Stream stream) const {
   auto at = [](int64_t address) { return reinterpret_cast<void *>(address); };
   if (const void *bias = at(s.bias); contraction.flags & SNUG_CONTRACTION_BIAS)

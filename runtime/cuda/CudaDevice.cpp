@@ -45,11 +45,12 @@ CudaDevice::CudaDevice(snug_model &model, const snug_context_options &options, u
   for (Event *event : {&started, &ended})
     if (launchNs)
       check(cuda.cuEventCreate(event, kEventDefault), "make an event");
-  if (resident->blas) {
-    const Blas &blas = *resident->blas;
-    contractions.emplace(blas, header, &tuning->of("cublaslt", blas.lib.cublasLtGetVersion()));
+  if (const Blas *blas = resident->blas.get())
+    products = std::make_unique<Contractions>(*blas, header, &tuning->of("cublaslt", blas->lib.cublasLtGetVersion()));
+  if (hasContraction(header, true))
+    convolutions = std::make_unique<Convolutions>(header, resident->primary.name);
+  if (products || convolutions)
     rehearseLargest(options);
-  }
 }
 
 CudaDevice::~CudaDevice() {
@@ -59,7 +60,8 @@ CudaDevice::~CudaDevice() {
   if (runStream) // a run of the caller's stream may still use the memory
     cuda.cuStreamSynchronize(runStream);
   recording.reset();
-  contractions.reset();
+  products.reset();
+  convolutions.reset();
   gpus.reset();
   for (Event event : {started, ended, passed})
     if (event)
@@ -168,16 +170,18 @@ int64_t CudaDevice::read(void *state, const void *address, int64_t bytes) noexce
   return 0;
 }
 
-void CudaDevice::contract(void *state, int64_t number, int64_t contraction, const snug_contraction_shape *shape, int64_t kernel, int64_t blocks,
+void CudaDevice::contract(void *state, int64_t number, int64_t contraction, const void *shape, int64_t kernel, int64_t blocks,
                           const int64_t *args) noexcept {
   auto &device = *static_cast<CudaDevice *>(state);
   if (device.failure != kSuccess || blocks == 0)
     return;
-  if (!device.contractions->has(contraction, *shape, device.launchesAreCaptured))
+  LibraryCalls &library = device.libraryOf(contraction);
+  if (!library.has(contraction, shape, device.launchesAreCaptured))
     return launch(state, number, kernel, blocks, args);
-  device.libraryFailure = device.contractions->run(contraction, *shape, device.launchStream);
-  if (device.libraryFailure == cublaslt::kSuccess)
+  device.libraryFailure = library.run(contraction, shape, device.launchStream);
+  if (device.libraryFailure == 0)
     return;
+  device.failedLibrary = &library;
   device.failure = kLaunchFailed;
   device.failedLaunch = number;
 }
@@ -196,8 +200,8 @@ void CudaDevice::timedLaunch(void *state, int64_t number, int64_t kernel, int64_
   static_cast<CudaDevice *>(state)->timed(number, [=] { launch(state, number, kernel, blocks, args); });
 }
 
-void CudaDevice::timedContract(void *state, int64_t number, int64_t contraction, const snug_contraction_shape *shape, int64_t kernel,
-                               int64_t blocks, const int64_t *args) noexcept {
+void CudaDevice::timedContract(void *state, int64_t number, int64_t contraction, const void *shape, int64_t kernel, int64_t blocks,
+                               const int64_t *args) noexcept {
   static_cast<CudaDevice *>(state)->timed(number, [=] { contract(state, number, contraction, shape, kernel, blocks, args); });
 }
 
@@ -253,7 +257,7 @@ void CudaDevice::runLaunches(const snug_run_args &args, Stream on) {
   launchStream = on;
   launchesAreCaptured = on != runStream || isCaptured();
   failure = kSuccess;
-  libraryFailure = cublaslt::kSuccess;
+  libraryFailure = 0;
   if (gpus)
     gpus->begin(on);
   header.run(&args);
@@ -265,9 +269,10 @@ void CudaDevice::checkLaunches() const {
   if (failedLaunch < 0)
     throw Failure(SNUG_EXIT_RUN, "a value on which the model's course depends could not be read from " + resident->primary.name + ": " +
                                      errorText(failure) + "; such a model cannot be a part of a CUDA graph");
-  if (libraryFailure != cublaslt::kSuccess)
+  if (libraryFailure != 0)
     throw Failure(SNUG_EXIT_RUN, "launch " + std::to_string(failedLaunch) + " (for ONNX node(s) " + header.launches[failedLaunch].nodes +
-                                     ") could not be started by cuBLASLt on " + resident->primary.name + ": " + cublaslt::errorText(libraryFailure));
+                                     ") could not be started by " + failedLibrary->name() + " on " + resident->primary.name + ": " +
+                                     failedLibrary->errorText(libraryFailure));
   throw Failure(SNUG_EXIT_RUN, "launch " + std::to_string(failedLaunch) + " (kernel '" + header.gpu_kernels[failedKernel].name + "' on " +
                                    std::to_string(failedBlocks) + " blocks, for ONNX node(s) " + header.launches[failedLaunch].nodes +
                                    ") could not be started on " + resident->primary.name + ": " + errorText(failure));

@@ -4,6 +4,7 @@
 
 #include "runtime/core/Device.h"
 #include "runtime/cuda/Contractions.h"
+#include "runtime/cuda/Convolutions.h"
 #include "runtime/cuda/GpuMesh.h"
 #include "runtime/cuda/Recording.h"
 #include "runtime/cuda/Resident.h"
@@ -54,10 +55,11 @@ private:
   bool waits(const Binding &binding) const;
   bool isCaptured() const;
   static void launch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept;
-  static void contract(void *state, int64_t number, int64_t contraction, const snug_contraction_shape *shape, int64_t kernel,
-                       int64_t blocks, const int64_t *args) noexcept;
-  static void timedContract(void *state, int64_t number, int64_t contraction, const snug_contraction_shape *shape, int64_t kernel,
-                            int64_t blocks, const int64_t *args) noexcept;
+  static void contract(void *state, int64_t number, int64_t contraction, const void *shape, int64_t kernel, int64_t blocks,
+                       const int64_t *args) noexcept;
+  static void timedContract(void *state, int64_t number, int64_t contraction, const void *shape, int64_t kernel, int64_t blocks,
+                            const int64_t *args) noexcept;
+  LibraryCalls &libraryOf(int64_t contraction) { return header.contractions[contraction].spatial ? *convolutions : *products; }
   template <class Start> void timed(int64_t number, Start &&start);
   static int64_t read(void *state, const void *address, int64_t bytes) noexcept;
   static void timedLaunch(void *state, int64_t number, int64_t kernel, int64_t blocks, const int64_t *args) noexcept;
@@ -77,8 +79,8 @@ private:
   std::optional<Recording> recording;
   std::optional<TuneFile> tuning;
   bool hasTuneFile = false; // that was read, or is written
-  std::optional<Contractions> contractions; // where the model has some
-  std::vector<int64_t> rehearsedDims;       // the last ones
+  std::unique_ptr<LibraryCalls> products, convolutions; // where the model has some
+  std::vector<int64_t> rehearsedDims;                   // the last ones
   std::vector<void *> addresses; // of the run that is prepared: of binding.data, with copies
   std::optional<GpuMesh> gpus;   // of a model that is cut for a mesh
   Event passed = nullptr;          // behind the last run that the host did not wait for
@@ -87,7 +89,8 @@ private:
   Event started = nullptr, ended = nullptr;
   // What went wrong first in a run.
   Result failure = kSuccess;
-  cublaslt::Status libraryFailure = cublaslt::kSuccess;
+  int libraryFailure = 0; // a status of failedLibrary's
+  const LibraryCalls *failedLibrary = nullptr;
   int64_t failedLaunch = 0, failedKernel = 0, failedBlocks = 0;
 };
 

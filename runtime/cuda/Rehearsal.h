@@ -14,7 +14,7 @@ inline snug_runtime_table silentTable() {
   table.abi_version = SNUG_MODEL_ABI_VERSION;
   table.struct_size = sizeof table;
   table.launch = [](void *, int64_t, int64_t, int64_t, const int64_t *) {};
-  table.contract = [](void *, int64_t, int64_t, const snug_contraction_shape *, int64_t, int64_t, const int64_t *) {};
+  table.contract = [](void *, int64_t, int64_t, const void *, int64_t, int64_t, const int64_t *) {};
   table.read = [](void *, const void *, int64_t) -> int64_t { return 1; }; // which may be divided by
   table.collective = [](void *, int64_t, const void *, void *, int64_t) {};
   table.start = table.collective;

@@ -2,6 +2,7 @@
 
 #include "runtime/cuda/Resident.h"
 #include "runtime/core/Bind.h"
+#include "runtime/cuda/Cudnn.h"
 
 #include <algorithm>
 #include <cstring>
@@ -63,8 +64,11 @@ Resident::Resident(snug_model &model, uint32_t ordinal, uint32_t rank) : Residen
   size_t free = 0, total = 0;
   check(driver().cuMemGetInfo(&free, &total), "ask for the device's memory");
   freeBefore = free;
-  if (numContractions(header)) // what may be missing comes before what takes time
+  // What may be missing comes before what takes time.
+  if (hasContraction(header, false))
     blas = std::make_unique<Blas>(primary.name);
+  if (hasContraction(header, true))
+    cudnn::library();
   load(header);
   if (uint64_t bytes = header.memory.weights_bytes) {
     weights = Memory(primary, bytes, "the model's weights");

@@ -4,8 +4,8 @@ import json
 import re
 
 LOOP = re.compile(r"scf\.for (%\w+) = (%\w+) to (%\w+) step (%\w+)")
-LAUNCH = re.compile(r"snug_plan\.launch @(\w+)\(.*\) range (%\w+) grain (\d+)( library <)?")
-LIBRARY = "cublasLtMatmul"
+LAUNCH = re.compile(r"snug_plan\.launch @(\w+)\(.*\) range (%\w+) grain (\d+)(?: library <[^>]*spatial = (\d+))?")
+LIBRARIES = {False: "cublasLtMatmul", True: "cudnnBackendExecute"}  # by whether it is a convolution
 CONSTANT = re.compile(r"(%\w+) = arith\.constant (-?\d+) : index")
 AFFINE = re.compile(r"(%\w+) = affine\.(min|max|apply) affine_map<\(([^)]*)\)(?:\[([^\]]*)\])? -> \((.*)\)>\(([^)]*)\)(?:\[([^\]]*)\])?")
 BINARY = re.compile(r"(%\w+) = arith\.(\w+) (%\w+), (%\w+) : index")
@@ -46,7 +46,7 @@ def run(statements, numbers):
                 yield from run(body, {**numbers, variable: value})
         elif made.re is LAUNCH:
             extent, grain = numbers.get(made[2]), int(made[3])
-            yield (made[1], LIBRARY) if made[4] else (made[1],), None if extent is None else -(-extent // grain)
+            yield (made[1], LIBRARIES[made[4] != "0"]) if made[4] else (made[1],), None if extent is None else -(-extent // grain)
         else:
             numbers[made[1]] = number(made, numbers)
 
@@ -72,7 +72,8 @@ def number(made, numbers):
 def started(log):
     """(kernel, or the library's call; blocks, None of a library) of what SNUG_FAKE_CUDA_LOG has written."""
     calls = map(json.loads, log.read_text().splitlines())
-    return [(call.get("kernel", LIBRARY), call.get("blocks")) for call in calls if call.get("call") in ("cuLaunchKernel", LIBRARY)]
+    return [(call.get("kernel", call["call"]), call.get("blocks")) for call in calls
+            if call.get("call") in ("cuLaunchKernel", *LIBRARIES.values())]
 
 
 def agree(said, done):

@@ -37,8 +37,8 @@ class Gpu:
         host_code(kernels, self.kernels)
         # Whoever asks for libcuda.so.1 gets it, now that it is there, and so with the libraries.
         self.driver = C.CDLL(os.environ["SNUG_FAKE_CUDA"])
-        self.blas = C.CDLL(str(pathlib.Path(os.environ["SNUG_FAKE_CUDA"]).with_name("libcublasLt.so.13")))
-        self.nccl = C.CDLL(os.path.join(os.path.dirname(os.environ["SNUG_FAKE_CUDA"]), "libnccl.so.2"))
+        names = ("libcublasLt.so.13", "libcudnn.so.9", "libnccl.so.2")
+        self.libraries = [C.CDLL(str(pathlib.Path(os.environ["SNUG_FAKE_CUDA"]).with_name(name))) for name in names]
 
     def __enter__(self):
         os.environ["SNUG_SIM_KERNELS"] = str(self.kernels)

@@ -24,7 +24,7 @@ EXPORTED = {"gpt2_tiny": {"batch": 2, "seq": 40}, "gpt2_tiny_unoptimized": {"bat
             "llama_tiny": {"batch": 1, "seq": 40}, "llama_tiny_decode": {"batch": 2, "past": 37}, "bert_tiny": {"batch": 2, "seq": 24},
             "vit_tiny": {"batch": 1}, "folding_tiny": {"batch": 1, "n": 12}, **{"families/" + name: dims for name, dims in FAMILIES.items()}}
 BUDGETS = ("all", "half", "least")
-LIBRARIES = ("none", "cublaslt")
+LIBRARIES = ("none", "cublaslt,cudnn")
 CASES = [(name, budget, libraries) for name in EXPORTED for budget in BUDGETS for libraries in LIBRARIES]
 SHORT = random.Random(3).sample(CASES, 16)
 DECISIONS = {"families/cond_branch": 1}  # values that a run reads, as they decide what it does next

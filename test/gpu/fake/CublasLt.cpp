@@ -11,6 +11,7 @@
 // Environment: SNUG_FAKE_CUBLASLT=none offers no algorithm, =greedy one that needs more workspace than it may have, =refuses takes none that
 // cublasLtMatmulAlgoCheck is asked about; SNUG_FAKE_CUBLASLT_VERSION=130000.
 
+#include "test/gpu/fake/Elements.h"
 #include "test/gpu/fake/Hooks.h"
 
 #include "runtime/cuda/CublasLt.h"
@@ -25,6 +26,7 @@
 
 using namespace snug;
 using namespace snug::cublaslt;
+using namespace snug::fake;
 
 #define API extern "C" __attribute__((visibility("default")))
 
@@ -86,31 +88,6 @@ static Status fault(const std::string &text, Status status = cublaslt::kInvalidV
   return status;
 }
 
-static size_t bytesOf(DataType type) { return type == kFloat64 ? 8 : type == kFloat32 ? 4 : 2; }
-
-static double elementOf(DataType type, const uint8_t *at) {
-  if (type == kFloat64 || type == kFloat32) {
-    double wide;
-    float narrow;
-    memcpy(&narrow, at, 4);
-    if (type == kFloat32)
-      return narrow;
-    memcpy(&wide, at, 8);
-    return wide;
-  }
-  uint16_t bits;
-  memcpy(&bits, at, 2);
-  if (type == kBFloat16) {
-    uint32_t wide = uint32_t(bits) << 16;
-    float value;
-    memcpy(&value, &wide, 4);
-    return value;
-  }
-  _Float16 half;
-  memcpy(&half, &bits, 2);
-  return float(half);
-}
-
 // To 10 bits of mantissa, to nearest, ties away from zero.
 static double roundedToTF32(double value) {
   float single = float(value);
@@ -123,23 +100,11 @@ static double roundedToTF32(double value) {
   return single;
 }
 
-// Rounded to nearest, ties to even.
-static void store(DataType type, double value, uint8_t *at) {
-  float single = float(value);
-  if (type == kFloat64) {
-    memcpy(at, &value, 8);
-  } else if (type == kFloat32) {
-    memcpy(at, &single, 4);
-  } else if (type == kFloat16) {
-    auto half = _Float16(single);
-    memcpy(at, &half, 2);
-  } else {
-    uint32_t bits;
-    memcpy(&bits, &single, 4);
-    uint16_t high = uint16_t(std::isnan(single) ? (bits >> 16) | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-    memcpy(at, &high, 2);
-  }
+static Element elementOf(DataType type) {
+  return type == kFloat64 ? Element::F64 : type == kFloat32 ? Element::F32 : type == kFloat16 ? Element::F16 : Element::BF16;
 }
+static size_t bytesOf(DataType type) { return fake::bytesOf(elementOf(type)); }
+static double load(DataType type, const uint8_t *at) { return fake::load(elementOf(type), at); }
 
 //===-- Descriptors -----------------------------------------------------------------------------------------------===//
 
@@ -359,7 +324,7 @@ static void multiply(const void *argument) {
     memset(call.workspace, 0xff, call.plan.workspaceBytes);
   auto read = [](const Layout &layout, const uint8_t *base, int64_t instance, uint64_t i, uint64_t j, bool transposed) {
     uint64_t row = transposed ? j : i, column = transposed ? i : j;
-    return elementOf(layout.type, base + (instance * layout.stride + int64_t(row + column * uint64_t(layout.ld))) * int64_t(bytesOf(layout.type)));
+    return load(layout.type, base + (instance * layout.stride + int64_t(row + column * uint64_t(layout.ld))) * int64_t(bytesOf(layout.type)));
   };
   for (int64_t instance = 0; instance < p.d.batch; ++instance)
     for (uint64_t j = 0; j < p.n; ++j)
@@ -377,21 +342,14 @@ static void multiply(const void *argument) {
         double sum = isDouble ? wide : double(sums[0] + sums[1]);
         double value = call.alpha * sum + (call.beta != 0 ? call.beta * read(p.c, call.c, instance, i, j, false) : 0);
         if (p.desc.epilogue & kBias)
-          value += elementOf(p.d.type, static_cast<const uint8_t *>(p.desc.bias) + i * bytesOf(p.d.type));
+          value += load(p.d.type, static_cast<const uint8_t *>(p.desc.bias) + i * bytesOf(p.d.type));
         if (p.desc.epilogue & kRelu)
           value = std::max(value, 0.0);
         if (p.desc.epilogue & kGelu)
           value = value / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (value + 0.044715 * value * value * value)));
-        store(p.d.type, value, call.d + (instance * p.d.stride + int64_t(i + j * uint64_t(p.d.ld))) * int64_t(bytesOf(p.d.type)));
+        store(elementOf(p.d.type), value, call.d + (instance * p.d.stride + int64_t(i + j * uint64_t(p.d.ld))) * int64_t(bytesOf(p.d.type)));
       }
 }
-
-namespace {
-struct Span {
-  const uint8_t *begin, *end;
-  bool meets(const Span &other) const { return begin < other.end && other.begin < end; }
-};
-} // namespace
 
 static Span spanOf(const Layout &layout, const void *at) {
   int64_t elements = (layout.batch - 1) * layout.stride + int64_t(layout.columns - 1) * layout.ld + int64_t(layout.rows);
@@ -435,7 +393,7 @@ static Status check(const Call &call, const Algorithm *algorithm, size_t workspa
 API Status cublasLtMatmul(Handle handle, MatmulDesc desc, const void *alpha, const void *a, MatrixLayout layoutA, const void *b, MatrixLayout layoutB,
                           const void *beta, const void *c, MatrixLayout layoutC, void *d, MatrixLayout layoutD, const Algorithm *algorithm,
                           void *workspace, size_t workspaceBytes, void *stream) {
-  auto factor = [&](const void *at) { return elementOf(static_cast<Desc *>(desc)->scale, static_cast<const uint8_t *>(at)); };
+  auto factor = [&](const void *at) { return load(static_cast<Desc *>(desc)->scale, static_cast<const uint8_t *>(at)); };
   auto bytes = [](const void *at) { return static_cast<const uint8_t *>(at); };
   auto call = std::make_unique<Call>();
   Status status = snug_fake_cuda_refused("cublasLtMatmul");

@@ -59,3 +59,30 @@ func.func @depthwise(%x: tensor<16x18xf32>) -> tensor<16x16xf32> {
   return %0 : tensor<16x16xf32>
 }
 }
+
+// -----
+
+// A transposed convolution goes through its windows the other way round, which no contraction does.
+// CHECK-LABEL: func.func @transposed(
+// CHECK-NOT: snug_nn.contract
+// CHECK: linalg.generic
+#x = affine_map<(n, o, h, w, c, i, j) -> (n, c, h - i + 2, w - j + 2)>
+#w = affine_map<(n, o, h, w, c, i, j) -> (c, o, i, j)>
+#y = affine_map<(n, o, h, w, c, i, j) -> (n, o, h, w)>
+module {
+snug_nn.data @w : tensor<4x16x3x3xf32> {file = "d", offset = 0 : i64, length = 2304 : i64}
+func.func @transposed(%x: tensor<1x4x11x11xf32>) -> tensor<1x16x9x9xf32> {
+  %weight = snug_nn.weight @w : tensor<4x16x3x3xf32>
+  %zero = arith.constant 0.0 : f32
+  %e = tensor.empty() : tensor<1x16x9x9xf32>
+  %fill = linalg.fill ins(%zero : f32) outs(%e : tensor<1x16x9x9xf32>) -> tensor<1x16x9x9xf32>
+  %0 = linalg.generic {indexing_maps = [#x, #w, #y], iterator_types = ["parallel", "parallel", "parallel", "parallel", "reduction", "reduction", "reduction"]}
+      ins(%x, %weight : tensor<1x4x11x11xf32>, tensor<4x16x3x3xf32>) outs(%fill : tensor<1x16x9x9xf32>) {
+  ^bb0(%p: f32, %q: f32, %o: f32):
+    %t = arith.mulf %q, %p : f32
+    %u = arith.addf %o, %t : f32
+    linalg.yield %u : f32
+  } -> tensor<1x16x9x9xf32>
+  return %0 : tensor<1x16x9x9xf32>
+}
+}

@@ -2,7 +2,8 @@
 //
 // A model for a GPU with a product that a library may do, written by hand as the code generator would export it:
 //   y[n, 8] = max(x[n, 8] w[8, 8] + b[8], 0),   with n in 1..64,
-// where w[k, j] = k - j / 2 and b[j] = j; else by the kernel product_0 of CudaKernels.c.
+// where w[k, j] = k - j / 2 and b[j] = j; else by the kernel product_0 of CudaKernels.c. FIXTURE_CONVOLUTION: as a convolution of n
+// instances of one place.
 #include "snug/ModelABI.h"
 
 #include <stddef.h>
@@ -20,18 +21,32 @@ static void run(const snug_run_args *args) {
   int64_t n = args->dims[0], x = (int64_t)args->inputs[0], y = (int64_t)args->outputs[0], w = (int64_t)args->weights, b = w + 64 * 4;
   int64_t kernel[] = {x, w, b, y, n * kWidth};
   // A matrix of rows is one of columns to BLAS, transposed: y' = w' x'.
+#ifdef FIXTURE_CONVOLUTION
+  snug_convolution_shape shape = {.batch = n, .channels = kWidth, .filters = kWidth, .groups = 1, .in = {1, 1, 1}, .window = {1, 1, 1},
+                                  .out = {1, 1, 1}, .step = {1, 1, 1}, .dilation = {1, 1, 1}, .strides_a = {kWidth, 1},
+                                  .strides_b = {kWidth, 1}, .strides_d = {kWidth, 1}, .a = x, .b = b + 8 * 4, .d = y, .bias = b,
+                                  .workspace = (int64_t)args->arena};
+#else
   snug_contraction_shape shape = {.m = kWidth, .n = n, .k = kWidth, .batch = 1, .ld_a = kWidth, .ld_b = kWidth, .ld_d = kWidth,
                                   .a = w, .b = x, .d = y, .bias = b, .workspace = (int64_t)args->arena};
+#endif
   runtime->contract(runtime->device_state, 0, 0, &shape, 0, (n * kWidth + kThreads - 1) / kThreads, kernel);
 }
 
 #define ROW(k) k, k - 0.5f, k - 1.0f, k - 1.5f, k - 2.0f, k - 2.5f, k - 3.0f, k - 3.5f
-static const float weights[72] __attribute__((aligned(64))) = {ROW(0), ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7),
-                                                               0, 1, 2, 3, 4, 5, 6, 7};
+#define COLUMN(j) -j / 2.0f, 1 - j / 2.0f, 2 - j / 2.0f, 3 - j / 2.0f, 4 - j / 2.0f, 5 - j / 2.0f, 6 - j / 2.0f, 7 - j / 2.0f
+static const float weights[136] __attribute__((aligned(64))) = {ROW(0), ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7),
+                                                                 0, 1, 2, 3, 4, 5, 6, 7, // and the filters
+                                                                COLUMN(0), COLUMN(1), COLUMN(2), COLUMN(3), COLUMN(4), COLUMN(5), COLUMN(6), COLUMN(7)};
 static const snug_launch_info launches[] = {{"product_0", "MatMul_0, Relu_1"}};
 static const snug_gpu_kernel kernels[] = {{"product_0", kThreads, 0, 5, 0}};
+#ifdef FIXTURE_CONVOLUTION
+enum { kSpatial = 1 };
+#else
+enum { kSpatial = 0 };
+#endif
 static const snug_contraction contractions[] = {
-    {{2, 32, 1}, {2, 32, 1}, SNUG_CONTRACTION_BIAS | SNUG_CONTRACTION_RELU, 0, 1, 0}};
+    {{2, 32, 1}, {2, 32, 1}, SNUG_CONTRACTION_BIAS | SNUG_CONTRACTION_RELU, kSpatial, 1, 0}};
 
 static const snug_model_header header = {
     .abi_version = 5,

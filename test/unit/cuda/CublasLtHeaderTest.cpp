@@ -5,21 +5,11 @@
 #include <cublasLt.h>
 
 #include "runtime/cuda/CublasLt.h"
+#include "test/unit/cuda/AlikeTypes.h"
 
 #include <gtest/gtest.h>
-#include <type_traits>
 
 namespace ours = snug::cublaslt;
-
-// Parameters of the same kind and size: pointers, and numbers.
-template <class A, class B> constexpr bool isAlike() {
-  return sizeof(A) == sizeof(B) && std::is_pointer_v<A> == std::is_pointer_v<B> && std::is_floating_point_v<A> == std::is_floating_point_v<B>;
-}
-template <class... A, class... B> constexpr bool areAlike(ours::Status (*)(A...), cublasStatus_t (*)(B...)) {
-  if constexpr (sizeof...(A) == sizeof...(B))
-    return (isAlike<A, B>() && ...);
-  return false;
-}
 
 TEST(CublasLtHeader, DeclaresTheSameFunctions) {
 #define CHECK(name, parameters) EXPECT_TRUE(areAlike(decltype(ours::Library::name)(nullptr), static_cast<decltype(&::name)>(nullptr))) << #name;

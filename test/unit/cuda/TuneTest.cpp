@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+using namespace snug::cuda;
 using nlohmann::json;
 
 namespace {
@@ -175,11 +176,23 @@ TEST_F(CudaTune, RefusesWhatCannotBe) {
   model = nullptr;
   load();
   EXPECT_FAILS(tryCreate(SNUG_CONTEXT_TUNE), SNUG_EXIT_USAGE,
-               "there is nothing to tune: the model asks no library for anything; compile it with --gpu-libraries cublaslt");
+               "there is nothing to tune: the model has no products of cuBLASLt's; compile it with --gpu-libraries cublaslt");
 }
 
 TEST_F(CudaTune, ADeviceThatFailsIsReported) {
   Setting fail("SNUG_FAKE_CUDA_FAIL", "cuEventSynchronize:1:719");
   EXPECT_FAILS_WITH(tryCreate(SNUG_CONTEXT_TUNE), SNUG_EXIT_MACHINE, "CUDA could not time an algorithm: CUDA_ERROR_LAUNCH_FAILED (719)");
   EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(CudaTune, NotWhileAStreamIsCaptured) {
+  Stream stream = makeStream();
+  Graph graph = nullptr;
+  EXPECT_CUDA(cuStreamBeginCapture_v2(stream, kCaptureRelaxed));
+  snug_context_options options = SNUG_CONTEXT_OPTIONS_INIT;
+  options.flags = SNUG_CONTEXT_DEVICE_TENSORS | SNUG_CONTEXT_TUNE;
+  options.stream = stream;
+  EXPECT_FAILS(snug_context_create(model, &options, &context), SNUG_EXIT_USAGE,
+               "nothing can be timed on a stream that is captured: tune the model before that");
+  EXPECT_EQ(cuStreamEndCapture(stream, &graph), kCaptureInvalidated); // what fails waits for the stream
 }
