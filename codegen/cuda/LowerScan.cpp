@@ -39,10 +39,13 @@ void codegen::emitKernel(nn::ScanOp op, CudaKernelBuilder &b) {
     if (other != dim)
       sizes.push_back(b.size(op.getInput(), other));
   Value length = b.size(op.getInput(), dim), last = b.sub(length, b.constant(1));
-  int64_t unit = std::clamp<int64_t>(kVectorBytes / elementBytes(stored), 2, 8);
+  // Of long rows a thread has more at once: there are fewer stretches to wait for.
+  constexpr int64_t longRow = 4096;
+  std::optional<int64_t> known = getConstantIntValue(length);
+  int64_t vector = std::clamp<int64_t>(kVectorBytes / elementBytes(stored), 2, 8), unit = known && *known <= longRow ? vector : 4 * vector;
   // A vector ends where the row does.
-  bool asVectors = dim == rank - 1 && !op.getReverse() && getConstantIntValue(length).value_or(1) % unit == 0 &&
-                   b.lanesOf(op.getInput(), unit) == unit && b.lanesOf(op.getInit(), unit) == unit;
+  bool asVectors = dim == rank - 1 && !op.getReverse() && known.value_or(1) % vector == 0 && b.lanesOf(op.getInput(), vector) == vector &&
+                   b.lanesOf(op.getInit(), vector) == vector;
 
   b.blockRows(sizes, [&](ArrayRef<Value> row) {
     auto at = [&](Value step) {
@@ -63,16 +66,18 @@ void codegen::emitKernel(nn::ScanOp op, CudaKernelBuilder &b) {
       scf::YieldOp::create(b, load());
       llvm::append_range(sums, choice.getResults());
     };
-    if (asVectors)
-      elementsIn(first, unit, [&] {
-        Value loaded = b.loadLanes(unit, op.getInput(), at(first));
+    for (int64_t start = 0; asVectors && start < unit; start += vector) {
+      Value from = b.add(first, b.constant(start));
+      elementsIn(from, vector, [&] {
+        Value loaded = b.loadLanes(vector, op.getInput(), at(from));
         SmallVector<Value> elements;
-        for (int64_t lane = 0; lane < unit; ++lane) {
+        for (int64_t lane = 0; lane < vector; ++lane) {
           Value element = vector::ExtractOp::create(b, loaded, lane);
           elements.push_back(type == stored ? element : arith::ExtFOp::create(b, type, element).getResult());
         }
         return elements;
       });
+    }
     for (int64_t lane = 0; !asVectors && lane < unit; ++lane) {
       Value from = b.add(first, b.constant(lane));
       elementsIn(from, 1, [&]() -> SmallVector<Value> { return {b.loadWide(op.getInput(), at(from))}; });
@@ -84,12 +89,13 @@ void codegen::emitKernel(nn::ScanOp op, CudaKernelBuilder &b) {
     SmallVector<Value> results;
     for (int64_t lane = 0; lane < unit; ++lane)
       results.push_back(!op.getExclusive() ? combine(before, sums[lane]) : lane ? combine(before, sums[lane - 1]) : before);
-    if (asVectors) {
-      for (Value &result : results)
-        if (type != stored)
-          result = arith::TruncFOp::create(b, stored, result);
-      b.ifTrue(b.isBelow(first, length), [&] {
-        b.storeLanes(vector::FromElementsOp::create(b, VectorType::get({unit}, stored), results), op.getInit(), at(first));
+    for (int64_t start = 0; asVectors && start < unit; start += vector) {
+      Value from = b.add(first, b.constant(start));
+      SmallVector<Value> neighbours;
+      for (Value result : ArrayRef(results).slice(start, vector))
+        neighbours.push_back(type == stored ? result : arith::TruncFOp::create(b, stored, result).getResult());
+      b.ifTrue(b.isBelow(from, length), [&] {
+        b.storeLanes(vector::FromElementsOp::create(b, VectorType::get({vector}, stored), neighbours), op.getInit(), at(from));
       });
     }
     for (int64_t lane = 0; !asVectors && lane < unit; ++lane) {

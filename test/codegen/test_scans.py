@@ -26,7 +26,7 @@ def scanned(x, dim, kind="sum", exclusive=False, reverse=False):
     return np.flip(y, dim) if reverse else y
 
 
-@pytest.mark.parametrize("shape,dim", [((1,), 0), ((3000,), 0), ((4, 1024), 1), ((3, 2055), 1), ((1500, 5), 0), ((2, 1030, 3), 1), ((2, 0), 1)])
+@pytest.mark.parametrize("shape,dim", [((1,), 0), ((3000,), 0), ((9000,), 0), ((2, 8205), 1), ((4, 1024), 1), ((3, 2055), 1), ((1500, 5), 0), ((2, 1030, 3), 1), ((2, 0), 1)])
 @pytest.mark.parametrize("exclusive,reverse", [(False, False), (True, False), (False, True), (True, True)])
 def test_scans(tmp_path, shape, dim, exclusive, reverse):
     words = ", ".join(["exclusive"] * exclusive + ["reverse"] * reverse)
