@@ -341,6 +341,8 @@ def test_narrow_operands(tmp_path, monkeypatch, dtype, s, t, d, e, causal):
     monkeypatch.setitem(harness.DTYPES, (4, 16), np.uint16)
     narrow, wide, unit = NARROW[dtype]
     precision, dtype = ("tf32", "f32") if dtype == "tf32" else (None, dtype)
+    if precision and FORM["few_rows"]: # which tensor cores have no part in
+        wide, unit = lambda x: x.astype(np.float64), 2.0**-24
     B, H, K = 1, 2, 1
     shapes = (B, H, s, d), (B, K, t, d), (B, K, t, e)
     grouped = lambda letters: ",".join(letters).replace("h", "h floordiv 2")
@@ -354,7 +356,7 @@ def test_narrow_operands(tmp_path, monkeypatch, dtype, s, t, d, e, causal):
     made = y.astype(np.float64) if precision else wide(y) # rounded to the type of the results, which has more bits than tf32
     assert (abs(made - exact) <= 1.01 * unit * (size + (0 if precision else abs(exact))) + 2e-5).all()
     if precision:
-        assert "tf32Enabled" in (tmp_path / "kernels.mlir").read_text()
+        assert ("tf32Enabled" in (tmp_path / "kernels.mlir").read_text()) is not FORM["few_rows"]
     if t == 1: # the one weight is 1
         assert (made == wide(operands[2]).repeat(2, 1)).all()
     assert (m.run(*operands, split=-1000) == y).all()
