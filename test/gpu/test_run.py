@@ -26,7 +26,7 @@ def test_models(tmp_path):
     """What is packed runs as it is; a wrong result and memory that was not planned are found."""
     code, said = run(RUN, "--make", tmp_path, "--bin", BINARIES, "--chips", "sm_90", "--match", "lstm_tagger", "--save-temps")
     assert code == 0, said
-    label = "lstm_tagger.half.cublaslt"
+    label = "lstm_tagger.half.cublaslt,cudnn"
     simulator.host_code(tmp_path / f"{label}.temps/kernels.mlir", tmp_path / "kernels.so")
 
     def check():
