@@ -9,7 +9,8 @@ import shutil
 import statistics
 import sys
 
-DTYPES = {"f32": ("float32", 1e-4), "f16": ("float16", 2e-2)}  # relative L2 between two orders of sums, and kinds of attention
+# Type of tensors; relative L2 between two orders of sums, and kinds of attention; words for snugc.
+DTYPES = {"f32": ("float32", 1e-4, []), "tf32": ("float32", 5e-3, ["--precision", "tf32"]), "f16": ("float16", 2e-2, [])}
 PARTS = {"all": [], "half": ["--activation-budget", "50%"]}
 
 
@@ -35,7 +36,7 @@ def make(folder, snugc, chips, match, call, with_onnx):
                           output_names=list(torch_models.MODELS[name].outputs)).save(onnx, external_data=False)
         for part, budget in PARTS.items():
             library, report = folder / f"{onnx.stem}.{part}.so", folder / "report.json"
-            compiling = [snugc, onnx, "--target", f"cuda:{chips}", "--report", report]
+            compiling = [snugc, onnx, "--target", f"cuda:{chips}", *DTYPES[dtype][2], "--report", report]
             if budget and call(*compiling, "--dry-run", *budget, allowed=(0, 4))[0]:
                 budget = ["--activation-budget", f"{json.loads(report.read_text())['budget']['least_activation']}B"]
             call(*compiling, "-o", library, *budget)
@@ -124,10 +125,11 @@ def onnxruntime_runner(one, folder, inputs, torch):
 
     def start():
         path = folder / f"{one['name']}.{one['size']}.{one['dtype']}.onnx"
-        session = onnxruntime.InferenceSession(str(path), providers=["CUDAExecutionProvider"])
+        use_tf32 = "1" if one["dtype"] == "tf32" else "0"  # which it does by itself
+        session = onnxruntime.InferenceSession(str(path), providers=[("CUDAExecutionProvider", {"use_tf32": use_tf32})])
         binding = session.io_binding()
         for name, value in inputs.items():
-            binding.bind_input(name, "cuda", 0, {"f32": 1, "f16": 10}[one["dtype"]], tuple(value.shape), value.data_ptr())
+            binding.bind_input(name, "cuda", 0, 10 if one["dtype"] == "f16" else 1, tuple(value.shape), value.data_ptr())
         for output in session.get_outputs():
             binding.bind_output(output.name, "cuda")
 
@@ -161,6 +163,7 @@ def measure(part_of, folder, rounds, torch):
     import torch_models
     one = part_of["all"]
     inputs = torch_models.inputs_of(one["name"], one["size"], getattr(torch, DTYPES[one["dtype"]][0]), "cuda")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = one["dtype"] == "tf32"  # f32 is f32, as Snug's
     runners, rows = [], []
     for name, start in attempts(part_of, folder, inputs, torch):
         try:
@@ -198,7 +201,6 @@ def run(folder, match, rounds, json_path):
         return None
     sys.path.insert(0, str(folder))
     os.environ.setdefault("SNUG_RUNTIME", str(next((folder / "lib").glob("libsnug_runtime.so*"))))
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # f32 is f32, as Snug's
     found = {}
     for one in json.loads((folder / "benchmark.json").read_text()):
         if match in f"{one['name']}.{one['size']}.{one['dtype']}":

@@ -138,7 +138,6 @@ class Model:
     inputs: Callable     # (size) -> [(name, shape)]
     outputs: tuple
     sizes: tuple         # what a user would run
-    half: bool = True    # in float16, too
 
 
 def rows(width):
