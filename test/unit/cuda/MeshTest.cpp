@@ -345,13 +345,16 @@ TEST_F(CudaMesh, ReportsWhatNcclMeets) {
 
 //===-- What stands in for NCCL -----------------------------------------------------------------------------------===//
 
+// By the rank that is first to wait; what others do while it waits may be done in time by chance.
 TEST_F(CudaMesh, FindsWhatReadsTooEarly) {
-  onRanks([](Rank &rank) {
+  std::atomic<int> wrong = 0;
+  onRanks([&](Rank &rank) {
     ASSERT_TRUE(rank.create());
     Rows x(6, 1), y(6, -1);
     EXPECT_TRUE(rank.run(x.onHost(), y.onHost()));
-    EXPECT_NE(y.values, resultOn(rank.number, x.values));
+    wrong += y.values != resultOn(rank.number, x.values);
   }, FIXTURE_MESH_NO_WAIT);
+  EXPECT_GT(wrong, 0);
 }
 
 TEST_F(CudaMesh, FindsAnotherOrder) {
