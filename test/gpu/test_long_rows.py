@@ -185,3 +185,29 @@ def test_nothing_is_spilled(tmp_path):
         assert [kernel for kernel in kernels if kernel["stack"] or kernel["spilled"]] == []
         names = {re.sub(r"_\d+$", "", kernel["kernel"]) for kernel in kernels}
         assert names & {"scan", "partial_reduce"}
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 700), (9001,), (2, 1)])
+@pytest.mark.parametrize("share", [0, 0.3, 1])
+def test_what_is_not_zero(tmp_path, shape, share):
+    """Places by a scan of how many there are; no kernel goes through all elements by itself. NaN is not zero."""
+    nodes = [h.make_node("NonZero", ["x"], ["places"]), h.make_node("Cast", ["m"], ["chosen"], to=9),
+             h.make_node("Compress", ["x", "chosen"], ["kept"]), h.make_node("Compress", ["x", "chosen"], ["slices"], axis=0)]
+    model = model_of(tmp_path / "m.onnx", nodes, {"x": shape, "m": (shape[0] - 1,)}, {"places": 7, "kept": 1, "slices": 1})
+    x = np.where(rng.random(shape) < share, rng.standard_normal(shape), 0).astype(np.float32)
+    x.flat[0] = np.nan if share else 0
+    m = (rng.random(shape[0] - 1) < share).astype(np.float32)
+    got, text, _ = run(model, tmp_path, {"x": x, "m": m})
+    np.testing.assert_array_equal(got["places"], np.array(np.nonzero(x)))
+    np.testing.assert_array_equal(got["kept"], np.compress(m != 0, x))
+    np.testing.assert_array_equal(got["slices"], np.compress(m != 0, x, axis=0))
+    assert text.count("snug_nn.scan ") == {(3, 5, 700): 1, (9001,): 2, (2, 1): 0}[shape]  # short rows are a thread's; both Compress share one
+
+
+def test_as_many_as_the_run_has(tmp_path):
+    nodes = [h.make_node("NonZero", ["x"], ["places"])]
+    model = model_of(tmp_path / "m.onnx", nodes, {"x": ("rows", 300)}, {"places": 7})
+    calls = [{"x": (rng.random((rows, 300)) < share).astype(np.float32)} for rows, share in ((7, 0.5), (1, 0), (5, 1))]
+    results, _, _ = run(model, tmp_path, None, {"rows": "1..7"}, calls=calls)
+    for got, x in zip(results, calls):
+        np.testing.assert_array_equal(got["places"], np.array(np.nonzero(x["x"])))

@@ -32,6 +32,50 @@ LoweredValue countNonZero(Lowering &l, LoweredValue &row) {
   })[0];
 }
 
+// Whether the target has many threads, for which steps that follow each other are spelled out otherwise.
+bool hasBlocks(Lowering &l) { return l.module->hasAttr("snug.blocks"); }
+
+// How many of a row of elements are not 0 up to each of them, that one included. There is one at least.
+LoweredValue countUpTo(Lowering &l, LoweredValue &row) {
+  ScalarKernel kernel(l, 1);
+  unsigned from = kernel.read(row, {0}), to = kernel.write(row.shape, l.b.getI64Type(), {0});
+  LoweredValue flags = kernel.build([&](ScalarCode &c, ValueRange i) {
+    Value element = c.load(from, {i[0]});
+    Type i64 = c.b.getI64Type();
+    c.store(c.select(c.equal(element, c.number(element.getType(), 0)), c.number(i64, 0), c.number(i64, 1)), to, {i[0]});
+  })[0];
+  Value init = l.empty(row.shape, l.b.getI64Type());
+  auto op = nn::ScanOp::create(l.b, l.loc(), init.getType(), l.tensor(flags), init, nn::ScanKind::Sum, /*dim=*/0, /*exclusive=*/false,
+                               /*reverse=*/false);
+  return l.tensorValue(op->getResult(0), row.shape, l.b.getI64Type());
+}
+
+// The last of these counts, an extent of at most `most`.
+AffineExpr lastCount(Lowering &l, LoweredValue &counts, AffineExpr most) {
+  AffineExpr length = counts.shape[0];
+  LoweredValue last = l.slice(counts, {length - l.constant(1)}, {l.constant(1)}, {1});
+  return l.dataExtent(last, most);
+}
+
+// Where element number `place` of those that are counted stands.
+Value placeOf(ScalarCode &c, unsigned counts, Value place) {
+  auto isOpen = [&](ValueRange span) { return c.less(span[0], span[1]); };
+  return c.whileLoop({c.index(0), c.extent(counts, 0)}, isOpen, [&](ValueRange span) -> ScalarCode::Values {
+    Value middle = c.div(c.add(span[0], span[1]), c.index(2));
+    Value isBehind = c.less(place, c.toIndex(c.load(counts, {middle})));
+    return {c.select(isBehind, span[0], c.add(middle, c.index(1))), c.select(isBehind, middle, span[1])};
+  })[0];
+}
+
+// Stores an element's place in a tensor of that shape as a column.
+void storePlace(Lowering &l, ScalarCode &c, const Extents &shape, Value number, unsigned to, Value column) {
+  for (size_t dim = shape.size(); dim-- > 0;) {
+    Value extent = l.materialize(shape[dim]);
+    c.store(c.convert(dim == 0 ? number : c.rem(number, extent), c.b.getI64Type()), to, {c.index(dim), column});
+    number = c.div(number, extent);
+  }
+}
+
 LogicalResult nonZero(Lowering &l) {
   LoweredValue &x = l.input(0);
   AffineExpr length = numElements(l, x.shape), rank = l.constant(x.rank());
@@ -53,6 +97,15 @@ LogicalResult nonZero(Lowering &l) {
       l.define(0, positions);
       return success();
     }
+  } else if (auto least = l.dims.lowerBound(length); hasBlocks(l) && least && *least > 0) {
+    LoweredValue counts = countUpTo(l, *row);
+    count = lastCount(l, counts, length);
+    ScalarKernel kernel(l, 1);
+    unsigned from = kernel.read(counts, {any}), to = kernel.write({rank, count}, l.b.getI64Type(), {any, 0});
+    l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
+      storePlace(l, c, Extents(x.shape), placeOf(c, from, i[0]), to, i[0]);
+    })[0]);
+    return success();
   } else {
     LoweredValue counted = countNonZero(l, *row);
     count = l.dataExtent(counted, length);
@@ -68,12 +121,7 @@ LogicalResult nonZero(Lowering &l) {
       return c.ifElse(
           c.either(isZero, c.lessEqual(c.extent(to, 1), place[0])), [&]() -> ScalarCode::Values { return {place[0]}; },
           [&]() -> ScalarCode::Values {
-            Value rest = i;
-            for (size_t dim = shape.size(); dim-- > 0;) {
-              Value extent = l.materialize(shape[dim]);
-              c.store(c.convert(dim == 0 ? rest : c.rem(rest, extent), i64), to, {c.index(dim), place[0]});
-              rest = c.div(rest, extent);
-            }
+            storePlace(l, c, shape, i, to, place[0]);
             return {c.add(place[0], c.index(1))};
           });
     });
@@ -119,6 +167,17 @@ LogicalResult compress(Lowering &l) {
   AffineExpr most = condition.shape[0], there = x.shape[axis];
   if (auto less = l.extremum(most, there, /*larger=*/false))
     most = *less;
+  if (auto least = l.dims.lowerBound(most); hasBlocks(l) && least && *least > 0) {
+    LoweredValue spoken = l.slice(condition, {l.constant(0)}, {most}, {1}), counts = countUpTo(l, spoken);
+    AffineExpr count = lastCount(l, counts, most);
+    ScalarKernel kernel(l, 1);
+    unsigned from = kernel.read(counts, {any}), to = kernel.write({count}, l.b.getI64Type(), {0});
+    LoweredValue places = kernel.build([&](ScalarCode &c, ValueRange i) {
+      c.store(c.convert(placeOf(c, from, i[0]), c.b.getI64Type()), to, {i[0]});
+    })[0];
+    l.define(0, gatherFirst(l, x, places, count, axis));
+    return success();
+  }
   ScalarKernel kernel(l, 0);
   unsigned from = kernel.read(condition, {any}), places = kernel.write({most}, l.b.getI64Type(), {any});
   unsigned total = kernel.write({l.constant(1)}, l.b.getI64Type(), {any});
