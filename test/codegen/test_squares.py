@@ -27,7 +27,7 @@ def model_of(folder, a, b, dtypes, real, m, k, n, dims=()):
 
 @pytest.mark.parametrize("dtypes,real", [(("f32", "f32"), "f32"), (("f64", "f64"), "f64"), (("f32", "bf16"), "f32")])
 @pytest.mark.parametrize("a,b", [("mk", "kn"), ("mk", "nk"), ("km", "kn")])
-@pytest.mark.parametrize("m,k,n", [(130, 36, 200), (257, 33, 130), (20, 160, 132), (1, 8, 8)])
+@pytest.mark.parametrize("m,k,n", [(130, 36, 200), (257, 33, 130), (20, 40, 132)])
 def test_tiles(tmp_path, dtypes, real, a, b, m, k, n):
     extent = {"m": m, "k": k, "n": n}
     x, w = (rng.standard_normal([extent[c] for c in letters]).astype(TYPES[t]) for letters, t in zip((a, b), dtypes))
@@ -36,7 +36,7 @@ def test_tiles(tmp_path, dtypes, real, a, b, m, k, n):
     exact, size = (np.einsum(f"{a},{b}->mn", *(of(t).astype(np.float64) for t in (x, w))) for of in (np.asarray, np.abs))
     unit = 2.0**-24 if real == "f32" else 2.0**-53
     assert (abs(small - (exact + bias)) <= (k + 2) * unit * (size + abs(bias))).all()  # Higham, Accuracy and Stability, section 3.1
-    for rows, columns in (("m", n), (m, "n"), ("m", "n")):
+    for rows, columns in {"mk": (("m", n), ("m", "n")), "km": ((m, "n"),)}[a]:
         open_ = model_of(tmp_path / f"{rows}{columns}", a, b, dtypes, real, rows, k, columns, [(d, 300) for d in (rows, columns) if isinstance(d, str)])
         y = open_.run(x, w, bias, dims=[e for d, e in ((rows, m), (columns, n)) if isinstance(d, str)])
         assert y.tobytes() == small.tobytes()
