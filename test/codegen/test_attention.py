@@ -69,7 +69,7 @@ def as_layout(x, letters):
 
 
 # Another block of keys, another block of rows, neither a multiple of a register tile, both products padded.
-SHAPES = [(1, 1, 8, 8), (7, 31, 16, 33), (33, 257, 64, 64), (100, 100, 80, 80), (257, 300, 160, 32), (1, 700, 64, 64),
+SHAPES = [(1, 1, 8, 8), (7, 31, 16, 33), (33, 257, 64, 64), (100, 100, 80, 80), (130, 150, 160, 32), (1, 700, 64, 64),
           (130, 129, 64, 128)]
 
 
