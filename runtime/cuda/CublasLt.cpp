@@ -3,9 +3,6 @@
 #include "runtime/cuda/CublasLt.h"
 #include "runtime/cuda/SharedLibrary.h"
 
-#include <memory>
-#include <mutex>
-
 using namespace snug;
 
 static Failure missing(const std::string &why) {
@@ -29,14 +26,7 @@ static std::unique_ptr<cublaslt::Library> openLibrary() {
   return table;
 }
 
-const cublaslt::Library &cublaslt::library() {
-  static std::mutex mutex;
-  static std::unique_ptr<Library> opened;
-  std::lock_guard<std::mutex> lock(mutex);
-  if (!opened)
-    opened = openLibrary();
-  return *opened;
-}
+const cublaslt::Library &cublaslt::library() { return cuda::openedOnce(openLibrary); }
 
 std::string cublaslt::errorText(Status status) {
   const char *name = library().cublasLtGetStatusName(status);

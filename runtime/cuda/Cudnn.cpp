@@ -3,9 +3,6 @@
 #include "runtime/cuda/Cudnn.h"
 #include "runtime/cuda/SharedLibrary.h"
 
-#include <memory>
-#include <mutex>
-
 using namespace snug;
 
 static Failure missing(const std::string &why) {
@@ -28,14 +25,7 @@ static std::unique_ptr<cudnn::Library> openLibrary() {
   return table;
 }
 
-const cudnn::Library &cudnn::library() {
-  static std::mutex mutex;
-  static std::unique_ptr<Library> opened;
-  std::lock_guard<std::mutex> lock(mutex);
-  if (!opened)
-    opened = openLibrary();
-  return *opened;
-}
+const cudnn::Library &cudnn::library() { return cuda::openedOnce(openLibrary); }
 
 std::string cudnn::errorText(Status status) {
   const char *name = library().cudnnGetErrorString(status);

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "runtime/cuda/Driver.h"
-
-#include <dlfcn.h>
-#include <memory>
-#include <mutex>
+#include "runtime/cuda/SharedLibrary.h"
 
 using namespace snug;
 
@@ -20,24 +17,21 @@ static std::string versionText(int version) {
 }
 
 static std::unique_ptr<cuda::Driver> openDriver() {
-  const char *name = "libcuda.so.1";
-  void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL); // never closed: the driver has threads of its own
-  if (!library) {
-    const char *why = dlerror();
-    throw missing(std::string("there is no CUDA driver here (") + (why ? why : name) + "): install NVIDIA's driver");
-  }
+  cuda::SharedLibrary library({"libcuda.so.1"});
+  if (!library.handle)
+    throw missing("there is no CUDA driver here (" + library.problem + "): install NVIDIA's driver");
   // The version first: that of an old driver says more than a function that it lacks.
   int version = 0;
-  auto getVersion = reinterpret_cast<cuda::Result (*)(int *)>(dlsym(library, "cuDriverGetVersion"));
+  auto getVersion = reinterpret_cast<cuda::Result (*)(int *)>(dlsym(library.handle, "cuDriverGetVersion"));
   if (!getVersion || getVersion(&version) != cuda::kSuccess || version < kLeastVersion)
     throw missing("the CUDA driver is one for CUDA " + versionText(version) + ": update it to one for CUDA " +
                   versionText(kLeastVersion) + " or later");
   auto table = std::make_unique<cuda::Driver>();
-#define SNUG_CUDA_LOAD(name, suffix, parameters)                                                                       \
-  if (!(table->name = reinterpret_cast<decltype(table->name)>(dlsym(library, #name #suffix))))                         \
-    throw missing("the CUDA driver has no function " #name #suffix ": update it");
+#define SNUG_CUDA_LOAD(name, suffix, parameters) library.find(#name #suffix, table->name);
   SNUG_CUDA_FUNCTIONS(SNUG_CUDA_LOAD)
 #undef SNUG_CUDA_LOAD
+  if (library.lacks)
+    throw missing(std::string("the CUDA driver has no function ") + library.lacks + ": update it");
   if (cuda::Result result = table->cuInit(0); result == cuda::kNoDevice) {
     throw missing("the CUDA driver finds no GPU: run it where there is one (CUDA_VISIBLE_DEVICES may hide them)");
   } else if (result != cuda::kSuccess) {
@@ -49,14 +43,7 @@ static std::unique_ptr<cuda::Driver> openDriver() {
   return table;
 }
 
-const cuda::Driver &cuda::driver() {
-  static std::mutex mutex;
-  static std::unique_ptr<Driver> opened;
-  std::lock_guard<std::mutex> lock(mutex);
-  if (!opened)
-    opened = openDriver();
-  return *opened;
-}
+const cuda::Driver &cuda::driver() { return cuda::openedOnce(openDriver); }
 
 std::string cuda::errorText(Result result) {
   const char *name = nullptr, *text = nullptr;

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "runtime/cuda/Nccl.h"
-
-#include <dlfcn.h>
-#include <memory>
-#include <mutex>
+#include "runtime/cuda/SharedLibrary.h"
 
 using namespace snug;
 using namespace snug::cuda;
@@ -16,31 +13,21 @@ static Failure missing(const std::string &why) {
 }
 
 static std::unique_ptr<Nccl> openNccl() {
-  const char *name = "libnccl.so.2";
-  void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL); // never closed: it has threads of its own
-  if (!library) {
-    const char *why = dlerror();
-    throw missing(std::string("there is none here (") + (why ? why : name) + "): install it");
-  }
+  SharedLibrary library({"libnccl.so.2"});
+  if (!library.handle)
+    throw missing("there is none here (" + library.problem + "): install it");
   auto table = std::make_unique<Nccl>();
-#define SNUG_NCCL_LOAD(name, result, parameters)                                                                       \
-  if (!(table->name = reinterpret_cast<decltype(table->name)>(dlsym(library, #name))))                                 \
-    throw missing("the one here has no function " #name ": update it");
+#define SNUG_NCCL_LOAD(name, result, parameters) library.find(#name, table->name);
   SNUG_NCCL_FUNCTIONS(SNUG_NCCL_LOAD)
 #undef SNUG_NCCL_LOAD
+  if (library.lacks)
+    throw missing(std::string("the one here has no function ") + library.lacks + ": update it");
   if (table->ncclGetVersion(&table->version) != kNcclSuccess)
     throw missing("the one here does not say its version: install it again");
   return table;
 }
 
-const Nccl &cuda::nccl() {
-  static std::mutex mutex;
-  static std::unique_ptr<Nccl> opened;
-  std::lock_guard<std::mutex> lock(mutex);
-  if (!opened)
-    opened = openNccl();
-  return *opened;
-}
+const Nccl &cuda::nccl() { return openedOnce(openNccl); }
 
 std::string cuda::ncclVersionText(int version) {
   return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." + std::to_string(version % 100);

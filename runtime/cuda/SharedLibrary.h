@@ -4,6 +4,8 @@
 
 #include <dlfcn.h>
 #include <initializer_list>
+#include <memory>
+#include <mutex>
 #include <string>
 
 namespace snug::cuda {
@@ -32,6 +34,17 @@ public:
   std::string name, problem; // why there is none
   const char *lacks = nullptr;
 };
+
+// The one table of a library's functions, which `open` makes for whoever is first to ask; where that throws, the next one tries again. Any
+// thread.
+template <class Table> const Table &openedOnce(std::unique_ptr<Table> (*open)()) {
+  static std::mutex mutex;
+  static std::unique_ptr<Table> opened;
+  std::lock_guard<std::mutex> lock(mutex);
+  if (!opened)
+    opened = open();
+  return *opened;
+}
 
 } // namespace snug::cuda
 
