@@ -73,6 +73,11 @@ static bool isTransposed(linalg::LinalgOp op) {
          });
 }
 
+static bool isNarrow(Value operand) {
+  Type type = getElementTypeOrSelf(operand.getType());
+  return isa<FloatType>(type) && type.getIntOrFloatBitWidth() <= 16;
+}
+
 KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64_t> extents) {
   KernelRule kernel;
   kernel.tile.assign(rule.dims.size(), 1);
@@ -108,6 +113,7 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
     kernel.packed = seen * productOf([&](unsigned dim) { return dim != e && dim != attention.rowDim() && dim != attention.partDim(); });
     kernel.seen = seen;
     kernel.panels = {1, 2};
+    kernel.isNarrow = isNarrow(attention.getQ());
     addRegion(attention.getScore(), scores, kernel);
     kernel.tile[attention.rowDim()] = kContractionRows;
     kernel.rows[attention.rowDim()] = true;
@@ -153,6 +159,7 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
     return kernel;
   }
   kernel.contraction = 2 * iterations;
+  kernel.isNarrow = isNarrow(op->getOperand(0)) && isNarrow(op->getOperand(1));
   kernel.panels = {1};
   if (contract)
     addRegion(contract.getEpilogue(),
@@ -174,6 +181,21 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
     }
   }
   return kernel;
+}
+
+KernelPieces snug::kernelPieces(const IndexRule &rule, const KernelRule &kernel, ArrayRef<int64_t> extents) {
+  KernelPieces pieces;
+  for (auto [dim, extent] : llvm::enumerate(extents)) {
+    pieces.hasRows |= kernel.rows[dim];
+    pieces.hasColumns |= kernel.columns[dim];
+    if (kernel.rows[dim])
+      pieces.rows *= extent;
+    else if (kernel.columns[dim])
+      pieces.columns *= extent;
+    else if (rule.dims[dim].kind == IterKind::Parallel)
+      pieces.outer *= static_cast<double>(extent);
+  }
+  return pieces;
 }
 
 bool snug::mayBeRecomputed(Operation *op) {

@@ -17,6 +17,7 @@ struct KernelRule {
   /// counts two), elements through exp and the like, plain operations on elements, elements of rows that are normalized
   /// or summed, and elements that are moved across the order in which they lie in memory.
   double contraction = 0, attention = 0, transcendental = 0, elementwise = 0, reduction = 0, strided = 0;
+  bool isNarrow = false; ///< contractions and attention are of floats of 16 bits
   double packed = 0; ///< elements that each tile of rows brings into order for itself
   double seen = 1;   ///< share of keys and values that a row of attention looks at, on average
   llvm::SmallVector<unsigned> panels; ///< operands that are read for each tile of rows
@@ -27,6 +28,14 @@ struct KernelRule {
   llvm::SmallVector<int64_t> tile;
   bool movesNoData = false; ///< a view
 };
+
+/// What a kernel computes that does not wait for each other.
+struct KernelPieces {
+  double outer = 1; ///< pairs of rows and columns
+  int64_t rows = 1, columns = 1; ///< of a contraction or attention
+  bool hasRows = false, hasColumns = false;
+};
+KernelPieces kernelPieces(const IndexRule &rule, const KernelRule &kernel, llvm::ArrayRef<int64_t> extents);
 
 /// `extents`: upper bounds of the op's iteration dims, in the order of rule.dims.
 KernelRule kernelRule(mlir::Operation *op, const IndexRule &rule, llvm::ArrayRef<int64_t> extents);

@@ -218,6 +218,9 @@ private:
     double scores = static_cast<double>(heads * rows * rows), whole = measure(attention(heads, rows, size), {1})[0];
     double others = scores / m.transcendental_per_s + 7 * scores / m.elementwise_per_s;
     m.attention_per_s = 4 * scores * size / std::max(whole - others, whole / 4);
+    // Of narrower floats both are made in f32.
+    m.narrow_contraction_per_s = m.contraction_per_s;
+    m.narrow_attention_per_s = m.attention_per_s;
     constexpr int64_t side = 512;
     m.strided_per_s = static_cast<double>(side * side) / measure(transposition(side), {1})[0];
   }

@@ -2,11 +2,12 @@
 #include "lib/solver/Machine.h"
 #include "lib/solver/JsonReader.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace snug {
 
-static constexpr int64_t kVersion = 1;
+static constexpr int64_t kVersion = 2;
 
 Machine builtinMachine(int vectorBits) {
   // A core of about 3 GHz with two units for multiply-add, in a server with several memory channels.
@@ -16,6 +17,8 @@ Machine builtinMachine(int vectorBits) {
   m.name = "built-in, vectors of " + std::to_string(m.vector_bits) + " bits";
   m.contraction_per_s = lanes * (m.vector_bits == 128 ? 5e9 : 9e9);
   m.attention_per_s = 0.8 * m.contraction_per_s;
+  m.narrow_contraction_per_s = m.contraction_per_s; // in f32
+  m.narrow_attention_per_s = m.attention_per_s;
   m.transcendental_per_s = lanes * 0.2e9;
   m.elementwise_per_s = lanes * 2e9;
   m.reduction_per_s = lanes * 0.15e9;
@@ -30,33 +33,39 @@ Machine builtinMachine(int vectorBits) {
 }
 
 Machine builtinGpu(int capability, bool inTf32) {
-  // Peaks in f32, in tf32 (dense) and of memory: A100 80 GB SXM (2021), H100 SXM (2023), B200 (2025); a special function unit does a quarter
-  // of a multiprocessor's multiply-adds. What kernels reach of them: products 0.7, attention half (of tensor cores 0.3, as its mma.sync is not
-  // their fastest instruction from sm_90 on), rows 0.6 of memory's rate.
+  // Peaks in f32, in tf32 and in f16 or bf16 (dense), and of memory: A100 80 GB SXM (2021), H100 SXM (2023), B200 (2025); a special function
+  // unit does a quarter of a multiprocessor's multiply-adds. What kernels reach of them: products 0.7, attention half (of tensor cores 0.3, as
+  // its mma.sync is not their fastest instruction from sm_90 on), rows 0.6 of memory's rate.
   struct Chip {
-    int capability;
-    double flops, tf32, memory, l2;
+    int capability, processors;
+    double flops, tf32, half, memory, l2;
     int64_t l2Bytes;
   };
-  static const Chip chips[] = {{80, 19.5e12, 156e12, 2.04e12, 5e12, 40 << 20},
-                               {90, 67e12, 494e12, 3.35e12, 7e12, 50 << 20},
-                               {100, 75e12, 1125e12, 8e12, 14e12, 126 << 20}};
+  static const Chip chips[] = {{80, 108, 19.5e12, 156e12, 312e12, 2.04e12, 5e12, 40 << 20},
+                               {90, 132, 67e12, 494e12, 989e12, 3.35e12, 7e12, 50 << 20},
+                               {100, 148, 75e12, 1125e12, 2250e12, 8e12, 14e12, 126 << 20}};
   Chip chip = chips[0];
   for (const Chip &known : chips)
     if (known.capability <= capability)
       chip = known;
   Machine m;
-  m.vector_bits = 512;
   m.name = "built-in, GPU of compute capability " + std::to_string(capability / 10) + "." + std::to_string(capability % 10) + (inTf32 ? ", tf32" : "");
-  m.contraction_per_s = 0.7 * (inTf32 ? chip.tf32 : chip.flops);
-  m.attention_per_s = inTf32 ? 0.3 * chip.tf32 : 0.5 * chip.flops;
-  m.transcendental_per_s = chip.flops / 16;
-  m.elementwise_per_s = chip.flops / 4;
-  m.reduction_per_s = 0.6 * chip.memory / 4;
-  m.strided_per_s = 0.4 * chip.memory / 4;
-  m.caches = {{chip.l2Bytes, true, chip.l2}};
-  m.memory_bytes_per_s = {0.85 * chip.memory};
-  m.panel_bytes_per_s = 0.85 * chip.memory;
+  m.processors = chip.processors;
+  m.vector_bits = 32; // a thread's
+  double each = 1.0 / chip.processors;
+  m.contraction_per_s = each * 0.7 * (inTf32 ? chip.tf32 : chip.flops);
+  m.attention_per_s = each * (inTf32 ? 0.3 * chip.tf32 : 0.5 * chip.flops);
+  m.narrow_contraction_per_s = each * 0.7 * chip.half;
+  m.narrow_attention_per_s = each * 0.3 * chip.half;
+  m.transcendental_per_s = each * chip.flops / 16;
+  m.elementwise_per_s = each * chip.flops / 4;
+  m.reduction_per_s = each * 0.6 * chip.memory / 4;
+  m.strided_per_s = each * 0.4 * chip.memory / 4;
+  m.caches = {{chip.l2Bytes, true, each * chip.l2}};
+  // Half of the multiprocessors have enough loads under way for all that memory gives.
+  for (int busy = 1; busy <= chip.processors; ++busy)
+    m.memory_bytes_per_s.push_back(0.85 * chip.memory * std::min(1.0, 2.0 * busy * each));
+  m.panel_bytes_per_s = m.memory_bytes_per_s.front();
   m.launch_s = 3e-6;   // kernels follow each other in a stream
   m.iteration_s = 1e-6;
   return m;
@@ -72,6 +81,8 @@ struct Number {
 const Number kNumbers[] = {
     {"contraction_gops", &Machine::contraction_per_s, 1e9, 0.01, 1e6},
     {"attention_gops", &Machine::attention_per_s, 1e9, 0.01, 1e6},
+    {"narrow_contraction_gops", &Machine::narrow_contraction_per_s, 1e9, 0.01, 1e6},
+    {"narrow_attention_gops", &Machine::narrow_attention_per_s, 1e9, 0.01, 1e6},
     {"transcendental_gops", &Machine::transcendental_per_s, 1e9, 0.001, 1e5},
     {"elementwise_gops", &Machine::elementwise_per_s, 1e9, 0.01, 1e6},
     {"reduction_gops", &Machine::reduction_per_s, 1e9, 0.001, 1e5},
@@ -111,6 +122,10 @@ public:
     if (!integer(json["vector_bits"], "vector_bits", 32, 65536, bits))
       return std::nullopt;
     m.vector_bits = static_cast<int>(bits);
+    int64_t processors = 0;
+    if (!integer(json["processors"], "processors", 0, kMostThreads, processors))
+      return std::nullopt;
+    m.processors = static_cast<int>(processors);
     for (const Number &n : kNumbers)
       if (!number(json[n.key], n.key, n.least, n.most, n.unit, m.*n.member))
         return std::nullopt;
@@ -148,7 +163,7 @@ public:
 
 private:
   static std::vector<std::string> keys() {
-    std::vector<std::string> result{"version", "name", "vector_bits", "caches", "memory_gbps"};
+    std::vector<std::string> result{"version", "name", "processors", "vector_bits", "caches", "memory_gbps"};
     for (const Number &n : kNumbers)
       result.push_back(n.key);
     return result;
@@ -157,7 +172,7 @@ private:
 } // namespace
 
 std::string machineText(const Machine &m) {
-  Json json = {{"version", kVersion}, {"name", m.name}, {"vector_bits", m.vector_bits}};
+  Json json = {{"version", kVersion}, {"name", m.name}, {"processors", m.processors}, {"vector_bits", m.vector_bits}};
   for (const Number &n : kNumbers)
     json[n.key] = rounded(m.*n.member / n.unit);
   json["caches"] = Json::array();

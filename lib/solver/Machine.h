@@ -18,13 +18,16 @@ struct CacheLevel {
   double bytes_per_s = 0; ///< that one thread moves from and to it; threads add up
 };
 
-/// Rates are those of one thread, and add up over threads, but for memory. An operation is one on one f32 element; a
-/// multiply-add of a contraction counts two.
+/// Rates are those of one thread, of a GPU of one multiprocessor, and add up over these, but for memory. An operation is one on
+/// one f32 element; a multiply-add of a contraction counts two.
 struct Machine {
   std::string name;
-  int vector_bits = 0;                    ///< of a register: how many rows of a contraction are held in registers
+  int processors = 0;                     ///< multiprocessors of a GPU; 0: a CPU, of which a plan has some threads
+  int vector_bits = 0;                    ///< of a CPU's register: how many rows of a contraction are held in registers
   double contraction_per_s = 0;           ///< operations of contractions, operands in cache
   double attention_per_s = 0;             ///< operations of the two products of streamed attention
+  double narrow_contraction_per_s = 0;    ///< the same of floats of 16 bits
+  double narrow_attention_per_s = 0;
   double transcendental_per_s = 0;        ///< elements through exp, tanh, erf and the like
   double elementwise_per_s = 0;           ///< plain operations, operands in cache
   double reduction_per_s = 0;             ///< elements of rows that are normalized or summed
@@ -35,12 +38,17 @@ struct Machine {
   double launch_s = 0;                    ///< starting one kernel on one thread
   double fork_s = 0;                      ///< waking the other threads for a kernel, and waiting for them
   double iteration_s = 0;                 ///< one turn of a chunk loop, without its kernels
+
+  bool isGpu() const { return processors > 0; }
+  /// Of a contraction's or attention's result: what a thread or a multiprocessor makes at a time.
+  int64_t tileRows() const { return isGpu() ? 128 : 96; }
+  int64_t tileColumns() const { return 128; }
 };
 
 /// What machines with registers of this width commonly do: 512 (x86-64-v4), 256 (v3), else 128 (v2, generic arm).
 Machine builtinMachine(int vectorBits);
 
-/// A GPU of NVIDIA with this compute capability (90 of sm_90), as one thread: the figures of the largest one's data sheet. `inTf32`: its
+/// A GPU of NVIDIA with this compute capability (90 of sm_90), by the figures of the largest one's data sheet. `inTf32`: its
 /// tensor cores make products of f32, in tf32.
 Machine builtinGpu(int capability, bool inTf32 = false);
 

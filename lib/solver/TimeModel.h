@@ -31,22 +31,30 @@ struct KernelCost {
   KernelWork work;
   int64_t rows = 0;       ///< that a contraction or attention holds in registers tile by tile; 0: it has no tiles
   int64_t columns = 0;    ///< of its tiles; 0: they are full
+  bool isNarrow = false;  ///< contractions and attention are of floats of 16 bits
   double pieces = 1;      ///< that different threads can take
   double near_s = 0;      ///< time of one thread to move what lies in caches
   double far_bytes = 0;   ///< moved from and to memory while it computes
   double panel_bytes = 0; ///< from memory, for which it waits
 };
 
-/// The share of a thread's rate that rows of a contraction get: below 1 where tiles of registers are not full.
+/// The share of a thread's rate that rows of a contraction get: below 1 where tiles, a CPU's those of registers, are not full.
 double rowEfficiency(const Machine &machine, int64_t rows);
 
-/// The same for columns: a row of a tile is two registers.
+/// The same for columns: a row of a CPU's tile is two registers.
 double columnEfficiency(const Machine &machine, int64_t columns);
 
 /// How often faster than one thread the pieces are done; no more than `threads`.
 double speedup(double pieces, int threads);
 
-/// Seconds of one launch. `threads` below 1 counts as 1.
+/// Tiles of `outer` results of so many rows and columns, that different threads can take. A GPU's are smaller where it has no work for
+/// all of it otherwise.
+double piecesOf(const Machine &machine, double outer, int64_t rows, int64_t columns);
+
+/// Elements that tiles of `rows` bring into order for themselves, `packed` each. A GPU does that on the way to shared memory.
+double packing(const Machine &machine, double packed, int64_t rows);
+
+/// Seconds of one launch. `threads` are those of a CPU, of which there is at least 1.
 double kernelTime(const Machine &machine, const KernelCost &cost, int threads);
 
 /// The share that a cache of `capacity` still holds of what is touched again after `distance` bytes were moved through
@@ -61,7 +69,7 @@ struct Transfer {
   bool isPanel = false; ///< read for each tile of rows: panels of a contraction, keys and values of attention
 };
 
-/// Adds the transfer to `cost`, each share by the cache that holds it. What is written and not in a cache is moved
+/// Adds the transfer to `cost`, each share by the cache that holds it. What is written and not in a CPU's cache is moved
 /// twice: its lines are read first.
 void addTransfer(const Machine &machine, const Transfer &transfer, int threads, KernelCost &cost);
 

@@ -155,8 +155,7 @@ static void addRule(ChunkProgram &program, ChunkNode &node, Operation *op, bool 
   node.panels.assign(kernel.panels.begin(), kernel.panels.end());
   node.rows.assign(kernel.rows.begin(), kernel.rows.end());
   node.columns.assign(kernel.columns.begin(), kernel.columns.end());
-  node.tileRows = kTileRows;
-  node.tileColumns = kTileColumns;
+  node.isNarrow = kernel.isNarrow;
   node.workspace = kernel.workspaceBytes;
   node.isView = kernel.movesNoData;
   // Read where it is written: the same map for operand and result.

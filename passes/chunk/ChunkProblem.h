@@ -61,7 +61,7 @@ struct ChunkNode {
   double seen = 1;           ///< share of its panels that a tile of rows reads, on average
   std::vector<int> panels;   ///< uses that each tile of rows reads
   std::vector<bool> rows, columns; ///< one an iteration dim: belongs to the rows or columns of a contraction's tiles
-  int64_t tileRows = 1, tileColumns = 1; ///< of the tiles that threads take
+  bool isNarrow = false;     ///< its products are of floats of 16 bits
   int64_t workspace = 0;
 };
 

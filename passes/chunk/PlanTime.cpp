@@ -51,16 +51,15 @@ KernelCost PlanTime::costOf(const ChunkNode &node, int dim, int64_t length) cons
     else if (node.parallel[d])
       outer *= static_cast<double>(extent);
   }
+  cost.isNarrow = node.isNarrow;
   cost.rows = tiled ? rows : 0;
   cost.columns = std::find(node.columns.begin(), node.columns.end(), true) != node.columns.end() ? columns : 0;
   if (node.packed > 0) {
     bool isCut = dim >= 0 && !(static_cast<size_t>(dim) < node.rows.size() && node.rows[dim]);
     double share = isCut ? static_cast<double>(length) / static_cast<double>(node.extents[dim]) : 1;
-    cost.work.strided +=
-        share * node.packed * std::ceil(static_cast<double>(rows) / static_cast<double>(node.tileRows));
+    cost.work.strided += packing(machine, share * node.packed, rows);
   }
-  cost.pieces = outer * std::ceil(static_cast<double>(rows) / static_cast<double>(node.tileRows)) *
-                std::ceil(static_cast<double>(columns) / static_cast<double>(node.tileColumns));
+  cost.pieces = piecesOf(machine, outer, rows, columns);
   return cost;
 }
 

@@ -115,20 +115,11 @@ KernelCost OverlapPrices::costOf(Operation *op) {
   KernelRule kernel = kernelRule(op, *rule, extents);
   cost.work = {kernel.contraction, kernel.attention, kernel.transcendental,
                kernel.elementwise, kernel.reduction, kernel.strided};
-  double outer = 1;
-  int64_t rows = 1, columns = 1;
-  for (auto [dim, extent] : llvm::enumerate(extents)) {
-    if (kernel.rows[dim])
-      rows *= extent;
-    else if (kernel.columns[dim])
-      columns *= extent;
-    else if (rule->dims[dim].kind == IterKind::Parallel)
-      outer *= static_cast<double>(extent);
-  }
-  cost.rows = llvm::is_contained(kernel.rows, true) || llvm::is_contained(kernel.columns, true) ? rows : 0;
-  cost.columns = llvm::is_contained(kernel.columns, true) ? columns : 0;
-  cost.pieces =
-      outer * static_cast<double>(llvm::divideCeil(rows, kTileRows) * llvm::divideCeil(columns, kTileColumns));
+  KernelPieces pieces = kernelPieces(*rule, kernel, extents);
+  cost.isNarrow = kernel.isNarrow;
+  cost.rows = pieces.hasRows || pieces.hasColumns ? pieces.rows : 0;
+  cost.columns = pieces.hasColumns ? pieces.columns : 0;
+  cost.pieces = piecesOf(machine, pieces.outer, pieces.rows, pieces.columns);
   for (auto [index, operand] : llvm::enumerate(op->getOperands()))
     if (isa<MemRefType>(operand.getType()))
       (llvm::is_contained(kernel.panels, index) ? cost.panel_bytes : cost.far_bytes) += bytesOf(operand);

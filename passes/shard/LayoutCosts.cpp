@@ -208,5 +208,8 @@ double LayoutCosts::computing(size_t phase, Operation *op, double share) {
   KernelRule kernel = kernelRule(op, *index, extents);
   cost.work = KernelWork{kernel.contraction, kernel.attention, kernel.transcendental,
                          kernel.elementwise, kernel.reduction, kernel.strided}.times(share);
+  cost.isNarrow = kernel.isNarrow;
+  KernelPieces pieces = kernelPieces(*index, kernel, extents);
+  cost.pieces = std::max(1.0, share * piecesOf(machine, pieces.outer, pieces.rows, pieces.columns));
   return kernelTime(machine, cost, threads);
 }

@@ -180,8 +180,6 @@ TEST(PlanTime, FewRowsDoNotFillTiles) {
   node.work.contraction = 1e6;
   node.rows = {true, false};
   node.columns = {false, true};
-  node.tileRows = 96;
-  node.tileColumns = 128;
   Machine m = computeBound();
   double whole = p.unchunked(m);
   EXPECT_NEAR(p.timeOf(m, p.loop(1)), 5 - whole, 1e-3) << "a row takes as long as five";

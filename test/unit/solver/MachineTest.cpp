@@ -51,12 +51,16 @@ TEST(Machine, GpusOfLaterGenerationsAreFaster) {
       EXPECT_EQ(machineText(*read), text);
     }
     Machine exact = builtinGpu(capability), rounding = builtinGpu(capability, /*inTf32=*/true);
-    EXPECT_LT(memory, exact.memory_bytes_per_s[0]);
-    memory = exact.memory_bytes_per_s[0];
+    EXPECT_LT(memory, exact.memory_bytes_per_s.back());
+    memory = exact.memory_bytes_per_s.back();
+    EXPECT_EQ(exact.memory_bytes_per_s.size(), static_cast<size_t>(exact.processors));
+    EXPECT_LT(exact.memory_bytes_per_s.front(), memory / 40) << "of one multiprocessor";
     // Tensor cores multiply, and do nothing else.
     EXPECT_GT(rounding.contraction_per_s, 5 * exact.contraction_per_s);
     EXPECT_GT(rounding.attention_per_s, 4 * exact.attention_per_s);
     EXPECT_EQ(rounding.elementwise_per_s, exact.elementwise_per_s);
+    EXPECT_GT(exact.narrow_contraction_per_s, 10 * exact.contraction_per_s);
+    EXPECT_EQ(rounding.narrow_contraction_per_s, exact.narrow_contraction_per_s);
   }
   // One that is not in the table is as fast as the one before it.
   EXPECT_EQ(builtinGpu(89).memory_bytes_per_s, builtinGpu(80).memory_bytes_per_s);
@@ -70,9 +74,9 @@ TEST(Machine, RefusesWhatNoMachineHas) {
   EXPECT_EQ(problemOf(replaced(good, "\"launch_us\"", "\"lunch_us\"")), "it has a key that is not known, 'lunch_us'");
   EXPECT_EQ(problemOf(replaced(good, "\"shared\": true", "\"size\": true")),
             "it has a key that is not known, 'caches[1].size'");
-  EXPECT_EQ(problemOf(replaced(good, "\"version\": 1,", "")), "it lacks the key 'version'");
-  EXPECT_EQ(problemOf(replaced(good, "\"version\": 1", "\"version\": 2")),
-            "'version' is not 1, the one that this snugc reads");
+  EXPECT_EQ(problemOf(replaced(good, "\"version\": 2,", "")), "it lacks the key 'version'");
+  EXPECT_EQ(problemOf(replaced(good, "\"version\": 2", "\"version\": 3")),
+            "'version' is not 2, the one that this snugc reads");
   EXPECT_EQ(problemOf(replaced(good, "\"fork_us\": 3.0", "\"fork_us\": -1")),
             "'fork_us' is -1, not a number from 0.0 to 10000.0");
   EXPECT_EQ(problemOf(replaced(good, "\"fork_us\": 3.0", "\"fork_us\": \"fast\"")),

@@ -98,6 +98,54 @@ TEST(TimeModel, ColumnsThatAreNotFullWasteRegisters) {
   EXPECT_DOUBLE_EQ(kernelTime(m, cost, 1), 0.5 + 16);
 }
 
+// The same as one of four multiprocessors.
+Machine gpu() {
+  Machine m = machine();
+  m.processors = 4;
+  m.narrow_contraction_per_s = m.narrow_attention_per_s = 8;
+  m.memory_bytes_per_s = {5, 10, 20, 20};
+  m.launch_s = 0;
+  return m;
+}
+
+TEST(TimeModel, AGpuHasItsMultiprocessorsWhateverTheThreads) {
+  Machine m = gpu();
+  KernelCost cost = elementwise(8, 100);
+  EXPECT_DOUBLE_EQ(kernelTime(m, cost, 1), 2);
+  EXPECT_DOUBLE_EQ(kernelTime(m, cost, 7), 2);
+  cost.pieces = 5; // a second round for the last one
+  EXPECT_DOUBLE_EQ(kernelTime(m, cost, 1), 8 / 2.5);
+  EXPECT_DOUBLE_EQ(kernelTime(m, elementwise(4e-6, 100), 1), 1e-6) << "nothing has to be woken";
+  cost = elementwise(0, 2);
+  cost.work.elementwise = 1e-3;
+  cost.far_bytes = 100;
+  EXPECT_NEAR(kernelTime(m, cost, 1), 10, 1e-3) << "two of them";
+}
+
+TEST(TimeModel, AGpuComputesTilesOfBlocksAndBringsNothingIntoOrder) {
+  Machine m = gpu();
+  for (auto [extent, tile] : {std::pair(1, 16), {16, 16}, {17, 64}, {64, 64}, {65, 128}, {128, 128}, {192, 256}}) {
+    EXPECT_DOUBLE_EQ(rowEfficiency(m, extent), static_cast<double>(extent) / tile);
+    EXPECT_DOUBLE_EQ(columnEfficiency(m, extent), static_cast<double>(extent) / tile);
+  }
+  EXPECT_DOUBLE_EQ(piecesOf(m, 3, 129, 256), 12);
+  EXPECT_DOUBLE_EQ(piecesOf(m, 1, 128, 65), 4) << "smaller ones, for each multiprocessor one";
+  EXPECT_DOUBLE_EQ(piecesOf(m, 1, 64, 65), 2);
+  EXPECT_DOUBLE_EQ(packing(m, 10, 1000), 0);
+  EXPECT_DOUBLE_EQ(piecesOf(machine(), 1, 97, 129), 4);
+  EXPECT_DOUBLE_EQ(packing(machine(), 10, 97), 20) << "once for each tile of rows";
+  KernelCost cost;
+  cost.work.contraction = 80;
+  cost.rows = cost.columns = 128;
+  cost.far_bytes = 5;
+  EXPECT_DOUBLE_EQ(kernelTime(m, cost, 1), 80 + 0.25 * 1) << "other blocks compute while one moves";
+  cost.isNarrow = true;
+  EXPECT_DOUBLE_EQ(kernelTime(m, cost, 1), 10 + 0.25 * 1);
+  cost = KernelCost();
+  addTransfer(m, {50, 1e6, true, false}, 1, cost);
+  EXPECT_NEAR(cost.far_bytes, 50, 1e-6) << "nothing is read of what is written";
+}
+
 TEST(TimeModel, WhatACacheStillHoldsIsNotReadFromMemory) {
   Machine m = machine();
   auto transfer = [&](double bytes, double distance, bool isWrite) {
