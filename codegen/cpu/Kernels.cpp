@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/cpu/Kernels.h"
 #include "codegen/cpu/CpuTarget.h"
-#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/ScatterOp.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
@@ -26,7 +26,8 @@ Value CpuKernelBuilder::stackBuffer(ArrayRef<int64_t> shape, Type elementType) {
                                   getI64IntegerAttr(64));
 }
 
-void CpuKernelBuilder::overRange(ArrayRef<Value> sizes, function_ref<void(ArrayRef<Value>, Value, Value)> body) {
+void CpuKernelBuilder::overRange(Value begin, Value end, ArrayRef<Value> sizes,
+                                 function_ref<void(ArrayRef<Value>, Value, Value)> body) {
   SmallVector<Value> indices;
   std::function<void(Value, Value)> nest = [&](Value from, Value to) {
     unsigned dim = indices.size();
@@ -48,7 +49,7 @@ void CpuKernelBuilder::overRange(ArrayRef<Value> sizes, function_ref<void(ArrayR
       indices.pop_back();
     });
   };
-  nest(lo, hi);
+  nest(begin, end);
 }
 
 int64_t codegen::grainOf(double nsPerIteration) {
@@ -74,6 +75,7 @@ KernelRange CpuKernels::range(Operation *op) const {
       .Case([&](nn::AttentionOp attention) { return planAttention(attention, target); })
       .Case([&](nn::GatherOp gather) { return planGather(gather); })
       .Case([&](nn::ScalarKernelOp scalar) { return planScalarKernel(scalar); })
+      .Case([&](nn::ScatterOp scatter) { return planScatter(scatter); })
       .Default([&](Operation *other) { return planRows(other); });
 }
 
@@ -90,6 +92,7 @@ LogicalResult codegen::lowerKernel(func::FuncOp kernel, const CpuTarget &target)
                              .Case([&](nn::NormOp norm) { return lowerNorm(norm, b); })
                              .Case([&](nn::GatherOp gather) { return lowerGather(gather, b); })
                              .Case([&](nn::ScalarKernelOp scalar) { return lowerScalarKernel(scalar, b); })
+                             .Case([&](nn::ScatterOp scatter) { return lowerScatter(scatter, b); })
                              .Default([](Operation *other) { return other->emitOpError("has no CPU kernel"); });
   if (failed(result))
     return failure();

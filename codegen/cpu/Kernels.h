@@ -54,6 +54,11 @@ struct CpuKernelBuilder : KernelBuilder {
   // Loops over the part [lo, hi) of the row-major range of a box, all but the last dim of it: `body` takes their
   // coordinates and the bounds of the last. Nothing is divided inside, and the last dim stays a plain loop.
   void overRange(llvm::ArrayRef<mlir::Value> sizes,
+                 llvm::function_ref<void(llvm::ArrayRef<mlir::Value>, mlir::Value, mlir::Value)> body) {
+    overRange(lo, hi, sizes, body);
+  }
+  // The same of the part [from, to).
+  void overRange(mlir::Value from, mlir::Value to, llvm::ArrayRef<mlir::Value> sizes,
                  llvm::function_ref<void(llvm::ArrayRef<mlir::Value>, mlir::Value, mlir::Value)> body);
 };
 
@@ -66,6 +71,7 @@ KernelRange planAttention(nn::AttentionOp op, const CpuTarget &target);
 KernelRange planRows(mlir::Operation *op);
 KernelRange planGather(nn::GatherOp op);
 KernelRange planScalarKernel(nn::ScalarKernelOp op);
+KernelRange planScatter(nn::ScatterOp op);
 
 mlir::LogicalResult checkContract(nn::ContractOp op, const CpuTarget &target);
 mlir::LogicalResult checkAttention(nn::AttentionOp op, const CpuTarget &target);
@@ -78,6 +84,7 @@ mlir::LogicalResult lowerSoftmax(nn::SoftmaxOp op, CpuKernelBuilder &b);
 mlir::LogicalResult lowerNorm(nn::NormOp op, CpuKernelBuilder &b);
 mlir::LogicalResult lowerGather(nn::GatherOp op, CpuKernelBuilder &b);
 mlir::LogicalResult lowerScalarKernel(nn::ScalarKernelOp op, CpuKernelBuilder &b);
+mlir::LogicalResult lowerScatter(nn::ScatterOp op, CpuKernelBuilder &b);
 
 } // namespace snug::codegen
 #endif

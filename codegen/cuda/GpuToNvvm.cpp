@@ -196,6 +196,16 @@ struct GpuToNvvmPass : snug::impl::GpuToNvvmBase<GpuToNvvmPass> {
     for (auto global : module.getOps<LLVM::GlobalOp>())
       if (global.getSymName().starts_with("__dynamic_shmem__"))
         global.setLinkage(LLVM::Linkage::External);
+    // Atomic operations order nothing but themselves: upstream's would wait for all that the thread has written, in the whole system.
+    module.walk([](LLVM::AtomicCmpXchgOp op) {
+      op.setSuccessOrdering(LLVM::AtomicOrdering::monotonic);
+      op.setFailureOrdering(LLVM::AtomicOrdering::monotonic);
+      op.setSyncscope("device");
+    });
+    module.walk([](LLVM::AtomicRMWOp op) {
+      op.setOrdering(LLVM::AtomicOrdering::monotonic);
+      op.setSyncscope("device");
+    });
     // A kernel is launched with the very block size that it was made for.
     for (auto kernel : module.getOps<LLVM::LLVMFuncOp>())
       if (Attribute size = kernel->removeAttr(NVVM::NVVMDialect::getMaxntidAttrName()))

@@ -4,7 +4,7 @@
 #include "codegen/cuda/GenericPlan.h"
 #include "codegen/cuda/GpuToNvvm.h"
 #include "dialects/mesh/MeshDialect.h"
-#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/ScatterOp.h"
 #include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -291,6 +291,7 @@ KernelRange CudaKernels::range(Operation *op) const {
       .Case([&](nn::ContractOp contract) { return planContract(contract); })
       .Case([&](nn::AttentionOp attention) { return planAttentionRows(attention); })
       .Case<nn::ScanOp, nn::TopKOp>([&](auto along) { return planAlongDim(along, along.getDim()); })
+      .Case([&](nn::ScatterOp scatter) { return planUpdates(scatter); })
       .Case<nn::SoftmaxOp, nn::NormOp>([&](Operation *rows) { return planRowBlocks(rows); })
       .Case<linalg::GenericOp, nn::PartialReduceOp>([&](auto generic) { return GenericPlan::of(generic).range(generic); })
       .Default([&](Operation *other) { return planPoints(other); });
@@ -324,7 +325,7 @@ LogicalResult codegen::lowerKernel(func::FuncOp source, gpu::GPUModuleOp module)
   CudaKernelBuilder b(op, kernel);
   LogicalResult known = llvm::TypeSwitch<Operation *, LogicalResult>(op)
                             .Case<linalg::GenericOp, nn::PartialReduceOp, nn::ContractOp, nn::AttentionOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp,
-                                  nn::ScalarKernelOp, nn::ScanOp, nn::TopKOp>([&](auto concrete) {
+                                  nn::ScalarKernelOp, nn::ScanOp, nn::ScatterOp, nn::TopKOp>([&](auto concrete) {
                               emitKernel(concrete, b);
                               return success();
                             })

@@ -19,6 +19,7 @@ class NormOp;
 class AttentionOp;
 class PartialReduceOp;
 class ScanOp;
+class ScatterOp;
 class TopKOp;
 } // namespace snug::nn
 
@@ -118,6 +119,7 @@ struct CudaKernelBuilder : KernelBuilder {
 };
 
 KernelRange planPoints(mlir::Operation *op);
+KernelRange planUpdates(nn::ScatterOp op);
 KernelRange planRowBlocks(mlir::Operation *op);
 KernelRange planAlongDim(mlir::Operation *op, unsigned dim);
 KernelRange planContract(nn::ContractOp op);
@@ -132,6 +134,7 @@ void emitKernel(mlir::linalg::LinalgOp op, CudaKernelBuilder &b);
 void emitKernel(nn::GatherOp op, CudaKernelBuilder &b);
 void emitKernel(nn::ScalarKernelOp op, CudaKernelBuilder &b);
 void emitKernel(nn::ScanOp op, CudaKernelBuilder &b);
+void emitKernel(nn::ScatterOp op, CudaKernelBuilder &b);
 void emitKernel(nn::TopKOp op, CudaKernelBuilder &b);
 void emitKernel(nn::ContractOp op, CudaKernelBuilder &b);
 void emitKernel(nn::SoftmaxOp op, CudaKernelBuilder &b);

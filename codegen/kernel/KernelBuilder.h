@@ -12,6 +12,7 @@
 namespace snug::nn {
 class GatherOp;
 class ScalarKernelOp;
+class ScatterOp;
 } // namespace snug::nn
 
 namespace snug::codegen {
@@ -71,6 +72,18 @@ void emitRegion(nn::ScalarKernelOp op, KernelBuilder &b, llvm::ArrayRef<mlir::Va
 
 // Where in data's dim, at this place of `indices`.
 mlir::Value emitGatherIndex(nn::GatherOp op, KernelBuilder &b, mlir::ValueRange place);
+
+// Where the update at this point of its dims belongs in the dims that indices choose along, one a symbol of `place`, and whether it has
+// an effect. Dims that index_map lacks, and even ones, may be left out (null).
+struct ScatterTarget {
+  llvm::SmallVector<mlir::Value> chosen;
+  mlir::Value isInside; // null: always
+};
+ScatterTarget emitScatterTarget(nn::ScatterOp op, KernelBuilder &b, llvm::ArrayRef<mlir::Value> point);
+// The element of the destination for it.
+llvm::SmallVector<mlir::Value> placeOf(nn::ScatterOp op, const ScatterTarget &target, llvm::ArrayRef<mlir::Value> point);
+// What the region makes of what is there and of the update, both as they are computed with.
+mlir::Value emitCombiner(nn::ScatterOp op, KernelBuilder &b, mlir::Value old, mlir::Value update);
 
 // A bool is a byte of memory (ONNX), but LLVM's i1 in memory is a bit of one: loads of the kernel compare with 0, its stores
 // extend.

@@ -2,7 +2,7 @@
 //
 // What stands inside of the loops of a kernel, whoever runs these loops.
 #include "codegen/kernel/KernelBuilder.h"
-#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/ScatterOp.h"
 #include "dialects/nn/TextOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -58,21 +58,72 @@ void codegen::emitRegion(nn::ScalarKernelOp op, KernelBuilder &b, ArrayRef<Value
   }
 }
 
-Value codegen::emitGatherIndex(nn::GatherOp op, KernelBuilder &b, ValueRange place) {
-  // In 64 bits, as an index may have fewer and what is data may be any number.
+// An index that is data, where one below 0 counts from the end. In 64 bits, as an index may have fewer and what is data may be any
+// number.
+static Value loadIndex(KernelBuilder &b, Value indices, ValueRange place, Value extent) {
   Type i64 = b.getI64Type();
-  Value zero = arith::ConstantOp::create(b, b.getI64IntegerAttr(0)), one = arith::ConstantOp::create(b, b.getI64IntegerAttr(1));
-  Value extent = arith::IndexCastOp::create(b, i64, b.size(op.getData(), op.getAxis()));
-  Value index = b.load(op.getIndices(), place);
+  Value index = b.load(indices, place);
   if (index.getType().isIndex())
     index = arith::IndexCastOp::create(b, i64, index);
   else if (!index.getType().isInteger(64))
     index = arith::ExtSIOp::create(b, i64, index);
-  Value negative = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, index, zero);
-  index = arith::SelectOp::create(b, negative, arith::AddIOp::create(b, index, extent), index);
+  Value negative = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, index, arith::ConstantOp::create(b, b.getI64IntegerAttr(0)));
+  return arith::SelectOp::create(b, negative, arith::AddIOp::create(b, index, extent), index);
+}
+
+Value codegen::emitGatherIndex(nn::GatherOp op, KernelBuilder &b, ValueRange place) {
+  Value zero = arith::ConstantOp::create(b, b.getI64IntegerAttr(0)), one = arith::ConstantOp::create(b, b.getI64IntegerAttr(1));
+  Value extent = arith::IndexCastOp::create(b, b.getI64Type(), b.size(op.getData(), op.getAxis()));
+  Value index = loadIndex(b, op.getIndices(), place, extent);
   Value last = arith::SubIOp::create(b, extent, one);
   index = arith::MaxSIOp::create(b, zero, arith::MinSIOp::create(b, index, last));
   return arith::IndexCastOp::create(b, b.getIndexType(), index);
+}
+
+ScatterTarget codegen::emitScatterTarget(nn::ScatterOp op, KernelBuilder &b, ArrayRef<Value> point) {
+  AffineMap map = op.getPlace();
+  ScatterTarget target;
+  target.chosen.resize(map.getNumSymbols());
+  auto require = [&](Value condition) {
+    target.isInside = target.isInside ? arith::AndIOp::create(b, target.isInside, condition).getResult() : condition;
+  };
+  SmallVector<Value> at;
+  for (AffineExpr expr : op.getIndexMap().getResults())
+    at.push_back(point[cast<AffineDimExpr>(expr).getPosition()]);
+  at.push_back({});
+  for (auto [position, expr] : llvm::enumerate(map.getResults())) {
+    Value extent = b.size(op.getInit(), position);
+    if (auto dim = dyn_cast<AffineDimExpr>(expr)) {
+      if (!op.isInPlace(dim.getPosition()))
+        require(arith::CmpIOp::create(b, arith::CmpIPredicate::ult, point[dim.getPosition()], extent));
+      continue;
+    }
+    unsigned symbol = cast<AffineSymbolExpr>(expr).getPosition();
+    at.back() = b.constant(symbol);
+    extent = arith::IndexCastOp::create(b, b.getI64Type(), extent);
+    Value index = loadIndex(b, op.getIndices(), at, extent);
+    require(arith::CmpIOp::create(b, arith::CmpIPredicate::ult, index, extent)); // below 0 is above all
+    target.chosen[symbol] = arith::IndexCastOp::create(b, b.getIndexType(), index);
+  }
+  return target;
+}
+
+SmallVector<Value> codegen::placeOf(nn::ScatterOp op, const ScatterTarget &target, ArrayRef<Value> point) {
+  return llvm::map_to_vector(op.getPlace().getResults(), [&](AffineExpr expr) {
+    auto dim = dyn_cast<AffineDimExpr>(expr);
+    return dim ? point[dim.getPosition()] : target.chosen[cast<AffineSymbolExpr>(expr).getPosition()];
+  });
+}
+
+Value codegen::emitCombiner(nn::ScatterOp op, KernelBuilder &b, Value old, Value update) {
+  IRMapping mapping;
+  Block &block = op.getCombiner().front();
+  if (old)
+    mapping.map(block.getArgument(0), old);
+  mapping.map(block.getArgument(1), update);
+  for (Operation &inner : block.without_terminator())
+    b.clone(inner, mapping);
+  return mapping.lookupOrDefault(block.getTerminator()->getOperand(0));
 }
 
 void codegen::bytesForBools(FunctionOpInterface kernel) {

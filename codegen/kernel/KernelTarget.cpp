@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "codegen/kernel/KernelTarget.h"
-#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/ScatterOp.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 
 using namespace mlir;
@@ -26,7 +26,7 @@ double codegen::guessExtent(int64_t extent) { return ShapedType::isDynamic(exten
 
 bool codegen::isKernelOp(Operation *op) {
   return isa<linalg::LinalgOp, nn::ContractOp, nn::SoftmaxOp, nn::NormOp, nn::GatherOp, nn::AttentionOp,
-             nn::ScalarKernelOp, nn::ScanOp, nn::TopKOp>(op);
+             nn::ScalarKernelOp, nn::ScanOp, nn::ScatterOp, nn::TopKOp>(op);
 }
 
 Operation *codegen::kernelOpOf(Operation *kernel) {

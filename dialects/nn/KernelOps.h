@@ -11,7 +11,10 @@
 
 namespace snug {
 
-/// On memrefs a kernel reads its ins and writes its destination; on tensors it has no effect.
+/// Whether what the op's destinations hold counts, as its rule says (IndexRule::keepsDestinations).
+bool keepsDestinations(mlir::Operation *op);
+
+/// On memrefs a kernel reads its ins, and its destination where that counts, and writes its destination; on tensors it has no effect.
 void kernelEffects(mlir::DestinationStyleOpInterface op,
                    llvm::SmallVectorImpl<mlir::SideEffects::EffectInstance<mlir::MemoryEffects::Effect>> &effects);
 
@@ -22,14 +25,14 @@ mlir::LogicalResult bufferizeKernel(mlir::Operation *op, mlir::RewriterBase &rew
 /// Whether each of these operands is a destination, or may be written over by one.
 bool overwritesElements(mlir::Operation *op, llvm::ArrayRef<mlir::OpOperand *> operands);
 
-/// Every kernel writes all of its destination, so its old content is never read; which operand the destination may share
+/// A kernel writes all of its destination, so its old content is never read, unless it counts; which operand the destination may share
 /// a buffer with is decided by the schedule, not here.
 template <class OpT>
 struct KernelBufferization
     : mlir::bufferization::DstBufferizableOpInterfaceExternalModel<KernelBufferization<OpT>, OpT> {
   bool bufferizesToMemoryRead(mlir::Operation *op, mlir::OpOperand &operand,
                               const mlir::bufferization::AnalysisState &) const {
-    return !mlir::cast<mlir::DestinationStyleOpInterface>(op).isDpsInit(&operand);
+    return !mlir::cast<mlir::DestinationStyleOpInterface>(op).isDpsInit(&operand) || keepsDestinations(op);
   }
   bool bufferizesToElementwiseAccess(mlir::Operation *op, const mlir::bufferization::AnalysisState &,
                                      llvm::ArrayRef<mlir::OpOperand *> operands) const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "dialects/nn/KernelOps.h"
 #include "dialects/nn/NnDialect.h"
+#include "dialects/nn/ScatterOp.h"
 #include "dialects/nn/TextOps.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/IR/DialectImplementation.h"
@@ -24,7 +25,7 @@ void NnDialect::initialize() {
 #define GET_OP_LIST
 #include "dialects/nn/NnOps.cpp.inc"
       >();
-  addOperations<TextOp, TextBytesOp>();
+  addOperations<ScatterOp, TextOp, TextBytesOp>();
 }
 
 bool snug::overwritesElements(Operation *op, ArrayRef<OpOperand *> operands) {
@@ -95,6 +96,7 @@ void snug::registerNnDialect(DialectRegistry &registry) {
     ScanOp::attachInterface<KernelBufferization<ScanOp>>(*context);
     TopKOp::attachInterface<KernelBufferization<TopKOp>>(*context);
     ScalarKernelOp::attachInterface<KernelBufferization<ScalarKernelOp>>(*context);
+    ScatterOp::attachInterface<KernelBufferization<ScatterOp>>(*context);
     WeightOp::attachInterface<WeightBufferization>(*context);
   });
 }

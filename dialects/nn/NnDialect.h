@@ -18,6 +18,9 @@
 #include "dialects/nn/NnEnums.h.inc"
 #define GET_ATTRDEF_CLASSES
 #include "dialects/nn/NnAttrs.h.inc"
+namespace snug::nn {
+class ScatterOp; // in ScatterOp.h
+}
 #define GET_OP_CLASSES
 #include "dialects/nn/NnOps.h.inc"
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "dialects/nn/KernelOps.h"
 #include "dialects/nn/NnDialect.h"
+#include "dialects/nn/ScatterOp.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/IR/Builders.h"
@@ -36,15 +37,22 @@ IndexRule rowRule(Operation *op, int64_t rank, ValueRange rowVectors) {
 }
 } // namespace
 
+bool snug::keepsDestinations(Operation *op) {
+  auto rules = dyn_cast<IndexRuleOpInterface>(op);
+  FailureOr<IndexRule> rule = rules ? rules.getIndexRule() : FailureOr<IndexRule>(failure());
+  return succeeded(rule) && rule->keepsDestinations;
+}
+
 void snug::kernelEffects(DestinationStyleOpInterface op,
                          SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
   for (OpOperand &operand : op->getOpOperands()) {
     if (!isa<BaseMemRefType>(operand.get().getType()))
       continue;
-    MemoryEffects::Effect *effect = op.isDpsInit(&operand)
-                                        ? static_cast<MemoryEffects::Effect *>(MemoryEffects::Write::get())
-                                        : static_cast<MemoryEffects::Effect *>(MemoryEffects::Read::get());
-    effects.emplace_back(effect, &operand, SideEffects::DefaultResource::get());
+    bool isDestination = op.isDpsInit(&operand);
+    if (!isDestination || keepsDestinations(op))
+      effects.emplace_back(MemoryEffects::Read::get(), &operand, SideEffects::DefaultResource::get());
+    if (isDestination)
+      effects.emplace_back(MemoryEffects::Write::get(), &operand, SideEffects::DefaultResource::get());
   }
 }
 

@@ -141,7 +141,7 @@ def Nn_ContractOp : Nn_KernelOp<"contract", [SingleBlockImplicitTerminator<"Yiel
   let hasVerifier = 1;
 }
 
-def Nn_YieldOp : Op<Nn_Dialect, "yield", [Pure, Terminator, ParentOneOf<["ContractOp", "AttentionOp", "ScalarKernelOp"]>]> {
+def Nn_YieldOp : Op<Nn_Dialect, "yield", [Pure, Terminator, ParentOneOf<["ContractOp", "AttentionOp", "ScalarKernelOp", "ScatterOp"]>]> {
   let summary = "Ends the region of a kernel";
   let arguments = (ins Variadic<AnyType>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
@@ -362,7 +362,7 @@ def Nn_TopKOp : Nn_KernelOp<"top_k"> {
 
 def Nn_ScalarKernelOp : Nn_KernelOp<"scalar_kernel",
     [AttrSizedOperandSegments, SingleBlockImplicitTerminator<"YieldOp">], ["placeSlice", "mayOverwrite"]> {
-  let summary = "A kernel given by its scalar code: sorts, scans, scatters, reads anywhere";
+  let summary = "A kernel given by its scalar code: sorts, scans, reads anywhere";
   let description = [{
     For what no map of indices says, because an index is data, or because steps follow each other. The region is executed
     once a point of the parallel iteration dims, which are its arguments, in any order; what it does there is in order.

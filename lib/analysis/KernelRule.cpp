@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/analysis/KernelRule.h"
 #include "dialects/mesh/MeshDialect.h"
-#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/ScatterOp.h"
 #include "lib/analysis/KeyBound.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -128,6 +128,12 @@ KernelRule snug::kernelRule(Operation *op, const IndexRule &rule, ArrayRef<int64
       longest = std::max(longest, extents[dim]);
     double points = productOf([&](unsigned dim) { return dim < scalar.getNumParallelDims(); });
     addRegion(scalar.getBody(), points * static_cast<double>(longest), kernel);
+    return kernel;
+  }
+  if (auto scatter = dyn_cast<nn::ScatterOp>(op)) { // an element and its place
+    double updates = productOf([&](unsigned dim) { return dim < scatter.getPlace().getNumDims(); });
+    kernel.elementwise = 2 * updates;
+    addRegion(scatter.getCombiner(), updates, kernel);
     return kernel;
   }
   auto linalgOp = dyn_cast<linalg::LinalgOp>(op);

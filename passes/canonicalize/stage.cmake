@@ -67,6 +67,7 @@ snug_add_passes(Canonicalize canonicalize
     ops/RotaryEmbedding.cpp
     ops/Rows.cpp
     ops/Sampling.cpp
+    ops/Scatter.cpp
     ops/Scans.cpp
     ops/Sequences.cpp
     ops/Shape.cpp

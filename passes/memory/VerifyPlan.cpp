@@ -2,7 +2,7 @@
 //
 // The check of contract C5. It goes the other way round than PlanArena: from each access back to the views of the arena
 // that it may touch, and it shares no code with the planner or the solver.
-#include "dialects/nn/IndexRule.h"
+#include "dialects/nn/KernelOps.h"
 #include "dialects/plan/Buckets.h"
 #include "dialects/plan/PlanDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -191,7 +191,7 @@ private:
           if (written && !function.getArgAttr(argument.getArgNumber(), "snug.output") &&
               !function.getArgAttr(argument.getArgNumber(), "snug.donated"))
             fault(op) << "writes to argument " << argument.getArgNumber() << ", an input that is not donated";
-        bool blind = written && !(linalgOp && readsDestination(operand));
+        bool blind = written && !(linalgOp ? readsDestination(operand) : keepsDestinations(op));
         for (auto [root, whole] : roots)
           views[root].accesses.push_back({op, blind && whole && roots.size() == 1});
       }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "passes/shard/FunctionLayouts.h"
-#include "dialects/nn/NnDialect.h"
+#include "dialects/nn/ScatterOp.h"
 #include "lib/analysis/Arguments.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/ADT/SetVector.h"
@@ -41,9 +41,11 @@ static SmallVector<Value> heldIn(Value value) {
     return {slice.getSource()};
   if (auto cast = dyn_cast_or_null<tensor::CastOp>(op))
     return {cast.getSource()};
+  if (auto scatter = dyn_cast_or_null<nn::ScatterOp>(op)) // written into, wherever the data says
+    return {scatter.getInit()};
   SmallVector<Value> held;
   if (auto kernel = dyn_cast_or_null<nn::ScalarKernelOp>(op); kernel && kernel.getIns().size() > 1)
-    for (int64_t number : kernel.getOverwrites()) // a scatter: written into, wherever the data says
+    for (int64_t number : kernel.getOverwrites()) // a cache
       if (value == kernel->getResult(0))
         held.push_back(kernel->getOperand(number));
   return held;

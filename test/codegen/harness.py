@@ -14,7 +14,7 @@ import numpy as np
 COMPILER = os.environ["SNUG_CODEGEN_TEST"]
 TARGET = os.environ.get("SNUG_TARGET", "cpu")  # of a GPU kernels run on the simulator
 DTYPES = {(2, 16): np.float16, (2, 32): np.float32, (2, 64): np.float64, (0, 64): np.int64, (0, 32): np.int32, (6, 8): np.bool_,
-          (0, 8): np.int8, (4, 16): ml_dtypes.bfloat16}
+          (0, 8): np.int8, (0, 16): np.int16, (4, 16): ml_dtypes.bfloat16}
 
 
 class Dtype(C.Structure):

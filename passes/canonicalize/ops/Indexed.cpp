@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Elements read or written at indices that are data. An index beyond its dim, which ONNX leaves undefined, reads the nearest
-// element and writes nothing.
+// Elements read at indices that are data, and caches that are written. An index beyond its dim, which ONNX leaves undefined, reads the
+// nearest element and writes nothing.
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/ScalarKernel.h"
 #include "passes/canonicalize/ops/Indexed.h"
@@ -10,15 +10,6 @@ using namespace mlir;
 using namespace snug;
 
 namespace {
-bool isIndexType(Type type) { return type.isInteger(32) || type.isInteger(64); }
-
-LogicalResult wantIndices(Lowering &l, const LoweredValue &indices, bool fits) {
-  if (fits && isIndexType(indices.elementType))
-    return success();
-  return l.error() << "indices of shape " << l.print(indices.shape) << " and type " << indices.elementType
-                   << " do not go with data of shape " << l.print(l.input(0).shape);
-}
-
 LogicalResult gatherElements(Lowering &l) {
   LoweredValue &data = l.input(0), &indices = l.input(1);
   auto axis = l.normalizeAxis(l.intAttr("axis", 0), data.rank());
@@ -42,29 +33,6 @@ LogicalResult gatherElements(Lowering &l) {
   return success();
 }
 
-// What an index becomes of what is there and what comes.
-using Combine = Value (*)(ScalarCode &, Value, Value);
-std::optional<Combine> combinerOf(Lowering &l, Type type) {
-  StringRef reduction = l.stringAttr("reduction", "none");
-  bool logical = type.isInteger(1);
-  if (reduction == "none")
-    return [](ScalarCode &, Value, Value update) { return update; };
-  if (reduction == "add")
-    return logical ? +[](ScalarCode &c, Value old, Value update) { return c.either(old, update); }
-                   : +[](ScalarCode &c, Value old, Value update) { return c.add(old, update); };
-  if (reduction == "mul")
-    return logical ? +[](ScalarCode &c, Value old, Value update) { return c.both(old, update); }
-                   : +[](ScalarCode &c, Value old, Value update) { return c.mul(old, update); };
-  if (reduction == "max")
-    return logical ? +[](ScalarCode &c, Value old, Value update) { return c.either(old, update); }
-                   : +[](ScalarCode &c, Value old, Value update) { return c.max(old, update); };
-  if (reduction == "min")
-    return logical ? +[](ScalarCode &c, Value old, Value update) { return c.both(old, update); }
-                   : +[](ScalarCode &c, Value old, Value update) { return c.min(old, update); };
-  l.error() << "reduction '" << reduction << "' is none that the standard knows";
-  return std::nullopt;
-}
-
 // Copies what a point owns of data, over all dims that are not parallel; `place` takes indices of these in order.
 void copyOwned(ScalarCode &c, ScalarKernel &kernel, unsigned from, unsigned to, ArrayRef<int> dims, ValueRange parallel) {
   SmallVector<Value> extents;
@@ -78,101 +46,6 @@ void copyOwned(ScalarCode &c, ScalarKernel &kernel, unsigned from, unsigned to, 
       place.push_back(index == ScalarKernel::Any ? inner[next++] : parallel[index]);
     c.store(c.load(from, place), to, place);
   });
-}
-
-// Data in which elements along `axis` are replaced. A point is a place in the dims beside it that data and indices share.
-LogicalResult scatterElements(Lowering &l) {
-  LoweredValue &data = l.input(0), &indices = l.input(1), &updates = l.input(2);
-  auto axis = l.normalizeAxis(l.intAttr("axis", 0), data.rank());
-  auto combine = combinerOf(l, data.elementType);
-  if (!axis || !combine || failed(wantIndices(l, indices, indices.rank() == data.rank() && updates.rank() == data.rank())))
-    return failure();
-  unsigned rank = data.rank(), parallel = 0;
-  SmallVector<int> dims;
-  for (unsigned dim = 0; dim < rank; ++dim) {
-    if (!l.same(indices.shape[dim], updates.shape[dim]))
-      return l.error() << "updates of shape " << l.print(updates.shape) << " for indices of shape "
-                       << l.print(indices.shape);
-    bool along = dim != *axis && l.same(data.shape[dim], indices.shape[dim]);
-    dims.push_back(along ? static_cast<int>(parallel++) : ScalarKernel::Any);
-  }
-  ScalarKernel kernel(l, parallel);
-  unsigned from = kernel.read(data, dims), at = kernel.read(indices, dims), what = kernel.read(updates, dims);
-  unsigned to = kernel.write(data.shape, data.elementType, dims);
-  kernel.mayOverwrite(from);
-  l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
-    copyOwned(c, kernel, from, to, dims, i);
-    SmallVector<Value> extents;
-    for (unsigned dim = 0; dim < rank; ++dim)
-      if (dims[dim] == ScalarKernel::Any)
-        extents.push_back(c.extent(at, dim));
-    c.loops(extents, [&](ValueRange inner) {
-      SmallVector<Value> read, place;
-      Value isInside = c.constant(c.b.getBoolAttr(true));
-      unsigned next = 0;
-      for (unsigned dim = 0; dim < rank; ++dim)
-        read.push_back(dims[dim] == ScalarKernel::Any ? inner[next++] : i[dims[dim]]);
-      place = read;
-      place[*axis] = c.fromEnd(c.toIndex(c.load(at, read)), c.extent(from, *axis));
-      for (unsigned dim = 0; dim < rank; ++dim)
-        if (dims[dim] == ScalarKernel::Any)
-          isInside = c.both(isInside, c.isInside(place[dim], c.extent(from, dim)));
-      c.ifThen(isInside, [&] {
-        c.store((*combine)(c, c.load(to, place), c.load(what, read)), to, place);
-      });
-    });
-  })[0]);
-  return success();
-}
-
-// Data in which slices behind a tuple of indices are replaced. A point is a place in such a slice.
-LogicalResult scatterNd(Lowering &l) {
-  LoweredValue &data = l.input(0), &indices = l.input(1), &updates = l.input(2);
-  auto combine = combinerOf(l, data.elementType);
-  int64_t count = indices.rank() - 1 + data.rank() - updates.rank();
-  bool fits = indices.rank() && count >= 0 && count <= data.rank() && l.same(indices.shape.back(), l.constant(count));
-  if (!combine || failed(wantIndices(l, indices, fits)))
-    return failure();
-  unsigned tuple = count, trailing = data.rank() - tuple, outer = indices.rank() - 1;
-  SmallVector<int> dataDims(tuple, ScalarKernel::Any), updateDims(outer, ScalarKernel::Any);
-  for (unsigned dim = 0; dim < trailing; ++dim) {
-    if (!l.same(data.shape[tuple + dim], updates.shape[outer + dim]))
-      return l.error() << "updates of shape " << l.print(updates.shape) << " do not fit data of shape " << l.print(data.shape);
-    dataDims.push_back(dim);
-    updateDims.push_back(dim);
-  }
-  for (unsigned dim = 0; dim < outer; ++dim)
-    if (!l.same(indices.shape[dim], updates.shape[dim]))
-      return l.error() << "updates of shape " << l.print(updates.shape) << " do not fit indices of shape "
-                       << l.print(indices.shape);
-  ScalarKernel kernel(l, trailing);
-  unsigned from = kernel.read(data, dataDims);
-  unsigned at = kernel.read(indices, SmallVector<int>(outer + 1, ScalarKernel::Any));
-  unsigned what = kernel.read(updates, updateDims), to = kernel.write(data.shape, data.elementType, dataDims);
-  kernel.mayOverwrite(from);
-  l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
-    copyOwned(c, kernel, from, to, dataDims, i);
-    SmallVector<Value> extents;
-    for (unsigned dim = 0; dim < outer; ++dim)
-      extents.push_back(c.extent(at, dim));
-    c.loops(extents, [&](ValueRange which) {
-      SmallVector<Value> place, read(which);
-      Value isInside = c.constant(c.b.getBoolAttr(true));
-      for (unsigned k = 0; k < tuple; ++k) {
-        SmallVector<Value> component(which);
-        component.push_back(c.index(k));
-        Value extent = c.extent(from, k);
-        place.push_back(c.fromEnd(c.toIndex(c.load(at, component)), extent));
-        isInside = c.both(isInside, c.isInside(place.back(), extent));
-      }
-      llvm::append_range(place, i);
-      llvm::append_range(read, i);
-      c.ifThen(isInside, [&] {
-        c.store((*combine)(c, c.load(to, place), c.load(what, read)), to, place);
-      });
-    });
-  })[0]);
-  return success();
 }
 
 // A cache into which new entries are written along an axis, for each batch from an index on.
@@ -217,65 +90,6 @@ LogicalResult tensorScatter(Lowering &l) {
   return success();
 }
 
-// Values put at their places in a larger image of zeros; places count through all of it.
-LogicalResult maxUnpool(Lowering &l) {
-  LoweredValue &x = l.input(0), &indices = l.input(1);
-  auto kernelShape = l.intsAttr("kernel_shape");
-  size_t spatial = x.rank() < 2 ? 0 : x.rank() - 2;
-  SmallVector<int64_t> strides = l.intsAttr("strides").value_or(SmallVector<int64_t>(spatial, 1));
-  SmallVector<int64_t> pads = l.intsAttr("pads").value_or(SmallVector<int64_t>(2 * spatial, 0));
-  if (!kernelShape || kernelShape->size() != spatial || strides.size() != spatial || pads.size() != 2 * spatial ||
-      !spatial || indices.rank() != x.rank() || !isIndexType(indices.elementType))
-    return l.error() << "kernel_shape, strides or pads do not fit an input of shape " << l.print(x.shape);
-  Extents inferred = {x.shape[0], x.shape[1]};
-  for (size_t i = 0; i < spatial; ++i)
-    inferred.push_back((x.shape[2 + i] - 1) * strides[i] - (pads[i] + pads[spatial + i]) + (*kernelShape)[i]);
-  Extents shape = inferred;
-  if (l.hasInput(2)) {
-    auto given = l.ints(l.input(2));
-    if (!given || given->size() != shape.size())
-      return l.error() << "an output_shape that is computed from data is not supported; give it with --value";
-    shape = *given;
-  }
-  if (!areExtents(l, shape) || !areExtents(l, inferred))
-    return failure();
-  // Places are those of the inferred image, which is the whole one's first corner.
-  ScalarKernel kernel(l, 0);
-  SmallVector<int> any(x.rank(), ScalarKernel::Any);
-  unsigned from = kernel.read(x, any), at = kernel.read(indices, any), to = kernel.write(shape, x.elementType, any);
-  SmallVector<Value> corner;
-  for (AffineExpr extent : inferred)
-    corner.push_back(l.materialize(extent));
-  l.define(0, kernel.build([&](ScalarCode &c, ValueRange) {
-    SmallVector<Value> all, read;
-    for (int64_t dim = 0; dim < x.rank(); ++dim) {
-      all.push_back(c.extent(to, dim));
-      read.push_back(c.extent(from, dim));
-    }
-    c.loops(all, [&](ValueRange place) {
-      c.store(c.number(kernel.computedType(to), 0), to, place);
-    });
-    c.loops(read, [&](ValueRange i) {
-      Value rest = c.toIndex(c.load(at, i));
-      Value total = c.index(1);
-      for (Value extent : corner)
-        total = c.mul(total, extent);
-      c.ifThen(c.isInside(rest, total), [&] {
-        SmallVector<Value> place(corner.size());
-        for (size_t dim = corner.size(); dim-- > 0;) {
-          place[dim] = dim ? c.rem(rest, corner[dim]) : rest;
-          rest = c.div(rest, corner[dim]);
-        }
-        Value fits = c.constant(c.b.getBoolAttr(true));
-        for (auto [dim, at] : llvm::enumerate(place))
-          fits = c.both(fits, c.less(at, all[dim]));
-        c.ifThen(fits, [&] { c.store(c.load(from, i), to, place); });
-      });
-    });
-  })[0]);
-  return success();
-}
-
 // Each batch's first entries in time turned around.
 LogicalResult reverseSequence(Lowering &l) {
   LoweredValue &x = l.input(0), &lengths = l.input(1);
@@ -298,6 +112,15 @@ LogicalResult reverseSequence(Lowering &l) {
   return success();
 }
 } // namespace
+
+bool snug::isIndexType(Type type) { return type.isInteger(32) || type.isInteger(64); }
+
+LogicalResult snug::wantIndices(Lowering &l, const LoweredValue &indices, bool fits) {
+  if (fits && isIndexType(indices.elementType))
+    return success();
+  return l.error() << "indices of shape " << l.print(indices.shape) << " and type " << indices.elementType
+                   << " do not go with data of shape " << l.print(l.input(0).shape);
+}
 
 LogicalResult snug::gatherSlices(Lowering &l) {
   LoweredValue &data = l.input(0), &indices = l.input(1);

@@ -6,6 +6,15 @@
 
 namespace snug {
 
+bool isIndexType(mlir::Type type);
+// Whether indices are of such a type and, as the caller says, fit the data, which is input 0; else emits an error.
+llvm::LogicalResult wantIndices(Lowering &l, const LoweredValue &indices, bool fits);
+
+// Elements written at indices that are data.
+llvm::LogicalResult scatterElements(Lowering &l);
+llvm::LogicalResult scatterNd(Lowering &l);
+llvm::LogicalResult maxUnpool(Lowering &l);
+
 // GatherND at indices that are data.
 llvm::LogicalResult gatherSlices(Lowering &l);
 
