@@ -68,13 +68,16 @@ module {
 // Places count through a flat image of zeros.
 // CHECK: #[[$FLAT:.*]] = affine_map<(d0, d1, d2, d3)[s0] -> (s0)>
 // CHECK-LABEL: func.func @main(
-// CHECK: %[[ZEROS:.*]] = linalg.fill {{.*}} tensor<?xf32>
+// CHECK: %[[ZEROS:.*]] = linalg.generic
+// CHECK-NEXT: ^bb0
+// CHECK-NEXT: %[[ZERO:.*]] = arith.constant 0.0
+// CHECK-NEXT: linalg.yield %[[ZERO]]
 // CHECK: %[[IMAGE:.*]] = snug_nn.scatter {{.*}} outs(%[[ZEROS]] : tensor<?xf32>)
 // CHECK-SAME: place = #[[$FLAT]]}
 // CHECK: tensor.expand_shape %{{.*}} into tensor<?x2x4x6xf32>
 module {
   func.func @main(%x: tensor<?x2x2x3xf32> {snug.name = "x", snug.dims = ["rows", "2", "2", "3"]}, %i: tensor<?x2x2x3xi64> {snug.name = "i", snug.dims = ["rows", "2", "2", "3"]}) -> (tensor<*xf32> {snug.name = "y"}) {
-    %y = snug_onnx.node "MaxUnpool"(%x, %i) {kernel_shape = [2, 2], strides = [2, 2]} opset 11 : (tensor<?x2x2x3xf32>, tensor<?x2x2x3xi64>) -> tensor<*xf32>
+    %y = snug_onnx.node "MaxUnpool"(%x, %i) {kernel_shape = array<i64: 2, 2>, strides = array<i64: 2, 2>} opset 11 : (tensor<?x2x2x3xf32>, tensor<?x2x2x3xi64>) -> tensor<*xf32>
     return %y : tensor<*xf32>
   }
 }
