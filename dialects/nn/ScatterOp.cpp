@@ -3,6 +3,7 @@
 // snug_nn.scatter.
 #include "dialects/nn/ScatterOp.h"
 #include "dialects/nn/KernelOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
@@ -59,6 +60,15 @@ LogicalResult ScatterOp::verify() {
 }
 
 bool ScatterOp::combines() { return !getCombiner().front().getArgument(0).use_empty(); }
+
+// Floats are rounded after each step; but for the largest and smallest, and one op of integers, none of what ONNX has does that.
+bool ScatterOp::dependsOnOrder() {
+  Operation *last = getCombiner().front().getTerminator()->getOperand(0).getDefiningOp();
+  bool isOneOp = last && llvm::all_of(last->getOperands(), [](Value operand) { return isa<BlockArgument>(operand); });
+  bool anyOrder = isOneOp && (isa<arith::MaximumFOp, arith::MinimumFOp>(last) ||
+                              (last->hasTrait<OpTrait::IsCommutative>() && last->getResult(0).getType().isInteger()));
+  return combines() && !anyOrder;
+}
 
 bool ScatterOp::isInPlace(unsigned dim) {
   return getPlace().isFunctionOfDim(dim) && !llvm::is_contained(getUneven(), static_cast<int64_t>(dim));

@@ -38,6 +38,8 @@ def Nn_ScatterOp : Nn_KernelOp<"scatter", [SingleBlockImplicitTerminator<"YieldO
     bool isInPlace(unsigned dim);
     // Whether the region looks at what is there.
     bool combines();
+    // Whether the order in which updates of one element take effect decides its bits, where the region looks at what is there.
+    bool dependsOnOrder();
   }];
   let assemblyFormat = [{
     `ins` `(` $indices `,` $updates `:` type($indices) `,` type($updates) `)` `outs` `(` $init `:` type($init) `)`

@@ -231,7 +231,7 @@ int Pipeline::planMemory(bool overlaps) {
       pm.addPass(createReserveWorkspace(workspace));
     pm.addPass(createVerifyPlan());
   });
-  recordLibraries(*program, wanted, report);
+  recordLibraries(*program, options.gpuCapability != 0, wanted, report);
   return code;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "lib/driver/RecordPlan.h"
 #include "codegen/Codegen.h"
+#include "dialects/nn/ScatterOp.h"
 #include "dialects/onnx/OnnxDialect.h"
 #include "dialects/plan/Buckets.h"
 #include "dialects/plan/PlanDialect.h"
@@ -85,8 +86,14 @@ static bool isExact(ModuleOp program) {
                                        [](func::FuncOp function) { return function->hasAttr(kReassociates); });
 }
 
-void snug::recordLibraries(ModuleOp program, int64_t wantedWorkspace, CompileReport &report) {
-  report.exact = isExact(program) && librariesAreExact(program, wantedWorkspace);
+// Whether what a GPU combines in the order of arrival has the same bits in any order.
+static bool scattersAreExact(ModuleOp program) {
+  return !program.walk([](nn::ScatterOp op) { return op.dependsOnOrder() ? WalkResult::interrupt() : WalkResult::advance(); })
+              .wasInterrupted();
+}
+
+void snug::recordLibraries(ModuleOp program, bool isForGpu, int64_t wantedWorkspace, CompileReport &report) {
+  report.exact = isExact(program) && librariesAreExact(program, wantedWorkspace) && !(isForGpu && !scattersAreExact(program));
   report.workspace = workspaceBytes(program);
   program.walk([&](Operation *op) {
     if (auto library = op->getAttrOfType<StringAttr>(kLibrary)) {

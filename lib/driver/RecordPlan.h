@@ -14,7 +14,7 @@ void recordFiles(mlir::ModuleOp program, const CompileOptions &options, CompileR
 // Prints the chosen plan of a mesh where nobody chose it, and warns of weights that more than one device holds.
 void sayMesh(const CompileOptions &options, const CompileReport &report);
 // Of the planned program: what libraries do, which would like so many bytes to work in, and whether chunk loops change bits.
-void recordLibraries(mlir::ModuleOp program, int64_t wantedWorkspace, CompileReport &report);
+void recordLibraries(mlir::ModuleOp program, bool isForGpu, int64_t wantedWorkspace, CompileReport &report);
 // What each bucket of the dims needs.
 void recordBuckets(mlir::ModuleOp program, CompileReport &report);
 

@@ -243,6 +243,51 @@ def test_convolutions(tmp_path):
     check(model, {"x": x}, tmp_path, {"batch": "1..2"})
 
 
+def feed(graph, name, value):
+    import onnx
+    graph.inputs.append(onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape))
+    graph.values[name] = value
+    return name
+
+
+def give(graph, name, rank):
+    import onnx
+    graph.outputs.append(onnx.helper.make_tensor_value_info(name, 1, [None] * rank))
+
+
+def planned_kernels(folder):
+    return [line for line in (folder / "kernels.mlir").read_text().splitlines() if "gpu.func" in line]
+
+
+@pytest.mark.parametrize("reduction", ["none", "add", "max"])
+def test_messages_between_nodes(reduction, tmp_path):
+    """A thread an update: in place in what was made here, with one kernel more than without, and floats summed in some order."""
+    graph, edges, nodes = GraphBuilder(), 700, 90
+    rng = np.random.default_rng(3)
+    to = rng.permutation(nodes)[:, None] if reduction == "none" else rng.integers(-nodes, nodes, (edges, 1))
+    messages = graph.node("Tanh", feed(graph, "messages", noise(len(to), 48)))
+    before = graph.node("Exp", feed(graph, "before", noise(nodes, 48, seed=1)))
+    give(graph, graph.node("ScatterND", before, feed(graph, "to", to), messages, reduction=reduction), 2)
+    model = graph.save(tmp_path / "m.onnx", 18)
+    check(model, graph.values, tmp_path, {})
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["exact"] == (reduction != "add")
+    assert len(planned_kernels(tmp_path)) == 3 and report["memory"]["arena"] <= len(to) * 48 * 4 + 512
+
+
+def test_every_second_element_and_unpooling(tmp_path):
+    """x[..., ::2] = y as torch says it: all indices of each element. And places in a flat image."""
+    graph = GraphBuilder()
+    x = noise(3, 5, 8)
+    places = np.stack(np.meshgrid(np.arange(3), np.arange(5), np.arange(0, 8, 2), indexing="ij"), -1)
+    give(graph, graph.node("ScatterND", feed(graph, "x", x), feed(graph, "i", places), feed(graph, "y", noise(3, 5, 4, seed=1))), 3)
+    image = noise(1, 2, 6, 6, seed=2)
+    pooled, at = graph.node("MaxPool", feed(graph, "image", image), outputs=2, kernel_shape=[2, 2], strides=[2, 2])
+    give(graph, graph.node("MaxUnpool", pooled, at, kernel_shape=[2, 2], strides=[2, 2]), 4)
+    check(graph.save(tmp_path / "m.onnx", 18), graph.values, tmp_path, {})
+    assert json.loads((tmp_path / "report.json").read_text())["exact"]
+
+
 def test_data_decides(tmp_path):
     """A loop that a computed condition ends, and a shape of what data says."""
     import onnx

@@ -39,6 +39,44 @@ def test_scatter_of_the_same_place(reduction, tmp_path):
              dims={"m": "1..7", "n": "2..12"}, reduction=reduction)
 
 
+@pytest.mark.parametrize("shape", [None, (2, 3, 8, 12), (2, 3, 11, 13), (2, 3, 7, 13)])
+def test_unpooling_into_other_images(shape, tmp_path):
+    """Places are those of the image that kernel and strides say, which is the first corner of the one that is asked for."""
+    x, dims = noise(2, 3, 4, 6), (2, 3, 8, 12)
+    at = np.stack([np.random.default_rng(n).permutation(8 * 12)[:24].reshape(4, 6) + n * 96 for n in range(6)]).reshape(2, 3, 4, 6)
+    graph = Graph()
+    more = [graph.constant(np.array(shape))] if shape else []
+    name = graph.node("MaxUnpool", graph.input("x", x, ("b", 3, 4, 6)), graph.input("i", at, ("b", 3, 4, 6)), *more, kernel_shape=[2, 2], strides=[2, 2])
+    graph.output(name, 4)
+    snug.compile_model(graph.save(tmp_path / "ops.onnx"), tmp_path / "ops.so", {"b": 2} if shape else {"b": "1..4"})
+    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+    inferred = np.zeros(dims, np.float32)
+    inferred.reshape(-1)[at.reshape(-1)] = x.reshape(-1)
+    want = np.zeros(shape or dims, np.float32)
+    corner = tuple(slice(0, min(a, b)) for a, b in zip(dims, want.shape))
+    want[corner] = inferred[corner]
+    assert np.array_equal(got[name], want)
+
+
+def test_slices_of_scatters_change_no_bit(tmp_path):
+    """A scatter is a part of chunk loops, cut along what data and updates share."""
+    graph = Graph()
+    x, m = noise(48, 512, seed=3), noise(40, 512, seed=4)
+    sums = graph.node("ScatterND", graph.node("Exp", graph.input("x", x)), graph.input("i", np.random.default_rng(0).integers(0, 48, (40, 1))),
+                      graph.node("Tanh", graph.input("m", m)), reduction="add")
+    graph.output(graph.node("ReduceMax", graph.node("Exp", sums), graph.constant(np.array([0]))), 2)
+    model, results = graph.save(tmp_path / "ops.onnx"), []
+    _, free = snug.compile_model(model, tmp_path / "free.so", {})
+    _, tight = snug.compile_model(model, tmp_path / "tight.so", {}, activation_budget="25%")
+    assert tight["memory"]["arena"] * 4 <= free["memory"]["arena"] and tight["chunk_loops"] and tight["exact"]
+    for library in ("free.so", "tight.so"):
+        results.append(snug.run_model(tmp_path / library, graph.values)[0][graph.outputs[0].name])
+    assert np.array_equal(*results)
+    want = np.exp(x)
+    np.add.at(want, graph.values["i"][:, 0], np.tanh(m))
+    assert snug.relative_error(results[0], np.exp(want).max(0, keepdims=True)) <= 1e-4
+
+
 def test_indices_beyond_the_data(tmp_path):
     data, updates = noise(3, 4), noise(3, 2, seed=1)
     far = np.array([[0, 2 ** 40], [-5, 1], [4, -(2 ** 62)]])
