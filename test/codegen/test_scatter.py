@@ -140,3 +140,11 @@ def test_no_updates_and_no_indices(tmp_path):
     np.testing.assert_array_equal(m.run(np.zeros((0, 1)), np.zeros(0), x, dims=(0,)), x)
     m = build(tmp_path, scatter((1, 0), (1, 6), (6,), "(e, n) -> (e)", "(e, n) -> (n)", op="arith.addf"), name="none")
     np.testing.assert_array_equal(m.run(np.zeros((1, 0)), x[None], x), 2 * x)
+
+
+@pytest.mark.skipif(TARGET == "cpu", reason="of threads at the same time")
+def test_two_updates_of_one_element_need_a_reduction(tmp_path):
+    """Which one wins is not said: the simulator reports what ONNX forbids."""
+    m = build(tmp_path, scatter((300, 1), (300,), (7,), "(e) -> (e)", "(e)[i] -> (i)"))
+    with pytest.raises(AssertionError, match="race in scatter_1"):
+        m.run(np.zeros((300, 1)), np.ones(300), np.zeros(7))
