@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Ops whose indices are data or whose steps follow each other, with bounded dims and inside chunk loops."""
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto
 
@@ -37,6 +38,29 @@ def test_scatter_of_the_same_place(reduction, tmp_path):
     slices = noise(3, 7, 10, 4, seed=2)
     operator("ScatterND", [(data, (6, "n", 4)), (pairs, (3, "m", 1)), (slices, (3, "m", "n", 4))], tmp_path, [3],
              dims={"m": "1..7", "n": "2..12"}, reduction=reduction)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.uint32, np.uint64, np.int64, np.float16, np.float64, np.bool_])
+def test_scatters_of_other_types(dtype, tmp_path):
+    """Numbers without sign are compared as such, and wrap; booleans are joined by or and and."""
+    rng, graph = np.random.default_rng(6), Graph()
+    top = 1 if dtype == np.bool_ else 2 if dtype == np.float16 else 200 if dtype == np.uint8 else 20000
+    data, updates = rng.integers(0, top + 1, (9, 3)).astype(dtype), rng.integers(0, top + 1, (30, 3)).astype(dtype)
+    at = rng.integers(-9, 9, (30, 1))
+    x, i, u = graph.input("x", data), graph.input("i", at), graph.input("u", updates)
+    names = {reduction: graph.node("ScatterND", x, i, u, reduction=reduction) for reduction in ("add", "mul", "max", "min")}
+    for name in names.values():
+        graph.output(name, 2, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    snug.compile_model(graph.save(tmp_path / "ops.onnx"), tmp_path / "ops.so", {})
+    got, _ = snug.run_model(tmp_path / "ops.so", graph.values)
+    ufuncs = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+    if dtype == np.bool_:
+        ufuncs |= {"add": np.logical_or, "mul": np.logical_and, "max": np.logical_or, "min": np.logical_and}
+    for reduction, name in names.items():
+        want = data.copy()
+        for place, update in zip(at[:, 0], updates):
+            want[place] = ufuncs[reduction](want[place], update)
+        assert got[name].dtype == dtype and np.array_equal(got[name], want), reduction
 
 
 @pytest.mark.parametrize("shape", [None, (2, 3, 8, 12), (2, 3, 11, 13), (2, 3, 7, 13)])
