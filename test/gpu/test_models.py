@@ -259,8 +259,9 @@ def planned_kernels(folder):
     return [line for line in (folder / "kernels.mlir").read_text().splitlines() if "gpu.func" in line]
 
 
+@pytest.mark.parametrize("budget", ["all", "least"])
 @pytest.mark.parametrize("reduction", ["none", "add", "max"])
-def test_messages_between_nodes(reduction, tmp_path):
+def test_messages_between_nodes(reduction, budget, tmp_path):
     """A thread an update: in place in what was made here, with one kernel more than without, and floats summed in some order."""
     graph, edges, nodes = GraphBuilder(), 700, 90
     rng = np.random.default_rng(3)
@@ -269,9 +270,9 @@ def test_messages_between_nodes(reduction, tmp_path):
     before = graph.node("Exp", feed(graph, "before", noise(nodes, 48, seed=1)))
     give(graph, graph.node("ScatterND", before, feed(graph, "to", to), messages, reduction=reduction), 2)
     model = graph.save(tmp_path / "m.onnx", 18)
-    check(model, graph.values, tmp_path, {})
+    check(model, graph.values, tmp_path, {}, *budget_words(model, {}, budget, tmp_path))
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["exact"] == (reduction != "add")
+    assert report["exact"] == (reduction != "add") and bool(report["chunk_loops"]) == (budget == "least")
     assert len(planned_kernels(tmp_path)) == 3 and report["memory"]["arena"] <= len(to) * 48 * 4 + 512
 
 
