@@ -19,7 +19,7 @@ def Nn_Dialect : Dialect {
   let summary = "What linalg cannot say as one kernel";
   let description = [{
     Each op of this dialect is one kernel in destination-passing style: it reads `ins`, writes every element of `outs`
-    and, on tensors, returns them. The same ops stand on tensors before memory planning and on memrefs after it.
+    (but for snug_nn.scatter, which keeps what it does not write) and, on tensors, returns them. The same ops stand on tensors before memory planning and on memrefs after it.
 
     Floats narrower than f32 (f16, bf16) are a way of storing elements: a kernel extends what it loads, computes in f32
     and rounds what it stores, once. So operands of one op may be stored in different types.
