@@ -30,18 +30,21 @@ def host_code(kernels, path):
 
 
 class Gpu:
-    """What stands in for a GPU, in this process. A context of a model is made within a `with` of it."""
+    """What stands in for a GPU, in this process. A context of a model is made within a `with` of it. Without `kernels`, the .mlir file of
+    the model's, nothing is computed."""
 
-    def __init__(self, kernels):
-        self.kernels = kernels.with_suffix(".so")
-        host_code(kernels, self.kernels)
+    def __init__(self, kernels=None):
+        self.kernels = kernels and kernels.with_suffix(".so")
+        if kernels:
+            host_code(kernels, self.kernels)
         # Whoever asks for libcuda.so.1 gets it, now that it is there, and so with the libraries.
         self.driver = C.CDLL(os.environ["SNUG_FAKE_CUDA"])
         names = ("libcublasLt.so.13", "libcudnn.so.9", "libnccl.so.2")
         self.libraries = [C.CDLL(str(pathlib.Path(os.environ["SNUG_FAKE_CUDA"]).with_name(name))) for name in names]
 
     def __enter__(self):
-        os.environ["SNUG_SIM_KERNELS"] = str(self.kernels)
+        os.environ["SNUG_SIM_KERNELS"] = str(self.kernels or "")
+        os.environ["SNUG_FAKE_CUDA_COMPUTES"] = str(int(bool(self.kernels)))
         self.driver.snug_fake_cuda_reset()
         return self
 

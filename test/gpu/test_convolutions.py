@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 import pytest
 import simulator
+from account import compile_model, snugc
 from test_libraries import Case as Products
-from test_models import compile_model, snug, snugc
+from test_models import snug
 
 # Relative L2; of few bits a few units of the last place.
 TOLERANCE = {np.float32: 1e-6, np.float16: 1e-3, ml_dtypes.bfloat16: 1e-2}

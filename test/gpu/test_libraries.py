@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import simulator
-from test_models import GraphBuilder, compile_model, noise, snug, snugc
+from account import compile_model, snugc
+from test_models import GraphBuilder, noise, snug
 
 # Relative L2; of half precision a few units of the last place.
 TOLERANCE = {np.float32: 1e-6, np.float16: 1e-3}

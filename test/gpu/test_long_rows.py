@@ -9,7 +9,8 @@ import onnxruntime
 import pytest
 import simulator
 
-from test_models import compile_model, snug, snugc
+from account import compile_model, snugc
+from test_models import snug
 
 h = onnx.helper
 rng = np.random.default_rng(11)

@@ -12,7 +12,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import simulator
-from test_models import EXPORTED, compile_model, weights  # noqa: F401
+from account import compile_model
+from test_models import EXPORTED, weights  # noqa: F401
 
 for folder in ("models", "../python"):
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / folder))

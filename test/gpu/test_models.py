@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 import onnxruntime
-import planned as plan
 import pytest
 import simulator
+from account import BUDGETS, budget_words, compile_model, run_twice, snugc
 
 for folder in ("models", "../python"):
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / folder))
@@ -23,7 +23,6 @@ from graph_builder import GraphBuilder, noise  # noqa: E402
 EXPORTED = {"gpt2_tiny": {"batch": 2, "seq": 40}, "gpt2_tiny_unoptimized": {"batch": 1, "seq": 33}, "gpt2_tiny_ts14": {"batch": 1, "seq": 24},
             "llama_tiny": {"batch": 1, "seq": 40}, "llama_tiny_decode": {"batch": 2, "past": 37}, "bert_tiny": {"batch": 2, "seq": 24},
             "vit_tiny": {"batch": 1}, "folding_tiny": {"batch": 1, "n": 12}, **{"families/" + name: dims for name, dims in FAMILIES.items()}}
-BUDGETS = ("all", "half", "least")
 LIBRARIES = ("none", "cublaslt,cudnn")
 CASES = [(name, budget, libraries) for name in EXPORTED for budget in BUDGETS for libraries in LIBRARIES]
 SHORT = random.Random(3).sample(CASES, 16)
@@ -42,63 +41,16 @@ def weights(tmp_path_factory):
     return get
 
 
-def snugc(*words, allowed=(0,)):
-    done = subprocess.run([os.environ["SNUGC"], *map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert done.returncode in allowed, done.stderr
-    return done.returncode
-
-
-def compile_model(model, folder, dims, *words):
-    """(path of the library, what the report says of memory)."""
-    report = folder / "report.json"
-    snugc(model, "-o", folder / "m.so", "--target", "cuda:sm_90", "--report", report, "--save-temps", folder,
-          *(word for name, value in dims.items() for word in ("--dim", f"{name}={value}")), *words)
-    return folder / "m.so", json.loads(report.read_text())["memory"]
-
-
-def budget_words(model, dims, budget, folder):
-    if budget == "all":
-        return []
-    words = [word for name, value in dims.items() for word in ("--dim", f"{name}={value}")]
-    report = folder / "dry.json"
-    snugc(model, "--dry-run", "--target", "cuda:sm_90", "--report", report, *words)
-    whole = json.loads(report.read_text())["memory"]["unchunked_arena"]
-    if budget == "half":
-        asked = whole // 2
-        code = snugc(model, "--dry-run", "--target", "cuda:sm_90", "--report", report, *words, "--activation-budget", f"{asked}B", allowed=(0, 4))
-        if code == 0:
-            return ["--activation-budget", f"{asked}B"]
-    snugc(model, "--dry-run", "--target", "cuda:sm_90", "--report", report, *words, "--activation-budget", "0B", allowed=(4,))
-    return ["--activation-budget", f"{json.loads(report.read_text())['budget']['least_activation']}B"]
-
-
 def check(model, inputs, folder, dims, *words, tolerance=1e-5, decisions=0):
     library, planned = compile_model(model, folder, dims, *words)
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     want = dict(zip(names, session.run(names, inputs)))
-    gpu = simulator.Gpu(folder / "kernels.mlir")
-    before = gpu.stats().live_bytes
-    with gpu:
-        compiled = snug.load(str(library))
-        created = gpu.stats() # what a library does was done once
-        with gpu.log(folder / "calls.json"):
-            first = compiled(**inputs)
-        made = gpu.stats()
-        second = compiled(**inputs)
-        after = gpu.stats()
+    first, second = run_twice(simulator.Gpu(folder / "kernels.mlir"), library, inputs, planned, folder, decisions)
     for name, value in want.items():
         error = np.linalg.norm(first[name].astype(np.float64) - value) / max(np.linalg.norm(value.astype(np.float64)), 1e-30)
         assert first[name].dtype == value.dtype and error <= tolerance, (name, error)
         np.testing.assert_array_equal(first[name], second[name])
-    # One allocation each of the arena and the weights, of a copy of each input and output on the host, and of shapes.
-    assert made.peak_bytes - before == planned["total"]
-    assert after.allocations == made.allocations and after.peak_bytes == made.peak_bytes
-    # A copy of each output to the host, and the end of the run; a copy of each decision, and its wait.
-    assert after.waits == made.waits + len(want) + 1 + 2 * decisions
-    assert after.launches - made.launches == made.launches - created.launches > 0
-    if not decisions: # else the plan alone does not say what a run does
-        assert plan.agree(plan.launches(folder / "plan.mlir"), plan.started(folder / "calls.json"))
     return planned, first
 
 
@@ -111,6 +63,16 @@ def run(name, budget, libraries, weights, folder):
     assert libraries != "none" or not kernels
     # Without a budget what is customary; with the least one, what is left by chance.
     assert planned["workspace"] == (32 << 20 if kernels else 0) if budget == "all" else planned["workspace"] <= planned["arena"]
+
+
+def test_account_of_a_long_context(weights):
+    """What a model of a length that takes hours to compute here needs: as planned, without a budget, for half of the arena and for the least."""
+    done = subprocess.run([sys.executable, str(pathlib.Path(__file__).with_name("account.py")), weights("llama_tiny"), "--dim", "batch=4",
+                           "--dim", "seq=8192"], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == len(BUDGETS), done.stderr
+    arenas = [int(line.split("arena ")[1].split()[0]) for line in lines]
+    assert arenas[0] > arenas[1] > arenas[2] and all(line.endswith("as planned") for line in lines)
 
 
 def test_a_decode_step_with_many_keys(weights, tmp_path):

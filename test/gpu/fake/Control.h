@@ -15,6 +15,7 @@
 //   SNUG_FAKE_CUDA_CHIP=90        their compute capability
 //   SNUG_FAKE_CUDA_MEMORY=BYTES   of each (default 80 GiB)
 //   SNUG_FAKE_CUDA_DRIVER=13000   version
+//   SNUG_FAKE_CUDA_COMPUTES=0     kernels and libraries do nothing, and SNUG_SIM_KERNELS is not asked: all else is as it would be
 #ifndef SNUG_TEST_GPU_FAKE_CONTROL_H
 #define SNUG_TEST_GPU_FAKE_CONTROL_H
 

@@ -197,6 +197,11 @@ API cuModuleLoadData(Module *module, const void *image) {
       return result;
     if (!fits(image))
       return kNoBinaryForGpu;
+    if (!computes()) {
+      ++state().stats.handles;
+      call.at("module", *module = new FakeModule{nullptr, nullptr, currentDevice(), {}});
+      return kSuccess;
+    }
     const char *kernels = textSetting("SNUG_SIM_KERNELS"), *simulator = textSetting("SNUG_GPU_SIM");
     void *library = kernels ? dlopen(kernels, RTLD_NOW | RTLD_LOCAL) : nullptr;
     void *runner = simulator ? dlopen(simulator, RTLD_NOW | RTLD_LOCAL) : library;
@@ -229,14 +234,17 @@ API cuModuleGetFunction(Function *function, Module module, const char *name) {
     if (Result result = forbidWhileCapturing()) // which loads it
       return result;
     auto *of = static_cast<FakeModule *>(module);
-    void *entry = dlsym(of->kernels, (std::string(name) + "_entry").c_str()), *launch = dlsym(of->simulator, "snug_sim_launch");
-    if (!launch)
-      reportFault("there is no snug_sim_launch: SNUG_GPU_SIM has to name the simulator's library");
-    if (!entry || !launch)
-      return kNotFound;
     auto &made = of->functions[name];
-    if (!made)
+    if (!made && !of->kernels) {
+      made = std::make_unique<Kernel>(Kernel{name, nullptr, nullptr, nullptr, of->device, 0});
+    } else if (!made) {
+      void *entry = dlsym(of->kernels, (std::string(name) + "_entry").c_str()), *launch = dlsym(of->simulator, "snug_sim_launch");
+      if (!launch)
+        reportFault("there is no snug_sim_launch: SNUG_GPU_SIM has to name the simulator's library");
+      if (!entry || !launch)
+        return kNotFound;
       made = std::make_unique<Kernel>(Kernel{name, entry, launch, dlsym(of->simulator, "snug_sim_num_params"), of->device, 0});
+    }
     call.at("function", *function = made.get());
     return kSuccess;
   });
@@ -270,6 +278,8 @@ using SimLaunch = int (*)(void *entry, const uint32_t grid[3], const uint32_t bl
 } // namespace
 
 static Result runKernel(const Kernel &kernel, uint32_t blocks, uint32_t threads, uint32_t shared, std::vector<int64_t> values) {
+  if (!kernel.launch)
+    return kSuccess;
   std::vector<void *> params;
   for (int64_t &value : values)
     params.push_back(&value);

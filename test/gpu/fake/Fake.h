@@ -54,6 +54,8 @@ SNUG_FAKE_API void reportFault(const std::string &text);
 SNUG_FAKE_API uint64_t setting(const char *name, uint64_t otherwise);
 // A variable of the environment, null where it is empty.
 const char *textSetting(const char *name);
+// Whether kernels and libraries do what they are for.
+inline bool computes() { return setting("SNUG_FAKE_CUDA_COMPUTES", 1) != 0; }
 
 //===-- Memory ----------------------------------------------------------------------------------------------------===//
 
@@ -84,7 +86,7 @@ private:
 struct Kernel {
   std::string name;
   void *entry;
-  void *launch, *numParams; // of the simulator; the second is null where it has no such function
+  void *launch, *numParams; // of the simulator, null where nothing is computed; the second also where it has no such function
   int device;
   uint32_t dynamicShared;
 };
