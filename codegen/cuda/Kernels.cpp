@@ -290,6 +290,7 @@ KernelRange CudaKernels::range(Operation *op) const {
   return llvm::TypeSwitch<Operation *, KernelRange>(op)
       .Case([&](nn::ContractOp contract) { return planContract(contract); })
       .Case([&](nn::AttentionOp attention) { return planAttentionRows(attention); })
+      .Case([&](nn::ScalarKernelOp scalar) { return planScalarPoints(scalar); })
       .Case<nn::ScanOp, nn::TopKOp>([&](auto along) { return planAlongDim(along, along.getDim()); })
       .Case([&](nn::ScatterOp scatter) { return planUpdates(scatter); })
       .Case<nn::SoftmaxOp, nn::NormOp>([&](Operation *rows) { return planRowBlocks(rows); })

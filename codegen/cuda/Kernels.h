@@ -120,6 +120,7 @@ struct CudaKernelBuilder : KernelBuilder {
 
 KernelRange planPoints(mlir::Operation *op);
 KernelRange planUpdates(nn::ScatterOp op);
+KernelRange planScalarPoints(nn::ScalarKernelOp op);
 KernelRange planRowBlocks(mlir::Operation *op);
 KernelRange planAlongDim(mlir::Operation *op, unsigned dim);
 KernelRange planContract(nn::ContractOp op);

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Kernels of which a thread makes one element of the result, by the loops that are left: contractions, gathers, scalar
-// kernels.
+// Kernels of which a thread makes one element of the result, by the loops that are left: contractions and gathers.
 #include "codegen/cuda/Kernels.h"
 #include "dialects/nn/NnDialect.h"
-#include "dialects/nn/TextOps.h"
 #include "lib/analysis/IndexBounds.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -19,14 +17,9 @@ namespace {
 // The dims that threads are dealt along, in order.
 SmallVector<ExtentPlace> pointDims(Operation *op) {
   SmallVector<ExtentPlace> dims;
-  if (auto scalar = dyn_cast<nn::ScalarKernelOp>(op)) {
-    for (unsigned dim = 0; dim < scalar.getNumParallelDims(); ++dim)
-      dims.push_back(*extentPlace(scalar.getMaps(), dim));
-  } else {
-    unsigned init = op->getNumOperands() - 1;
-    for (unsigned dim = 0; dim < cast<MemRefType>(op->getOperand(init).getType()).getRank(); ++dim)
-      dims.push_back({init, dim});
-  }
+  unsigned init = op->getNumOperands() - 1;
+  for (unsigned dim = 0; dim < cast<MemRefType>(op->getOperand(init).getType()).getRank(); ++dim)
+    dims.push_back({init, dim});
   return dims;
 }
 
@@ -80,20 +73,5 @@ void codegen::emitKernel(nn::GatherOp op, CudaKernelBuilder &b) {
                            return arith::AddFOp::create(b, sum, product);
                          }),
             op.getInit(), place);
-  });
-}
-
-LogicalResult codegen::checkScalarKernel(nn::ScalarKernelOp op) {
-  WalkResult walk = op.walk([](Operation *inner) {
-    return isa<nn::TextOp, nn::TextBytesOp>(inner) ? WalkResult::interrupt() : WalkResult::advance();
-  });
-  if (walk.wasInterrupted())
-    return op.emitOpError("works on strings, which a GPU has none of; compile with --target cpu");
-  return success();
-}
-
-void codegen::emitKernel(nn::ScalarKernelOp op, CudaKernelBuilder &b) {
-  b.points(sizesOf(op, pointDims(op), b), [&](ArrayRef<Value> place) {
-    emitRegion(op, b, place, [](Operation *) -> SmallVector<Value> { llvm_unreachable("checkScalarKernel"); });
   });
 }

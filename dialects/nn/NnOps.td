@@ -376,6 +376,12 @@ def Nn_ScalarKernelOp : Nn_KernelOp<"scalar_kernel",
     The first destination may take over the buffers of the inputs that `overwrites` lists: a point reads nothing of them
     that another one writes, nor anything that it has written itself.
 
+    Loops of a point whose steps do not depend on each other are `scf.parallel`, of one dim: no step reads what another one
+    stores, or stores where another one does. What they find out together is reduced by `scf.reduce`: the largest or
+    smallest of f32 (arith.maximumf, arith.minimumf), i32 or i64 (arith.maxsi, arith.minsi), or the sum of such integers
+    (arith.addi). They do not stand in each other, and a kernel that has one has no `overwrites`. On a GPU a point of such
+    a kernel is a block's work: its threads share the steps of each of these loops, and do all else alike.
+
     ```mlir
     // Sums along rows.
     %r = snug_nn.scalar_kernel ins(%x : tensor<4x?xf32>) outs(%e : tensor<4x?xf32>)
@@ -399,6 +405,7 @@ def Nn_ScalarKernelOp : Nn_KernelOp<"scalar_kernel",
     ::mlir::MutableOperandRange getDpsInitsMutable() { return getInitsMutable(); }
     ::mlir::SmallVector<::mlir::AffineMap> getMaps();
     unsigned getNumParallelDims() { return getBody().front().getNumArguments(); }
+    bool hasParallelLoop(); // within a point
   }];
   let assemblyFormat = [{
     (`ins` `(` $ins^ `:` type($ins) `)`)? `outs` `(` $inits `:` type($inits) `)` attr-dict-with-keyword $body

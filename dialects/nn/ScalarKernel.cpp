@@ -3,6 +3,7 @@
 // snug_nn.scalar_kernel, and the ops of its region.
 #include "dialects/nn/NnDialect.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 
 using namespace mlir;
 using namespace snug;
@@ -10,6 +11,32 @@ using namespace snug::nn;
 
 SmallVector<AffineMap> ScalarKernelOp::getMaps() {
   return llvm::map_to_vector(getIndexingMaps(), [](Attribute map) { return cast<AffineMapAttr>(map).getValue(); });
+}
+
+// Whether it is one of the reductions that all targets have, of the region's arguments alone.
+static bool isKnownReduction(Region &region) {
+  Block &body = region.front();
+  if (!llvm::hasNItems(body, 2))
+    return false;
+  Operation &step = body.front();
+  Type type = body.getArgument(0).getType();
+  bool fits = type.isF32() ? isa<arith::MaximumFOp, arith::MinimumFOp>(step)
+                           : (type.isInteger(32) || type.isInteger(64)) && isa<arith::MaxSIOp, arith::MinSIOp, arith::AddIOp>(step);
+  return fits && llvm::is_contained(step.getOperands(), body.getArgument(0)) && llvm::is_contained(step.getOperands(), body.getArgument(1)) &&
+         body.getTerminator()->getOperand(0) == step.getResult(0);
+}
+
+static LogicalResult verifyParallel(ScalarKernelOp kernel, scf::ParallelOp loop) {
+  if (loop.getNumLoops() != 1)
+    return loop.emitOpError() << "has " << loop.getNumLoops() << " dims; in a scalar kernel it has one";
+  if (loop->getParentOfType<scf::ParallelOp>())
+    return loop.emitOpError("stands in another parallel loop of a scalar kernel");
+  if (!kernel.getOverwrites().empty())
+    return loop.emitOpError("stands in a scalar kernel that overwrites an input");
+  for (Region &reduction : cast<scf::ReduceOp>(loop.getBody()->getTerminator()).getReductions())
+    if (!isKnownReduction(reduction))
+      return loop.emitOpError("reduces by what is neither the largest or smallest of f32, i32 or i64 nor the sum of i32 or i64");
+  return success();
 }
 
 LogicalResult ScalarKernelOp::verify() {
@@ -39,7 +66,14 @@ LogicalResult ScalarKernelOp::verify() {
       return emitOpError() << "overwrites operand " << number << ", which is no input";
   if (getBody().front().getTerminator()->getNumOperands())
     return emitOpError("has a region that yields values");
-  return success();
+  WalkResult loops = getBody().walk([&](scf::ParallelOp loop) {
+    return failed(verifyParallel(*this, loop)) ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  return failure(loops.wasInterrupted());
+}
+
+bool ScalarKernelOp::hasParallelLoop() {
+  return getBody().walk([](scf::ParallelOp) { return WalkResult::interrupt(); }).wasInterrupted();
 }
 
 FailureOr<IndexRule> ScalarKernelOp::getIndexRule() {

@@ -159,6 +159,34 @@ ScalarCode::Values ScalarCode::whileLoop(ValueRange init, function_ref<Value(Val
   return Values(made.getResults());
 }
 
+Value ScalarCode::placeIn(unsigned counts, Value number) {
+  auto isOpen = [&](ValueRange span) { return less(span[0], span[1]); };
+  return whileLoop({index(0), extent(counts, 0)}, isOpen, [&](ValueRange span) -> Values {
+    Value middle = div(add(span[0], span[1]), index(2)), isBehind = less(number, toIndex(load(counts, {middle})));
+    return {select(isBehind, span[0], add(middle, index(1))), select(isBehind, middle, span[1])};
+  })[0];
+}
+
+void ScalarCode::parallel(Value to, function_ref<void(Value)> body) {
+  auto made = scf::ParallelOp::create(b, loc, index(0), to, index(1));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(made.getBody());
+  body(made.getInductionVars()[0]);
+}
+
+Value ScalarCode::reduce(Value to, Kind kind, Value init, function_ref<Value(Value)> body) {
+  auto made = scf::ParallelOp::create(b, loc, index(0), to, index(1), init,
+                                      [](OpBuilder &, Location, ValueRange, ValueRange) {});
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(made.getBody());
+  auto reduction = scf::ReduceOp::create(b, loc, body(made.getInductionVars()[0]));
+  Block &combination = reduction.getReductions()[0].front();
+  b.setInsertionPointToEnd(&combination);
+  Value x = combination.getArgument(0), y = combination.getArgument(1);
+  scf::ReduceReturnOp::create(b, loc, kind == Kind::Max ? max(x, y) : kind == Kind::Min ? min(x, y) : add(x, y));
+  return made.getResult(0);
+}
+
 void ScalarCode::ifThen(Value condition, function_ref<void()> body) {
   auto made = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/false);
   OpBuilder::InsertionGuard guard(b);

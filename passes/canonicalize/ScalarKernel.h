@@ -58,6 +58,14 @@ struct ScalarCode {
                   llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)> body);
   Values whileLoop(mlir::ValueRange init, llvm::function_ref<mlir::Value(mlir::ValueRange)> condition,
                    llvm::function_ref<Values(mlir::ValueRange)> body);
+  // The place in a row of running counts whose count is the first one above a number (index); its extent where none is.
+  mlir::Value placeIn(unsigned counts, mlir::Value number);
+  // A loop whose steps may be done in any order, and at once: none reads what another one stores, nor stores where another
+  // one does. Not within another such loop.
+  void parallel(mlir::Value to, llvm::function_ref<void(mlir::Value)> body);
+  // The same, and what its steps' results (f32, i32 or i64) and `init` are together; no sum of floats.
+  enum class Kind { Max, Min, Sum };
+  mlir::Value reduce(mlir::Value to, Kind kind, mlir::Value init, llvm::function_ref<mlir::Value(mlir::Value)> body);
   void ifThen(mlir::Value condition, llvm::function_ref<void()> body);
   Values ifElse(mlir::Value condition, llvm::function_ref<Values()> then, llvm::function_ref<Values()> otherwise);
 };

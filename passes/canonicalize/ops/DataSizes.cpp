@@ -57,16 +57,6 @@ AffineExpr lastCount(Lowering &l, LoweredValue &counts, AffineExpr most) {
   return l.dataExtent(last, most);
 }
 
-// Where element number `place` of those that are counted stands.
-Value placeOf(ScalarCode &c, unsigned counts, Value place) {
-  auto isOpen = [&](ValueRange span) { return c.less(span[0], span[1]); };
-  return c.whileLoop({c.index(0), c.extent(counts, 0)}, isOpen, [&](ValueRange span) -> ScalarCode::Values {
-    Value middle = c.div(c.add(span[0], span[1]), c.index(2));
-    Value isBehind = c.less(place, c.toIndex(c.load(counts, {middle})));
-    return {c.select(isBehind, span[0], c.add(middle, c.index(1))), c.select(isBehind, middle, span[1])};
-  })[0];
-}
-
 // Stores an element's place in a tensor of that shape as a column.
 void storePlace(Lowering &l, ScalarCode &c, const Extents &shape, Value number, unsigned to, Value column) {
   for (size_t dim = shape.size(); dim-- > 0;) {
@@ -103,7 +93,7 @@ LogicalResult nonZero(Lowering &l) {
     ScalarKernel kernel(l, 1);
     unsigned from = kernel.read(counts, {any}), to = kernel.write({rank, count}, l.b.getI64Type(), {any, 0});
     l.define(0, kernel.build([&](ScalarCode &c, ValueRange i) {
-      storePlace(l, c, Extents(x.shape), placeOf(c, from, i[0]), to, i[0]);
+      storePlace(l, c, Extents(x.shape), c.placeIn(from, i[0]), to, i[0]);
     })[0]);
     return success();
   } else {
@@ -173,7 +163,7 @@ LogicalResult compress(Lowering &l) {
     ScalarKernel kernel(l, 1);
     unsigned from = kernel.read(counts, {any}), to = kernel.write({count}, l.b.getI64Type(), {0});
     LoweredValue places = kernel.build([&](ScalarCode &c, ValueRange i) {
-      c.store(c.convert(placeOf(c, from, i[0]), c.b.getI64Type()), to, {i[0]});
+      c.store(c.convert(c.placeIn(from, i[0]), c.b.getI64Type()), to, {i[0]});
     })[0];
     l.define(0, gatherFirst(l, x, places, count, axis));
     return success();

@@ -438,6 +438,43 @@ func.func @scalar_maps(%x: tensor<4xf32>, %o: tensor<4xf32>) {
 
 // -----
 
+func.func @scalar_parallel_nested(%o: tensor<4xindex>, %n: index) {
+  %r = snug_nn.scalar_kernel outs(%o : tensor<4xindex>) attributes {indexing_maps = [affine_map<(n) -> (n)>]} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    scf.parallel (%i) = (%c0) to (%n) step (%c1) {
+      // expected-error @+1 {{stands in another parallel loop of a scalar kernel}}
+      scf.parallel (%j) = (%c0) to (%n) step (%c1) {
+        scf.reduce
+      }
+      scf.reduce
+    }
+    snug_nn.yield
+  } -> tensor<4xindex>
+  return
+}
+
+// -----
+
+func.func @scalar_parallel_kind(%o: tensor<4xindex>, %n: index, %f: f32) {
+  %r = snug_nn.scalar_kernel outs(%o : tensor<4xindex>) attributes {indexing_maps = [affine_map<(n) -> (n)>]} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    // expected-error @+1 {{reduces by what is neither the largest or smallest of f32, i32 or i64 nor the sum of i32 or i64}}
+    %s = scf.parallel (%i) = (%c0) to (%n) step (%c1) init (%f) -> f32 {
+      scf.reduce(%f : f32) {
+      ^bb0(%x: f32, %y: f32):
+        %z = arith.addf %x, %y : f32
+        scf.reduce.return %z : f32
+      }
+    }
+    snug_nn.yield
+  } -> tensor<4xindex>
+  return
+}
+
+// -----
+
 func.func @scalar_place(%o: tensor<4xindex>) {
   %r = snug_nn.scalar_kernel outs(%o : tensor<4xindex>) attributes {indexing_maps = [affine_map<(n) -> (n)>]} {
   ^bb0(%i: index):
