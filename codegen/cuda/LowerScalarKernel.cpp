@@ -52,7 +52,7 @@ struct BlockWork {
   void byOneThread(nn::StoreOp store) {
     unsigned number = store.getNumber();
     bool isShared = loadedAlike[number] || loadedInLoops[number] || storedInLoops[number];
-    b.setInsertionPoint(store);
+    b.setInsertionPointAfter(store); // which is about to move
     if (isShared)
       b.barrier();
     b.ifTrue(b.isBelow(b.thread(), b.constant(1)), [&] { store->moveBefore(b.getInsertionBlock(), b.getInsertionPoint()); });

@@ -54,3 +54,62 @@ def test_places(tmp_path):
     got = model.run(xs)
     assert np.array_equal(got, xs[np.add.outer(np.arange(6), np.arange(7)) % 11])
     assert np.array_equal(model.run(xs, split=-3), got)
+
+
+@pytest.mark.parametrize("count", [1, 33, 700])
+def test_parallel_loops(tmp_path, count):
+    """Steps of one loop read what other steps of the one before have stored, and what is stored between the two; all have read what the last
+    one stores."""
+    x = ("rows", count)
+    of_row = "affine_map<(b, k) -> (b, k)>"
+    body = f'''  snug_nn.scalar_kernel ins(%x : {memref(x)}) outs(%y, %z, %w : {memref(x)}, {memref(x)}, {memref(x[:1], "i64")}) attributes {{
+      indexing_maps = [{of_row}, {of_row}, {of_row}, affine_map<(b, k) -> (b)>]}} {{
+  ^bb0(%b: index):
+    %zero = arith.constant 0 : i64
+    %first = arith.constant 0 : index
+    %step = arith.constant 1 : index
+    %n = snug_nn.extent 0, 1
+    %end = arith.subi %n, %step : index
+    scf.parallel (%i) = (%first) to (%n) step (%step) {{
+      %j = arith.subi %end, %i : index
+      %v = snug_nn.load 0[%b, %j] : f32
+      snug_nn.store %v, 1[%b, %i] : f32
+      scf.reduce
+    }}
+    %before = snug_nn.load 1[%b, %first] : f32
+    %last = snug_nn.load 1[%b, %end] : f32
+    snug_nn.store %last, 1[%b, %first] : f32
+    %larger = scf.parallel (%i) = (%first) to (%n) step (%step) init (%zero) -> i64 {{
+      %next = arith.addi %i, %step : index
+      %j = arith.remui %next, %n : index
+      %v = snug_nn.load 1[%b, %j] : f32
+      snug_nn.store %v, 2[%b, %i] : f32
+      %is = arith.cmpf ogt, %v, %before : f32
+      %one = arith.extui %is : i1 to i64
+      scf.reduce(%one : i64) {{
+      ^bb0(%p: i64, %q: i64):
+        %sum = arith.addi %p, %q : i64
+        scf.reduce.return %sum : i64
+      }}
+    }}
+    snug_nn.store %larger, 3[%b] : i64
+    %mark = snug_nn.load 2[%b, %first] : f32
+    scf.parallel (%i) = (%first) to (%n) step (%step) {{
+      %v = snug_nn.load 2[%b, %i] : f32
+      %marked = arith.addf %v, %mark : f32
+      snug_nn.store %marked, 2[%b, %i] : f32
+      scf.reduce
+    }}
+    snug_nn.yield
+  }}'''
+    outputs = [("y", x, "f32"), ("z", x, "f32"), ("w", x[:1], "i64")]
+    model = build(tmp_path, program([("x", x, "f32")], outputs, body, [("rows", 40)]))
+    xs = rng.standard_normal((3, count)).astype(np.float32)
+    y, z, w = model.run(xs, dims=(3,))
+    want = xs[:, ::-1].copy()
+    before = want[:, 0].copy()
+    want[:, 0] = want[:, -1]
+    np.testing.assert_array_equal(y, want)
+    rolled = np.roll(want, -1, axis=1)
+    np.testing.assert_array_equal(z, rolled + rolled[:, :1])
+    np.testing.assert_array_equal(w, (want > before[:, None]).sum(1))

@@ -5,6 +5,7 @@
 // from data.
 #include "passes/canonicalize/LoweringTable.h"
 #include "passes/canonicalize/ScalarKernel.h"
+#include <algorithm>
 #include <limits>
 
 using namespace mlir;
@@ -32,7 +33,7 @@ LogicalResult nonMaxSuppression(Lowering &l) {
   AffineExpr taken = count;
   if (given && given->size() == 1) {
     auto number = dyn_cast<AffineConstantExpr>(given->front());
-    AffineExpr most = number && number.getValue() < 0 ? l.constant(0) : given->front();
+    AffineExpr most = number ? l.constant(std::max<int64_t>(1, number.getValue())) : given->front(); // with room for one where none is taken
     auto bound = l.dims.upperBound(most), all = l.dims.upperBound(count);
     if (bound && (!all || *bound < *all))
       taken = most;

@@ -475,6 +475,37 @@ func.func @scalar_parallel_kind(%o: tensor<4xindex>, %n: index, %f: f32) {
 
 // -----
 
+func.func @scalar_parallel_dims(%o: tensor<4xindex>, %n: index) {
+  %r = snug_nn.scalar_kernel outs(%o : tensor<4xindex>) attributes {indexing_maps = [affine_map<(n) -> (n)>]} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    // expected-error @+1 {{has 2 dims; in a scalar kernel it has one}}
+    scf.parallel (%i, %j) = (%c0, %c0) to (%n, %n) step (%c1, %c1) {
+      scf.reduce
+    }
+    snug_nn.yield
+  } -> tensor<4xindex>
+  return
+}
+
+// -----
+
+func.func @scalar_parallel_overwrites(%x: tensor<4xf32>, %o: tensor<4xf32>, %n: index) {
+  %r = snug_nn.scalar_kernel ins(%x : tensor<4xf32>) outs(%o : tensor<4xf32>)
+      attributes {indexing_maps = [affine_map<(n) -> (n)>, affine_map<(n) -> (n)>], overwrites = array<i64: 0>} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    // expected-error @+1 {{stands in a scalar kernel that overwrites an input}}
+    scf.parallel (%i) = (%c0) to (%n) step (%c1) {
+      scf.reduce
+    }
+    snug_nn.yield
+  } -> tensor<4xf32>
+  return
+}
+
+// -----
+
 func.func @scalar_place(%o: tensor<4xindex>) {
   %r = snug_nn.scalar_kernel outs(%o : tensor<4xindex>) attributes {indexing_maps = [affine_map<(n) -> (n)>]} {
   ^bb0(%i: index):
