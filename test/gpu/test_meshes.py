@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import simulator
 from account import compile_model
-from test_models import EXPORTED, weights  # noqa: F401
+from test_models import DECISIONS, EXPORTED, weights  # noqa: F401
 
 for folder in ("models", "../python"):
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / folder))
@@ -46,7 +46,7 @@ def on_ranks(size, body):
     return given
 
 
-def check(model, inputs, folder, dims, mesh, *words, graph=False, tolerance=1e-5):
+def check(model, inputs, folder, dims, mesh, *words, graph=False, tolerance=1e-5, decisions=0):
     """Compiles it and runs it three times. Returns the report."""
     library, planned = compile_model(model, folder, dims, "--mesh", mesh, *words)
     report = json.loads((folder / "report.json").read_text())
@@ -82,7 +82,8 @@ def check(model, inputs, folder, dims, mesh, *words, graph=False, tolerance=1e-5
                 np.testing.assert_array_equal(results[0][name], other[name])
         assert peak == planned["total"]
         assert stats[2].allocations == stats[0].allocations and stats[2].handles == stats[0].handles
-        assert stats[1].waits == stats[0].waits + ranks * (len(want) + 1)  # a copy of each output to the host, and the end of the run
+        # A copy of each output to the host, and the end of the run; a copy of each decision, and its wait.
+        assert stats[1].waits == stats[0].waits + ranks * (len(want) + 1 + 2 * decisions)
         assert stats[1].launches - stats[0].launches == stats[2].launches - stats[1].launches > 0
     for name in want:  # all ranks have the same bits
         for results, *_ in ranked[1:]:
@@ -131,7 +132,8 @@ def test_perceptron(mesh, graph, tmp_path):
 @pytest.mark.parametrize("name", [name for name in EXPORTED if name != "llama_tiny_decode"])
 def test_exported(name, way, mesh, weights, tmp_path):  # noqa: F811
     model, dims = weights(name), EXPORTED[name]
-    check(model, materialize.make_inputs(model, dims), tmp_path, dims, mesh, *way, tolerance=tolerance(pathlib.Path(name).name))
+    check(model, materialize.make_inputs(model, dims), tmp_path, dims, mesh, *way, tolerance=tolerance(pathlib.Path(name).name),
+          decisions=DECISIONS.get(name, 0))
 
 
 def test_ring_attention(weights, tmp_path):  # noqa: F811
