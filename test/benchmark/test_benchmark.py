@@ -48,10 +48,37 @@ def test_dims_belong_to_the_model_before_them():
         ("a", ["batch=1", "seq=8"]), ("b.onnx", []), ("c", ["n=2"])]
 
 
-def test_a_row_has_ratios_of_the_same_round():
-    rounds = [{"snug": 2.0, "onnxruntime": 4.0}, {"snug": 3.0, "onnxruntime": 6.0}, {"snug": 10.0, "onnxruntime": 20.0}]
-    line = benchmark.row("m", rounds, 1)
-    assert "3.0 ms" in line and "6.0 ms  0.50 (0.50 to 0.50)" in line and line.split()[-2:] == ["3", "1"]
+def contestant(name, *results):
+    return types.SimpleNamespace(name=name, results=[np.array(one, np.float32) for one in results], peaks=[1, 2], load_seconds=3.0, files=4)
+
+
+def test_a_case_has_ratios_of_the_same_round():
+    rounds = [{"snug": 2.0, "onnxruntime": 4.0, "openvino-bf16": 1.0}, {"snug": 3.0, "onnxruntime": 6.0, "openvino-bf16": 1.0},
+              {"snug": 10.0, "onnxruntime": 20.0, "openvino-bf16": 1.0}]
+    found = [contestant("snug", [1, 1], [3, 4]), contestant("onnxruntime", [1, 1], [3, 5]), contestant("openvino-bf16", [1, 1], [3, 5])]
+    made = benchmark.summary(found, rounds, 1)
+    assert made["engines"]["snug"]["ms"] == 3 and made["engines"]["onnxruntime"]["ratio"] == (0.5, 0.5, 0.5) and made["void"] == 1
+    assert made["engines"]["snug"]["error"] == pytest.approx(1 / 34**0.5) and made["engines"]["onnxruntime"]["error"] == 0
+    text = list(benchmark.lines({"case": "m", "notes": ["iree: no"], **made}))
+    assert text[0].endswith("WRONG") and text[1].endswith("0.0e+00") and "*" in text[1] and "*" not in text[2] and "iree: no" in text[3]
+
+
+def test_results_of_another_number_are_an_error():
+    with pytest.raises(ValueError):
+        benchmark.relative_error([np.ones(2)], [np.ones(2), np.ones(2)])
+    assert benchmark.relative_error([np.full(2, np.nan)], [np.ones(2)]) != benchmark.relative_error([np.ones(2)], [np.ones(2)]) == 0
+
+
+def test_the_verdict_compares_with_the_best_peer_in_f32():
+    def engine(ms, ratio):
+        return {"ms": ms, "ratio": (ratio,) * 3}
+    rows = [{"case": "gpt-512", "engines": {"snug": engine(10, 1), "snug 50%": engine(12.5, 0.8), "onnxruntime": engine(20, 0.5),
+                                            "openvino": engine(5, 2.0), "openvino-bf16": engine(1, 10.0)}},
+            {"case": "evo-128 x=1", "engines": {"snug": engine(10, 1), "snug 50%": engine(10, 1), "torch": engine(20, 0.5)}},
+            {"case": "alone", "engines": {"snug": engine(10, 1)}}]
+    assert list(benchmark.verdict(rows)) == ["Snug / the best peer (*): geometric mean 1.00 of 2 models; worst 2.00 (gpt-512)",
+                                             "  of models of pairs: 0.50",
+                                             "snug 50% / snug: geometric mean 1.12 of 2 models; worst 1.25"]
 
 
 def test_rank_correlation():
@@ -204,6 +231,19 @@ def test_table_of_a_small_model(tmp_path):
     assert all(0 < row["measured"] <= row["planned"] <= row["budget"] for row in table["rows"])
     assert table["rows"][-1]["ratio"][3] == 1 and len(table["references"]) == 2
     assert not list(tmp_path.glob("*.so*")), "libraries are left behind"
+
+
+@tools
+def test_benchmark_of_a_small_model(tmp_path):
+    done = script("benchmark.py", "gpt2_tiny", "batch=1", "seq=64", "--engines", "onnxruntime,torch", "--budgets", "80%,1KiB", "--work", tmp_path,
+                  "--json", tmp_path / "figures.json", "--rounds", 1, "--seconds", 0, "--foreign-cores", 99, "--threads", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    case, = json.loads((tmp_path / "figures.json").read_text())["cases"]
+    assert set(case["engines"]) == {"snug", "snug 80%", "onnxruntime"} and case["rounds"] == 1
+    assert case["notes"][0].startswith("snug 1KiB: ") and "error" in case["notes"][0]
+    assert all(one["error"] < benchmark.EXACT and one["ms"] > 0 and one["files"] > 100_000 for one in case["engines"].values())
+    assert case["engines"]["snug 80%"]["peak"] < case["engines"]["onnxruntime"]["peak"]
+    assert "geometric mean" in done.stdout and not list(tmp_path.glob("*.npz.npz"))
 
 
 @tools

@@ -15,7 +15,7 @@ import onnx
 import torch
 from onnx import TensorProto, numpy_helper
 
-from cases import Case, Function, example, text
+from cases import EXAMPLE, Case, Function, example, text
 from families import FAMILIES
 from materialize import HERE, INLINE_ELEMENTS
 
@@ -94,7 +94,7 @@ def folding(blocks, sequence, pair, width, pair_width):
         return state, pairs
 
     inputs = {"sequence_state": example("batch", "n", sequence), "pairwise_state": example("batch", "n", "n", pair),
-              "mask": (torch.ones(2, 12), ("batch", "n"))}
+              "mask": (torch.ones(EXAMPLE["batch"], EXAMPLE["n"]), ("batch", "n"))}
     return Case(Function(net, call), inputs, ["sequence_out", "pairwise_out"])
 
 

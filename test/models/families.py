@@ -40,12 +40,13 @@ def mixtral():
     return Case(Function(net, lambda m, ids, mask: m(input_ids=ids, attention_mask=mask, use_cache=False).logits), text(), ["logits"])
 
 
-def whisper():
+def whisper(layers=2, width=32, heads=2, ffn=64, positions=64, mels=16):
     from transformers import WhisperConfig, WhisperModel
-    net = WhisperModel(WhisperConfig(vocab_size=VOCABULARY, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1, d_model=32,
-                                     encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=64, decoder_layers=1, decoder_attention_heads=2,
-                                     decoder_ffn_dim=64, max_source_positions=64, num_mel_bins=16, attn_implementation="sdpa"))
-    return Case(Function(net.encoder, lambda m, x: m(x).last_hidden_state), {"input_features": example("batch", 16, 128)}, ["last_hidden_state"])
+    net = WhisperModel(WhisperConfig(vocab_size=VOCABULARY, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1, d_model=width,
+                                     encoder_layers=layers, encoder_attention_heads=heads, encoder_ffn_dim=ffn,
+                                     decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=64, max_source_positions=positions,
+                                     num_mel_bins=mels, attn_implementation="sdpa"))
+    return Case(Function(net.encoder, lambda m, x: m(x).last_hidden_state), {"input_features": example("batch", mels, 2 * positions)}, ["last_hidden_state"])
 
 
 class EncoderLayer(nn.Module):
@@ -147,13 +148,15 @@ def unet():
     return Case(ClassicUnet(), {"image": example("batch", 1, "height", "width")}, ["classes"])
 
 
-def diffusion_unet():
+def diffusion_unet(channels=(16, 32), layers=1, groups=8, words=(9, 32), heads=2):
+    """Stable Diffusion's: attention at all resolutions but the lowest."""
     from diffusers import UNet2DConditionModel
-    net = UNet2DConditionModel(sample_size=16, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, cross_attention_dim=32,
-                               attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-                               up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"))
+    last = len(channels) - 1
+    net = UNet2DConditionModel(sample_size=16, block_out_channels=channels, layers_per_block=layers, norm_num_groups=groups, cross_attention_dim=words[1],
+                               attention_head_dim=heads, down_block_types=("CrossAttnDownBlock2D",) * last + ("DownBlock2D",),
+                               up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * last)
     inputs = {"sample": example("batch", 4, "height", "width"), "timestep": example("batch", integers=True),
-              "encoder_hidden_states": example("batch", 9, 32)}
+              "encoder_hidden_states": example("batch", *words)}
     return Case(Function(net, lambda m, x, t, words: m(x, t, encoder_hidden_states=words, return_dict=False)[0]), inputs, ["noise"])
 
 

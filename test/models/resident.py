@@ -38,11 +38,12 @@ class Steps:
         self.process.kill()
         self.process.communicate()
 
-    def go(self, step, first=False, exact=False, timeout=600):
+    def go(self, step, first=False, exact=False, watch=True, timeout=600):
         """Lets the process go on to `step`; returns (bytes there, largest bytes on the way, what it said).
 
         The way is sampled every millisecond, which misses shorter peaks. `exact` adds the kernel's own peak of all
-        pages, of files too: for ways that read no file, or none that is not resident already.
+        pages, of files too: for ways that read no file, or none that is not resident already. Without `watch` nothing is
+        sampled, for ways that are timed.
         """
         peak, done, pid = [0], threading.Event(), self.process.pid
         before = resident_bytes(pid), resident_bytes(pid, "VmRSS")
@@ -57,7 +58,8 @@ class Steps:
                     return
                 time.sleep(0.001)
         sampler = threading.Thread(target=sample, daemon=True)
-        sampler.start()
+        if watch:
+            sampler.start()
         timer = threading.Timer(timeout, self.process.kill)
         timer.start()
         try:
@@ -70,7 +72,8 @@ class Steps:
         finally:
             done.set()
             timer.cancel()
-            sampler.join()
+            if watch:
+                sampler.join()
         name, _, said = line.strip().partition(" ")
         if name != step:
             self.process.kill()
